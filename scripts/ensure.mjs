@@ -1,0 +1,121 @@
+// Plain JavaScript without dependencies: this runs first in a fresh clone, when nothing is installed yet.
+//   node scripts/ensure.mjs npm             node_modules fits package-lock.json
+//   node scripts/ensure.mjs npm tools       ... and the Debian programs that tests, demo and benchmarks drive are there
+//   node scripts/ensure.mjs npm tools build ... and dist/ is newer than the sources
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+
+const root = join(import.meta.dirname, '..')
+
+/** program -> Debian package; a package is installed when its program is missing. */
+const tools = {
+  ip: 'iproute2',
+  ping: 'iputils-ping',
+  nft: 'nftables',
+  iptables: 'iptables',
+  sysctl: 'procps',
+  nsenter: 'util-linux',
+  etcd: 'etcd-server',
+  etcdctl: 'etcd-client',
+  openssl: 'openssl',
+  iperf3: 'iperf3',
+}
+
+const steps = { npm: ensureNpm, tools: ensureTools, build: ensureBuild }
+
+ensureNode()
+for (const name of process.argv.slice(2)) {
+  const step = steps[name]
+  if (step === undefined) fail(`unknown step ${name}; there are ${Object.keys(steps).join(', ')}`)
+  step()
+}
+
+function ensureNode() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major < 20 || (major === 20 && minor < 19))
+    fail(`Node 20.19 or newer is needed, this is ${process.versions.node}`)
+}
+
+function ensureNpm() {
+  const wanted = packagesOf(join(root, 'package-lock.json'))
+  const installed = packagesOf(join(root, 'node_modules/.package-lock.json'))
+  // Compared by version, not by time: npm writes the lock after node_modules, and git sets times of its own.
+  const differs = Object.entries(wanted).some(
+    ([path, { version, optional }]) => path !== '' && !optional && installed[path]?.version !== version,
+  )
+  if (differs) run('npm', ['ci'])
+}
+
+function packagesOf(lockFile) {
+  return existsSync(lockFile) ? JSON.parse(readFileSync(lockFile, 'utf8')).packages : {}
+}
+
+function ensureTools() {
+  const missing = [...new Set(Object.keys(tools).filter((program) => !found(program)))].map((program) => tools[program])
+  if (missing.length === 0) return
+  if (process.getuid() !== 0) {
+    say(`missing: ${missing.join(' ')} (not root, so not installed); run: sudo apt-get install ${missing.join(' ')}`)
+    return
+  }
+  if (!found('apt-get'))
+    fail(`missing programs of the Debian packages ${missing.join(' ')}, and there is no apt-get here`)
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  run('apt-get', ['update', '-qq'], env)
+  run('apt-get', ['install', '-y', '-qq', '-o', 'Dpkg::Use-Pty=0', '--no-install-recommends', ...missing], env)
+}
+
+function found(program) {
+  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
+  return folders.some((folder) => executable(join(folder, program)))
+}
+
+function executable(path) {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function ensureBuild() {
+  const built = join(root, 'dist/flanneld')
+  const sources = [
+    'flanneld',
+    'backends',
+    'subnet',
+    'kernel',
+    'lib',
+    'scripts/bundle',
+    'scripts/build.ts',
+    'package-lock.json',
+  ]
+  const newest = Math.max(...sources.map((source) => newestTime(join(root, source))))
+  if (!existsSync(built) || statSync(built).mtimeMs < newest)
+    run(join(root, 'node_modules/.bin/tsx'), ['scripts/build.ts'])
+}
+
+function newestTime(path) {
+  if (!existsSync(path)) return 0
+  const found = statSync(path)
+  if (!found.isDirectory()) return found.mtimeMs
+  return Math.max(found.mtimeMs, ...readdirSync(path).map((name) => newestTime(join(path, name))))
+}
+
+function run(program, args, env = process.env) {
+  say(`${program} ${args.join(' ')}`)
+  // Progress goes to standard error: standard output belongs to the command that asked.
+  const { status, error } = spawnSync(program, args, { cwd: root, env, stdio: ['ignore', 2, 2] })
+  if (error !== undefined) fail(`${program}: ${error.message}`)
+  if (status !== 0) fail(`${program} ended with exit code ${status}`)
+}
+
+function say(text) {
+  process.stderr.write(`[ensure] ${text}\n`)
+}
+
+function fail(text) {
+  say(text)
+  process.exit(1)
+}
