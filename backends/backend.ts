@@ -1,0 +1,112 @@
+import type { DesiredObject } from '../kernel/objects.ts'
+import type { Family, IpAddr, MacAddr } from '../lib/address.ts'
+import type { NetworkConfig } from '../subnet/network-config.ts'
+import type { Lease, PeerPath } from '../subnet/types.ts'
+
+/** The interface that carries the outer packets, chosen by the options (`flanneld/external-interface.ts`). */
+export interface ExternalInterface {
+  readonly name: string
+  readonly index: number
+  /** Bytes. */
+  readonly mtu: number
+  /** The interface's own address, per enabled family. */
+  readonly addresses: ReadonlyMap<Family, IpAddr>
+  /** What peers are told; may be an address this host does not own. */
+  readonly publicIps: ReadonlyMap<Family, IpAddr>
+  /** Why this one, for the log. */
+  readonly reason: string
+}
+
+/** How the host itself would reach a peer's public address (route lookup and neighbour state). */
+export interface Reach {
+  /** Device of an on-link route (no gateway); undefined: via a gateway or not at all. */
+  readonly onLink: string | undefined
+  /** A neighbour reply was seen and has not failed for long since. */
+  readonly answered: boolean
+}
+
+/** What the plan must know of this host; the whole truth of one moment. */
+export interface HostFacts {
+  readonly external: ExternalInterface
+  /** By public address of a peer; absent: not looked up yet. */
+  readonly reach: ReadonlyMap<IpAddr, Reach>
+  /** Hardware addresses of existing devices, by name: what can be adopted. */
+  readonly deviceMacs: ReadonlyMap<string, MacAddr>
+}
+
+export interface PrepareContext {
+  readonly network: NetworkConfig
+  readonly facts: HostFacts
+  /** What this node's lease said before this start: a VTEP MAC is taken again from it. */
+  readonly previous: PeerPath | undefined
+  /** Cryptographically strong random bytes. */
+  readonly randomBytes: (count: number) => Uint8Array
+}
+
+export interface Prepared<I> {
+  readonly identity: I
+  /** What is published as the way to reach this node. */
+  readonly path: PeerPath
+}
+
+/** A peer and the way to it that this backend shall plan. */
+export interface PlannedPeer {
+  readonly lease: Lease
+  readonly path: PeerPath
+}
+
+export interface PlanInput<C, I> {
+  readonly config: C
+  readonly network: NetworkConfig
+  readonly identity: I
+  readonly own: Lease
+  readonly peers: readonly PlannedPeer[]
+  readonly facts: HostFacts
+}
+
+export interface SkippedPeer {
+  readonly id: string
+  /** One short stable word, as in `no-direct-path`. */
+  readonly reason: string
+  readonly text: string
+}
+
+/** How a peer is reached under this plan, for the status: `tunnel` or `direct`. */
+export type PathState = 'tunnel' | 'direct'
+
+export interface Plan {
+  readonly objects: readonly DesiredObject[]
+  /** Bytes; what subnet.env says. */
+  readonly mtu: number
+  readonly skipped: readonly SkippedPeer[]
+  /** By lease id. */
+  readonly paths: ReadonlyMap<string, PathState>
+  /** Things true of this host and config that the operator should know; stable code, sentence, remedy. */
+  readonly notices: readonly Notice[]
+}
+
+export interface Notice {
+  readonly code: string
+  readonly text: string
+  readonly remedy: string
+}
+
+/**
+ * One way to carry packets between hosts. `plan` is pure, synchronous and total: a bad peer is skipped, never thrown.
+ * C: the parsed `Backend` object. I: what makes this node recognisable to peers (MAC, key).
+ */
+export interface Backend<C, I> {
+  /** As in `Backend.Type`, lower case. */
+  readonly type: string
+  /** What stands as BackendType in a lease; differs from `type` for udp and alloc (empty). */
+  readonly wireType: string
+  /** Throws ConfigError with a path below `Backend`; `warnings` receives unknown keys. */
+  parseConfig(raw: unknown, warnings: string[]): C
+  /** The one impure step: keys, MAC. Called once per start. */
+  prepare(config: C, context: PrepareContext): Promise<Prepared<I>>
+  plan(input: PlanInput<C, I>): Plan
+  /** Names of all devices that this backend may make under this config: recorded before they are made. */
+  devices(config: C, network: NetworkConfig): readonly string[]
+  /** Whether `plan` looks at `facts.reach`; where it does, neighbour replies are asked for (`answered`) only if `probe`. */
+  reach(config: C): 'unused' | 'lookup' | 'probe'
+}

@@ -1,0 +1,44 @@
+import type { Cidr } from '../lib/address.ts'
+import type { DesiredObject, ObjectKind } from './objects.ts'
+
+/** What the kernel shall hold of ours. Replaces all that was wanted before. */
+export interface DesiredState {
+  /** By `keyOf`. */
+  readonly objects: ReadonlyMap<string, DesiredObject>
+  /** The peers are known in full: what is ours and not wanted may be removed. */
+  readonly complete: boolean
+  readonly scope: OwnershipScope
+}
+
+/** What this instance may call its own: its state file, written before anything is made. */
+export interface OwnershipScope {
+  /** Names of every device that this instance makes or has made. */
+  readonly devices: ReadonlySet<string>
+  /** Current and earlier networks, with the length of a host's subnet: where leftovers of flannel are looked for. */
+  readonly networks: readonly { readonly network: Cidr; readonly subnetLen: number }[]
+}
+
+/** One object that is not as wanted, and why. */
+export interface Failure {
+  readonly key: string
+  readonly object: DesiredObject
+  /** `foreign`: somebody else's object is in the way and stays untouched. `refused`: the kernel said no. `fought`: changed again and again by another program. */
+  readonly cause: 'foreign' | 'refused' | 'fought'
+  readonly text: string
+}
+
+/** The outcome of trying every object at least once. */
+export interface Settlement {
+  readonly generation: number
+  readonly failures: ReadonlyMap<string, Failure>
+}
+
+/** What the reconciler has counted since the start, for metrics and status. */
+export interface ReconcileCounts {
+  readonly driftRepaired: ReadonlyMap<ObjectKind, number>
+  readonly adopted: ReadonlyMap<ObjectKind, number>
+  readonly errors: ReadonlyMap<ObjectKind, number>
+  readonly overruns: number
+  /** Number of passes and their durations in seconds, newest last, at most 1,000. */
+  readonly passes: number
+}

@@ -1,0 +1,199 @@
+import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
+import { assertNever } from '../lib/errors.ts'
+
+/**
+ * What the failure of an object means. `required`: the node is not ready without it. `peer`: one peer is degraded.
+ * `advisory`: worth a condition with a remedy, nothing more.
+ */
+export type Role =
+  | { readonly class: 'required' }
+  | { readonly class: 'peer'; readonly peer: string }
+  | { readonly class: 'advisory'; readonly remedy: string }
+
+/** Everything the kernel (or the file system) may be asked to hold. Devices are named by name; tables turn names into indexes. */
+export type KernelObject = Link | Address | Route | Neighbour | Fdb | Sysctl | StateFile
+export type ObjectKind = KernelObject['kind']
+export type DesiredObject = KernelObject & { readonly role: Role }
+
+/** A device. `mac` undefined in a desired link means: any. */
+export interface Link {
+  readonly kind: 'link'
+  readonly name: string
+  readonly mtu: number
+  readonly mac?: MacAddr
+  readonly up: boolean
+  readonly driver: LinkDriver
+}
+
+/** How a device was made; `other` stands for every kind that this program never makes. */
+export type LinkDriver = VxlanDriver | { readonly type: 'other'; readonly name: string }
+
+/** Source: linux/if_link.h, IFLA_VXLAN_*. */
+export interface VxlanDriver {
+  readonly type: 'vxlan'
+  readonly vni: number
+  /** Name of the device below; undefined: none. The kernel deletes the vxlan device together with it. */
+  readonly underlay?: string
+  readonly local?: IpAddr
+  /** UDP port in host byte order. */
+  readonly port: number
+  readonly learning: boolean
+  readonly gbp: boolean
+}
+
+export interface Address {
+  readonly kind: 'address'
+  readonly device: string
+  readonly family: Family
+  readonly address: IpAddr
+  /** Prefix length in bits. */
+  readonly length: number
+}
+
+/** A route of the main table; key: destination and metric. */
+export interface Route {
+  readonly kind: 'route'
+  readonly family: Family
+  readonly dst: Cidr
+  /** Kernel priority; for IPv6 1024 stands where IPv4 has 0. */
+  readonly metric: number
+  readonly type: 'unicast' | 'blackhole'
+  readonly device?: string
+  readonly via?: IpAddr
+  readonly onLink?: boolean
+  readonly scope?: 'link'
+  /** RTPROT_* number; ours is `ROUTE_PROTOCOL`. Of a desired route always that. */
+  readonly protocol: number
+}
+
+/** A permanent neighbour entry (ARP, ND). */
+export interface Neighbour {
+  readonly kind: 'neighbour'
+  readonly family: Family
+  readonly device: string
+  readonly address: IpAddr
+  readonly mac: MacAddr
+}
+
+/** A permanent entry of a vxlan device's own forwarding database: frames to `mac` go to the VTEP at `dst`. */
+export interface Fdb {
+  readonly kind: 'fdb'
+  readonly device: string
+  readonly mac: MacAddr
+  readonly dst: IpAddr
+}
+
+/** A value below /proc/sys; `path` as in `net/ipv4/conf/eth0/rp_filter`. Never removed, only set. */
+export interface Sysctl {
+  readonly kind: 'sysctl'
+  readonly path: string
+  readonly value: string
+}
+
+/** A small file that other programs read, subnet.env for one. */
+export interface StateFile {
+  readonly kind: 'file'
+  readonly path: string
+  readonly content: string
+  readonly mode: number
+}
+
+/** RTPROT number of our routes: above those in use by routing daemons (/etc/iproute2/rt_protos). */
+export const ROUTE_PROTOCOL = 102
+/** RTPROT_BOOT: what `ip route add` and flannel write. */
+export const BOOT_PROTOCOL = 3
+
+/** Two objects with one key exclude each other in the kernel. */
+export function keyOf(object: KernelObject): string {
+  switch (object.kind) {
+    case 'link':
+      return `link ${object.name}`
+    case 'address':
+      return `address ${object.device} ${object.address}/${object.length}`
+    case 'route':
+      return `route ${object.dst} metric ${object.metric}`
+    case 'neighbour':
+      return `neighbour ${object.device} ${object.address}`
+    case 'fdb':
+      return `fdb ${object.device} ${object.mac}`
+    case 'sysctl':
+      return `sysctl ${object.path}`
+    case 'file':
+      return `file ${object.path}`
+    default:
+      return assertNever(object)
+  }
+}
+
+/** The device that takes the object with it when it is deleted. */
+export function deviceOf(object: KernelObject): string | undefined {
+  return 'device' in object ? object.device : undefined
+}
+
+export type Comparison = 'same' | 'update' | 'recreate'
+
+/** What it takes to make `actual` into `desired`; both have one key. */
+export function compare(actual: KernelObject, desired: KernelObject): Comparison {
+  if (actual.kind !== desired.kind) return 'recreate'
+  switch (desired.kind) {
+    case 'link':
+      return compareLinks(actual as Link, desired)
+    case 'route':
+      return sameRoute(actual as Route, desired) ? 'same' : 'update'
+    case 'address':
+      return 'same'
+    case 'neighbour':
+      return (actual as Neighbour).mac === desired.mac ? 'same' : 'update'
+    case 'fdb':
+      return (actual as Fdb).dst === desired.dst ? 'same' : 'update'
+    case 'sysctl':
+      return (actual as Sysctl).value === desired.value ? 'same' : 'update'
+    case 'file':
+      return (actual as StateFile).content === desired.content && (actual as StateFile).mode === desired.mode
+        ? 'same'
+        : 'update'
+    default:
+      return assertNever(desired)
+  }
+}
+
+function compareLinks(actual: Link, desired: Link): Comparison {
+  if (!sameDriver(actual.driver, desired.driver)) return 'recreate'
+  const same =
+    actual.mtu === desired.mtu &&
+    actual.up === desired.up &&
+    (desired.mac === undefined || actual.mac === desired.mac) &&
+    localOf(actual) === localOf(desired) &&
+    learningOf(actual) === learningOf(desired)
+  return same ? 'same' : 'update'
+}
+
+// Learning and the local address change on a live vxlan device; VNI, port, underlay and GBP do not.
+function sameDriver(actual: LinkDriver, desired: LinkDriver): boolean {
+  if (actual.type !== 'vxlan' || desired.type !== 'vxlan') return actual.type === desired.type
+  return (
+    actual.vni === desired.vni &&
+    actual.port === desired.port &&
+    actual.underlay === desired.underlay &&
+    actual.gbp === desired.gbp
+  )
+}
+
+function localOf(link: Link): IpAddr | undefined {
+  return link.driver.type === 'vxlan' ? link.driver.local : undefined
+}
+
+function learningOf(link: Link): boolean {
+  return link.driver.type === 'vxlan' && link.driver.learning
+}
+
+function sameRoute(actual: Route, desired: Route): boolean {
+  return (
+    actual.type === desired.type &&
+    actual.device === desired.device &&
+    actual.via === desired.via &&
+    (actual.onLink ?? false) === (desired.onLink ?? false) &&
+    actual.scope === desired.scope &&
+    actual.protocol === desired.protocol
+  )
+}

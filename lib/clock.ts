@@ -1,0 +1,26 @@
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** The only source of time: tests replace it by a virtual one. */
+export interface Clock {
+  /** Milliseconds that never go back; says nothing about the time of day. */
+  now(): number
+  /** Milliseconds since 1970 (UTC); may jump. */
+  wall(): number
+  /** Resolves after `ms`; rejects with the signal's reason when it is aborted first. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+}
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  wall: () => Date.now(),
+  sleep: (ms, signal) => delay(ms, undefined, { signal }),
+}
+
+/** Runs `work` with a signal that is also aborted after `ms`; the returned promise is `work`'s own. */
+export async function withDeadline<T>(
+  ms: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  return await work(AbortSignal.any([signal, AbortSignal.timeout(ms)]))
+}

@@ -1,0 +1,135 @@
+import type { Cidr, Family, IpAddr } from '../lib/address.ts'
+import type { Source } from '../lib/latest.ts'
+
+/** How a node can be reached: everything a sender must know. `backend` is flannel's BackendType; empty for udp and alloc. */
+export interface PeerPath {
+  readonly backend: string
+  /** BackendData (key 4) and BackendV6Data (key 6), as parsed JSON; absent where flannel leaves the field out. */
+  readonly data: ReadonlyMap<Family, unknown>
+}
+
+export interface FamilyLease {
+  readonly subnet: Cidr
+  readonly publicIp: IpAddr
+  /** Where the node really sends from and receives at, when it does not own its public address. */
+  readonly tunnelIp?: IpAddr
+}
+
+/** One node's part of the network. */
+export interface Lease {
+  /** Name in the store: the last part of the etcd key, or the Kubernetes node name. */
+  readonly id: string
+  /** NodeID of the holder; empty where the holder (flannel) has none. */
+  readonly node: string
+  readonly primary: PeerPath
+  /** Every way in which the node can receive now; empty while that is just `primary`. */
+  readonly accepts: readonly PeerPath[]
+  readonly families: ReadonlyMap<Family, FamilyLease>
+  /** Which of two overlapping leases is older: compared as text of equal length, smaller is older. */
+  readonly age: string
+  /** A key without an expiry whose holder may not have come yet (flannel's "reservation"). */
+  readonly reserved: boolean
+}
+
+/** What could not be read: shown and counted, never an error for the others. */
+export interface RejectedLease {
+  readonly id: string
+  /** One short stable word for the metric, as in `wrong-length`. */
+  readonly reason: string
+  /** A sentence for the log and the status. */
+  readonly text: string
+}
+
+/** The whole truth of one moment, never a delta. */
+export interface LeaseSnapshot {
+  /** Of the store; opaque, only for display and for the question "did it go back". */
+  readonly revision: string
+  readonly leases: ReadonlyMap<string, Lease>
+  /** Entries that could not be decoded. */
+  readonly unreadable: readonly RejectedLease[]
+}
+
+/** What a node wants to say about itself; the subnet is found by the store. */
+export interface LeaseAttrs {
+  readonly node: string
+  readonly primary: PeerPath
+  readonly accepts: readonly PeerPath[]
+  /** Per enabled family. */
+  readonly publicIps: ReadonlyMap<Family, IpAddr>
+  readonly tunnelIps: ReadonlyMap<Family, IpAddr>
+}
+
+export interface OwnLease {
+  readonly lease: Lease
+  /** Milliseconds of the wall clock (UTC); undefined for a reservation and in Kubernetes. */
+  readonly expiresAt: number | undefined
+  /** Token for compare-and-swap (mod_revision in etcd). */
+  readonly version: string
+}
+
+/** Why the own lease cannot be held: a decision for the operator, never solved by overwriting. */
+export type LeaseConflict =
+  /** Another NodeID holds our public address, and this host owns it not: `--public-ip` given twice. */
+  | { readonly type: 'public-address-taken'; readonly id: string; readonly node: string; readonly publicIp: IpAddr }
+  /** Our subnet now belongs to somebody else. */
+  | { readonly type: 'subnet-taken'; readonly id: string; readonly holder: string }
+  /** Our NodeID stands on a lease whose address somebody else changed: the state directory was copied. */
+  | { readonly type: 'identity-shared'; readonly id: string; readonly publicIp: IpAddr }
+  /** No free subnet is left between min and max. */
+  | { readonly type: 'pool-exhausted'; readonly text: string }
+
+export class LeaseConflictError extends Error {
+  override readonly name = 'LeaseConflictError'
+  readonly conflict: LeaseConflict
+
+  constructor(message: string, conflict: LeaseConflict) {
+    super(message)
+    this.conflict = conflict
+  }
+}
+
+/** State of the connection to the store, for conditions and metrics. */
+export interface StoreHealth {
+  readonly up: boolean
+  /** Wall clock, ms, of the last proof that the view is current. */
+  readonly lastSuccess: number | undefined
+  /** Why it is down, secrets left out. */
+  readonly error?: string
+  readonly endpoint?: string
+  /** How often the whole list was read again, by cause. */
+  readonly resyncs: ReadonlyMap<string, number>
+}
+
+/**
+ * Who holds which subnet. A store keeps its own mirror while `run` is running; `watch` yields its snapshots.
+ * Every write compares before it puts.
+ */
+export interface LeaseStore extends Source<LeaseSnapshot> {
+  readonly health: Source<StoreHealth>
+  /** Keeps the mirror current until the signal is aborted. An unreachable store is waited for, never an error. */
+  run(signal: AbortSignal): Promise<void>
+  /**
+   * Finds (by NodeID, then public address, then `previous`, then a free one) and writes the own lease.
+   * Waits for the store as long as the signal lasts; throws LeaseConflictError where waiting does not help.
+   */
+  acquire(want: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease>
+  /** Writes `want` over the own lease (renewal, changed attributes) if it is still ours; else LeaseConflictError. */
+  publish(own: OwnLease, want: LeaseAttrs, signal: AbortSignal): Promise<OwnLease>
+}
+
+export interface AcquireHints {
+  /** Subnets of the last run (subnet.env): only a wish. */
+  readonly previous: ReadonlyMap<Family, Cidr>
+  /** Which of our public addresses this host really has: decides whether a lease of another NodeID may be taken over. */
+  readonly ownsAddress: (address: IpAddr) => boolean
+  /** After a loss: nothing but this subnet (per family) is acceptable. */
+  readonly only?: ReadonlyMap<Family, Cidr>
+}
+
+/** The text of the network configuration, as the store has it now; undefined while there is none. */
+export interface ConfigText {
+  readonly text: string | undefined
+  readonly revision: string
+  /** Where it came from, for messages: a file path or an etcd key. */
+  readonly origin: string
+}
