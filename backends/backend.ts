@@ -30,6 +30,8 @@ export interface HostFacts {
   readonly external: ExternalInterface
   /** By public address of a peer; absent: not looked up yet. */
   readonly reach: ReadonlyMap<IpAddr, Reach>
+  /** Every address of this host: decides whether the public address is its own. */
+  readonly ownAddresses: ReadonlySet<IpAddr>
   /** Hardware addresses of existing devices, by name: what can be adopted. */
   readonly deviceMacs: ReadonlyMap<string, MacAddr>
 }

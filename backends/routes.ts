@@ -1,0 +1,61 @@
+import type { DesiredObject, Role, Route } from '../kernel/objects.ts'
+import { ROUTE_PROTOCOL } from '../kernel/objects.ts'
+import { type Cidr, cidrOf, type Family, familyOf, type IpAddr } from '../lib/address.ts'
+
+/** Kernel priority of an ordinary route: IPv6 reads 0 back as 1024. */
+export function defaultMetric(family: Family): number {
+  return family === 4 ? 0 : 1024
+}
+
+/** `dst via VIA dev DEVICE [onlink]` in the main table. */
+export function gatewayRoute(
+  role: Role,
+  route: { dst: Cidr; via: IpAddr; device: string; onLink: boolean },
+): Route & { role: Role } {
+  const family = familyOf(route.dst)
+  return {
+    kind: 'route',
+    role,
+    family,
+    type: 'unicast',
+    metric: defaultMetric(family),
+    protocol: ROUTE_PROTOCOL,
+    ...route,
+  }
+}
+
+/** Where the host's own bridge (metric 0) must win over it: a blackhole with metric 0 would remove the bridge's route. */
+const BLACKHOLE_METRIC = 4294967294
+
+/** Packets to addresses of the own subnet that no container has must not leave by the default route. */
+export function blackholeRoute(subnet: Cidr): DesiredObject {
+  const family = familyOf(subnet)
+  return {
+    kind: 'route',
+    role: { class: 'required' },
+    family,
+    dst: subnet,
+    metric: BLACKHOLE_METRIC,
+    type: 'blackhole',
+    protocol: ROUTE_PROTOCOL,
+    ...(family === 6 ? { device: 'lo' } : {}),
+  }
+}
+
+/** The overlay device's own address: the network address of the subnet, alone in its prefix. */
+export function tunnelAddress(device: string, address: IpAddr): DesiredObject {
+  const family = familyOf(address)
+  return {
+    kind: 'address',
+    role: { class: 'required' },
+    device,
+    family,
+    address,
+    length: family === 4 ? 32 : 128,
+  }
+}
+
+/** The prefix that holds nothing but the address. */
+export function hostRoute(address: IpAddr): Cidr {
+  return cidrOf(address, familyOf(address) === 4 ? 32 : 128)
+}

@@ -1,0 +1,39 @@
+import type { Family, MacAddr } from '../../lib/address.ts'
+import type { Backend, PrepareContext, Prepared } from '../backend.ts'
+import { parseVxlanConfig, type VxlanConfig } from './config.ts'
+import { planVxlan, type VtepIdentity } from './plan.ts'
+import { decodeVtep, encodeVtep, randomMac, vtepDevice } from './vtep.ts'
+
+export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
+  type: 'vxlan',
+  wireType: 'vxlan',
+  parseConfig: parseVxlanConfig,
+  prepare: async (config, context) => prepareVtep(config, context),
+  plan: planVxlan,
+  devices: (config, network) => [...network.families.keys()].map((family) => vtepDevice(family, config.vni)),
+  reach: (config) => (config.directRouting ? 'probe' : 'unused'),
+}
+
+function prepareVtep(config: VxlanConfig, context: PrepareContext): Prepared<VtepIdentity> {
+  const identity = new Map<Family, MacAddr>()
+  const data = new Map<Family, unknown>()
+  for (const family of context.network.families.keys()) {
+    const mac = adoptedMac(config, context, family) ?? randomMac(context.randomBytes)
+    identity.set(family, mac)
+    data.set(family, encodeVtep({ vni: config.vni, mac }))
+  }
+  return { identity, path: { backend: 'vxlan', data } }
+}
+
+/** Peers know the MAC: a living device's is kept, else the one our lease already says. */
+function adoptedMac(config: VxlanConfig, context: PrepareContext, family: Family): MacAddr | undefined {
+  const living = context.facts.deviceMacs.get(vtepDevice(family, config.vni))
+  if (living !== undefined) return living
+  if (context.previous?.backend !== 'vxlan') return undefined
+  try {
+    return decodeVtep(context.previous.data.get(family), 'BackendData').mac
+  } catch {
+    // An unreadable lease of our own is no loss: a new MAC is published with it.
+    return undefined
+  }
+}

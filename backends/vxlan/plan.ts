@@ -1,0 +1,126 @@
+import type { DesiredObject, Role } from '../../kernel/objects.ts'
+import { type Family, type MacAddr, networkAddress } from '../../lib/address.ts'
+import { InvalidLease } from '../../lib/errors.ts'
+import type { HostFacts, Plan, PlanInput, PlannedPeer } from '../backend.ts'
+import { PlanBuilder } from '../plan-builder.ts'
+import { gatewayRoute, tunnelAddress } from '../routes.ts'
+import type { VxlanConfig } from './config.ts'
+import { decodeVtep, vtepDevice } from './vtep.ts'
+
+/** The own MAC per family; each family has its own device. */
+export type VtepIdentity = ReadonlyMap<Family, MacAddr>
+
+type Input = PlanInput<VxlanConfig, VtepIdentity>
+
+/**
+ * Per family one device and its address; per peer a route, and unless it is reached directly, a neighbour and an FDB
+ * entry. Source: RFC 7348; names and values as flannel's.
+ */
+export function planVxlan(input: Input): Plan {
+  const plan = new PlanBuilder()
+  const families = [...input.network.families.keys()]
+  for (const family of families) plan.add(...localObjects(input, family))
+  for (const peer of input.peers) planPeer(input, peer, plan)
+  return plan.build(Math.min(...families.map((family) => deviceMtu(input, family))))
+}
+
+/** 50 bytes of outer headers over IPv4, 70 over IPv6, where the kernel makes the device smaller than flannel says. */
+function deviceMtu(input: Input, family: Family): number {
+  const external = input.facts.external.mtu
+  const wanted = (input.config.outerMtu ?? external) - 50
+  return Math.min(wanted, external - (family === 4 ? 50 : 70))
+}
+
+function localObjects(input: Input, family: Family): DesiredObject[] {
+  const { config, facts, identity, own } = input
+  const name = vtepDevice(family, config.vni)
+  const subnet = own.families.get(family)?.subnet
+  const local = tunnelSource(facts, family)
+  const mac = identity.get(family)
+  const role: Role = { class: 'required' }
+  return [
+    {
+      kind: 'link',
+      role,
+      name,
+      mtu: deviceMtu(input, family),
+      up: true,
+      ...(mac === undefined ? {} : { mac }),
+      driver: {
+        type: 'vxlan',
+        vni: config.vni,
+        underlay: facts.external.name,
+        port: config.port,
+        learning: config.learning,
+        gbp: config.gbp,
+        ...(local === undefined ? {} : { local }),
+      },
+    },
+    ...(subnet === undefined ? [] : [tunnelAddress(name, networkAddress(subnet))]),
+    deviceSysctl(family, name),
+  ]
+}
+
+/** The public address where the host owns it, else the interface's: a foreign one could not be a source. */
+export function tunnelSource(facts: HostFacts, family: Family) {
+  const publicIp = facts.external.publicIps.get(family)
+  if (publicIp !== undefined && facts.ownAddresses.has(publicIp)) return publicIp
+  return facts.external.addresses.get(family)
+}
+
+// A strict reverse path filter drops what comes back by another way than it left, which mixed direct and tunnel paths do;
+// router advertisements from a container must not change the host's routes.
+function deviceSysctl(family: Family, device: string): DesiredObject {
+  const [path, value] =
+    family === 4 ? [`net/ipv4/conf/${device}/rp_filter`, '2'] : [`net/ipv6/conf/${device}/accept_ra`, '0']
+  return { kind: 'sysctl', path, value, role: { class: 'advisory', remedy: `echo ${value} > /proc/sys/${path}` } }
+}
+}
+
+function planPeer(input: Input, peer: PlannedPeer, plan: PlanBuilder): void {
+  try {
+    const parts = [...input.network.families.keys()].map((family) => familyObjects(input, peer, family))
+    const direct = parts.every((part) => part.direct)
+    plan.addPeer(
+      peer.lease.id,
+      direct ? 'direct' : 'tunnel',
+      parts.flatMap((part) => part.objects),
+    )
+  } catch (cause) {
+    if (!(cause instanceof InvalidLease)) throw cause
+    plan.skip(peer.lease.id, 'invalid-vtep', cause.message)
+  }
+}
+
+function familyObjects(
+  input: Input,
+  peer: PlannedPeer,
+  family: Family,
+): { direct: boolean; objects: readonly DesiredObject[] } {
+  const part = peer.lease.families.get(family)
+  if (part === undefined) throw new InvalidLease(`the lease has no IPv${family} subnet`)
+  const role: Role = { class: 'peer', peer: peer.lease.id }
+  const dst = part.subnet
+  const reach = input.facts.reach.get(part.publicIp)
+  if (input.config.directRouting && reach?.onLink !== undefined && reach.answered) {
+    return {
+      direct: true,
+      objects: [gatewayRoute(role, { dst, via: part.publicIp, device: reach.onLink, onLink: false })],
+    }
+  }
+  const vtep = decodeVtep(peer.path.data.get(family), family === 4 ? 'BackendData' : 'BackendV6Data')
+  if (vtep.vni !== 0 && vtep.vni !== input.config.vni) {
+    throw new InvalidLease(`VNI ${vtep.vni} is not ours (${input.config.vni})`)
+  }
+  if (vtep.mac === input.identity.get(family)) throw new InvalidLease(`VtepMAC ${vtep.mac} is our own`)
+  const device = vtepDevice(family, input.config.vni)
+  const gateway = networkAddress(dst)
+  return {
+    direct: false,
+    objects: [
+      { kind: 'neighbour', role, family, device, address: gateway, mac: vtep.mac },
+      { kind: 'fdb', role, device, mac: vtep.mac, dst: part.publicIp },
+      gatewayRoute(role, { dst, via: gateway, device, onLink: true }),
+    ],
+  }
+}
