@@ -75,7 +75,6 @@ function deviceSysctl(family: Family, device: string): DesiredObject {
     family === 4 ? [`net/ipv4/conf/${device}/rp_filter`, '2'] : [`net/ipv6/conf/${device}/accept_ra`, '0']
   return { kind: 'sysctl', path, value, role: { class: 'advisory', remedy: `echo ${value} > /proc/sys/${path}` } }
 }
-}
 
 function planPeer(input: Input, peer: PlannedPeer, plan: PlanBuilder): void {
   try {
