@@ -1,0 +1,64 @@
+// npm test [-- --suite e2e,netns] [-- --grep TEXT]; REQUIRE=unit,peer:flanneld makes what did not run a failure.
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { long } from '../test/long.ts'
+import { type Capability, capabilities, whyAbsent } from '../test/needs.ts'
+import { runFiles } from './test/run-suite.ts'
+import { type Suite, suites, testFiles } from './test/suites.ts'
+import { type Outcome, summary } from './test/summary.ts'
+
+const { values } = parseArgs({ options: { suite: { type: 'string', multiple: true }, grep: { type: 'string' } } })
+const asked = names((values.suite ?? []).join(','))
+const required = names(process.env['REQUIRE'] ?? '')
+refuseUnknown(
+  '--suite',
+  asked,
+  suites.map(({ name }) => name),
+)
+refuseUnknown('REQUIRE', required, [...suites.map(({ name }) => name), ...capabilities])
+
+// Ctrl-C goes to the suite's process as well; when that has ended, the summary of what ran is still printed.
+let interrupted = false
+process.on('SIGINT', () => {
+  interrupted = true
+})
+
+const outcomes = new Map<string, Outcome>()
+for (const suite of suites) {
+  if (asked.length === 0 || asked.includes(suite.name)) {
+    outcomes.set(suite.name, interrupted ? { at: 'not run', reason: 'interrupted' } : await run(suite))
+  } else if (required.includes(suite.name)) {
+    outcomes.set(suite.name, { at: 'not run', reason: 'left out by --suite' })
+  }
+}
+const end = summary(outcomes, {
+  names: required,
+  whyAbsent: (name) => (capabilities.includes(name) ? whyAbsent(name as Capability) : undefined),
+})
+process.stdout.write(end.text)
+process.exitCode = end.ok ? 0 : 1
+
+async function run(suite: Suite): Promise<Outcome> {
+  for (const capability of suite.needs) {
+    const absent = whyAbsent(capability)
+    if (absent !== undefined) return { at: 'not run', reason: absent }
+  }
+  const files = testFiles(suite, join(import.meta.dirname, '../test'))
+  if (files.length === 0) return { at: 'not run', reason: 'it has no test file' }
+  process.stdout.write(`\n=== ${suite.name}\n`)
+  return await runFiles(files, { grep: values.grep ?? '', minutes: long ? suite.minutesLong : suite.minutes })
+}
+
+function names(list: string): readonly string[] {
+  return list
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '')
+}
+
+function refuseUnknown(where: string, given: readonly string[], known: readonly string[]): void {
+  const unknown = given.filter((name) => !known.includes(name))
+  if (unknown.length === 0) return
+  process.stderr.write(`${where}: nothing is called ${unknown.join(', ')}; there are ${known.join(', ')}\n`)
+  process.exit(2)
+}

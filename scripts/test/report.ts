@@ -1,0 +1,42 @@
+import { appendFileSync } from 'node:fs'
+import Mocha from 'mocha'
+import { type NotRun, notRun } from '../../test/needs.ts'
+
+/** One line of a suite's report file, JSON. `left-open` means that the process did not end after its last test. */
+export type ReportLine =
+  | { readonly event: 'passed'; readonly title: string }
+  | { readonly event: 'failed'; readonly title: string; readonly file: string; readonly message: string }
+  | { readonly event: 'pending'; readonly title: string; readonly notRun?: NotRun | undefined }
+  | { readonly event: 'left-open'; readonly what: readonly string[] }
+  | { readonly event: 'end' }
+
+/** mocha's spec reporter, which also appends each result to a file at once, so that a suite that dies keeps what it had. */
+export class LiveReport extends Mocha.reporters.Spec {
+  constructor(runner: Mocha.Runner, options: Mocha.MochaOptions) {
+    super(runner, options)
+    const file = String(options.reporterOptions?.file)
+    const events = Mocha.Runner.constants
+    runner.on(events.EVENT_TEST_PASS, (test) => writeReport(file, { event: 'passed', title: test.fullTitle() }))
+    runner.on(events.EVENT_TEST_FAIL, (test, error) =>
+      writeReport(file, {
+        event: 'failed',
+        title: test.fullTitle(),
+        file: test.file ?? '',
+        message: error instanceof Error ? error.message : String(error),
+      }),
+    )
+    runner.on(events.EVENT_TEST_PENDING, (test) =>
+      writeReport(file, { event: 'pending', title: test.fullTitle(), notRun: whyNotRun(test.parent) }),
+    )
+    runner.once(events.EVENT_RUN_END, () => writeReport(file, { event: 'end' }))
+  }
+}
+
+export function writeReport(file: string, line: ReportLine): void {
+  appendFileSync(file, `${JSON.stringify(line)}\n`)
+}
+
+function whyNotRun(suite: Mocha.Suite | undefined): NotRun | undefined {
+  if (suite === undefined) return undefined
+  return (suite as { [notRun]?: NotRun })[notRun] ?? whyNotRun(suite.parent)
+}

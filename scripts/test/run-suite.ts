@@ -1,0 +1,55 @@
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ReportLine } from './report.ts'
+import type { Outcome } from './summary.ts'
+
+/** Runs test files in one process, its output live on ours. Kills it after `minutes`. */
+export async function runFiles(files: readonly string[], options: { grep: string; minutes: number }): Promise<Outcome> {
+  const folder = await mkdtemp(join(tmpdir(), 'flanneld-test-'))
+  try {
+    const report = join(folder, 'report')
+    const end = await mocha([report, options.grep, ...files], options.minutes)
+    return outcome(await readReport(report), end)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+function mocha(args: readonly string[], minutes: number): Promise<string> {
+  const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'suite-process.ts'), ...args], {
+    stdio: 'inherit',
+  })
+  let late = false
+  const limit = setTimeout(() => {
+    late = true
+    child.kill('SIGKILL')
+  }, minutes * 60_000)
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('exit', (code, signal) => {
+      clearTimeout(limit)
+      resolve(late ? `was killed: not done after ${minutes} min` : `ended with ${signal ?? `exit code ${code}`}`)
+    })
+  })
+}
+
+async function readReport(file: string): Promise<readonly ReportLine[]> {
+  const text = await readFile(file, 'utf8').catch(() => '')
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line))
+}
+
+function outcome(lines: readonly ReportLine[], end: string): Outcome {
+  const of = <E extends ReportLine['event']>(event: E) =>
+    lines.filter((line): line is ReportLine & { event: E } => line.event === event)
+  const failed = of('failed')
+  const trouble = of('left-open').map(({ what }) => `tests left something open: ${what.join(', ')}`)
+  if (of('end').length === 0) trouble.push(`the test process ${end} before its last test`)
+  else if (failed.length === 0 && trouble.length === 0 && end !== 'ended with exit code 0')
+    trouble.push(`the test process ${end}`)
+  return { at: 'ran', passed: of('passed').length, failed, pending: of('pending'), trouble }
+}

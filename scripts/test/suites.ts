@@ -1,0 +1,40 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Capability } from '../../test/needs.ts'
+
+export interface Suite {
+  readonly name: string
+  /** Folders below test/; none means: every folder that no other suite has. */
+  readonly folders: readonly string[]
+  readonly needs: readonly Capability[]
+  /** The suite is ended and counts as broken after this time, `minutesLong` in `npm run test:long`. */
+  readonly minutes: number
+  readonly minutesLong: number
+}
+
+/** In the order they run: what fails fastest comes first. */
+export const suites: readonly Suite[] = [
+  { name: 'unit', folders: [], needs: [], minutes: 3, minutesLong: 30 },
+  { name: 'build', folders: ['build'], needs: [], minutes: 5, minutesLong: 5 },
+  { name: 'etcd', folders: ['etcd'], needs: ['etcd'], minutes: 10, minutesLong: 60 },
+  { name: 'netns', folders: ['netns'], needs: ['netns'], minutes: 10, minutesLong: 60 },
+  { name: 'lab', folders: ['lab'], needs: ['netns', 'etcd'], minutes: 10, minutesLong: 30 },
+  { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 30, minutesLong: 240 },
+]
+
+/** Run by `npm run bench`, never as tests. */
+const otherFolders = ['bench']
+
+/** Paths of the suite's test files below `testFolder`, sorted. */
+export function testFiles(suite: Suite, testFolder: string): readonly string[] {
+  const taken = [...otherFolders, ...suites.flatMap(({ folders }) => folders)]
+  return readdirSync(testFolder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .filter((file) => {
+      const inFolder = (folder: string) => file.startsWith(`${folder}/`)
+      return suite.folders.length > 0 ? suite.folders.some(inFolder) : !taken.some(inFolder)
+    })
+    .sort()
+    .map((file) => join(testFolder, file))
+    .filter((file) => existsSync(file))
+}
