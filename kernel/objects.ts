@@ -127,6 +127,8 @@ export function keyOf(object: KernelObject): string {
 
 /** The device that takes the object with it when it is deleted. */
 export function deviceOf(object: KernelObject): string | undefined {
+  // Sysctls of a device come back with their defaults when it is made again.
+  if (object.kind === 'sysctl') return /^net\/[^/]+\/(?:conf|neigh)\/([^/]+)\//.exec(object.path)?.[1]
   return 'device' in object ? object.device : undefined
 }
 

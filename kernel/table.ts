@@ -21,8 +21,11 @@ export interface OpError {
  */
 export interface ObjectTable<O extends KernelObject = KernelObject> {
   readonly kind: ObjectKind
-  /** Everything of the kind in this network namespace, foreign objects included. Throws an OpFailure when it cannot be read. */
-  dump(): Promise<readonly O[]>
+  /**
+   * Everything of the kind in this network namespace, foreign objects included. Throws an OpFailure when it cannot be read.
+   * Kinds too many to list (sysctl, file) read only the keys of `wanted`, and leave out what does not exist.
+   */
+  dump(wanted: Iterable<O>): Promise<readonly O[]>
   /** One result per op, in order; a bad object never stops the rest. Never throws for one. */
   apply(ops: readonly Op<O>[]): Promise<readonly OpResult[]>
 }
