@@ -1,0 +1,189 @@
+import type { Cidr, Family } from '../lib/address.ts'
+import type { Clock } from '../lib/clock.ts'
+import { messageOf } from '../lib/errors.ts'
+import { Latest } from '../lib/latest.ts'
+import type { Logger } from '../lib/log.ts'
+import {
+  type AcquireHints,
+  type Lease,
+  type LeaseAttrs,
+  type LeaseConflict,
+  LeaseConflictError,
+  type LeaseSnapshot,
+  type LeaseStore,
+  type OwnLease,
+} from '../subnet/types.ts'
+
+/** Whether this node may say that its subnet is its own. */
+export type LeaseState =
+  | { readonly at: 'acquiring'; readonly waitingFor?: string }
+  | { readonly at: 'held'; readonly own: OwnLease }
+  | { readonly at: 'lost'; readonly last: OwnLease; readonly conflict: LeaseConflict; readonly text: string }
+
+export interface LeaseKeeperOptions {
+  readonly renewMarginMs: number
+  /** Wait between tries that need the operator or another node to change something. */
+  readonly retryMs: number
+}
+
+const DEFAULT_RETRY_MS = 60_000
+
+/**
+ * Holds the own lease: acquires it, renews it, publishes changes of our address, notices its loss and takes the same
+ * subnet again if that is free. Never overwrites somebody else's and never gives up.
+ */
+export class LeaseKeeper {
+  readonly state = new Latest<LeaseState>('own lease')
+  readonly renewals = { ok: 0, failed: 0 }
+  readonly #store: LeaseStore
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #options: LeaseKeeperOptions
+  #want: LeaseAttrs
+  #hints: AcquireHints
+  #wake = new AbortController()
+  #renewAt = Number.POSITIVE_INFINITY
+
+  constructor(
+    needs: { store: LeaseStore; clock: Clock; log: Logger },
+    options: { want: LeaseAttrs; hints: AcquireHints; renewMarginMs: number; retryMs?: number },
+  ) {
+    this.#store = needs.store
+    this.#clock = needs.clock
+    this.#log = needs.log
+    this.#want = options.want
+    this.#hints = options.hints
+    this.#options = { renewMarginMs: options.renewMarginMs, retryMs: options.retryMs ?? DEFAULT_RETRY_MS }
+    this.state.set({ at: 'acquiring' })
+  }
+
+  /** What the node says about itself from now on; published at once when it differs. */
+  setAttrs(want: LeaseAttrs): void {
+    if (JSON.stringify(comparable(want)) === JSON.stringify(comparable(this.#want))) return
+    this.#want = want
+    this.#renewAt = 0
+    this.#wake.abort()
+  }
+
+  /** Runs until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const watching = this.#watch(signal)
+    while (!signal.aborted) {
+      const state = this.state.current
+      if (state?.at === 'held') await this.#hold(state.own, signal)
+      else await this.#acquire(state?.at === 'lost' ? state.last : undefined, signal)
+    }
+    await watching
+  }
+
+  async #acquire(last: OwnLease | undefined, signal: AbortSignal): Promise<void> {
+    const hints = last === undefined ? this.#hints : { ...this.#hints, only: subnetsOf(last.lease) }
+    try {
+      this.#held(await this.#store.acquire(this.#want, hints, signal))
+    } catch (cause) {
+      if (signal.aborted) return
+      this.#refused(cause, last)
+      await this.#pause(this.#options.retryMs, signal)
+    }
+  }
+
+  #held(own: OwnLease): void {
+    const { lease, expiresAt } = own
+    const fields = { id: lease.id, expires: expiresAt === undefined ? 'never' : new Date(expiresAt).toISOString() }
+    if (this.state.current?.at !== 'held') this.#log.info('subnet leased', fields)
+    else this.#log.info('lease renewed', fields)
+    this.#renewAt =
+      expiresAt === undefined
+        ? Number.POSITIVE_INFINITY
+        : this.#clock.now() + Math.max(1_000, expiresAt - this.#clock.wall() - this.#options.renewMarginMs)
+    this.state.set({ at: 'held', own })
+  }
+
+  #refused(cause: unknown, last: OwnLease | undefined): void {
+    const text = messageOf(cause)
+    const previous = this.state.current
+    if (cause instanceof LeaseConflictError && last !== undefined) {
+      if (previous?.at !== 'lost' || previous.text !== text) this.#log.error('own lease lost', { why: text })
+      this.state.set({ at: 'lost', last, conflict: cause.conflict, text })
+    } else {
+      if (previous?.at !== 'acquiring' || previous.waitingFor !== text)
+        this.#log.warn('no subnet leased yet', { why: text })
+      this.state.set({ at: 'acquiring', waitingFor: text })
+    }
+  }
+
+  async #hold(own: OwnLease, signal: AbortSignal): Promise<void> {
+    const wait = this.#renewAt - this.#clock.now()
+    if (wait > 0) {
+      await this.#pause(Math.min(wait, 2 ** 31 - 1), signal)
+      return
+    }
+    try {
+      const renewed = await this.#store.publish(own, this.#want, signal)
+      this.renewals.ok += 1
+      this.#held(renewed)
+    } catch (cause) {
+      if (signal.aborted) return
+      this.renewals.failed += 1
+      if (cause instanceof LeaseConflictError) {
+        this.#refused(cause, own)
+        return
+      }
+      this.#log.warn('lease not renewed', { why: messageOf(cause), retryInSeconds: DEFAULT_RETRY_MS / 1000 })
+      await this.#pause(DEFAULT_RETRY_MS, signal)
+    }
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    for await (const snapshot of this.#store.watch(signal)) {
+      const state = this.state.current
+      if (state?.at === 'held') this.#compare(state.own, snapshot)
+      else if (state?.at === 'lost') this.#reconsider(state.last, snapshot)
+    }
+  }
+
+  /** Any difference between the store's view and ours is settled by a compared write, which sees the truth. */
+  #compare(own: OwnLease, snapshot: LeaseSnapshot): void {
+    if (isBefore(snapshot.revision, own.version)) return
+    const seen = snapshot.leases.get(own.lease.id)
+    if (seen !== undefined && fingerprint(seen) === fingerprint(own.lease)) return
+    const text = seen === undefined ? 'deleted or expired' : 'changed by another'
+    this.#log.warn('own lease differs in the store', { id: own.lease.id, why: text })
+    this.#renewAt = 0
+    this.#wake.abort()
+  }
+
+  #reconsider(last: OwnLease, snapshot: LeaseSnapshot): void {
+    const seen = snapshot.leases.get(last.lease.id)
+    if (seen === undefined || seen.node === this.#want.node) this.#wake.abort()
+  }
+
+  /** Sleeps, or less when something has changed. */
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const wake = this.#wake
+    await this.#clock.sleep(ms, AbortSignal.any([signal, wake.signal])).catch(() => {})
+    if (wake.signal.aborted) this.#wake = new AbortController()
+  }
+}
+
+function subnetsOf(lease: Lease): ReadonlyMap<Family, Cidr> {
+  return new Map([...lease.families].map(([family, part]) => [family, part.subnet]))
+}
+
+/** The parts that others see. */
+function fingerprint(lease: Lease): string {
+  return JSON.stringify([lease.node, path(lease.primary), lease.accepts.map(path), [...lease.families]])
+}
+
+function path(value: Lease['primary']): unknown {
+  return [value.backend, [...value.data]]
+}
+
+function comparable(attrs: LeaseAttrs): unknown {
+  return [attrs.node, path(attrs.primary), attrs.accepts.map(path), [...attrs.publicIps], [...attrs.tunnelIps]]
+}
+
+/** Store revisions grow; one that is no number cannot be compared and counts as current. */
+function isBefore(revision: string, version: string): boolean {
+  return /^\d+$/.test(revision) && /^\d+$/.test(version) && BigInt(revision) < BigInt(version)
+}

@@ -1,0 +1,115 @@
+import { familyOf } from '../lib/address.ts'
+import { assertNever } from '../lib/errors.ts'
+import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from './objects.ts'
+import type { Op } from './table.ts'
+
+/** The change as commands that an operator knows; what `flanneld plan` prints. Order within the list matters. */
+export function commandsFor(op: Op<KernelObject>): readonly string[] {
+  switch (op.verb) {
+    case 'create':
+      return creation(op.object, 'add')
+    case 'update':
+      return op.object.kind === 'link' ? linkChange(op.object, op.actual as Link) : creation(op.object, 'replace')
+    case 'recreate':
+      return [removal(op.actual), ...creation(op.object, 'add')]
+    case 'remove':
+      return [removal(op.object)]
+    default:
+      return assertNever(op)
+  }
+}
+
+function creation(object: KernelObject, verb: 'add' | 'replace'): readonly string[] {
+  switch (object.kind) {
+    case 'link':
+      return linkCreation(object)
+    case 'address':
+      return [`ip address ${verb} ${object.address}/${object.length} dev ${object.device}`]
+    case 'route':
+      return [`ip ${flag(object)}route ${verb} ${routeText(object)}`]
+    case 'neighbour':
+      return [`ip neighbour ${verb} ${object.address} lladdr ${object.mac} dev ${object.device} nud permanent`]
+    case 'fdb':
+      return [`bridge fdb ${verb} ${object.mac} dev ${object.device} dst ${object.dst} self permanent`]
+    case 'sysctl':
+      return [`echo ${object.value} > /proc/sys/${object.path}`]
+    case 'file':
+      return [
+        `install -D -m ${object.mode.toString(8).padStart(4, '0')} /dev/stdin ${object.path} <<'END'`,
+        `${object.content}END`,
+      ]
+    default:
+      return assertNever(object)
+  }
+}
+
+function removal(object: KernelObject): string {
+  switch (object.kind) {
+    case 'link':
+      return `ip link delete ${object.name}`
+    case 'address':
+      return `ip address delete ${object.address}/${object.length} dev ${object.device}`
+    case 'route':
+      return `ip ${flag(object)}route delete ${routeText(object)}`
+    case 'neighbour':
+      return `ip neighbour delete ${object.address} dev ${object.device}`
+    case 'fdb':
+      return `bridge fdb delete ${object.mac} dev ${object.device} dst ${object.dst} self`
+    case 'sysctl':
+      return `# /proc/sys/${object.path} stays as it is`
+    case 'file':
+      return `rm ${object.path}`
+    default:
+      return assertNever(object)
+  }
+}
+
+function linkCreation(link: Link): readonly string[] {
+  const commands = [
+    `ip link add ${link.name}${link.mac === undefined ? '' : ` address ${link.mac}`} mtu ${link.mtu} type ${driverText(link)}`,
+  ]
+  if (link.up) commands.push(`ip link set ${link.name} up`)
+  return commands
+}
+
+function linkChange(link: Link, actual: Link): readonly string[] {
+  const changes: string[] = []
+  if (link.mtu !== actual.mtu) changes.push(`mtu ${link.mtu}`)
+  if (link.mac !== undefined && link.mac !== actual.mac) changes.push(`address ${link.mac}`)
+  if (link.up !== actual.up) changes.push(link.up ? 'up' : 'down')
+  const commands = changes.length === 0 ? [] : [`ip link set ${link.name} ${changes.join(' ')}`]
+  if (link.driver.type !== 'vxlan' || actual.driver.type !== 'vxlan') return commands
+  const tunnel: string[] = []
+  if (link.driver.local !== undefined && link.driver.local !== actual.driver.local)
+    tunnel.push(`local ${link.driver.local}`)
+  if (link.driver.learning !== actual.driver.learning) tunnel.push(link.driver.learning ? 'learning' : 'nolearning')
+  if (tunnel.length > 0) commands.push(`ip link set ${link.name} type vxlan id ${link.driver.vni} ${tunnel.join(' ')}`)
+  return commands
+}
+
+function driverText(link: Link): string {
+  const { driver } = link
+  if (driver.type !== 'vxlan') return driver.name
+  const words = [`vxlan id ${driver.vni}`]
+  if (driver.local !== undefined) words.push(`local ${driver.local}`)
+  if (driver.underlay !== undefined) words.push(`dev ${driver.underlay}`)
+  words.push(`dstport ${driver.port}`, driver.learning ? 'learning' : 'nolearning', 'ttl auto')
+  if (driver.gbp) words.push('gbp')
+  return words.join(' ')
+}
+
+function routeText(route: Route): string {
+  const words = [route.type === 'blackhole' ? `blackhole ${route.dst}` : route.dst]
+  if (route.via !== undefined) words.push(`via ${route.via}`)
+  if (route.device !== undefined) words.push(`dev ${route.device}`)
+  if (route.protocol !== BOOT_PROTOCOL) words.push(`proto ${route.protocol}`)
+  if (route.scope !== undefined) words.push(`scope ${route.scope}`)
+  const ordinary = route.family === 4 ? 0 : 1024
+  if (route.metric !== ordinary) words.push(`metric ${route.metric}`)
+  if (route.onLink) words.push('onlink')
+  return words.join(' ')
+}
+
+function flag(route: Route): string {
+  return familyOf(route.dst) === 6 ? '-6 ' : ''
+}
