@@ -8,6 +8,7 @@ import type { Notice, PathState, Plan, SkippedPeer } from './backend.ts'
  */
 export class PlanBuilder {
   readonly #objects = new Map<string, DesiredObject>()
+  readonly #owners = new Map<string, string>()
   readonly #skipped: SkippedPeer[] = []
   readonly #paths = new Map<string, PathState>()
   readonly #notices: Notice[] = []
@@ -25,12 +26,14 @@ export class PlanBuilder {
   }
 
   addPeer(id: string, path: PathState, objects: readonly DesiredObject[]): void {
-    const taken = objects.map(keyOf).find((key) => this.#objects.has(key))
+    const keys = objects.map(keyOf)
+    const taken = keys.find((key) => this.#objects.has(key))
     if (taken !== undefined) {
-      this.skip(id, 'duplicate', `another lease already uses "${taken}"`)
+      this.skip(id, 'duplicate', `"${taken}" already belongs to ${this.#owners.get(taken) ?? 'this node'}`)
       return
     }
     this.add(...objects)
+    for (const key of keys) this.#owners.set(key, id)
     this.#paths.set(id, path)
   }
 

@@ -40,7 +40,7 @@ export interface NodePlan {
 /** All that this host shall hold: pure and total, the same for every order of the peers. */
 export function planNode(input: PlannerInput): NodePlan {
   const { active, network, own, facts } = input
-  const peers = [...input.peers].sort((a, b) => (a.id < b.id ? -1 : 1))
+  const peers = [...input.peers].sort(olderFirst)
   const { planned, skipped } = peersOf(peers, active.backend.wireType)
   const plan = active.backend.plan({
     config: active.config,
@@ -59,6 +59,12 @@ export function planNode(input: PlannerInput): NodePlan {
     paths: plan.paths,
     notices: plan.notices,
   }
+}
+
+// Of two peers that want one kernel object the older wins, whatever order they came in.
+function olderFirst(a: Lease, b: Lease): number {
+  if (a.age !== b.age) return a.age < b.age ? -1 : 1
+  return a.id < b.id ? -1 : 1
 }
 
 function ownObjects(input: PlannerInput, mtu: number): DesiredObject[] {
