@@ -68,6 +68,12 @@ function controlPlaneLines(router: string): readonly string[] {
   ]
 }
 
+const ipv6Conf = '/proc/sys/net/ipv6/conf'
+
+// A real host has its link-local addresses long before a daemon starts: here they must not be tentative for two
+// seconds, in which no neighbour would be found. What the daemon makes later goes the ordinary way.
+const dadAgain = `if [ -d ${ipv6Conf} ]; then echo 1 > ${ipv6Conf}/default/accept_dad; fi`
+
 // Devices copy `default` when they are made, as on a distribution; `all` stays 0, or no device could be laxer.
 function sysctls(rpFilter: RpFilter): readonly string[] {
   return [
@@ -75,7 +81,7 @@ function sysctls(rpFilter: RpFilter): readonly string[] {
     'echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter',
     `echo ${rpFilter} > /proc/sys/net/ipv4/conf/default/rp_filter`,
     // A machine may have IPv6 switched off.
-    'if [ -d /proc/sys/net/ipv6/conf ]; then echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; fi',
+    `if [ -d ${ipv6Conf} ]; then echo 1 > ${ipv6Conf}/all/forwarding; echo 0 > ${ipv6Conf}/default/accept_dad; fi`,
   ]
 }
 
@@ -85,7 +91,7 @@ async function inside(
   ipLines: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  const script = [...shell, 'exec ip -batch -'].join('\n')
+  const script = [...shell, 'ip -batch -', dadAgain].join('\n')
   await run(['nsenter', `--net=/run/netns/${namespace}`, '--', 'sh', '-e', '-c', script], {
     input: lines(ipLines),
     timeout: 60_000,

@@ -35,8 +35,11 @@ export const bridge = 'cni0'
  * each subnet, and keeps its own MAC, which would otherwise change to the lowest of its ports as containers come and go.
  */
 export function bridgeLines(env: SubnetEnv, mac: string): readonly string[] {
+  return [`link add ${bridge} address ${mac} mtu ${env.mtu} type bridge`]
+}
+
+export function bridgeAddressLines(env: SubnetEnv): readonly string[] {
   return [
-    `link add ${bridge} address ${mac} mtu ${env.mtu} type bridge`,
     `link set ${bridge} up`,
     ...env.families.map(({ gateway }) => `addr add ${gateway} dev ${bridge}${noDad(gateway)}`),
   ]
@@ -68,6 +71,11 @@ export function containerLines(env: SubnetEnv, addresses: readonly IpAddr[]): re
 /** As host-local hands them out: container number 0 has the address after the gateway's. */
 export function containerAddresses(env: SubnetEnv, number: number): readonly IpAddr[] {
   return env.families.map(({ subnet }) => nthAddress(subnet as Cidr, number + 2))
+}
+
+/** With hairpin mode a bridge returns a container's own question, which then takes its address for a duplicate: CNI turns it off, too. */
+export function noDuplicates(device: string): Readonly<Record<string, number>> {
+  return { [`net/ipv6/conf/${device}/accept_dad`]: 0 }
 }
 
 // Duplicate address detection would keep an IPv6 address unusable for a second.

@@ -3,7 +3,16 @@ import { join } from 'node:path'
 import type { IpAddr } from '../lib/address.ts'
 import { systemClock } from '../lib/clock.ts'
 import { run } from './command.ts'
-import { bridgeLines, Container, containerAddresses, containerLines, portLines } from './container.ts'
+import {
+  bridge,
+  bridgeAddressLines,
+  bridgeLines,
+  Container,
+  containerAddresses,
+  containerLines,
+  noDuplicates,
+  portLines,
+} from './container.ts'
 import type { DaemonOptions, DaemonPaths } from './daemon.ts'
 import { daemonCommand } from './daemon.ts'
 import type { HostLayout } from './layout.ts'
@@ -106,6 +115,7 @@ export class Host extends Namespace {
     const container = new Container(this.#needs, { name: `${this.name}-${label}`, label, addresses })
     await run(['ip', 'netns', 'add', container.name])
     await this.ipBatch(portLines(env, container.name, `veth-${label}`))
+    if (env.families.some(({ subnet }) => subnet.includes(':'))) await container.sysctl(noDuplicates('eth0'))
     await container.ipBatch(containerLines(env, addresses))
     this.#containers.set(label, container)
     return container
@@ -136,13 +146,25 @@ export class Host extends Namespace {
     await this.ipBatch(nicLines(this.#nic(device)))
   }
 
-  /** The cable: the device stays up but loses its carrier, routes and addresses stay. */
+  /**
+   * The cable: the device stays up but loses its carrier, routes and addresses stay. The kernel looks at carriers once
+   * a second, so both directions may take that long; `cutWire` is instant.
+   */
   async unplug(device = 'eth0'): Promise<void> {
     await this.#needs.router.ip('link', 'set', this.#nic(device).port, 'down')
   }
 
   async plug(device = 'eth0'): Promise<void> {
     await this.#needs.router.ip('link', 'set', this.#nic(device).port, 'up')
+  }
+
+  /** The wire eats every packet from now on, both ways, and nobody is told: the carrier stays. */
+  async cutWire(device = 'eth0'): Promise<void> {
+    await this.#needs.router.exec(['bridge', 'link', 'set', 'dev', this.#nic(device).port, 'state', '0'])
+  }
+
+  async mendWire(device = 'eth0'): Promise<void> {
+    await this.#needs.router.exec(['bridge', 'link', 'set', 'dev', this.#nic(device).port, 'state', '3'])
   }
 
   #nic(device: string) {
@@ -156,6 +178,8 @@ export class Host extends Namespace {
     // 02: locally administered, unicast.
     const mac = `02:${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':')}`
     await this.ipBatch(bridgeLines(env, mac))
+    if (env.families.some(({ subnet }) => subnet.includes(':'))) await this.sysctl(noDuplicates(bridge))
+    await this.ipBatch(bridgeAddressLines(env))
   }
 
   async #noSubnet(what: string): Promise<Error> {

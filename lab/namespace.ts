@@ -67,9 +67,9 @@ export class Namespace {
     return await ping((argv, runOptions) => this.exec(argv, runOptions), address, options)
   }
 
-  /** One echo request every `intervalMs` until `stop()`, which says what was lost. */
+  /** An echo request at least every `intervalMs` until `stop()`, which says what was lost. */
   startPing(address: string, intervalMs = 10): PingJudge {
-    return new PingJudge({ argv: this.enter, env: this.environment(), signal: this.#signal }, { address, intervalMs })
+    return new PingJudge({ enter: this.enter, env: this.environment(), signal: this.#signal }, { address, intervalMs })
   }
 
   protected get signal(): AbortSignal {
