@@ -2,6 +2,7 @@
 //   node scripts/ensure.mjs npm             node_modules fits package-lock.json
 //   node scripts/ensure.mjs npm tools       ... and the Debian programs that tests, demo and benchmarks drive are there
 //   node scripts/ensure.mjs npm tools build ... and dist/ is newer than the sources
+//   node scripts/ensure.mjs nodes           the Node versions that dist/ is tested with lie in .tools/
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -22,7 +23,7 @@ const tools = {
   iperf3: 'iperf3',
 }
 
-const steps = { npm: ensureNpm, tools: ensureTools, build: ensureBuild }
+const steps = { npm: ensureNpm, tools: ensureTools, build: ensureBuild, nodes: ensureNodes }
 
 ensureNode()
 for (const name of process.argv.slice(2)) {
@@ -94,6 +95,25 @@ function ensureBuild() {
   const newest = Math.max(...sources.map((source) => newestTime(join(root, source))))
   if (!existsSync(built) || statSync(built).mtimeMs < newest)
     run(join(root, 'node_modules/.bin/tsx'), ['scripts/build.ts'])
+}
+
+function ensureNodes() {
+  const { config } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  for (const version of config.testedNodes.split(' ')) {
+    const folder = join(root, '.tools', `node-${version}`)
+    if (existsSync(join(folder, 'node_modules'))) continue
+    // No failure when it cannot be had: the tests with that version then say that they did not run.
+    const command = [
+      'install',
+      '--prefix',
+      folder,
+      '--no-save',
+      '--no-package-lock',
+      `node-linux-${process.arch}@${version}`,
+    ]
+    say(`npm ${command.join(' ')}`)
+    spawnSync('npm', command, { cwd: '/', stdio: ['ignore', 2, 2] })
+  }
 }
 
 function newestTime(path) {

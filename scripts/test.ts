@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { long } from '../test/long.ts'
-import { type Capability, capabilities, whyAbsent } from '../test/needs.ts'
+import { capabilities, whyAbsent } from '../test/needs.ts'
 import { runFiles } from './test/run-suite.ts'
 import { type Suite, suites, testFiles } from './test/suites.ts'
 import { type Outcome, summary } from './test/summary.ts'
@@ -33,7 +33,10 @@ for (const suite of suites) {
 }
 const end = summary(outcomes, {
   names: required,
-  whyAbsent: (name) => (capabilities.includes(name) ? whyAbsent(name as Capability) : undefined),
+  whyAbsent: (name) => {
+    const capability = capabilities.find((one) => one === name)
+    return capability === undefined ? undefined : whyAbsent(capability)
+  },
 })
 process.stdout.write(end.text)
 process.exitCode = end.ok ? 0 : 1

@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /**
  * What a machine must offer for a test to run. The peers are real programs of others to test against, found only by the
  * variables of `peers`; `REQUIRE=etcd,peer:flanneld` makes it a failure when one is absent.
  */
-export type Capability = 'root' | 'netns' | 'etcd' | `peer:${string}`
+export type Capability = 'root' | 'netns' | 'etcd' | `peer:${string}` | `node:${string}`
 
 const peers: Readonly<Record<string, string>> = {
   'peer:flanneld': 'FLANNELD_PEER',
@@ -15,7 +15,19 @@ const peers: Readonly<Record<string, string>> = {
   'peer:kube-proxy': 'KUBE_PROXY',
 }
 
-export const capabilities: readonly string[] = ['root', 'netns', 'etcd', ...Object.keys(peers)]
+/** What `scripts/ensure.mjs nodes` puts into .tools/: the oldest that `engines` allows, and the newest of each later line. */
+export const nodeVersions: readonly string[] = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'),
+).config.testedNodes.split(' ')
+
+const nodes = nodeVersions.map((version) => `node:${version}` as const)
+export const capabilities: readonly Capability[] = [
+  'root',
+  'netns',
+  'etcd',
+  ...nodes,
+  ...Object.keys(peers).map((peer) => peer as `peer:${string}`),
+]
 
 /** Why the tests of a mocha suite did not run; `scripts/test/report.ts` reads it when they turn up as pending. */
 export interface NotRun {
@@ -46,16 +58,28 @@ export function peerProgram(capability: `peer:${string}`): string {
   return process.env[peers[capability] ?? ''] ?? ''
 }
 
+/** Where `.tools/` has that Node, whether it is there or not. */
+export function nodeProgram(version: string): string {
+  const folder = join(import.meta.dirname, '../.tools', `node-${version}`)
+  return join(folder, `node_modules/node-linux-${process.arch}/bin/node`)
+}
+
 /** Undefined when the machine has it. */
 export function whyAbsent(capability: Capability): string | undefined {
   if (capability === 'root') return process.geteuid?.() === 0 ? undefined : 'not root'
   if (capability === 'netns') return whyAbsent('root') ?? whyNoNamespaces()
   if (capability === 'etcd') return inPath('etcd') ? undefined : 'no etcd in PATH (Debian: etcd-server)'
+  if (capability.startsWith('node:')) return whyNoNode(capability.slice('node:'.length))
   const variable = peers[capability]
   if (variable === undefined) return `nothing is known about ${capability}`
   const program = process.env[variable]
   if (program === undefined || program === '') return `${variable} is not set`
   return executable(program) ? undefined : `${variable}=${program} is not an executable file`
+}
+
+function whyNoNode(version: string): string | undefined {
+  const program = nodeProgram(version)
+  return executable(program) ? undefined : `${program} is missing (node scripts/ensure.mjs nodes)`
 }
 
 function whyNoNamespaces(): string | undefined {

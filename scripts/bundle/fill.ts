@@ -1,0 +1,57 @@
+import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { etcdProto } from './etcd-proto.ts'
+import { copyKoffi, koffiNative, koffiPlatforms } from './koffi-native.ts'
+import { thirdPartyLicenses } from './licenses.ts'
+
+export interface Entry {
+  /** Path from the root of the project. Its top level cannot `await`: the bundle is CommonJS. */
+  readonly source: string
+  /** Name in the folder that is filled. */
+  readonly file: string
+  readonly executable: boolean
+}
+
+const root = join(import.meta.dirname, '../..')
+const nodeModules = join(root, 'node_modules')
+
+/** Writes a folder that plain `node` runs: one file for each entry, and beside them all that these load. */
+export async function fill(folder: string, entries: readonly Entry[]): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  const platforms = await koffiPlatforms(nodeModules)
+  const bundled = new Set<string>()
+  for (const { source, file, executable } of entries) {
+    for (const input of await bundle(source, join(folder, file), platforms)) bundled.add(input)
+    if (executable) await chmod(join(folder, file), 0o755)
+  }
+  await copyKoffi(nodeModules, folder, platforms)
+  await writeFile(join(folder, 'package.json'), '{ "type": "commonjs" }\n')
+  await writeFile(join(folder, 'THIRD-PARTY-LICENSES'), await thirdPartyLicenses(root, [...bundled]))
+}
+
+/** Returns the paths of all files that went in. Why these options: Documentation/decisions/0002-bundle.md. */
+async function bundle(source: string, outfile: string, platforms: readonly string[]): Promise<readonly string[]> {
+  const result = await build({
+    absWorkingDir: root,
+    entryPoints: [source],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20.19',
+    metafile: true,
+    legalComments: 'none',
+    minifySyntax: true,
+    logLevel: 'warning',
+    banner: { js: '#!/usr/bin/env node\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href' },
+    define: {
+      'import.meta.url': 'importMetaUrl',
+      'import.meta.dirname': '__dirname',
+      'import.meta.filename': '__filename',
+      KOFFI_PLATFORMS: JSON.stringify(platforms.join(', ')),
+    },
+    plugins: [koffiNative(), etcdProto()],
+  })
+  return Object.keys(result.metafile.inputs)
+}
