@@ -1,0 +1,75 @@
+import { ConfigError } from '../lib/errors.ts'
+import type { FlagValue } from './go-flags.ts'
+import {
+  FLAG_NAMES,
+  type FlagName,
+  OPTION_TABLE,
+  type OptionSpec,
+  type Options,
+  optionKey,
+  variableOf,
+} from './option-table.ts'
+import type { Origins } from './options.ts'
+
+/** Flags whose feature is not there yet: any value but the default is refused, so that nobody believes in what is not done. */
+const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
+  'kube-subnet-mgr',
+  'kube-api-url',
+  'kubeconfig-file',
+  'kube-annotation-prefix',
+  'net-config-path',
+  'set-node-network-unavailable',
+  'allow-kubeconfig-exec',
+  'cni-conf-file',
+  'ip-masq',
+  'ip-masq-fully-random-disable',
+  'iptables-resync',
+  'masq-exempt',
+  'guard-allow',
+  'drain',
+  'allow-extension',
+])
+
+export function notAvailableYet(name: string): boolean {
+  return NOT_YET.has(name as FlagName)
+}
+
+/**
+ * The first flag that asks for what is not there yet. `--iptables-forward-rules=false` and `--ingress-guard=off` ask for
+ * nothing, so they are honoured; what their defaults promise is named by `knownGaps`.
+ */
+export function firstUnavailable(options: Options, origins: Origins): ConfigError | undefined {
+  for (const name of FLAG_NAMES) {
+    const origin = origins.get(name)
+    if (origin === undefined || !asksForMore(name, options)) continue
+    return new ConfigError(
+      origin === 'flag' ? `--${name}` : variableOf(name),
+      'not available yet, leave it at its default',
+    )
+  }
+  return undefined
+}
+
+function asksForMore(name: FlagName, options: Options): boolean {
+  if (name === 'ingress-guard') return options.ingressGuard === 'on'
+  if (!NOT_YET.has(name)) return false
+  const spec: OptionSpec<unknown> = OPTION_TABLE[name]
+  const value = (options as Readonly<Record<string, unknown>>)[optionKey(name)]
+  return JSON.stringify(value) !== JSON.stringify(spec.read(spec.fallback as FlagValue as never))
+}
+
+/** What the defaults promise and this version does not do: a line each at the start. */
+export function knownGaps(options: Options): readonly string[] {
+  const gaps: string[] = []
+  if (options.iptablesForwardRules) {
+    gaps.push(
+      'forward rules are not available yet: where the FORWARD policy is drop, let overlay traffic through by hand (--iptables-forward-rules=false silences this)',
+    )
+  }
+  if (options.ingressGuard === 'count') {
+    gaps.push(
+      'the ingress guard is not available yet: nothing is counted or dropped (--ingress-guard=off silences this)',
+    )
+  }
+  return gaps
+}

@@ -1,0 +1,52 @@
+import type { FlagSyntax } from '../go-flags.ts'
+
+export interface CommandFlag {
+  readonly syntax: FlagSyntax
+  readonly placeholder: string
+  readonly help: string
+}
+
+export interface CommandSpec {
+  readonly summary: string
+  readonly available: boolean
+  readonly flags: Readonly<Record<string, CommandFlag>>
+}
+
+/** Every command beside the daemon itself. All take the daemon's flags too: they must find the same instance. */
+export const COMMANDS = {
+  status: {
+    summary: 'show how the running daemon is; 0 ok, 1 degraded, 2 down, 3 cannot ask',
+    available: true,
+    flags: {
+      wait: { syntax: 'duration', placeholder: 'TIME', help: 'ask again until all is well, at most this long (5m)' },
+      brief: { syntax: 'boolean', placeholder: '', help: 'one line' },
+      o: { syntax: 'text', placeholder: 'json', help: 'print the status document itself' },
+    },
+  },
+  plan: { summary: 'print what would be changed and change nothing', available: true, flags: {} },
+  check: { summary: 'look for what this host lacks', available: false, flags: {} },
+  cleanup: { summary: 'remove every device, route and file of the daemon', available: true, flags: {} },
+  'config validate': { summary: 'check a network configuration', available: false, flags: {} },
+  'config render': { summary: 'print a network configuration with its defaults', available: false, flags: {} },
+  switch: {
+    summary: 'end a change of backend although peers still need the old one',
+    available: false,
+    flags: { finish: { syntax: 'boolean', placeholder: '', help: 'remove the old paths now' } },
+  },
+  'rotate-key': { summary: 'make a new wireguard key', available: false, flags: {} },
+  version: { summary: 'print the version', available: true, flags: {} },
+  completion: { summary: 'print a completion script', available: false, flags: {} },
+} as const satisfies Record<string, CommandSpec>
+
+export type CommandName = keyof typeof COMMANDS
+
+/** The command that the words begin with, and what follows it. */
+export function commandFromWords(
+  words: readonly string[],
+): { readonly name: CommandName; readonly spec: CommandSpec; readonly rest: readonly string[] } | undefined {
+  for (const [name, spec] of Object.entries(COMMANDS)) {
+    const length = name.split(' ').length
+    if (words.slice(0, length).join(' ') === name) return { name: name as CommandName, spec, rest: words.slice(length) }
+  }
+  return undefined
+}

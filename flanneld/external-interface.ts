@@ -1,0 +1,207 @@
+import type { ExternalInterface } from '../backends/backend.ts'
+import { type Family, familyOf, type IpAddr, parseIp } from '../lib/address.ts'
+
+export interface HostAddress {
+  readonly family: Family
+  readonly address: IpAddr
+  /** Bits of the prefix. */
+  readonly length: number
+  /** As `ip address` names it. */
+  readonly scope: 'global' | 'site' | 'link' | 'host'
+  readonly deprecated: boolean
+  readonly temporary: boolean
+  /** Set by hand or by a program, not by DHCP or router advertisements: it does not expire. */
+  readonly permanent: boolean
+}
+
+export interface HostInterface {
+  readonly name: string
+  readonly index: number
+  /** Bytes. */
+  readonly mtu: number
+  readonly loopback: boolean
+  readonly addresses: readonly HostAddress[]
+}
+
+/** What the choice looks at: the host at one moment. */
+export interface HostSnapshot {
+  readonly interfaces: readonly HostInterface[]
+  /** Device of the default route. */
+  readonly defaultRoutes: ReadonlyMap<Family, string>
+  /** Answer of the kernel to `ip route get` for `iface-can-reach`, where that was given and there is one. */
+  readonly canReach?: { readonly device: string; readonly source: IpAddr } | undefined
+}
+
+export interface InterfaceWish {
+  readonly iface: readonly string[]
+  /** Compiled Go regular expressions, unanchored. */
+  readonly ifaceRegex: readonly { readonly source: string; readonly matches: (text: string) => boolean }[]
+  readonly ifaceCanReach: IpAddr | undefined
+  readonly publicIp: IpAddr | undefined
+  readonly publicIpv6: IpAddr | undefined
+}
+
+/** No interface of this host is the one asked for; says what was looked for and what there is. */
+export class NoInterfaceError extends Error {
+  override readonly name = 'NoInterfaceError'
+}
+
+interface Found {
+  readonly candidate: HostInterface
+  /** Addresses that the search itself decided on; the interface's best stand for the other families. */
+  readonly fixed: readonly IpAddr[]
+  readonly reason: string
+}
+
+/**
+ * The interface that carries traffic between hosts (compatibility contract §1, "Interface"): every `iface` in order, then
+ * every `iface-regex`, then `iface-can-reach`; without any of them the owner of the public address, else the device of
+ * the default route. A match must have an address of each enabled family, else the search goes on.
+ *
+ * @param families the enabled ones
+ * @throws NoInterfaceError
+ */
+export function chooseExternalInterface(
+  host: HostSnapshot,
+  wish: InterfaceWish,
+  families: readonly Family[],
+): ExternalInterface {
+  const tried: string[] = []
+  for (const { what, find } of searches(host, wish, families)) {
+    const found = find()
+    const chosen = found === undefined ? undefined : complete(found, wish, families)
+    if (chosen !== undefined) return chosen
+    tried.push(found === undefined ? what : `${what} (${found.candidate.name} lacks ${lacking(found, families)})`)
+  }
+  throw new NoInterfaceError(`no interface fits ${tried.join(', ')}; this host has ${describe(host.interfaces)}`)
+}
+
+interface Search {
+  readonly what: string
+  readonly find: () => Found | undefined
+}
+
+function searches(host: HostSnapshot, wish: InterfaceWish, families: readonly Family[]): readonly Search[] {
+  const { ifaceCanReach } = wish
+  const named: Search[] = [
+    ...wish.iface.map((word) => ({
+      what: `--iface=${word}`,
+      find: () => byNameOrAddress(host, word, `--iface=${word}`),
+    })),
+    ...wish.ifaceRegex.map((regex) => ({
+      what: `--iface-regex=${regex.source}`,
+      find: () => byRegex(host, regex, families),
+    })),
+    ...(ifaceCanReach === undefined
+      ? []
+      : [{ what: `--iface-can-reach=${ifaceCanReach}`, find: () => byReach(host, ifaceCanReach) }]),
+  ]
+  if (named.length > 0) return named
+  const publicIp = families.map((family) => publicOption(wish, family)).find((address) => address !== undefined)
+  if (publicIp === undefined) return [{ what: 'the default route', find: () => byDefaultRoute(host, families) }]
+  const what = `the public address ${publicIp}`
+  return [
+    {
+      what: `${what} (if it is not this host's own, name the interface by --iface)`,
+      find: () => byNameOrAddress(host, publicIp, what),
+    },
+  ]
+}
+
+function byNameOrAddress(host: HostSnapshot, word: string, what: string): Found | undefined {
+  const named = host.interfaces.find(({ name }) => name === word)
+  if (named !== undefined) return { candidate: named, fixed: [], reason: `${what} is its name` }
+  const wanted = parseIp(word)
+  if (wanted === undefined) return undefined
+  const owner = host.interfaces.find(({ addresses }) => addresses.some(({ address }) => address === wanted))
+  return owner && { candidate: owner, fixed: [wanted], reason: `${what} is its address` }
+}
+
+// Addresses of all interfaces first, then names. With both families one interface must match with an address of each.
+function byRegex(
+  host: HostSnapshot,
+  regex: InterfaceWish['ifaceRegex'][number],
+  families: readonly Family[],
+): Found | undefined {
+  for (const candidate of host.interfaces) {
+    const fixed = families.map(
+      (family) => usable(candidate, family).find(({ address }) => regex.matches(address))?.address,
+    )
+    if (fixed.every((address) => address !== undefined)) {
+      return { candidate, fixed, reason: `--iface-regex=${regex.source} matches its address ${fixed.join(' and ')}` }
+    }
+  }
+  const named = host.interfaces.find(({ name, loopback }) => !loopback && regex.matches(name))
+  return named && { candidate: named, fixed: [], reason: `--iface-regex=${regex.source} matches its name` }
+}
+
+function byReach(host: HostSnapshot, target: IpAddr): Found | undefined {
+  const candidate = host.interfaces.find(({ name }) => name === host.canReach?.device)
+  if (candidate === undefined || host.canReach === undefined) return undefined
+  return { candidate, fixed: [host.canReach.source], reason: `the route to ${target} leads over it` }
+}
+
+function byDefaultRoute(host: HostSnapshot, families: readonly Family[]): Found | undefined {
+  const devices = new Set(families.map((family) => host.defaultRoutes.get(family)))
+  const [device] = devices
+  const candidate = devices.size === 1 ? host.interfaces.find(({ name }) => name === device) : undefined
+  return (
+    candidate && {
+      candidate,
+      fixed: [],
+      reason: `the ${families.length > 1 ? 'IPv4 and IPv6 default routes lead' : 'default route leads'} over it`,
+    }
+  )
+}
+
+function complete(found: Found, wish: InterfaceWish, families: readonly Family[]): ExternalInterface | undefined {
+  const addresses = new Map<Family, IpAddr>()
+  const publicIps = new Map<Family, IpAddr>()
+  for (const family of families) {
+    const address = addressFor(found, family)
+    if (address === undefined) return undefined
+    addresses.set(family, address)
+    publicIps.set(family, publicOption(wish, family) ?? address)
+  }
+  // An address of a family that is not enabled names nothing that could be used.
+  if (found.fixed.some((address) => !families.includes(familyOf(address)))) return undefined
+  const { name, index, mtu } = found.candidate
+  return { name, index, mtu, addresses, publicIps, reason: found.reason }
+}
+
+function addressFor(found: Found, family: Family): IpAddr | undefined {
+  return found.fixed.find((address) => familyOf(address) === family) ?? usable(found.candidate, family)[0]?.address
+}
+
+function lacking(found: Found, families: readonly Family[]): string {
+  const missing = families.filter((family) => addressFor(found, family) === undefined)
+  if (missing.length === 0) return 'an address of the enabled family'
+  return `a usable IPv${missing.join(' and IPv')} address`
+}
+
+function publicOption(wish: InterfaceWish, family: Family): IpAddr | undefined {
+  return family === 4 ? wish.publicIp : wish.publicIpv6
+}
+
+// Best first; the kernel's order decides between equals.
+function usable(candidate: HostInterface, family: Family): readonly HostAddress[] {
+  return candidate.addresses
+    .filter(
+      (each) =>
+        each.family === family && !each.deprecated && each.scope !== 'host' && !/^(127\.|::1$)/.test(each.address),
+    )
+    .map((each, index) => ({ each, index, rank: rank(each) }))
+    .sort((a, b) => a.rank - b.rank || a.index - b.index)
+    .map(({ each }) => each)
+}
+
+function rank({ scope, permanent, temporary }: HostAddress): number {
+  return (scope === 'link' ? 4 : 0) + (temporary ? 2 : 0) + (permanent ? 0 : 1)
+}
+
+function describe(interfaces: readonly HostInterface[]): string {
+  const shown = interfaces.filter(({ loopback }) => !loopback).slice(0, 20)
+  if (shown.length === 0) return 'no interface but the loopback'
+  const more = interfaces.length > 21 ? ', ...' : ''
+  return `${shown.map(({ name, addresses }) => `${name} (${addresses.map(({ address }) => address).join(' ') || 'no address'})`).join(', ')}${more}`
+}

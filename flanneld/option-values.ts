@@ -1,0 +1,110 @@
+import { posix } from 'node:path'
+import { type Cidr, type Family, familyOf, type IpAddr, parseCidr, parseIp } from '../lib/address.ts'
+
+/** A value that is written correctly and still cannot be used; the text says what was expected. */
+export class Unusable extends Error {
+  override readonly name = 'Unusable'
+}
+
+export function integerIn(least: number, most: number): (value: number) => number {
+  return (value) => {
+    if (value < least || value > most) throw new Unusable(`must be an integer from ${least} to ${most}`)
+    return value
+  }
+}
+
+export function oneOf<T extends string>(...words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const word = words.find((each) => each === text)
+    if (word === undefined) throw new Unusable(`must be one of ${words.join(', ')}`)
+    return word
+  }
+}
+
+/** Empty means: not given. */
+export function optionalIp(family?: Family): (text: string) => IpAddr | undefined {
+  return (text) => {
+    if (text === '') return undefined
+    const address = parseIp(text)
+    if (address === undefined || (family !== undefined && familyOf(address) !== family)) {
+      throw new Unusable(`must be an IP${family === undefined ? '' : `v${family}`} address`)
+    }
+    return address
+  }
+}
+
+export function cidrs(texts: readonly string[]): readonly Cidr[] {
+  return texts.map((text) => {
+    const cidr = parseCidr(text)
+    if (cidr === undefined) throw new Unusable('must be a prefix such as 10.96.0.0/12')
+    return cidr
+  })
+}
+
+export function commaList(text: string): readonly string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+}
+
+/** `scheme://host:port` each; without a scheme http is meant, as for Go's client. */
+export function endpoints(text: string): readonly string[] {
+  const urls = commaList(text).map((part) => {
+    let url: URL
+    try {
+      url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(part) ? part : `http://${part}`)
+    } catch {
+      throw new Unusable('must be a comma list of http:// or https:// addresses')
+    }
+    // The text of a bad one is not repeated: it may hold a password.
+    if (url.username !== '' || url.password !== '') throw new Unusable('must not hold a user or password')
+    if (
+      !/^https?:$/.test(url.protocol) ||
+      url.hostname === '' ||
+      url.search !== '' ||
+      url.hash !== '' ||
+      url.pathname !== '/'
+    ) {
+      throw new Unusable('must be a comma list of http:// or https:// addresses')
+    }
+    // URL drops the scheme's own port even where it was written; etcd's port is 2379.
+    const port = /:(\d+)\/?$/.exec(part)?.[1] ?? '2379'
+    return `${url.protocol}//${url.hostname}:${port}`
+  })
+  if (urls.length === 0) throw new Unusable('must name at least one address')
+  return urls
+}
+
+/** Joined as Go's path.Join does: doubled and trailing slashes vanish. */
+export function storePrefix(text: string): string {
+  const clean = posix.normalize(text).replace(/\/$/, '')
+  if (text === '' || clean === '' || clean === '.') throw new Unusable('must name a key below which everything lies')
+  return clean
+}
+
+/** Absolute, so that one file has one name. */
+export function filePath(text: string): string {
+  if (text === '' || text.includes('\0')) throw new Unusable('must be a path')
+  return posix.resolve(text)
+}
+
+export function optionalFilePath(text: string): string | undefined {
+  return text === '' ? undefined : filePath(text)
+}
+
+/** klog's `pattern=N,...`: more lines from parts whose code matches the pattern. */
+export function verbosityRules(text: string): readonly { readonly pattern: string; readonly level: number }[] {
+  return commaList(text).map((part) => {
+    const match = /^([^=]+)=(\d{1,9})$/.exec(part)
+    if (match?.[1] === undefined) throw new Unusable('must be a comma list of pattern=N')
+    return { pattern: match[1], level: Number(match[2]) }
+  })
+}
+
+/** klog's `file:line`: the place in the log at which a stack trace is wanted. */
+export function tracePoint(text: string): string | undefined {
+  if (text === '') return undefined
+  if (!/^[^:]+:[1-9]\d{0,8}$/.test(text)) throw new Unusable('must be the source part of a log line, code:N')
+  return text
+}

@@ -1,0 +1,74 @@
+import { COMMANDS, type CommandFlag, type CommandName, type CommandSpec } from './commands/table.ts'
+import type { FlagValue } from './go-flags.ts'
+import { FLAG_NAMES, OPTION_TABLE, type OptionSpec, variableOf } from './option-table.ts'
+
+const INDENT = ' '.repeat(8)
+
+/** Text of `--help`, for the daemon or one of its commands. */
+export function usageText(command?: CommandName): string {
+  return `${command === undefined ? daemonUsage() : commandUsage(command)}\n`
+}
+
+function daemonUsage(): string {
+  return [
+    'Usage: flanneld [FLAG]...',
+    '       flanneld COMMAND [FLAG]...',
+    '',
+    'Leases a subnet for this host and connects its containers with those of the other hosts.',
+    '',
+    'Commands:',
+    ...Object.entries(COMMANDS).map(([name, spec]) => `  ${name.padEnd(16)}${spec.summary}${later(spec)}`),
+    '',
+    'Flags (one dash or two; each also as a variable, --etcd-prefix as FLANNELD_ETCD_PREFIX):',
+    ...FLAG_NAMES.map((name) => flagLines(name, OPTION_TABLE[name])),
+    flagLines('version', { placeholder: '', help: 'print the version and exit' }),
+  ].join('\n')
+}
+
+function commandUsage(command: CommandName): string {
+  const spec: CommandSpec = COMMANDS[command]
+  return [
+    `Usage: flanneld ${command} [FLAG]...`,
+    '',
+    `${spec.summary}${later(spec)}`,
+    '',
+    "Flags (beside the daemon's own, which tell which daemon is meant; see flanneld --help):",
+    ...Object.entries(spec.flags).map(([name, flag]) => flagLines(name, flag)),
+  ].join('\n')
+}
+
+function later(spec: CommandSpec): string {
+  return spec.available ? '' : ' (not available yet)'
+}
+
+function flagLines(
+  name: string,
+  flag: CommandFlag | OptionSpec<unknown> | { placeholder: string; help: string },
+): string {
+  const fallback = 'fallback' in flag ? shownDefault(flag.fallback) : ''
+  return `  --${name}${flag.placeholder && ` ${flag.placeholder}`}\n${INDENT}${flag.help}${fallback && ` (default ${fallback})`}`
+}
+
+/** Empty where nothing is the default. */
+export function shownDefault(value: FlagValue): string {
+  return value === false || (Array.isArray(value) && value.length === 0) ? '' : String(value)
+}
+
+/** The reference of flags for the documentation, as a Markdown table. */
+export function flagReference(notAvailable: (name: string) => boolean): string {
+  const row = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  return [
+    row(['flag', 'variable', 'default', 'meaning']),
+    '|---|---|---|---|',
+    ...FLAG_NAMES.map((name) => {
+      const spec: OptionSpec<unknown> = OPTION_TABLE[name]
+      const shown = spec.fallback === false ? 'false' : shownDefault(spec.fallback)
+      return row([
+        `\`--${name}${spec.placeholder && ` ${spec.placeholder}`}\``,
+        `\`${variableOf(name)}\``,
+        shown === '' ? '' : `\`${shown}\``,
+        `${spec.help}${spec.syntax === 'list' ? '; as a variable: one value' : ''}${notAvailable(name) ? ' *(not available yet)*' : ''}`,
+      ])
+    }),
+  ].join('\n')
+}
