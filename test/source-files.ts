@@ -17,7 +17,7 @@ export interface Import {
 export interface SourceFile {
   readonly path: string
   readonly imports: readonly Import[]
-  /** Every name in the file that is not a property, a key or a type: `process` is in it, `child.process` puts only `child` there. */
+  /** Every name in the file that is neither a property nor a key: `process` is in it, `child.process` puts only `child` there. */
   readonly names: ReadonlySet<string>
 }
 
@@ -67,14 +67,14 @@ function importTypes(program: Program): { specifier: string; typeOnly: boolean }
 
 function namesIn(program: Program): ReadonlySet<string> {
   const places = new Map<number, string>()
-  const properties = new Set<number>()
+  const exempt = new Set<number>()
   const key = (node: { computed: boolean; key: { start: number } }) => {
-    if (!node.computed) properties.add(node.key.start)
+    if (!node.computed) exempt.add(node.key.start)
   }
   new Visitor({
     Identifier: ({ start, name }) => places.set(start, name),
     MemberExpression: ({ computed, property }) => {
-      if (!computed) properties.add(property.start)
+      if (!computed) exempt.add(property.start)
     },
     Property: (node) => {
       if (!node.shorthand) key(node)
@@ -83,9 +83,13 @@ function namesIn(program: Program): ReadonlySet<string> {
     PropertyDefinition: key,
     TSPropertySignature: key,
     TSMethodSignature: key,
-    TSQualifiedName: ({ right }) => properties.add(right.start),
+    NewExpression: ({ callee, arguments: given }) => {
+      // `new Date(x)` only writes a given time in another way; without an argument it reads the clock.
+      if (callee.type === 'Identifier' && callee.name === 'Date' && given.length > 0) exempt.add(callee.start)
+    },
+    TSQualifiedName: ({ right }) => exempt.add(right.start),
   }).visit(program)
-  return new Set([...places].filter(([start]) => !properties.has(start)).map(([, name]) => name))
+  return new Set([...places].filter(([start]) => !exempt.has(start)).map(([, name]) => name))
 }
 
 function resolve(from: string, specifier: string): Pick<Import, 'target' | 'kind'> {
