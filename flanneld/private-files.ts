@@ -1,0 +1,121 @@
+import { constants } from 'node:fs'
+import { chmod, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { PermissionError } from '../lib/errors.ts'
+
+const MOST_BYTES = 64 * 1024 * 1024
+
+/**
+ * A directory that only this user may read, and small files in it. What somebody else could have put there is refused
+ * with the command that mends it, never used: these files decide who this host is.
+ */
+export class PrivateFiles {
+  readonly path: string
+  readonly #uid: number
+
+  private constructor(path: string, uid: number) {
+    this.path = path
+    this.#uid = uid
+  }
+
+  /**
+   * Makes the directory (0700, parents 0755) where it is missing.
+   * @param uid of this process
+   * @throws PermissionError for a symlink, a foreign owner, a directory that others may write, or a read-only place
+   */
+  static async open(path: string, uid: number): Promise<PrivateFiles> {
+    try {
+      await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+      await mkdir(path, { mode: 0o700 }).catch((cause) => ignore('EEXIST', cause))
+      const found = await lstat(path)
+      if (!found.isDirectory()) throw new PermissionError(`${path} is not a directory; remove it`)
+      if (found.uid !== uid)
+        throw new PermissionError(`${path} belongs to user ${found.uid}; run: chown ${uid} ${path}`)
+      if ((found.mode & 0o022) !== 0) throw new PermissionError(`others may write in ${path}; run: chmod 0700 ${path}`)
+      // systemd makes state directories 0755.
+      if ((found.mode & 0o077) !== 0) await chmod(path, 0o700)
+      return new PrivateFiles(path, uid)
+    } catch (cause) {
+      throw asPermissionError(path, cause)
+    }
+  }
+
+  /** Undefined when there is no such file. @throws PermissionError for a file that is not ours alone */
+  async read(name: string): Promise<string | undefined> {
+    const path = join(this.path, name)
+    try {
+      const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      try {
+        const found = await file.stat()
+        if (!found.isFile()) throw new PermissionError(`${path} is no plain file; remove it`)
+        if (found.uid !== this.#uid)
+          throw new PermissionError(`${path} belongs to user ${found.uid}; run: chown ${this.#uid} ${path}`)
+        if ((found.mode & 0o022) !== 0) throw new PermissionError(`others may write ${path}; run: chmod 0600 ${path}`)
+        // Restored from a backup, say; nobody else gets through the directory anyway.
+        if ((found.mode & 0o077) !== 0) await file.chmod(0o600)
+        if (found.size > MOST_BYTES) throw new PermissionError(`${path} has ${found.size} bytes; remove it`)
+        return await file.readFile('utf8')
+      } finally {
+        await file.close()
+      }
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException
+      if (code === 'ENOENT') return undefined
+      if (code === 'ELOOP') throw new PermissionError(`${path} is a symbolic link; remove it`, { cause })
+      throw asPermissionError(path, cause)
+    }
+  }
+
+  /** Whole or not at all, also when the power fails. One writer per name at a time. */
+  async write(name: string, text: string): Promise<void> {
+    const path = join(this.path, name)
+    const temporary = join(this.path, `.${name}.new`)
+    try {
+      // What a crash has left there is nobody's.
+      await rm(temporary, { force: true })
+      const file = await open(
+        temporary,
+        constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+        0o600,
+      )
+      try {
+        await file.chmod(0o600)
+        await file.writeFile(text)
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+      await rename(temporary, path)
+      await this.#syncDirectory()
+    } catch (cause) {
+      await rm(temporary, { force: true }).catch(() => {})
+      throw asPermissionError(path, cause)
+    }
+  }
+
+  async remove(name: string): Promise<void> {
+    await rm(join(this.path, name), { force: true })
+    await this.#syncDirectory()
+  }
+
+  async #syncDirectory(): Promise<void> {
+    const directory = await open(this.path, constants.O_RDONLY | constants.O_DIRECTORY)
+    try {
+      await directory.sync()
+    } finally {
+      await directory.close()
+    }
+  }
+}
+
+function asPermissionError(path: string, cause: unknown): unknown {
+  const { code } = cause as NodeJS.ErrnoException
+  if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') return cause
+  return new PermissionError(`${path} cannot be used (${code}); name a directory of this user by --state-dir`, {
+    cause,
+  })
+}
+
+function ignore(code: string, cause: NodeJS.ErrnoException): void {
+  if (cause.code !== code) throw cause
+}

@@ -1,0 +1,132 @@
+import type { OwnershipScope } from '../kernel/desired.ts'
+import { addressBits, familyOf, parseCidr, prefixLength } from '../lib/address.ts'
+import { ConfigError, messageOf } from '../lib/errors.ts'
+import { JsonFields } from '../lib/json-fields.ts'
+import type { Logger } from '../lib/log.ts'
+import { PrivateFiles } from './private-files.ts'
+
+export type Footprint = OwnershipScope
+
+const NODE_ID = 'node-id'
+const FOOTPRINT = 'footprint.json'
+const MOST_NETWORKS = 100
+const MOST_DEVICES = 100
+
+/** What this instance must know again after a restart: who it is, and which networks and devices it has ever used. */
+export class StateDir {
+  readonly #files: PrivateFiles
+  readonly #log: Logger
+  readonly #randomBytes: (count: number) => Uint8Array
+  #footprint: Footprint = { devices: new Set(), networks: [] }
+
+  private constructor(needs: StateDirNeeds, files: PrivateFiles) {
+    this.#files = files
+    this.#log = needs.log
+    this.#randomBytes = needs.randomBytes
+  }
+
+  /** @throws PermissionError when the directory or a file in it is not ours alone */
+  static async open(needs: StateDirNeeds, path: string): Promise<StateDir> {
+    const state = new StateDir(needs, await PrivateFiles.open(path, needs.uid))
+    state.#footprint = (await state.#readFootprint()) ?? state.#footprint
+    return state
+  }
+
+  get files(): PrivateFiles {
+    return this.#files
+  }
+
+  /** 128 random bits as 32 hexadecimal digits, made at the first start. Not machine-id: cloned machines share that. */
+  async nodeId(): Promise<string> {
+    const text = await this.#files.read(NODE_ID)
+    if (text !== undefined && /^[0-9a-f]{32}\n?$/.test(text)) return text.trim()
+    if (text !== undefined) {
+      this.#log.warn('node identity was damaged and made anew', { file: `${this.#files.path}/${NODE_ID}` })
+    }
+    const fresh = Buffer.from(this.#randomBytes(16)).toString('hex')
+    await this.#files.write(NODE_ID, `${fresh}\n`)
+    return fresh
+  }
+
+  /** Everything this instance may call its own in the kernel. */
+  get footprint(): Footprint {
+    return this.#footprint
+  }
+
+  /** Adds to the footprint. Await it before the first of these is made, else a crash in between leaves an orphan. */
+  async record(more: Footprint): Promise<void> {
+    const devices = new Set([...this.#footprint.devices, ...more.devices])
+    const networks = [...this.#footprint.networks]
+    for (const each of more.networks) if (!networks.some((known) => sameNetwork(known, each))) networks.push(each)
+    if (devices.size === this.#footprint.devices.size && networks.length === this.#footprint.networks.length) return
+    // The oldest go first; without a limit a config that flaps for years would fill the disk.
+    const next = { devices: new Set([...devices].slice(-MOST_DEVICES)), networks: networks.slice(-MOST_NETWORKS) }
+    await this.#write(next)
+    this.#footprint = next
+  }
+
+  /** After a clean-up: nothing of ours is left in the kernel. */
+  async forget(): Promise<void> {
+    this.#footprint = { devices: new Set(), networks: [] }
+    await this.#files.remove(FOOTPRINT)
+  }
+
+  async #write(footprint: Footprint): Promise<void> {
+    const { devices, networks } = footprint
+    await this.#files.write(FOOTPRINT, `${JSON.stringify({ version: 1, devices: [...devices], networks })}\n`)
+  }
+
+  async #readFootprint(): Promise<Footprint | undefined> {
+    const text = await this.#files.read(FOOTPRINT)
+    if (text === undefined) return undefined
+    try {
+      return parseFootprint(text)
+    } catch (cause) {
+      this.#log.warn('record of used networks was damaged and begun anew', {
+        file: `${this.#files.path}/${FOOTPRINT}`,
+        cause: messageOf(cause),
+        effect: 'leftovers of earlier configurations are not found any more',
+      })
+      return undefined
+    }
+  }
+}
+
+export interface StateDirNeeds {
+  readonly log: Logger
+  /** Cryptographically strong. */
+  readonly randomBytes: (count: number) => Uint8Array
+  /** Of this process. */
+  readonly uid: number
+}
+
+/** @throws ConfigError or SyntaxError */
+export function parseFootprint(text: string): Footprint {
+  const fields = new JsonFields(JSON.parse(text), '')
+  if (fields.integer('version', { least: 0, most: 1_000_000, fallback: 0 }) !== 1)
+    throw new ConfigError('version', 'must be 1')
+  const devices = listOf(fields, 'devices').map((value) => {
+    if (typeof value !== 'string' || !/^[^\s/\0]{1,15}$/.test(value))
+      throw new ConfigError('devices', 'must be device names', value)
+    return value
+  })
+  const networks = listOf(fields, 'networks').map((value) => {
+    const entry = new JsonFields(value, 'networks')
+    const network = parseCidr(entry.string('network') ?? '')
+    if (network === undefined) throw new ConfigError(entry.at('network'), 'must be a prefix')
+    const least = prefixLength(network)
+    const subnetLen = entry.integer('subnetLen', { least, most: addressBits(familyOf(network)), fallback: least })
+    return { network, subnetLen }
+  })
+  return { devices: new Set(devices), networks }
+}
+
+function listOf(fields: JsonFields, name: string): readonly unknown[] {
+  const value = fields.raw(name)
+  if (!Array.isArray(value)) throw new ConfigError(name, 'must be a list', value)
+  return value
+}
+
+function sameNetwork(a: Footprint['networks'][number], b: Footprint['networks'][number]): boolean {
+  return a.network === b.network && a.subnetLen === b.subnetLen
+}

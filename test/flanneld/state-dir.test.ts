@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { instanceOf } from '../../flanneld/instance.ts'
+import { parseFootprint, StateDir } from '../../flanneld/state-dir.ts'
+import type { Cidr } from '../../lib/address.ts'
+import { ConfigError, PermissionError } from '../../lib/errors.ts'
+import { createLogger } from '../../lib/log.ts'
+
+const network = { network: '10.5.0.0/16' as Cidr, subnetLen: 24 }
+
+describe('the state directory', () => {
+  let parent: string
+  let path: string
+  let warnings: string[]
+  let seed: number
+  const uid = process.getuid?.() ?? 0
+  const open = (asUid = uid) =>
+    StateDir.open(
+      {
+        uid: asUid,
+        randomBytes: (count) => new Uint8Array(count).fill(seed++),
+        log: createLogger((severity, message) => severity === 'warn' && warnings.push(message)),
+      },
+      path,
+    )
+
+  beforeEach(() => {
+    parent = mkdtempSync(join(tmpdir(), 'state-dir-'))
+    path = join(parent, 'lib', 'flannel')
+    warnings = []
+    seed = 1
+  })
+  afterEach(() => rmSync(parent, { recursive: true, force: true }))
+
+  it('keeps one node identity for ever', async () => {
+    const id = await (await open()).nodeId()
+    assert.match(id, /^[0-9a-f]{32}$/)
+    assert.equal(await (await open()).nodeId(), id)
+    assert.equal(statSync(path).mode & 0o7777, 0o700)
+    assert.equal(statSync(join(path, 'node-id')).mode & 0o7777, 0o600)
+    assert.deepEqual(warnings, [])
+  })
+
+  it('remembers every network and device, written before `record` resolves', async () => {
+    const state = await open()
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    await state.record({ devices: new Set(['flannel.2']), networks: [network, { ...network, subnetLen: 25 }] })
+    const again = (await open()).footprint
+    assert.deepEqual(again, state.footprint)
+    assert.deepEqual([...again.devices], ['flannel.1', 'flannel.2'])
+    assert.deepEqual(
+      again.networks.map(({ subnetLen }) => subnetLen),
+      [24, 25],
+    )
+  })
+
+  it('writes nothing when nothing is new', async () => {
+    const state = await open()
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    const before = statSync(join(path, 'footprint.json'))
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    assert.equal(statSync(join(path, 'footprint.json')).ino, before.ino)
+  })
+
+  it('forgets after a clean-up', async () => {
+    const state = await open()
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    await state.forget()
+    assert.equal((await open()).footprint.devices.size, 0)
+  })
+
+  for (const damage of ['', 'xx', '0'.repeat(31), '{}', '\0'.repeat(32)]) {
+    it(`makes a damaged identity (${JSON.stringify(damage).slice(0, 20)}) anew, with a warning`, async () => {
+      const first = await (await open()).nodeId()
+      writeFileSync(join(path, 'node-id'), damage)
+      const second = await (await open()).nodeId()
+      assert.notEqual(second, first)
+      assert.equal(await (await open()).nodeId(), second)
+      assert.deepEqual(warnings, ['node identity was damaged and made anew'])
+    })
+  }
+
+  it('begins a damaged record anew, with a warning', async () => {
+    await (await open()).nodeId()
+    writeFileSync(join(path, 'footprint.json'), '{"version":1,"devices":["flannel.1"', { mode: 0o600 })
+    const state = await open()
+    assert.equal(state.footprint.devices.size, 0)
+    assert.equal(warnings.length, 1)
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    assert.equal((await open()).footprint.devices.size, 1)
+  })
+
+  it('leaves no temporary file behind and is not stopped by one', async () => {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    chmodSync(path, 0o700)
+    symlinkSync('/etc/passwd', join(path, '.node-id.new'))
+    await (await open()).nodeId()
+    assert.deepEqual(readdirSync(path), ['node-id'])
+    assert.match(readFileSync('/etc/passwd', 'utf8'), /root/)
+  })
+
+  it('is narrowed when systemd made it 0755', async () => {
+    mkdirSync(path, { recursive: true, mode: 0o755 })
+    await open()
+    assert.equal(statSync(path).mode & 0o7777, 0o700)
+  })
+
+  const refused: Record<string, { prepare: () => void; uid?: number; text: RegExp }> = {
+    'is a symlink': { prepare: () => symlinkSync(parent, path), text: /not a directory/ },
+    'is a file': { prepare: () => writeFileSync(path, ''), text: /not a directory/ },
+    'others may write in': { prepare: () => makeDirectory(path, 0o770), text: /chmod 0700/ },
+    'belongs to somebody else': { prepare: () => mkdirSync(path, { mode: 0o700 }), uid: uid + 1, text: /chown/ },
+  }
+  for (const [name, { prepare, uid, text }] of Object.entries(refused)) {
+    it(`that ${name} is refused with the remedy`, async () => {
+      mkdirSync(join(parent, 'lib'))
+      prepare()
+      await assert.rejects(open(uid), (cause) => cause instanceof PermissionError && text.test(cause.message))
+    })
+  }
+
+  it('refuses an identity that is a symlink or that others may write', async () => {
+    const file = join(path, 'node-id')
+    const state = await open()
+    symlinkSync('/etc/hostname', file)
+    await assert.rejects(state.nodeId(), /symbolic link/)
+    rmSync(file)
+    writeFileSync(file, '0'.repeat(32))
+    chmodSync(file, 0o666)
+    await assert.rejects(state.nodeId(), /chmod 0600/)
+  })
+})
+
+function makeDirectory(path: string, mode: number): void {
+  mkdirSync(path)
+  chmodSync(path, mode)
+}
+
+describe('the record of used networks', () => {
+  it('is read with named errors only, whatever it holds', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.json(), fc.string()), (text) => {
+        try {
+          parseFootprint(text)
+        } catch (cause) {
+          assert.ok(cause instanceof ConfigError || cause instanceof SyntaxError)
+        }
+      }),
+    )
+  })
+
+  for (const text of [
+    '{"version":2,"devices":[],"networks":[]}',
+    '{"version":1,"devices":["a/b"],"networks":[]}',
+    '{"version":1,"devices":["a b"],"networks":[]}',
+    '{"version":1,"devices":[],"networks":[{"network":"10.5.0.0","subnetLen":24}]}',
+    '{"version":1,"devices":[],"networks":[{"network":"10.5.0.0/16","subnetLen":8}]}',
+  ]) {
+    it(`is refused as ${text}`, () => assert.throws(() => parseFootprint(text), ConfigError))
+  }
+})
+
+describe('an instance', () => {
+  const defaults = {
+    etcdPrefix: '/coreos.com/network',
+    subnetFile: '/run/flannel/subnet.env',
+    stateDir: '/var/lib/flannel',
+    statusSocket: '/run/flannel/flanneld.sock',
+  }
+
+  it('of the defaults has no name and the plain paths', () => {
+    assert.deepEqual(instanceOf(defaults), {
+      name: '',
+      stateDir: '/var/lib/flannel',
+      statusSocket: '/run/flannel/flanneld.sock',
+    })
+  })
+
+  it('of any other pair has places of its own', () => {
+    const other = instanceOf({ ...defaults, etcdPrefix: '/other' })
+    const third = instanceOf({ ...defaults, subnetFile: '/run/other.env' })
+    assert.match(other.name, /^[0-9a-f]{8}$/)
+    assert.equal(other.stateDir, `/var/lib/flannel/${other.name}`)
+    assert.equal(other.statusSocket, `/run/flannel/flanneld-${other.name}.sock`)
+    assert.equal(new Set([other.name, third.name, '']).size, 3)
+    assert.equal(instanceOf({ ...defaults, etcdPrefix: '/other' }).name, other.name)
+  })
+
+  it('keeps a socket that was named by hand, and none', () => {
+    const other = { ...defaults, etcdPrefix: '/other' }
+    assert.equal(instanceOf({ ...other, statusSocket: '/tmp/s.sock' }).statusSocket, '/tmp/s.sock')
+    assert.equal(instanceOf({ ...other, statusSocket: undefined }).statusSocket, undefined)
+  })
+})
