@@ -1,4 +1,19 @@
-import type { Cidr, Family, IpAddr } from '../lib/address.ts'
+import {
+  addressBits,
+  type Cidr,
+  contains,
+  type Family,
+  familyOf,
+  type IpAddr,
+  ipFromNumber,
+  ipToNumber,
+  networkAddress,
+  parseCidr,
+  parseIp,
+  prefixLength,
+} from '../lib/address.ts'
+import { ConfigError, messageOf } from '../lib/errors.ts'
+import { JsonFields } from '../lib/json-fields.ts'
 
 /** One family's part of the network configuration (net-conf.json). */
 export interface FamilyNetwork {
@@ -20,4 +35,167 @@ export interface NetworkConfig {
   readonly backend: unknown
   /** Unknown keys and other things worth a line in the log. */
   readonly warnings: readonly string[]
+}
+
+/** How one family's keys are called and what its defaults are (flannel, subnet/config.go). */
+interface FamilyRules {
+  readonly family: Family
+  readonly keys: {
+    readonly enable: string
+    readonly network: string
+    readonly len: string
+    readonly min: string
+    readonly max: string
+  }
+  readonly enabled: boolean
+  readonly defaultLen: number
+  readonly longestLen: number
+  /** The smallest network flannel accepts. */
+  readonly longestNetwork: number
+}
+
+const rulesOfFamilies: readonly FamilyRules[] = [
+  {
+    family: 4,
+    keys: { enable: 'EnableIPv4', network: 'Network', len: 'SubnetLen', min: 'SubnetMin', max: 'SubnetMax' },
+    enabled: true,
+    defaultLen: 24,
+    longestLen: 30,
+    longestNetwork: 28,
+  },
+  {
+    family: 6,
+    keys: {
+      enable: 'EnableIPv6',
+      network: 'IPv6Network',
+      len: 'IPv6SubnetLen',
+      min: 'IPv6SubnetMin',
+      max: 'IPv6SubnetMax',
+    },
+    enabled: false,
+    defaultLen: 64,
+    longestLen: 126,
+    longestNetwork: 124,
+  },
+]
+
+/**
+ * Reads a network configuration. `origin` (a file path or an etcd key) stands in messages about the document as a whole.
+ * @throws ConfigError naming path, value and what was expected
+ */
+export function parseNetworkConfig(text: string, origin: string): NetworkConfig {
+  const document = new JsonFields(parseJson(text, origin), '')
+  const warnings: string[] = []
+  const families = new Map<Family, FamilyNetwork>()
+  for (const rules of rulesOfFamilies) {
+    const network = parseFamily(document, rules)
+    if (network !== undefined) families.set(rules.family, network)
+  }
+  if (families.size === 0) throw new ConfigError('EnableIPv4', 'at least one of EnableIPv4 and EnableIPv6 must be true')
+  const nftables = document.boolean('EnableNFTables', false)
+  const { backendType, backend } = parseBackend(document, warnings)
+  warnings.push(...document.unknownKeys())
+  return { families, nftables, backendType, backend, warnings }
+}
+
+function parseJson(text: string, origin: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    // The parser's own message quotes the place; it is the value here.
+    throw new ConfigError(origin, 'must be a JSON document', messageOf(cause))
+  }
+}
+
+/** Undefined for a disabled family, whose keys are read (a wrong type is an error) but whose values are not checked. */
+function parseFamily(document: JsonFields, rules: FamilyRules): FamilyNetwork | undefined {
+  const { family, keys } = rules
+  const enabled = document.boolean(keys.enable, rules.enabled)
+  const network = cidrField(document, keys.network, family)
+  const len = document.integer(keys.len, { least: 0, most: enabled ? rules.longestLen : 2 ** 32 - 1, fallback: 0 })
+  const min = addressField(document, keys.min, family)
+  const max = addressField(document, keys.max, family)
+  if (!enabled) return undefined
+  if (network === undefined) throw new ConfigError(keys.network, `must be given when ${keys.enable} is true`)
+  const subnetLen = checkSubnetLen(rules, network, len)
+  const size = 1n << BigInt(addressBits(family) - subnetLen)
+  const start = ipToNumber(networkAddress(network))
+  const last = start + (1n << BigInt(addressBits(family) - prefixLength(network))) - size
+  const subnetMin = checkBound(keys.min, network, size, subnetLen, min) ?? ipFromNumber(family, start + size)
+  const subnetMax = checkBound(keys.max, network, size, subnetLen, max) ?? ipFromNumber(family, last)
+  if (ipToNumber(subnetMin) > ipToNumber(subnetMax)) {
+    throw new ConfigError(keys.min, `must not lie after ${keys.max} (${subnetMax})`, subnetMin)
+  }
+  return { network, subnetLen, subnetMin, subnetMax }
+}
+
+function checkSubnetLen(rules: FamilyRules, network: Cidr, given: number): number {
+  const networkLen = prefixLength(network)
+  if (networkLen > rules.longestNetwork) {
+    throw new ConfigError(rules.keys.network, `must be /${rules.longestNetwork} or larger`, network)
+  }
+  if (given === 0) return networkLen <= rules.defaultLen - 2 ? rules.defaultLen : networkLen + 2
+  // At least four subnets: the first is left free, and each host needs one.
+  if (given < networkLen + 2) {
+    throw new ConfigError(
+      rules.keys.len,
+      `must be at least ${networkLen + 2}, two more than the network's length`,
+      given,
+    )
+  }
+  return given
+}
+
+function checkBound(
+  key: string,
+  network: Cidr,
+  size: bigint,
+  subnetLen: number,
+  bound: IpAddr | undefined,
+): IpAddr | undefined {
+  if (bound === undefined) return undefined
+  if (!contains(network, bound)) throw new ConfigError(key, `must lie inside ${network}`, bound)
+  if (ipToNumber(bound) % size !== 0n) {
+    throw new ConfigError(key, `must be the first address of a /${subnetLen} subnet`, bound)
+  }
+  return bound
+}
+
+/** All zeros counts as absent, as for flannel, which knows no other "absent". */
+function cidrField(document: JsonFields, key: string, family: Family): Cidr | undefined {
+  const text = document.string(key)
+  if (text === undefined) return undefined
+  const cidr = parseCidr(text)
+  if (cidr === undefined || familyOf(cidr) !== family) {
+    throw new ConfigError(key, `must be an IPv${family} network as in ${example[family].network}`, text)
+  }
+  return cidr === '0.0.0.0/0' || cidr === '::/0' ? undefined : cidr
+}
+
+function addressField(document: JsonFields, key: string, family: Family): IpAddr | undefined {
+  const text = document.string(key)
+  if (text === undefined) return undefined
+  const address = parseIp(text)
+  if (address === undefined || familyOf(address) !== family) {
+    throw new ConfigError(key, `must be an IPv${family} address as in ${example[family].address}`, text)
+  }
+  return address === '0.0.0.0' || address === '::' ? undefined : address
+}
+
+const example = {
+  4: { network: '10.5.0.0/16', address: '10.5.1.0' },
+  6: { network: 'fc00::/48', address: 'fc00:0:0:1::' },
+} as const
+
+function parseBackend(document: JsonFields, warnings: string[]): { backendType: string; backend: unknown } {
+  if (!document.has('Backend')) {
+    warnings.push('Backend: absent, so udp is used, as flannel does (its documentation says vxlan)')
+    return { backendType: 'udp', backend: { Type: 'udp' } }
+  }
+  // JsonFields reads null as absent; here it is a mistake that flannel refuses, too.
+  const backend = document.raw('Backend') ?? null
+  const type = new JsonFields(backend, 'Backend').string('Type')
+  if (type === undefined || type === '')
+    throw new ConfigError('Backend.Type', 'must name a backend, as in "vxlan"', type)
+  return { backendType: type.toLowerCase(), backend }
 }

@@ -1,0 +1,182 @@
+import { type Cidr, cidrOf, type Family, ipFromNumber, ipToNumber } from '../lib/address.ts'
+import { InvalidLease } from '../lib/errors.ts'
+import { decodeLeaseKey, encodeLeaseKey } from './lease-codec.ts'
+import type { FamilyNetwork, NetworkConfig } from './network-config.ts'
+import { fitsNetwork, isOwnNode, namesAddress, olderFirst } from './own-lease.ts'
+import { RangeSet, rangeOf } from './range-set.ts'
+import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, LeaseSnapshot } from './types.ts'
+
+/** What to do next to hold a lease. Each is one compare-and-swap; after `delete` the question is asked again. */
+export type LeaseDecision =
+  /** Ours already, or that of this host before it was made anew. */
+  | { readonly type: 'take-over'; readonly lease: Lease; readonly why: 'same-node' | 'same-address' | 'host-made-anew' }
+  /** A key without expiry that names our address; it stays one. */
+  | { readonly type: 'claim-reservation'; readonly lease: Lease }
+  /** A free key, exactly the one that was lost. */
+  | { readonly type: 'recreate'; readonly id: string }
+  | { readonly type: 'create'; readonly id: string }
+  /** Ours, but of no use, and in the way: peers would see two leases with one address. */
+  | { readonly type: 'delete'; readonly lease: Lease; readonly why: 'does-not-fit' | 'second-lease' | 'host-made-anew' }
+  | { readonly type: 'conflict'; readonly conflict: LeaseConflict; readonly text: string }
+
+export interface LeaseQuestion {
+  readonly snapshot: LeaseSnapshot
+  readonly network: NetworkConfig
+  readonly want: LeaseAttrs
+  readonly hints: AcquireHints
+  /** How many of the first free subnets to choose from: flannel's 100, more after lost races. */
+  readonly window: number
+  /** From 0 to below 1. */
+  readonly random: () => number
+}
+
+export const firstWindow = 100
+
+/** Pure. The order of the rules is that of the compatibility contract: NodeID, public address, old subnet, a free one. */
+export function decideLease(question: LeaseQuestion): LeaseDecision {
+  const { snapshot, network, want, hints } = question
+  if (hints.only !== undefined) return decideOnly(question, hints.only)
+  const leases = [...snapshot.leases.values()].sort(olderFirst)
+  const byNode = leases.filter((lease) => isOwnNode(lease, want))
+  const byAddress = leases.filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want))
+  const candidates = [...byNode, ...byAddress]
+  const stranger = byAddress.find((lease) => lease.node !== '' && !ownsPublicAddress(lease, question))
+  if (stranger !== undefined) return addressTaken(stranger)
+  const chosen = candidates.find((lease) => fitsNetwork(lease, network))
+  // Reservations that are not needed stay: they are the operator's, and peers ignore them while nobody claims them.
+  const surplus = candidates.find((lease) => lease !== chosen && (!lease.reserved || !fitsNetwork(lease, network)))
+  if (surplus !== undefined) return { type: 'delete', lease: surplus, why: whyDelete(surplus, question) }
+  if (chosen === undefined) return createSomewhere(question)
+  return takeOver(chosen, want)
+}
+
+function takeOver(lease: Lease, want: LeaseAttrs): LeaseDecision {
+  if (isOwnNode(lease, want)) return { type: 'take-over', lease, why: 'same-node' }
+  if (lease.node !== '') return { type: 'take-over', lease, why: 'host-made-anew' }
+  return lease.reserved ? { type: 'claim-reservation', lease } : { type: 'take-over', lease, why: 'same-address' }
+}
+
+function whyDelete(lease: Lease, { network, want }: LeaseQuestion): 'does-not-fit' | 'second-lease' | 'host-made-anew' {
+  if (!fitsNetwork(lease, network)) return 'does-not-fit'
+  return lease.node === '' || isOwnNode(lease, want) ? 'second-lease' : 'host-made-anew'
+}
+
+function ownsPublicAddress(lease: Lease, { hints, want }: LeaseQuestion): boolean {
+  const named = [...want.publicIps].filter(([family, address]) => lease.families.get(family)?.publicIp === address)
+  return named.every(([, address]) => hints.ownsAddress(address))
+}
+
+function addressTaken(lease: Lease): LeaseDecision {
+  const publicIp = [...lease.families.values()][0]?.publicIp
+  if (publicIp === undefined) throw new TypeError('a lease without a family')
+  return {
+    type: 'conflict',
+    conflict: { type: 'public-address-taken', id: lease.id, node: lease.node, publicIp },
+    text: `the public address ${publicIp}, which this host does not own, is that of node ${lease.node} (lease ${lease.id})`,
+  }
+}
+
+/** After a loss the running containers need exactly this subnet: it is taken again if it is free, else that is the operator's. */
+function decideOnly({ snapshot, want }: LeaseQuestion, only: ReadonlyMap<Family, Cidr>): LeaseDecision {
+  const id = encodeLeaseKey(only)
+  const holder = snapshot.leases.get(id)
+  if (holder !== undefined) return decideHeld(holder, want)
+  const taken = takenSubnets(snapshot)
+  for (const [family, subnet] of only) {
+    const other = new RangeSet(taken.get(family) ?? []).overlapping(rangeOf(subnet))
+    if (other !== undefined) return subnetTaken(id, `the lease of ${other.cidr}`)
+  }
+  return { type: 'recreate', id }
+}
+
+/** Whether a lease at our key is still ours. */
+export function decideHeld(holder: Lease, want: LeaseAttrs): LeaseDecision {
+  if (isOwnNode(holder, want)) {
+    const [first] = [...holder.families.values()]
+    if (namesAddress(holder, want) || first === undefined) return { type: 'take-over', lease: holder, why: 'same-node' }
+    return {
+      type: 'conflict',
+      conflict: { type: 'identity-shared', id: holder.id, publicIp: first.publicIp },
+      text: `lease ${holder.id} with this node's NodeID names ${first.publicIp}: the state directory is shared with that host`,
+    }
+  }
+  if (holder.node === '' && namesAddress(holder, want)) return takeOver(holder, want)
+  return subnetTaken(holder.id, holder.node || ([...holder.families.values()][0]?.publicIp ?? 'an unknown node'))
+}
+
+function subnetTaken(id: string, holder: string): LeaseDecision {
+  return {
+    type: 'conflict',
+    conflict: { type: 'subnet-taken', id, holder },
+    text: `the subnet of lease ${id} is now held by ${holder}`,
+  }
+}
+
+function createSomewhere(question: LeaseQuestion): LeaseDecision {
+  const { network, hints, snapshot } = question
+  const taken = takenSubnets(snapshot)
+  const subnets = new Map<Family, Cidr>()
+  for (const [family, rules] of network.families) {
+    const busy = new RangeSet(taken.get(family) ?? [])
+    const subnet = wishedSubnet(hints.previous.get(family), rules, busy) ?? randomSubnet(family, rules, busy, question)
+    if (subnet === undefined) {
+      const text = `no free subnet is left between ${rules.subnetMin} and ${rules.subnetMax} (/${rules.subnetLen})`
+      return { type: 'conflict', conflict: { type: 'pool-exhausted', text }, text }
+    }
+    subnets.set(family, subnet)
+  }
+  return { type: 'create', id: encodeLeaseKey(subnets) }
+}
+
+function wishedSubnet(wish: Cidr | undefined, rules: FamilyNetwork, busy: RangeSet): Cidr | undefined {
+  if (wish === undefined || !wish.endsWith(`/${rules.subnetLen}`)) return undefined
+  const { first } = rangeOf(wish)
+  if (first < ipToNumber(rules.subnetMin) || first > ipToNumber(rules.subnetMax)) return undefined
+  return busy.overlapping(rangeOf(wish)) === undefined ? wish : undefined
+}
+
+function randomSubnet(family: Family, rules: FamilyNetwork, busy: RangeSet, question: LeaseQuestion): Cidr | undefined {
+  const free = freeSubnets(family, rules, busy, question.window)
+  return free[Math.floor(question.random() * free.length)]
+}
+
+/** The first `most` free subnets between min and max, in order. */
+export function freeSubnets(family: Family, rules: FamilyNetwork, busy: RangeSet, most: number): Cidr[] {
+  const size = 1n << BigInt((family === 4 ? 32 : 128) - rules.subnetLen)
+  const end = ipToNumber(rules.subnetMax)
+  const free: Cidr[] = []
+  for (let at = ipToNumber(rules.subnetMin); at <= end && free.length < most; ) {
+    const range =
+      family === 4 ? { first: Number(at), last: Number(at + size) - 1 } : { first: at, last: at + size - 1n }
+    const taken = busy.overlapping(range)
+    if (taken === undefined) free.push(cidrOf(ipFromNumber(family, at), rules.subnetLen))
+    // A large foreign range is left in one step; a small one costs the whole candidate.
+    const next = taken === undefined || taken.last <= range.last ? BigInt(range.last) : BigInt(taken.last)
+    at = next + 1n
+  }
+  return free
+}
+
+/** Every subnet that any key names: also where the value cannot be read, for its key is in the way all the same. */
+function takenSubnets(snapshot: LeaseSnapshot): ReadonlyMap<Family, Cidr[]> {
+  const taken = new Map<Family, Cidr[]>([
+    [4, []],
+    [6, []],
+  ])
+  for (const lease of snapshot.leases.values()) {
+    for (const [family, { subnet }] of lease.families) taken.get(family)?.push(subnet)
+  }
+  for (const { id } of snapshot.unreadable) {
+    for (const [family, subnet] of subnetsOfKey(id)) taken.get(family)?.push(subnet)
+  }
+  return taken
+}
+
+function subnetsOfKey(id: string): ReadonlyMap<Family, Cidr> {
+  try {
+    return decodeLeaseKey(id) ?? new Map()
+  } catch (cause) {
+    if (cause instanceof InvalidLease) return new Map()
+    throw cause
+  }
+}

@@ -1,0 +1,179 @@
+import {
+  addressBits,
+  type Cidr,
+  cidrOf,
+  FAMILIES,
+  type Family,
+  familyOf,
+  type IpAddr,
+  networkAddress,
+  parseIp,
+  prefixLength,
+} from '../lib/address.ts'
+import { ConfigError, InvalidLease, printable } from '../lib/errors.ts'
+import { JsonFields } from '../lib/json-fields.ts'
+import type { FamilyLease, Lease, PeerPath } from './types.ts'
+
+/** Nothing that flannel or we write comes near; it bounds what a stranger's value can cost. */
+export const largestValueBytes = 16 * 1024
+export const deepestValue = 8
+
+const keyForm = /^(\d+\.\d+\.\d+\.\d+)-(\d+)(?:&([a-f\d:]+)-(\d+))?$/
+const unspecified: Readonly<Record<Family, IpAddr>> = { 4: '0.0.0.0' as IpAddr, 6: '::' as IpAddr }
+
+/** What a lease says beside its place in the store. */
+export type LeaseContent = Pick<Lease, 'node' | 'primary' | 'accepts' | 'families'>
+type Subnets = ReadonlyMap<Family, Cidr>
+
+/** `10.5.52.0-24`, `10.5.52.0-24&fc00:0:0:1::-64`, or `0.0.0.0-0&fc00:0:0:1::-64` for IPv6 alone (flannel, subnet.MakeSubnetKey). */
+export function encodeLeaseKey(subnets: Subnets): string {
+  const v4 = subnets.get(4)
+  const v6 = subnets.get(6)
+  const first = v4 === undefined ? '0.0.0.0-0' : keyPart(v4)
+  return v6 === undefined ? first : `${first}&${keyPart(v6)}`
+}
+
+function keyPart(cidr: Cidr): string {
+  return `${networkAddress(cidr)}-${prefixLength(cidr)}`
+}
+
+/**
+ * The subnets that a key names; undefined where it is no lease's key at all.
+ * @throws InvalidLease where it looks like one, but names no aligned subnet
+ */
+export function decodeLeaseKey(id: string): Subnets | undefined {
+  const match = keyForm.exec(id)
+  if (match === null) return undefined
+  const subnets = new Map<Family, Cidr>()
+  for (const [address, length] of [match.slice(1, 3), match.slice(3, 5)]) {
+    if (address === undefined || length === undefined || `${address}-${length}` === '0.0.0.0-0') continue
+    const cidr = decodeKeyPart(address, length)
+    subnets.set(familyOf(cidr), cidr)
+  }
+  if (subnets.size === 0) throw new InvalidLease('the key names no subnet')
+  return subnets
+}
+
+function decodeKeyPart(text: string, lengthText: string): Cidr {
+  const address = parseIp(text)
+  if (address === undefined) throw new InvalidLease(`the key's ${printable(text)} is no address`)
+  const length = Number(lengthText)
+  const longest = addressBits(familyOf(address)) - 1
+  if (String(length) !== lengthText || length > longest) {
+    throw new InvalidLease(`the key's length ${printable(lengthText)} is not one from 0 to ${longest}`)
+  }
+  const cidr = cidrOf(address, length)
+  if (networkAddress(cidr) !== address) throw new InvalidLease(`the key's ${text}/${length} has host bits set`)
+  return cidr
+}
+
+/** The value as flannel writes it (Go's JSON: this order of keys, no spaces), ours after its own. */
+export function encodeLeaseValue(content: LeaseContent): string {
+  const v4 = content.families.get(4)
+  const v6 = content.families.get(6)
+  const document = {
+    PublicIP: v4?.publicIp ?? unspecified[4],
+    PublicIPv6: v6?.publicIp ?? null,
+    ...pathFields(content.primary),
+    NodeID: content.node || undefined,
+    Accepts: content.accepts.length === 0 ? undefined : content.accepts.map(pathFields),
+    TunnelIP: v4?.tunnelIp,
+    TunnelIPv6: v6?.tunnelIp,
+  }
+  // Go escapes these in strings, and outside of strings they cannot occur.
+  return JSON.stringify(document).replace(/[<>&\u2028\u2029]/g, goEscape)
+}
+
+function goEscape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
+function pathFields(path: PeerPath): object {
+  return {
+    BackendType: path.backend || undefined,
+    BackendData: path.data.get(4) ?? undefined,
+    BackendV6Data: path.data.get(6) ?? undefined,
+  }
+}
+
+/**
+ * What the value says about a lease of these subnets. A public address that is not given reads as unspecified (`0.0.0.0`),
+ * as for flannel: a reservation in a dual stack network may name the IPv4 address only.
+ * @throws InvalidLease and nothing else
+ */
+export function decodeLeaseValue(value: Uint8Array | string, subnets: Subnets): LeaseContent {
+  const bytes = typeof value === 'string' ? Buffer.byteLength(value) : value.length
+  if (bytes > largestValueBytes) throw new InvalidLease(`the value has ${bytes} bytes, more than ${largestValueBytes}`)
+  const document = parseJson(
+    typeof value === 'string' ? value : Buffer.from(value.buffer, value.byteOffset, bytes).toString(),
+  )
+  checkShape(document, 1)
+  try {
+    return readContent(new JsonFields(document, ''), subnets)
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw new InvalidLease(cause.message, { cause })
+    throw cause
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new InvalidLease(`the value is no JSON: ${printable(text)}`, { cause })
+  }
+}
+
+function checkShape(value: unknown, depth: number): void {
+  if (typeof value !== 'object' || value === null) return
+  if (depth > deepestValue) throw new InvalidLease(`the value is nested deeper than ${deepestValue}`)
+  if (Object.hasOwn(value, '__proto__')) throw new InvalidLease('the value has a key __proto__')
+  for (const item of Object.values(value)) checkShape(item, depth + 1)
+}
+
+function readContent(fields: JsonFields, subnets: Subnets): LeaseContent {
+  const families = new Map<Family, FamilyLease>()
+  for (const family of FAMILIES) {
+    const suffix = family === 4 ? '' : 'v6'
+    const publicIp = addressField(fields, `PublicIP${suffix}`, family)
+    const tunnelIp = addressField(fields, `TunnelIP${suffix}`, family)
+    const subnet = subnets.get(family)
+    if (subnet === undefined) continue
+    families.set(family, {
+      subnet,
+      publicIp: publicIp ?? unspecified[family],
+      ...(tunnelIp === undefined ? {} : { tunnelIp }),
+    })
+  }
+  return {
+    node: fields.string('NodeID') ?? '',
+    primary: readPath(fields),
+    accepts: readAccepts(fields),
+    families,
+  }
+}
+
+function addressField(fields: JsonFields, name: string, family: Family): IpAddr | undefined {
+  const text = fields.string(name)
+  if (text === undefined) return undefined
+  const address = parseIp(text)
+  if (address === undefined || familyOf(address) !== family) {
+    throw new ConfigError(fields.at(name), `must be an IPv${family} address`, text)
+  }
+  return address
+}
+
+function readAccepts(fields: JsonFields): PeerPath[] {
+  const list = fields.raw('Accepts') ?? []
+  if (!Array.isArray(list)) throw new ConfigError(fields.at('Accepts'), 'must be an array', list)
+  return list.map((item, index) => readPath(new JsonFields(item, `Accepts[${index}]`)))
+}
+
+function readPath(fields: JsonFields): PeerPath {
+  const data = new Map<Family, unknown>()
+  const v4 = fields.raw('BackendData')
+  const v6 = fields.raw('BackendV6Data')
+  if (v4 !== undefined) data.set(4, v4)
+  if (v6 !== undefined) data.set(6, v6)
+  return { backend: fields.string('BackendType') ?? '', data }
+}

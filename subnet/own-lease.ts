@@ -1,0 +1,46 @@
+import { type Family, type IpAddr, ipToNumber, prefixLength } from '../lib/address.ts'
+import type { NetworkConfig } from './network-config.ts'
+import type { Lease } from './types.ts'
+
+/** How a node knows its own lease again. */
+export interface Identity {
+  readonly node: string
+  readonly publicIps: ReadonlyMap<Family, IpAddr>
+}
+
+/** The lease of the last run: by NodeID, then (flannel's, reservations) by public address; the oldest of several. */
+export function findOwnLease(leases: ReadonlyMap<string, Lease>, who: Identity): Lease | undefined {
+  const sorted = [...leases.values()].sort(olderFirst)
+  return (
+    sorted.find((lease) => isOwnNode(lease, who)) ??
+    sorted.find((lease) => lease.node === '' && namesAddress(lease, who))
+  )
+}
+
+export function isOwnNode(lease: Lease, who: Identity): boolean {
+  return who.node !== '' && lease.node === who.node
+}
+
+/** Whether the lease names our public address. In dual stack the IPv4 one decides, as for flannel. */
+export function namesAddress(lease: Lease, who: Identity): boolean {
+  const [family, address] = [...who.publicIps].sort(([a], [b]) => a - b)[0] ?? []
+  return family !== undefined && lease.families.get(family)?.publicIp === address
+}
+
+/** Whether a lease could have been chosen under this configuration: families, length, min to max. */
+export function fitsNetwork(lease: Lease, network: NetworkConfig): boolean {
+  if (lease.families.size !== network.families.size) return false
+  for (const [family, rules] of network.families) {
+    const subnet = lease.families.get(family)?.subnet
+    if (subnet === undefined || prefixLength(subnet) !== rules.subnetLen) return false
+    const at = ipToNumber(subnet.slice(0, subnet.indexOf('/')) as IpAddr)
+    if (at < ipToNumber(rules.subnetMin) || at > ipToNumber(rules.subnetMax)) return false
+  }
+  return true
+}
+
+/** Order by age; the name decides between leases of one transaction. */
+export function olderFirst(a: Lease, b: Lease): number {
+  if (a.age !== b.age) return a.age < b.age ? -1 : 1
+  return a.id < b.id ? -1 : 1
+}
