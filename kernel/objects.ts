@@ -35,6 +35,8 @@ export interface VxlanDriver {
   /** Name of the device below; undefined: none. The kernel deletes the vxlan device together with it. */
   readonly underlay?: string
   readonly local?: IpAddr
+  /** Where frames to unknown addresses go; no device of ours has one. */
+  readonly group?: IpAddr
   /** UDP port in host byte order. */
   readonly port: number
   readonly learning: boolean
@@ -170,13 +172,14 @@ function compareLinks(actual: Link, desired: Link): Comparison {
   return same ? 'same' : 'update'
 }
 
-// Learning and the local address change on a live vxlan device; VNI, port, underlay and GBP do not.
+// Learning and the local address change on a live vxlan device; VNI, port, underlay, group and GBP do not.
 function sameDriver(actual: LinkDriver, desired: LinkDriver): boolean {
   if (actual.type !== 'vxlan' || desired.type !== 'vxlan') return actual.type === desired.type
   return (
     actual.vni === desired.vni &&
     actual.port === desired.port &&
     actual.underlay === desired.underlay &&
+    actual.group === desired.group &&
     actual.gbp === desired.gbp
   )
 }

@@ -1,0 +1,276 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import {
+  AF_NETLINK,
+  bindSocket,
+  closeDescriptor,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  openSocket,
+  receiveBytes,
+  SOCK_RAW,
+  sendBytes,
+  setIntegerOption,
+  socketName,
+} from '../ffi/libc.ts'
+import { type OpError, OpFailure } from '../table.ts'
+import { LITTLE, MalformedMessage } from './attributes.ts'
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from './constants.ts'
+import { acknowledgement, errorOf } from './kernel-error.ts'
+import { eachMessage, type Message } from './message.ts'
+
+export interface ChannelOptions {
+  /** Most messages of one batch: the event loop is held for all of them. */
+  readonly batch?: number
+}
+
+const NETLINK_ROUTE = 0
+const SOL_NETLINK = 270
+const NETLINK_CAP_ACK = 10
+const NETLINK_EXT_ACK = 11
+const NETLINK_GET_STRICT_CHK = 12
+const SOL_SOCKET = 1
+const SO_RCVBUFFORCE = 33
+const EINTR = 4
+const EAGAIN = 11
+const ENOBUFS = 105
+
+const BATCH = 64
+const BATCH_BYTES = 32 * 1024
+/** The kernel fills at most 32 KiB of a dump at once; single messages (a NIC with many functions) may need more. */
+const RECEIVE_BYTES = 64 * 1024
+const DUMP_TRIES = 8
+const TURN_MS = 8
+
+const LOST: OpError = { code: 'ENOBUFS', message: "the kernel's answer was lost" }
+
+/**
+ * A socket for requests to rtnetlink. The kernel does the work inside `sendto`, so a batch is sent and answered without waiting;
+ * between batches the event loop is free. Requests of several callers take turns batch by batch.
+ */
+export class NetlinkChannel {
+  /** Port that the kernel knows this channel by; it stands in the notifications of what was changed through it. */
+  readonly port: number
+  readonly #fd: number
+  readonly #batch: number
+  readonly #out = new Uint8Array(BATCH_BYTES + 1024)
+  readonly #outView = new DataView(this.#out.buffer)
+  #in = new Uint8Array(RECEIVE_BYTES)
+  #inView = new DataView(this.#in.buffer)
+  #sequence = 1
+  #turns: Promise<void> = Promise.resolve()
+  #closed = false
+
+  /** @throws OpFailure when there is no such socket to be had */
+  constructor(options: ChannelOptions = {}) {
+    this.#batch = options.batch ?? BATCH
+    this.#fd = openSocket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
+    if (this.#fd < 0) throw new OpFailure(errorOf(-this.#fd))
+    const address = new Uint8Array(12)
+    new DataView(address.buffer).setUint16(0, AF_NETLINK, LITTLE)
+    const bound = bindSocket(this.#fd, address)
+    if (bound < 0) {
+      closeDescriptor(this.#fd)
+      throw new OpFailure(errorOf(-bound))
+    }
+    // None of these is vital: an old kernel answers longer, without a reason, or dumps more than was asked for.
+    for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
+      setIntegerOption(this.#fd, SOL_NETLINK, option, 1)
+    }
+    setIntegerOption(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
+    socketName(this.#fd, address)
+    this.port = new DataView(address.buffer).getUint32(4, LITTLE)
+  }
+
+  close(): void {
+    if (!this.#closed) closeDescriptor(this.#fd)
+    this.#closed = true
+  }
+
+  /**
+   * Sends every message and gives the kernel's verdict on each, in order: undefined for success. What the kernel answers
+   * beside the verdict goes to `onReply` with the index of its request. Never throws for a refusal.
+   */
+  async request(
+    messages: Iterable<Uint8Array>,
+    onReply?: (index: number, message: Message) => void,
+  ): Promise<(OpError | undefined)[]> {
+    const verdicts: (OpError | undefined)[] = []
+    let batch: Uint8Array[] = []
+    let bytes = 0
+    const flush = async () => {
+      const sent = batch
+      const first = verdicts.length
+      batch = []
+      bytes = 0
+      if (sent.length === 0) return
+      if (first > 0) await nextTurn()
+      await this.#inTurn(async () => this.#exchange(sent, first, verdicts, onReply))
+    }
+    for (const message of messages) {
+      if (batch.length === this.#batch || bytes + message.length > BATCH_BYTES) await flush()
+      batch.push(message)
+      bytes += message.length
+    }
+    await flush()
+    return verdicts
+  }
+
+  /**
+   * Everything that the kernel lists in answer to `message`; what `parse` gives undefined for is left out. Begun anew when the
+   * kernel says that the list changed meanwhile.
+   * @throws OpFailure
+   */
+  async dump<T>(message: Uint8Array, parse: (message: Message) => T | undefined): Promise<T[]> {
+    return await this.#inTurn(async () => {
+      for (let tries = 1; tries <= DUMP_TRIES; tries += 1) {
+        const found = await this.#dumpOnce(message, parse)
+        if (found !== undefined) return found
+        await nextTurn()
+      }
+      throw new OpFailure({ code: 'EINTR', message: `the list changed during ${DUMP_TRIES} attempts to read it` })
+    })
+  }
+
+  /** Undefined: interrupted. Reads to the end whatever happens, else the rest would answer the next request. */
+  async #dumpOnce<T>(request: Uint8Array, parse: (message: Message) => T | undefined): Promise<T[] | undefined> {
+    const found: T[] = []
+    const sequence = this.#put(request, 0, NLM_F_REQUEST | NLM_F_DUMP)
+    const sent = this.#send(request.length)
+    if (sent < 0) throw new OpFailure(errorOf(-sent))
+    let state: 'reading' | 'interrupted' | 'done' = 'reading'
+    let failure: unknown
+    let turnEnds = performance.now() + TURN_MS
+    const visit = (message: Message) => {
+      if (message.sequence !== sequence) return
+      if (message.flags & NLM_F_DUMP_INTR && failure === undefined) failure = 'interrupted'
+      if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
+        state = 'done'
+        const error = acknowledgement(message)
+        if (error !== undefined && failure === undefined) failure = new OpFailure(error)
+        return
+      }
+      if (failure !== undefined) return
+      try {
+        const item = parse(message)
+        if (item !== undefined) found.push(item)
+      } catch (cause) {
+        failure = cause
+      }
+    }
+    while (state === 'reading') {
+      const length = this.#receive()
+      if (length < 0) {
+        // Nothing left though no end was seen: answers were dropped for want of memory.
+        if (length !== -ENOBUFS) state = 'interrupted'
+        failure ??= 'interrupted'
+      } else if (length > this.#in.length) {
+        this.#growTo(length)
+        failure ??= 'interrupted'
+      } else if (!this.#show(length, visit)) {
+        failure ??= new MalformedMessage('the kernel sent a message that cannot be read')
+      }
+      if (performance.now() > turnEnds) {
+        await nextTurn()
+        turnEnds = performance.now() + TURN_MS
+      }
+    }
+    if (failure === 'interrupted') return undefined
+    if (failure instanceof MalformedMessage) throw new OpFailure({ code: 'EBADMSG', message: failure.message })
+    if (failure !== undefined) throw failure
+    return found
+  }
+
+  #exchange(
+    messages: readonly Uint8Array[],
+    first: number,
+    verdicts: (OpError | undefined)[],
+    onReply: ((index: number, message: Message) => void) | undefined,
+  ): void {
+    let bytes = 0
+    const firstSequence = this.#sequence
+    for (const message of messages) {
+      this.#put(message, bytes, NLM_F_REQUEST | NLM_F_ACK)
+      bytes += message.length
+      verdicts.push(LOST)
+    }
+    const sent = this.#send(bytes)
+    if (sent < 0) {
+      verdicts.fill(errorOf(-sent), first)
+      return
+    }
+    let open = messages.length
+    const visit = (message: Message) => {
+      const index = (message.sequence - firstSequence) >>> 0
+      if (index >= messages.length) return
+      try {
+        if (message.type !== NLMSG_ERROR) {
+          onReply?.(first + index, message)
+          return
+        }
+        verdicts[first + index] = acknowledgement(message)
+      } catch (cause) {
+        if (!(cause instanceof MalformedMessage)) throw cause
+        verdicts[first + index] = { code: 'EBADMSG', message: cause.message }
+      }
+      open -= 1
+    }
+    // What is still open when nothing is left to read stays LOST: the caller reads the kernel again.
+    while (open > 0) {
+      const length = this.#receive()
+      if (length > this.#in.length) this.#growTo(length)
+      else if (length >= 0) this.#show(length, visit)
+      else if (length !== -ENOBUFS) return
+    }
+  }
+
+  /** Copies the request into the outgoing datagram and returns its sequence number. */
+  #put(message: Uint8Array, at: number, flags: number): number {
+    const sequence = this.#sequence
+    this.#sequence = (sequence + 1) >>> 0
+    this.#out.set(message, at)
+    this.#outView.setUint16(at + 6, this.#outView.getUint16(at + 6, LITTLE) | flags, LITTLE)
+    this.#outView.setUint32(at + 8, sequence, LITTLE)
+    return sequence
+  }
+
+  #send(bytes: number): number {
+    if (this.#closed) return -9
+    for (;;) {
+      const sent = sendBytes(this.#fd, this.#out, bytes, 0)
+      if (sent !== -EINTR) return sent
+    }
+  }
+
+  #receive(): number {
+    if (this.#closed) return -EAGAIN
+    for (;;) {
+      const length = receiveBytes(this.#fd, this.#in, MSG_DONTWAIT | MSG_TRUNC)
+      if (length !== -EINTR) return length
+    }
+  }
+
+  /** False: the datagram is no run of messages; what came before the fault was shown. */
+  #show(length: number, visit: (message: Message) => void): boolean {
+    try {
+      eachMessage(this.#inView, length, visit)
+      return true
+    } catch (cause) {
+      if (cause instanceof MalformedMessage) return false
+      throw cause
+    }
+  }
+
+  #growTo(length: number): void {
+    this.#in = new Uint8Array(length)
+    this.#inView = new DataView(this.#in.buffer)
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turns.then(work)
+    this.#turns = result.then(
+      () => {},
+      () => {},
+    )
+    return result
+  }
+}

@@ -1,0 +1,86 @@
+import type { NetlinkChannel } from '../netlink/channel.ts'
+import type { DeviceIndex } from '../netlink/device-index.ts'
+import { changeLink, changeVxlan, createVxlan, deleteLink, type LinkRecord, linkOf } from '../netlink/link-messages.ts'
+import type { Link, VxlanDriver } from '../objects.ts'
+import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
+import { type NetlinkNeeds, resultOf } from './device-batch.ts'
+
+/** Devices of every driver; makes those that this program makes. */
+export class LinkTable implements ObjectTable<Link> {
+  readonly kind = 'link'
+  readonly #channel: NetlinkChannel
+  readonly #devices: DeviceIndex
+
+  constructor(needs: NetlinkNeeds) {
+    this.#channel = needs.channel
+    this.#devices = needs.devices
+  }
+
+  async dump(): Promise<readonly Link[]> {
+    const records = await this.#devices.refresh()
+    return records.map((record) => linkOf(record, (index) => this.#devices.nameOf(index)))
+  }
+
+  // One by one: they are few, each may take milliseconds, and a device must be gone before its name is given again.
+  async apply(ops: readonly Op<Link>[]): Promise<readonly OpResult[]> {
+    const results: OpResult[] = []
+    for (const op of ops) results.push(resultOf(await this.#applyOne(op)))
+    return results
+  }
+
+  async #applyOne(op: Op<Link>): Promise<OpError | undefined> {
+    if (op.verb === 'create') return await this.#create(op.object)
+    const record = await this.#devices.look(op.object.name)
+    if (record === undefined) return { code: 'ENODEV', message: `there is no device ${op.object.name}` }
+    const actual = linkOf(record, (index) => this.#devices.nameOf(index))
+    // Between the dump and now the name may have become somebody else's.
+    const before = 'actual' in op ? op.actual : op.object
+    if (actual.driver.type !== before.driver.type) {
+      return { code: 'EEXIST', message: `${actual.name} is another device by now` }
+    }
+    switch (op.verb) {
+      case 'update':
+        return await this.#update(record, actual, op.object)
+      case 'remove':
+        return await this.#delete(record)
+      case 'recreate':
+        return (await this.#delete(record)) ?? (await this.#create(op.object))
+    }
+  }
+
+  async #create(link: Link): Promise<OpError | undefined> {
+    const { driver, name } = link
+    if (driver.type !== 'vxlan') return { code: 'EOPNOTSUPP', message: `a device of driver ${driver.name} is not made` }
+    const underlay = await this.#underlayIndex(driver)
+    if (underlay === undefined) return { code: 'ENODEV', message: `there is no device ${driver.underlay}` }
+    const verdict = await this.#ask(createVxlan(link, driver, underlay))
+    await this.#devices.look(name)
+    return verdict
+  }
+
+  async #underlayIndex({ underlay }: VxlanDriver): Promise<number | undefined> {
+    if (underlay === undefined) return 0
+    return this.#devices.indexOf(underlay) ?? (await this.#devices.look(underlay))?.index
+  }
+
+  async #update(record: LinkRecord, actual: Link, link: Link): Promise<OpError | undefined> {
+    const { driver } = link
+    if (driver.type === 'vxlan' && actual.driver.type === 'vxlan') {
+      const changes = driver.local !== actual.driver.local || driver.learning !== actual.driver.learning
+      const verdict = changes ? await this.#ask(changeVxlan(record.index, driver)) : undefined
+      if (verdict !== undefined) return verdict
+    }
+    return await this.#ask(changeLink(record.index, link, actual))
+  }
+
+  async #delete(record: LinkRecord): Promise<OpError | undefined> {
+    const verdict = await this.#ask(deleteLink(record.index))
+    if (verdict === undefined) this.#devices.delete(record.index)
+    return verdict
+  }
+
+  async #ask(message: Uint8Array): Promise<OpError | undefined> {
+    const [verdict] = await this.#channel.request([message])
+    return verdict
+  }
+}

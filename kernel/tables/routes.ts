@@ -1,0 +1,84 @@
+import type { Cidr } from '../../lib/address.ts'
+import {
+  deleteRoute,
+  dumpRoutes,
+  parseRoute,
+  type RouteRecord,
+  routeOf,
+  writeRoute,
+} from '../netlink/route-messages.ts'
+import { keyOf, type Route } from '../objects.ts'
+import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
+import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
+
+/** Metric of a route that exists for the blink of a replacement, so that it meets no other. */
+const DETOUR_METRIC = 4_294_967_293
+
+/**
+ * Routes of the main table. Routes by type of service or source have keys of their own and are left out; of several routes at
+ * one key (`ip route append`) only the first is listed, which is the one that the kernel uses.
+ */
+export class RouteTable implements ObjectTable<Route> {
+  readonly kind = 'route'
+  readonly #needs: NetlinkNeeds
+
+  constructor(needs: NetlinkNeeds) {
+    this.#needs = needs
+  }
+
+  async dump(): Promise<readonly Route[]> {
+    const { channel, devices } = this.#needs
+    const records: RouteRecord[] = []
+    for (const family of [4, 6] as const) {
+      for (const record of await channel.dump(dumpRoutes(family), parseRoute)) records.push(record)
+    }
+    if (records.some(({ index }) => index > 0 && devices.nameOf(index) === undefined)) await devices.refresh()
+    const routes = new Map<string, Route>()
+    for (const record of records) {
+      const route = routeOf(record, devices.nameOf(record.index))
+      const key = keyOf(route)
+      if (!routes.has(key)) routes.set(key, route)
+    }
+    return [...routes.values()]
+  }
+
+  async apply(ops: readonly Op<Route>[]): Promise<readonly OpResult[]> {
+    const verdicts = await sendOps(this.#needs, ops, messageFor)
+    for (const [at, op] of ops.entries()) {
+      const code = verdicts[at]?.code
+      if (op.verb === 'remove' || code === undefined) continue
+      if (code === 'EEXIST' && op.verb !== 'create') verdicts[at] = await this.#withoutDuplicate(op)
+      else if (code === 'EINVAL' && needsDetour(op.object)) verdicts[at] = await this.#withDetour(op, verdicts[at])
+    }
+    return verdicts.map(resultOf)
+  }
+
+  // An equal route was appended behind another one: the kernel refuses to replace the front one by a second copy.
+  async #withoutDuplicate(op: Op<Route>): Promise<OpError | undefined> {
+    const duplicate: Op<Route> = { verb: 'remove', object: op.object }
+    const [, verdict] = await sendOps(this.#needs, [duplicate, op], messageFor)
+    return verdict
+  }
+
+  // IPv6 looks up an on-link gateway as an address. While the route to be replaced leads to it over another device (a direct path
+  // whose peer goes back into the tunnel: the gateway lies in the very subnet), the new one is refused as a mismatch.
+  async #withDetour(op: Op<Route>, refusal: OpError | undefined): Promise<OpError | undefined> {
+    const { via, device } = op.object
+    const detour: Route = { ...op.object, dst: `${via}/128` as Cidr, metric: DETOUR_METRIC, type: 'unicast' }
+    const { via: _via, onLink: _onLink, ...direct } = detour
+    const add: Op<Route> = { verb: 'update', object: direct, actual: direct }
+    const remove: Op<Route> = { verb: 'remove', object: direct }
+    // In one batch: packets to the gateway's own address take the detour for as long as the kernel handles three messages.
+    const [added, verdict] = await sendOps(this.#needs, [add, op, remove], messageFor)
+    return device === undefined || added !== undefined ? refusal : verdict
+  }
+}
+
+function messageFor({ verb, object }: Op<Route>, index: number): Uint8Array {
+  if (verb === 'remove') return deleteRoute(object, index)
+  return writeRoute(object, index, verb === 'create' ? 'create' : 'replace')
+}
+
+function needsDetour(route: Route): boolean {
+  return route.family === 6 && route.onLink === true && route.via !== undefined && route.device !== undefined
+}
