@@ -39,6 +39,14 @@ export interface ReconcileCounts {
   readonly adopted: ReadonlyMap<ObjectKind, number>
   readonly errors: ReadonlyMap<ObjectKind, number>
   readonly overruns: number
-  /** Number of passes and their durations in seconds, newest last, at most 1,000. */
   readonly passes: number
+  /** Sum of the durations of all passes, in seconds. */
+  readonly passSeconds: number
+}
+
+/** What the reconciler says of itself whenever it changes. */
+export interface ReconcileStatus {
+  /** The newest generation of which every object has been tried; 0: none yet. */
+  readonly generation: number
+  readonly failures: ReadonlyMap<string, Failure>
 }

@@ -1,0 +1,52 @@
+import { assertNever } from '../lib/errors.ts'
+import type { KernelObject, Link } from './objects.ts'
+
+/** One line about an object for logs and conditions, in the words of `ip`. The content of a file is left out. */
+export function describe(object: KernelObject): string {
+  switch (object.kind) {
+    case 'link':
+      return describeLink(object)
+    case 'address':
+      return `${object.address}/${object.length} dev ${object.device}`
+    case 'route':
+      return join([
+        object.type === 'blackhole' && 'blackhole',
+        object.dst,
+        object.via && `via ${object.via}`,
+        object.device && `dev ${object.device}`,
+        `proto ${object.protocol}`,
+        `metric ${object.metric}`,
+        object.scope && `scope ${object.scope}`,
+        object.onLink && 'onlink',
+      ])
+    case 'neighbour':
+      return `${object.address} lladdr ${object.mac} dev ${object.device}`
+    case 'fdb':
+      return `${object.mac} dst ${object.dst} dev ${object.device}`
+    case 'sysctl':
+      return `${object.path}=${object.value}`
+    case 'file':
+      return `${object.path} mode ${object.mode.toString(8)}, ${object.content.length} characters`
+    default:
+      return assertNever(object)
+  }
+}
+
+function describeLink(link: Link): string {
+  const { driver } = link
+  return join([
+    `${link.name} mtu ${link.mtu}`,
+    link.up ? 'up' : 'down',
+    link.mac && `address ${link.mac}`,
+    `type ${driver.type === 'other' ? driver.name : driver.type}`,
+    driver.type === 'vxlan' && `id ${driver.vni} dstport ${driver.port}`,
+    driver.type === 'vxlan' && driver.underlay && `dev ${driver.underlay}`,
+    driver.type === 'vxlan' && driver.local && `local ${driver.local}`,
+    driver.type === 'vxlan' && (driver.learning ? 'learning' : 'nolearning'),
+    driver.type === 'vxlan' && driver.gbp && 'gbp',
+  ])
+}
+
+function join(parts: readonly (string | false | undefined)[]): string {
+  return parts.filter((part) => part).join(' ')
+}

@@ -1,0 +1,93 @@
+import { commandsFor } from './command.ts'
+import { describe } from './describe.ts'
+import type { DesiredState, Failure } from './desired.ts'
+import { compare, type DesiredObject, deviceOf, type KernelObject } from './objects.ts'
+import { type Ownership, ownershipOf } from './ownership.ts'
+import type { Op } from './table.ts'
+
+export interface PlannedOp {
+  readonly key: string
+  readonly op: Op<KernelObject>
+  /** Whose the object in the way is; undefined where there is none. */
+  readonly ownership: Ownership | undefined
+}
+
+export interface KindDiff {
+  /** Creations and changes. */
+  readonly ops: readonly PlannedOp[]
+  /** What cannot be had: foreign objects in the way, devices that are not there. */
+  readonly failures: ReadonlyMap<string, Failure>
+}
+
+/** Devices on which nothing can be done now, with the failure of the device itself. */
+export type BlockedDevices = ReadonlyMap<string, Failure>
+
+const NONE: BlockedDevices = new Map()
+
+/**
+ * What it takes to have all of `wanted`, objects of one kind, given `actual`, all objects of that kind by key. Pure.
+ * Costs about a microsecond an object.
+ */
+export function diffWanted(
+  wanted: ReadonlyMap<string, DesiredObject>,
+  actual: ReadonlyMap<string, KernelObject>,
+  desired: DesiredState,
+  blocked: BlockedDevices = NONE,
+): KindDiff {
+  const ops: PlannedOp[] = []
+  const failures = new Map<string, Failure>()
+  for (const [key, object] of wanted) {
+    const obstacle = blocked.size === 0 ? undefined : blocked.get(deviceOf(object) ?? '')
+    if (obstacle !== undefined) {
+      failures.set(key, { key, object, cause: obstacle.cause, text: `waits for ${obstacle.key}: ${obstacle.text}` })
+      continue
+    }
+    const found = actual.get(key)
+    if (found === undefined) {
+      ops.push({ key, op: { verb: 'create', object }, ownership: undefined })
+      continue
+    }
+    const verb = compare(found, object)
+    if (verb === 'same') continue
+    const ownership = ownershipOf(found, desired)
+    if (ownership === 'foreign') failures.set(key, { key, object, cause: 'foreign', text: inTheWay(found) })
+    else ops.push({ key, op: { verb, object, actual: found }, ownership })
+  }
+  return { ops, failures }
+}
+
+/** What must go: ours or flannel's and not wanted. Empty while the desired state is incomplete. Pure. */
+export function diffUnwanted(
+  actual: ReadonlyMap<string, KernelObject>,
+  desired: DesiredState,
+  blocked: BlockedDevices = NONE,
+): readonly PlannedOp[] {
+  if (!desired.complete) return []
+  const ops: PlannedOp[] = []
+  for (const [key, object] of actual) {
+    if (desired.objects.has(key)) continue
+    // On somebody else's device of our name everything is his.
+    if (blocked.get(deviceOf(object) ?? '')?.cause === 'foreign') continue
+    const ownership = ownershipOf(object, desired)
+    if (ownership === 'ours' || ownership === 'leftover') ops.push({ key, op: { verb: 'remove', object }, ownership })
+  }
+  return ops
+}
+
+/** Devices that bear one of our names but are not ours to touch. */
+export function foreignDevices(links: ReadonlyMap<string, KernelObject>, desired: DesiredState): Map<string, Failure> {
+  const found = new Map<string, Failure>()
+  for (const [key, link] of links) {
+    if (link.kind !== 'link' || link.driver.type !== 'other') continue
+    const object = desired.objects.get(key) ?? { ...link, role: { class: 'advisory', remedy: inTheWay(link) } }
+    if (desired.objects.has(key) || desired.scope.devices.has(link.name)) {
+      found.set(link.name, { key, object, cause: 'foreign', text: inTheWay(link) })
+    }
+  }
+  return found
+}
+
+function inTheWay(found: KernelObject): string {
+  const remedy = commandsFor({ verb: 'remove', object: found }).join('; ')
+  return `in the way, not made by this program and left alone: ${describe(found)}; remove it with '${remedy}'`
+}

@@ -1,0 +1,33 @@
+import type { ObjectKind } from './objects.ts'
+
+interface KindTraits {
+  /** Its objects vanish with their device. */
+  readonly onDevices: boolean
+  /** The kernel tells when one changes; the others are read again by the sweep. */
+  readonly events: boolean
+  /** What is ours and not wanted is removed. Values and files that others may rely on stay. */
+  readonly removed: boolean
+}
+
+/** Every kind must be listed here and in `APPLY_ORDER`: that is all the reconciler knows of kinds. */
+export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
+  link: { onDevices: false, events: true, removed: true },
+  sysctl: { onDevices: true, events: false, removed: false },
+  address: { onDevices: true, events: true, removed: true },
+  neighbour: { onDevices: true, events: true, removed: true },
+  fdb: { onDevices: true, events: true, removed: true },
+  route: { onDevices: true, events: true, removed: true },
+  file: { onDevices: false, events: false, removed: false },
+}
+
+/**
+ * One phase per kind. Sysctls below a device's directory need the device; a packet that takes a route must find neighbour
+ * and FDB entry in place; files come last, because a subnet.env that is there means "ready" to other programs.
+ */
+export const APPLY_ORDER: readonly ObjectKind[] = ['link', 'sysctl', 'address', 'neighbour', 'fdb', 'route', 'file']
+
+/** Removals come after all phases, the other way round: no route may point at a neighbour that is gone. */
+export const REMOVE_ORDER: readonly ObjectKind[] = APPLY_ORDER.filter((kind) => KINDS[kind].removed).reverse()
+
+/** What must be read again when something happened to a device. */
+export const KINDS_ON_DEVICES: readonly ObjectKind[] = APPLY_ORDER.filter((kind) => KINDS[kind].onDevices)

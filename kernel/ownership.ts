@@ -1,0 +1,82 @@
+import { contains, prefixLength } from '../lib/address.ts'
+import { assertNever } from '../lib/errors.ts'
+import type { DesiredState, OwnershipScope } from './desired.ts'
+import {
+  type Address,
+  BOOT_PROTOCOL,
+  type KernelObject,
+  keyOf,
+  type Link,
+  ROUTE_PROTOCOL,
+  type Route,
+} from './objects.ts'
+
+/**
+ * Whose an object in the kernel is. A fresh process judges by what it sees and by its state file alone.
+ * `ours`: may be changed and removed. `adoptable`: stands at a wanted key, made by flannel or by hand; may be changed.
+ * `leftover`: flannel's, not wanted; may be removed. `foreign`: never touched.
+ */
+export type Ownership = 'ours' | 'adoptable' | 'leftover' | 'foreign'
+
+export function ownershipOf(actual: KernelObject, desired: DesiredState): Ownership {
+  const wanted = desired.objects.has(keyOf(actual))
+  switch (actual.kind) {
+    case 'link':
+      return ownershipOfLink(actual, wanted, desired.scope)
+    case 'address':
+      return ownershipOfAddress(actual, desired.scope)
+    case 'route':
+      return ownershipOfRoute(actual, wanted, desired)
+    case 'neighbour':
+    case 'fdb':
+      // These carry no mark of their maker. Nobody else has business on our devices.
+      if (!desired.scope.devices.has(actual.device)) return 'foreign'
+      return wanted ? 'adoptable' : 'ours'
+    case 'sysctl':
+    case 'file':
+      return wanted ? 'ours' : 'foreign'
+    default:
+      return assertNever(actual)
+  }
+}
+
+function ownershipOfLink(link: Link, wanted: boolean, scope: OwnershipScope): Ownership {
+  // A veth that somebody named flannel.1 is his, whatever our state file says.
+  if (link.driver.type === 'other') return 'foreign'
+  if (wanted) return 'adoptable'
+  return scope.devices.has(link.name) ? 'ours' : 'foreign'
+}
+
+function ownershipOfAddress(address: Address, scope: OwnershipScope): Ownership {
+  // The kernel makes link-local addresses by itself, and neighbour discovery needs them.
+  if (address.family === 6 && contains('fe80::/10' as Route['dst'], address.address)) return 'foreign'
+  return scope.devices.has(address.device) ? 'ours' : 'foreign'
+}
+
+function ownershipOfRoute(route: Route, wanted: boolean, desired: DesiredState): Ownership {
+  const { scope } = desired
+  if (route.protocol === ROUTE_PROTOCOL) {
+    const ours =
+      (route.device !== undefined && scope.devices.has(route.device)) ||
+      scope.networks.some(({ network }) => contains(network, route.dst))
+    return ours ? 'ours' : 'foreign'
+  }
+  if (route.protocol !== BOOT_PROTOCOL) return 'foreign'
+  if (wanted) return 'adoptable'
+  return isLeftoverPeerRoute(route, scope) || isLeftoverBlackhole(route, desired) ? 'leftover' : 'foreign'
+}
+
+function isLeftoverPeerRoute(route: Route, scope: OwnershipScope): boolean {
+  if (route.type !== 'unicast' || route.via === undefined) return false
+  const length = prefixLength(route.dst)
+  return scope.networks.some(({ network, subnetLen }) => length === subnetLen && contains(network, route.dst))
+}
+
+// flannel's blackhole for the host's own subnet has the default metric, where it hides the bridge's connected route; ours stands at another.
+function isLeftoverBlackhole(route: Route, desired: DesiredState): boolean {
+  if (route.type !== 'blackhole' || route.metric !== (route.family === 4 ? 0 : 1024)) return false
+  for (const object of desired.objects.values()) {
+    if (object.kind === 'route' && object.type === 'blackhole' && object.dst === route.dst) return true
+  }
+  return false
+}

@@ -1,0 +1,314 @@
+import type { Clock } from '../lib/clock.ts'
+import { messageOf } from '../lib/errors.ts'
+import type { DesiredState, Failure } from './desired.ts'
+import { diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
+import type { Fights } from './fights.ts'
+import type { KindMirror } from './mirror.ts'
+import { compare, type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
+import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
+import type { RepairLog } from './repair-log.ts'
+import { backoffMs, type Retries } from './retries.ts'
+import { type OpError, OpFailure, type OpResult } from './table.ts'
+
+/** What outlives a pass. */
+export interface PassNeeds {
+  readonly mirrors: ReadonlyMap<ObjectKind, KindMirror>
+  readonly retries: Retries
+  readonly fights: Fights
+  readonly repairs: RepairLog
+  readonly clock: Clock
+  readonly tally: Tally
+}
+
+export interface Tally {
+  readonly driftRepaired: Map<ObjectKind, number>
+  readonly adopted: Map<ObjectKind, number>
+  readonly errors: Map<ObjectKind, number>
+}
+
+/** Answers that prove the mirror wrong: something is there or is not, against what it says, or an answer was lost. */
+const DOUBTS = new Set(['EEXIST', 'ENOENT', 'ESRCH', 'ENODEV', 'ENXIO', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENETDOWN'])
+const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'ENXIO', 'EADDRNOTAVAIL'])
+const READ_TRIES = 3
+
+/**
+ * One attempt to make the kernel equal to one desired state. The diff runs kind by kind, each after the changes of the
+ * kinds before it: a device that is made again has lost all that hung on it.
+ */
+export class Pass {
+  readonly failures = new Map<string, Failure>()
+  /** Milliseconds spent reading the kernel. */
+  readMs = 0
+  readonly #needs: PassNeeds
+  readonly #desired: DesiredState
+  readonly #wanted: ReadonlyMap<ObjectKind, Map<string, DesiredObject>>
+  #blocked = new Map<string, Failure>()
+  readonly #vanished = new Set<string>()
+  #removed = false
+
+  constructor(needs: PassNeeds, options: { desired: DesiredState }) {
+    this.#needs = needs
+    this.#desired = options.desired
+    this.#wanted = new Map([...needs.mirrors].map(([kind, mirror]) => [kind, mirror.wanted]))
+  }
+
+  /** Ends early, with `failures` incomplete, when the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    for (const kind of APPLY_ORDER) {
+      const mirror = this.#needs.mirrors.get(kind)
+      if (signal.aborted) return
+      if (mirror !== undefined) await this.#applyKind(mirror)
+    }
+    if (this.#desired.complete) await this.#remove(signal)
+    this.#nameFights()
+    // What was removed may have been in the way of something that was refused.
+    if (this.#removed) this.#needs.retries.hurry(() => true)
+    this.#needs.retries.keepOnly((key) => this.failures.has(key) || this.#vanished.has(key))
+    this.#needs.repairs.flush(this.#now())
+  }
+
+  async #applyKind(mirror: KindMirror): Promise<void> {
+    const wanted = this.#wanted.get(mirror.kind) ?? new Map<string, DesiredObject>()
+    const readable = await this.#refresh(mirror)
+    if (mirror.kind === 'link') this.#blockDevices(mirror, readable)
+    if (!readable) {
+      const text = mirror.unreadable?.text ?? ''
+      for (const [key, object] of wanted) this.failures.set(key, { key, object, cause: 'refused', text })
+      return
+    }
+    const { ops, failures } = diffWanted(wanted, mirror.actual, this.#desired, this.#blocked)
+    for (const [key, failure] of failures) this.failures.set(key, failure)
+    this.#noteSettled(mirror, wanted, ops)
+    const obstacle = mirror.kind === 'file' ? this.#missingRequirement() : undefined
+    const due: PlannedOp[] = []
+    for (const planned of ops) {
+      if (obstacle !== undefined && isRequired(planned.op.object)) {
+        this.#refuse(planned, `waits for ${obstacle.key}: ${obstacle.text}`)
+      } else if (this.#mayTry(planned, !mirror.unsettled.has(planned.key))) {
+        due.push(planned)
+      }
+    }
+    await this.#apply(mirror, due)
+  }
+
+  async #remove(signal: AbortSignal): Promise<void> {
+    const links = this.#needs.mirrors.get('link')
+    const going = new Set<string>()
+    if (links !== undefined && !links.stale) {
+      for (const { key, op } of diffUnwanted(links.actual, this.#desired, this.#blocked)) {
+        if (op.object.kind !== 'link') continue
+        // What hangs on a device goes with it, unless the device itself stays for now.
+        if (this.#needs.retries.waiting(key, this.#now()) === undefined) going.add(op.object.name)
+      }
+    }
+    for (const kind of REMOVE_ORDER) {
+      const mirror = this.#needs.mirrors.get(kind)
+      if (signal.aborted) return
+      if (mirror === undefined || !(await this.#refresh(mirror))) continue
+      const ops = diffUnwanted(mirror.actual, this.#desired, this.#blocked)
+      await this.#apply(
+        mirror,
+        ops.filter((planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.#mayTry(planned, true)),
+      )
+    }
+  }
+
+  async #refresh(mirror: KindMirror): Promise<boolean> {
+    if (!mirror.stale) return true
+    if (mirror.unreadable !== undefined && mirror.unreadable.retryAt > this.#now()) return false
+    const startedAt = this.#now()
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await mirror.read()
+        mirror.unreadable = undefined
+        this.readMs += this.#now() - startedAt
+        return true
+      } catch (cause) {
+        this.#count('errors', mirror.kind)
+        if (tries < READ_TRIES) continue
+        const failures = (mirror.unreadable?.failures ?? 0) + 1
+        const code = cause instanceof OpFailure ? ` (${cause.code})` : ''
+        const text = `kind ${mirror.kind} could not be read: ${messageOf(cause)}${code}`
+        mirror.unreadable = { text, failures, retryAt: this.#now() + backoffMs(failures) }
+        return false
+      }
+    }
+  }
+
+  #blockDevices(links: KindMirror, readable: boolean): void {
+    this.#blocked = foreignDevices(links.actual, this.#desired)
+    if (readable) return
+    // Whose these devices are is not known now: nothing is put on them.
+    for (const object of links.wanted.values()) {
+      if (object.kind !== 'link') continue
+      const text = links.unreadable?.text ?? ''
+      this.#blocked.set(object.name, { key: `link ${object.name}`, object, cause: 'refused', text })
+    }
+  }
+
+  #noteSettled(mirror: KindMirror, wanted: ReadonlyMap<string, DesiredObject>, ops: readonly PlannedOp[]): void {
+    if (mirror.unsettled.size === 0) return
+    const differing = new Set(ops.map(({ key }) => key))
+    for (const key of mirror.unsettled) {
+      if (!wanted.has(key) || differing.has(key) || this.failures.has(key)) continue
+      if (isStillWanted(mirror, key, wanted.get(key))) mirror.unsettled.delete(key)
+    }
+  }
+
+  #mayTry(planned: PlannedOp, isRepair: boolean): boolean {
+    const waiting = this.#needs.retries.waiting(planned.key, this.#now())
+    if (waiting !== undefined) {
+      this.#refuse(planned, waiting.text)
+      return false
+    }
+    // Named as a fight at the end of the pass.
+    return !(isRepair && this.#needs.fights.mustWait(planned.key, this.#now()))
+  }
+
+  async #apply(mirror: KindMirror, due: readonly PlannedOp[]): Promise<void> {
+    if (due.length === 0) return
+    const results = await answersOf(mirror, due)
+    due.forEach((planned, index) => {
+      const result = results[index] ?? { ok: false, error: { code: 'ENOBUFS', message: 'no answer' } }
+      if (result.ok) this.#succeeded(mirror, planned)
+      else this.#failed(mirror, planned, result.error)
+    })
+  }
+
+  #succeeded(mirror: KindMirror, planned: PlannedOp): void {
+    const { op, key, ownership } = planned
+    const { kind } = mirror
+    this.#needs.retries.forget(key)
+    if (op.verb === 'remove') {
+      mirror.delete(key)
+      this.#removed = true
+      this.#needs.fights.repaired(key, op.object, this.#now())
+      if (ownership === 'leftover') this.#needs.repairs.cleared(kind, planned, this.#now())
+    } else {
+      const wasSettled = !mirror.unsettled.has(key)
+      mirror.set(key, op.object)
+      if (isStillWanted(mirror, key, op.object)) mirror.unsettled.delete(key)
+      if (wasSettled) {
+        this.#count('driftRepaired', kind)
+        this.#needs.fights.repaired(key, op.object, this.#now())
+        this.#needs.repairs.repaired(kind, planned, this.#now())
+      } else if (ownership === 'adoptable') {
+        this.#count('adopted', kind)
+        this.#needs.repairs.adopted(kind, planned, this.#now())
+      }
+    }
+    if (kind === 'link') this.#deviceChanged(planned)
+    if (kind === 'address') this.#addressChanged(planned)
+  }
+
+  #failed(mirror: KindMirror, planned: PlannedOp, error: OpError): void {
+    const doubt = DOUBTS.has(error.code)
+    if (doubt) mirror.stale = true
+    if (doubt && deviceOf(planned.op.object) !== undefined) this.#doubt(['link'])
+    const isGone = planned.op.verb === 'remove' && GONE.has(error.code)
+    if (isGone) mirror.delete(planned.key)
+    if (isGone && !this.#needs.retries.isKnown(planned.key)) {
+      // What shall go is gone. Remembered all the same: a table that shows it again must not keep us running in circles.
+      this.#vanished.add(planned.key)
+      this.#needs.retries.failed(this.#failureOf(planned, error.message), this.#now(), true)
+      return
+    }
+    this.#count('errors', mirror.kind)
+    const text = `${error.message} (${error.code})`
+    const failure = this.#refuse(planned, text)
+    const { first } = this.#needs.retries.failed(failure, this.#now(), doubt)
+    if (first) this.#needs.repairs.refused(mirror.kind, planned, text, this.#now())
+  }
+
+  #failureOf({ key, op }: PlannedOp, text: string): Failure {
+    return { key, object: asDesired(op.object), cause: 'refused', text }
+  }
+
+  #refuse(planned: PlannedOp, text: string): Failure {
+    const { key, op } = planned
+    const failure = this.#failureOf(planned, text)
+    this.failures.set(key, failure)
+    if (op.object.kind === 'link' && op.verb !== 'remove') this.#blocked.set(op.object.name, failure)
+    return failure
+  }
+
+  #deviceChanged({ op }: PlannedOp): void {
+    if (op.object.kind !== 'link') return
+    const { name } = op.object
+    if (op.verb === 'update') {
+      // Up, a new MAC or a small MTU make the kernel drop entries, each in its own way: read them again.
+      this.#doubt(KINDS_ON_DEVICES)
+    } else {
+      for (const kind of KINDS_ON_DEVICES) {
+        const mirror = this.#needs.mirrors.get(kind)
+        mirror?.dropDevice(name)
+        if (op.verb !== 'recreate' || mirror === undefined) continue
+        for (const [key, object] of mirror.wanted) if (deviceOf(object) === name) mirror.unsettled.add(key)
+      }
+    }
+    this.#needs.retries.hurry(({ object }) => deviceOf(object) === name)
+  }
+
+  #addressChanged({ op }: PlannedOp): void {
+    const device = deviceOf(op.object)
+    // The last IPv4 address takes all IPv4 routes of its device with it, without an event.
+    if (op.verb === 'remove') this.#doubt(['route', 'neighbour'])
+    this.#needs.retries.hurry(({ object }) => deviceOf(object) === device)
+  }
+
+  #doubt(kinds: readonly ObjectKind[]): void {
+    for (const kind of kinds) {
+      const mirror = this.#needs.mirrors.get(kind)
+      if (mirror !== undefined) mirror.stale = true
+    }
+  }
+
+  /** The first required object that is not in place: files that say "ready" must not appear before it. */
+  #missingRequirement(): Failure | undefined {
+    for (const failure of this.failures.values()) {
+      if (failure.object.role.class === 'required' && KINDS[failure.object.kind].events) return failure
+    }
+    return undefined
+  }
+
+  #nameFights(): void {
+    for (const [key, object] of this.#needs.fights.fought(this.#now())) {
+      if (this.failures.has(key)) continue
+      const wanted = this.#desired.objects.get(key) ?? asDesired(object)
+      const text = 'changed again and again by another program; repaired every 5 s only'
+      this.failures.set(key, { key, object: wanted, cause: 'fought', text })
+    }
+  }
+
+  #count(what: keyof Tally, kind: ObjectKind): void {
+    this.#needs.tally[what].set(kind, (this.#needs.tally[what].get(kind) ?? 0) + 1)
+  }
+
+  #now(): number {
+    return this.#needs.clock.now()
+  }
+}
+
+async function answersOf(mirror: KindMirror, due: readonly PlannedOp[]): Promise<readonly OpResult[]> {
+  try {
+    return await mirror.table.apply(due.map(({ op }) => op))
+  } catch (cause) {
+    // Nothing is known of any of them: ENOBUFS makes the kind be read again.
+    return due.map(() => ({ ok: false, error: { code: 'ENOBUFS', message: messageOf(cause) } }))
+  }
+}
+
+function isStillWanted(mirror: KindMirror, key: string, tried: KernelObject | undefined): boolean {
+  const wanted = mirror.wanted.get(key)
+  return wanted !== undefined && (wanted === tried || (tried !== undefined && compare(tried, wanted) === 'same'))
+}
+
+function isRequired(object: KernelObject): boolean {
+  return asDesired(object).role.class === 'required'
+}
+
+function asDesired(object: KernelObject): DesiredObject {
+  return 'role' in object
+    ? (object as DesiredObject)
+    : { ...object, role: { class: 'advisory', remedy: 'remove it by hand' } }
+}

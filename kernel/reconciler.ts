@@ -1,0 +1,299 @@
+import type { Clock } from '../lib/clock.ts'
+import { assertNever } from '../lib/errors.ts'
+import { Latest } from '../lib/latest.ts'
+import type { Logger } from '../lib/log.ts'
+import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlement } from './desired.ts'
+import { Fights } from './fights.ts'
+import { KindMirror } from './mirror.ts'
+import { dependsOn, devicesOf, type News, newsOf } from './news.ts'
+import { compare, type DesiredObject, type ObjectKind } from './objects.ts'
+import { KINDS, KINDS_ON_DEVICES } from './order.ts'
+import { Pass, type PassNeeds } from './pass.ts'
+import { groupByKind } from './plan-ops.ts'
+import { RepairLog } from './repair-log.ts'
+import { Retries } from './retries.ts'
+import type { KernelEvent, ObjectTable } from './table.ts'
+
+export interface ReconcilerNeeds {
+  readonly tables: readonly ObjectTable[]
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export interface ReconcilerOptions {
+  /** How often everything is read again, in case an event was lost. */
+  readonly auditMs?: number
+  /** How often the kinds without events (sysctls, files) are read again. */
+  readonly sweepMs?: number
+}
+
+/** Events come in bursts (`ip route flush`): one reading for all. */
+const BURST_MS = 10
+/** After reading because of events, at least this many times as long is spent on other things. */
+const REST = 4
+
+/**
+ * Makes and keeps the kernel equal to the desired state. Reads the kernel into a mirror once; after that an event, an
+ * answer that contradicts the mirror, or the slow audit makes a kind be read again. Starts with the first `setDesired`.
+ */
+export class Reconciler {
+  /** Set whenever failures or the settled generation change. */
+  readonly status = new Latest<ReconcileStatus>('reconciler')
+  readonly #log: Logger
+  readonly #clock: Clock
+  readonly #options: Required<ReconcilerOptions>
+  readonly #mirrors: ReadonlyMap<ObjectKind, KindMirror>
+  readonly #retries = new Retries()
+  readonly #fights = new Fights()
+  readonly #pass: PassNeeds
+  readonly #stopping = new AbortController()
+  readonly #loop: Promise<void>
+  #desired: DesiredState | undefined
+  #devices: ReadonlySet<string> = new Set()
+  #generation = 0
+  #settledGeneration = 0
+  #failures: ReadonlyMap<string, Failure> = new Map()
+  #waiters = new Set<{ generation: number; resolve: (settlement: Settlement) => void }>()
+  #running = false
+  #held: KernelEvent[] = []
+  #wakeAt = Number.POSITIVE_INFINITY
+  #alarm = new AbortController()
+  #auditAt = Number.POSITIVE_INFINITY
+  #sweepAt = Number.POSITIVE_INFINITY
+  #restUntil = 0
+  #overruns = 0
+  #passes = 0
+  #passMs = 0
+
+  constructor(needs: ReconcilerNeeds, options: ReconcilerOptions = {}) {
+    this.#log = needs.log
+    this.#clock = needs.clock
+    this.#options = { auditMs: options.auditMs ?? 60_000, sweepMs: options.sweepMs ?? 30_000 }
+    this.#mirrors = new Map(needs.tables.map((table) => [table.kind, new KindMirror(table)]))
+    this.#pass = {
+      mirrors: this.#mirrors,
+      retries: this.#retries,
+      fights: this.#fights,
+      repairs: new RepairLog(needs),
+      clock: needs.clock,
+      tally: { driftRepaired: new Map(), adopted: new Map(), errors: new Map() },
+    }
+    this.#loop = this.#run()
+  }
+
+  /** Replaces all that was wanted; returns the generation to wait for. Throws a TypeError for a kind without a table. */
+  setDesired(next: DesiredState): number {
+    const groups = groupByKind(next)
+    for (const kind of groups.keys()) {
+      if (!this.#mirrors.has(kind)) throw new TypeError(`no table for objects of the kind ${kind}`)
+    }
+    this.#desired = next
+    for (const mirror of this.#mirrors.values()) this.#want(mirror, groups.get(mirror.kind) ?? new Map())
+    const devices = devicesOf(next)
+    // Events of devices that did not matter until now were not heeded.
+    if ([...devices].some((name) => !this.#devices.has(name))) this.#doubt(['link', ...KINDS_ON_DEVICES])
+    this.#devices = devices
+    this.#generation += 1
+    this.#wake(this.#clock.now())
+    return this.#generation
+  }
+
+  /** Makes kinds be read again, for a reason that goes to the log. */
+  invalidate(kinds: readonly ObjectKind[] | 'all', why: string): void {
+    this.#log.debug('mirror invalidated', { kinds, why })
+    this.#doubt(kinds === 'all' ? [...this.#mirrors.keys()] : kinds)
+    this.#wake(this.#clock.now())
+  }
+
+  /** What the monitor saw, in order. */
+  onEvents(events: readonly KernelEvent[]): void {
+    // While a pass runs its answers are not in the mirror yet: our own changes would look like news.
+    if (this.#running) for (const event of events) this.#held.push(event)
+    else for (const event of events) this.#digest(event)
+  }
+
+  /** Resolves when every object of that generation, or of a later one, has been tried; rejects when the signal is aborted. */
+  settled(generation: number, signal: AbortSignal): Promise<Settlement> {
+    if (this.#settledGeneration >= generation) return Promise.resolve(this.#settlement())
+    return new Promise((resolve, reject) => {
+      const either = AbortSignal.any([signal, this.#stopping.signal])
+      const abort = () => {
+        this.#waiters.delete(waiter)
+        reject(either.reason)
+      }
+      const waiter = {
+        generation,
+        resolve: (settlement: Settlement) => {
+          either.removeEventListener('abort', abort)
+          resolve(settlement)
+        },
+      }
+      if (either.aborted) return abort()
+      either.addEventListener('abort', abort, { once: true })
+      this.#waiters.add(waiter)
+    })
+  }
+
+  /** What is not as wanted, as of the last pass. */
+  failures(): ReadonlyMap<string, Failure> {
+    return this.#failures
+  }
+
+  counts(): ReconcileCounts {
+    const { driftRepaired, adopted, errors } = this.#pass.tally
+    return {
+      driftRepaired,
+      adopted,
+      errors,
+      overruns: this.#overruns,
+      passes: this.#passes,
+      passSeconds: this.#passMs / 1000,
+    }
+  }
+
+  /** Ends after the batch that is under way; the kernel keeps what it has. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('the reconciler was stopped'))
+    this.#alarm.abort()
+    await this.#loop
+    this.status.close()
+  }
+
+  #want(mirror: KindMirror, wanted: Map<string, DesiredObject>): void {
+    const previous = mirror.wanted
+    mirror.wanted = wanted
+    for (const [key, object] of wanted) {
+      const before = previous.get(key)
+      if (before === object || (before !== undefined && compare(before, object) === 'same')) continue
+      mirror.unsettled.add(key)
+      this.#retries.forget(key)
+      // The dump of these kinds holds only what was wanted then.
+      if (!KINDS[mirror.kind].events && before === undefined) mirror.stale = true
+    }
+    for (const key of mirror.unsettled) if (!wanted.has(key)) mirror.unsettled.delete(key)
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      const wait = this.#wakeAt - this.#clock.now()
+      if (wait > 0) await this.#pause(Math.min(wait, this.#options.auditMs))
+      else await this.#tryAll(signal)
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    this.#alarm = new AbortController()
+    await this.#clock.sleep(ms, this.#alarm.signal).catch(() => {})
+  }
+
+  #wake(at: number): void {
+    if (at >= this.#wakeAt) return
+    this.#wakeAt = at
+    this.#alarm.abort()
+  }
+
+  async #tryAll(signal: AbortSignal): Promise<void> {
+    this.#wakeAt = Number.POSITIVE_INFINITY
+    const desired = this.#desired
+    if (desired === undefined) return
+    const generation = this.#generation
+    const startedAt = this.#clock.now()
+    this.#doubtByTime(startedAt)
+    const pass = new Pass(this.#pass, { desired })
+    this.#running = true
+    try {
+      await pass.run(signal)
+    } finally {
+      this.#running = false
+    }
+    if (!signal.aborted) this.#finish(pass, generation, startedAt)
+  }
+
+  #finish(pass: Pass, generation: number, startedAt: number): void {
+    const now = this.#clock.now()
+    this.#passes += 1
+    this.#passMs += now - startedAt
+    this.#restUntil = now + pass.readMs * REST
+    const changed = generation !== this.#settledGeneration || !sameFailures(this.#failures, pass.failures)
+    this.#failures = pass.failures
+    this.#settledGeneration = generation
+    if (changed) this.status.set({ generation, failures: pass.failures })
+    for (const waiter of [...this.#waiters]) {
+      if (waiter.generation > generation) continue
+      this.#waiters.delete(waiter)
+      waiter.resolve(this.#settlement())
+    }
+    this.#schedule(now)
+    const held = this.#held
+    this.#held = []
+    for (const event of held) this.#digest(event)
+  }
+
+  #digest(event: KernelEvent): void {
+    if (this.#desired === undefined) return
+    if (event.type === 'overrun') this.#overruns += 1
+    const news = newsOf(event, { mirrors: this.#mirrors, desired: this.#desired, devices: this.#devices })
+    if (news.of !== 'nothing') this.#wake(this.#heed(news))
+  }
+
+  /** Invalidates; returns when to look. */
+  #heed(news: Exclude<News, { of: 'nothing' }>): number {
+    const soon = Math.max(this.#clock.now() + BURST_MS, this.#restUntil)
+    switch (news.of) {
+      case 'everything':
+        this.#log.warn('kernel event queue overflowed, reading everything again')
+        this.#doubt([...this.#mirrors.keys()])
+        return soon
+      case 'device':
+        this.#doubt(['link', ...KINDS_ON_DEVICES])
+        this.#retries.hurry(({ object }) => dependsOn(object, news.name))
+        return soon
+      case 'object':
+        this.#doubt([news.kind])
+        this.#retries.hurry(({ key }) => key === news.key)
+        return this.#fights.putOff(news.key) ? this.#fights.nextDue() : soon
+      default:
+        return assertNever(news)
+    }
+  }
+
+  #doubt(kinds: readonly ObjectKind[]): void {
+    for (const kind of kinds) {
+      const mirror = this.#mirrors.get(kind)
+      if (mirror !== undefined) mirror.stale = true
+    }
+  }
+
+  #doubtByTime(now: number): void {
+    const audit = now >= this.#auditAt
+    if (audit) this.#auditAt = Number.POSITIVE_INFINITY
+    if (audit || now >= this.#sweepAt) this.#sweepAt = Number.POSITIVE_INFINITY
+    else return
+    this.#doubt([...this.#mirrors.keys()].filter((kind) => audit || !KINDS[kind].events))
+  }
+
+  #schedule(now: number): void {
+    if (this.#auditAt === Number.POSITIVE_INFINITY) this.#auditAt = now + this.#options.auditMs
+    if (this.#sweepAt === Number.POSITIVE_INFINITY) this.#sweepAt = now + this.#options.sweepMs
+    this.#wake(Math.min(this.#auditAt, this.#sweepAt, this.#retries.nextDue(), this.#fights.nextDue()))
+    for (const mirror of this.#mirrors.values()) {
+      if (mirror.unreadable !== undefined) this.#wake(mirror.unreadable.retryAt)
+      else if (mirror.stale) this.#wake(now)
+    }
+  }
+
+  #settlement(): Settlement {
+    return { generation: this.#settledGeneration, failures: this.#failures }
+  }
+}
+
+function sameFailures(a: ReadonlyMap<string, Failure>, b: ReadonlyMap<string, Failure>): boolean {
+  if (a.size !== b.size) return false
+  for (const [key, failure] of a) {
+    const other = b.get(key)
+    if (other?.cause !== failure.cause || other.text !== failure.text || other.object.role !== failure.object.role)
+      return false
+  }
+  return true
+}

@@ -1,0 +1,43 @@
+import { type KernelObject, keyOf, type ObjectKind } from '../../kernel/objects.ts'
+import { type ObjectTable, type Op, OpFailure, type OpResult } from '../../kernel/table.ts'
+import type { FakeKernel } from './kernel.ts'
+
+/** One kind of the fake kernel's objects, read and written as a real table would. */
+export class FakeTable implements ObjectTable {
+  readonly kind: ObjectKind
+  readonly #kernel: FakeKernel
+
+  constructor(kernel: FakeKernel, kind: ObjectKind) {
+    this.kind = kind
+    this.#kernel = kernel
+  }
+
+  async dump(wanted: Iterable<KernelObject>): Promise<readonly KernelObject[]> {
+    await nextTurn()
+    const fault = this.#kernel.call(this.kind, 'dump')
+    if (fault !== undefined) throw new OpFailure({ code: fault.code, message: 'injected' })
+    const all = this.#kernel.all(this.kind)
+    if (this.kind !== 'sysctl' && this.kind !== 'file') return all
+    const keys = new Set([...wanted].map(keyOf))
+    return all.filter((object) => keys.has(keyOf(object)))
+  }
+
+  async apply(ops: readonly Op<KernelObject>[]): Promise<readonly OpResult[]> {
+    const results = ops.map((op) => this.#apply(op))
+    await nextTurn()
+    return results
+  }
+
+  #apply(op: Op<KernelObject>): OpResult {
+    const fault = this.#kernel.call(this.kind, op.verb)
+    if (fault === undefined || fault.done) {
+      const code = this.#kernel.change(op)
+      if (code !== undefined && fault === undefined) return { ok: false, error: { code, message: 'as Linux does' } }
+    }
+    return fault === undefined ? { ok: true } : { ok: false, error: { code: fault.code, message: 'injected' } }
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}

@@ -1,0 +1,267 @@
+import {
+  type Address,
+  compare,
+  deviceOf,
+  type KernelObject,
+  keyOf,
+  type Link,
+  type ObjectKind,
+  type Route,
+} from '../../kernel/objects.ts'
+import { APPLY_ORDER } from '../../kernel/order.ts'
+import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
+import type { MacAddr } from '../../lib/address.ts'
+import { cidrOf, contains, parseMac } from '../../lib/address.ts'
+import { FakeTable } from './kernel-table.ts'
+
+/** One call into the kernel, numbered from 0: a dump, or one op of a batch. */
+export interface KernelCall {
+  readonly index: number
+  readonly kind: ObjectKind
+  readonly verb: Op<KernelObject>['verb'] | 'dump'
+}
+
+/** errno name to answer with; `done`: the kernel did it all the same, only the answer was lost. */
+export interface Fault {
+  readonly code: string
+  readonly done?: boolean
+}
+
+const KERNEL_PROTOCOL = 2
+
+/**
+ * A network namespace in memory, with Linux's refusals and cascades (each is a case of the conformance suite, which runs
+ * on a real namespace too) and with the events that a monitor would see, own changes included, a turn of the event loop later.
+ */
+export class FakeKernel {
+  readonly tables: readonly ObjectTable[] = APPLY_ORDER.map((kind) => new FakeTable(this, kind))
+  readonly calls: KernelCall[] = []
+  /** Asked before every call. */
+  fault: (call: KernelCall) => Fault | undefined = () => undefined
+  /** Where events go; undefined: nobody listens. */
+  onEvents: ((events: readonly KernelEvent[]) => void) | undefined
+  /** Events that happen while this is true are lost, as by a monitor that is not there yet. */
+  deaf = false
+  readonly #objects = new Map<ObjectKind, Map<string, KernelObject>>(APPLY_ORDER.map((kind) => [kind, new Map()]))
+  #queue: KernelEvent[] = []
+  #macs = 0
+
+  all(kind: ObjectKind): KernelObject[] {
+    return [...this.#of(kind).values()]
+  }
+
+  get(key: string): KernelObject | undefined {
+    return this.#of(key.slice(0, key.indexOf(' ')) as ObjectKind).get(key)
+  }
+
+  call(kind: ObjectKind, verb: KernelCall['verb']): Fault | undefined {
+    const call = { index: this.calls.length, kind, verb }
+    this.calls.push(call)
+    return this.fault(call)
+  }
+
+  /** Does what the kernel would do; returns the errno name of its refusal. */
+  change(op: Op<KernelObject>): string | undefined {
+    const { object } = op
+    if (op.verb === 'remove') return this.#remove(object)
+    if (op.verb === 'recreate') return this.#remove(op.actual) ?? this.change({ verb: 'create', object })
+    if (object.kind === 'sysctl' || object.kind === 'file') return this.#write(object)
+    const refusal = this.#refusal(object, op.verb === 'create')
+    if (refusal !== undefined) return refusal
+    if (object.kind === 'link') this.#putLink(object)
+    else this.put(object)
+    if (object.kind === 'address') this.#addConnectedRoute(object)
+    return undefined
+  }
+
+  /** Puts an object there whatever the kernel would say: for what other programs did. */
+  put(object: KernelObject, options: { silent?: boolean } = {}): void {
+    const bare = { ...object } as KernelObject & { role?: unknown }
+    delete bare.role
+    this.#of(object.kind).set(keyOf(object), bare)
+    if (!options.silent) this.#emit({ type: 'object', present: true, object: bare })
+  }
+
+  /** Removes an object with all that the kernel removes along with it; unknown keys are ignored. */
+  delete(key: string): void {
+    const object = this.get(key)
+    if (object !== undefined) this.#remove(object)
+  }
+
+  /** A device of a kind that the program never makes, up. */
+  addDevice(name: string, fields: Partial<Link> = {}): void {
+    this.#putLink({ kind: 'link', name, mtu: 1500, up: true, driver: { type: 'other', name: 'bridge' }, ...fields })
+  }
+
+  changeDevice(name: string, fields: Partial<Link>): void {
+    const link = this.get(`link ${name}`)
+    if (link?.kind === 'link') this.#putLink({ ...link, ...fields })
+  }
+
+  /** The monitor's queue overflows: what is in it is lost. */
+  overrun(): void {
+    this.#queue = []
+    this.#emit({ type: 'overrun' })
+  }
+
+  #of(kind: ObjectKind): Map<string, KernelObject> {
+    const objects = this.#objects.get(kind)
+    if (objects === undefined) throw new TypeError(`no such kind: ${kind}`)
+    return objects
+  }
+
+  #refusal(object: KernelObject, create: boolean): string | undefined {
+    const device = deviceOf(object)
+    if (device !== undefined && !this.#of('link').has(`link ${device}`)) return 'ENODEV'
+    const there = this.#of(object.kind).has(keyOf(object))
+    if (create && there) return 'EEXIST'
+    if (!create && !there) return object.kind === 'link' ? 'ENODEV' : 'ENOENT'
+    if (object.kind === 'link') return this.#linkRefusal(object)
+    if (object.kind === 'route') return this.#routeRefusal(object)
+    return undefined
+  }
+
+  #linkRefusal({ name, driver }: Link): string | undefined {
+    if (driver.type !== 'vxlan') return 'EOPNOTSUPP'
+    if (driver.underlay !== undefined && this.get(`link ${driver.underlay}`) === undefined) return 'ENODEV'
+    for (const other of this.all('link')) {
+      if (other.kind !== 'link' || other.name === name || other.driver.type !== 'vxlan') continue
+      if (other.driver.vni === driver.vni && other.driver.port === driver.port) return 'EEXIST'
+    }
+    return undefined
+  }
+
+  #routeRefusal({ type, device, via, onLink, family }: Route): string | undefined {
+    if (type === 'blackhole') return undefined
+    const link = this.get(`link ${device}`)
+    if (link?.kind === 'link' && !link.up) return 'ENETDOWN'
+    if (via === undefined || onLink) return undefined
+    const reachable = this.all('route').some(
+      (route) =>
+        route.kind === 'route' && route.device === device && route.via === undefined && contains(route.dst, via),
+    )
+    if (reachable) return undefined
+    return family === 4 ? 'ENETUNREACH' : 'EHOSTUNREACH'
+  }
+
+  #write(object: KernelObject): string | undefined {
+    const device = deviceOf(object)
+    if (device !== undefined && device !== 'all' && device !== 'default' && !this.#of('link').has(`link ${device}`)) {
+      return 'ENOENT'
+    }
+    this.put(object, { silent: true })
+    return undefined
+  }
+
+  #putLink(link: Link): void {
+    const before = this.get(`link ${link.name}`)
+    const mac = link.mac ?? (before?.kind === 'link' ? before.mac : undefined) ?? this.#newMac()
+    this.put({ ...link, mac })
+    this.#emit({ type: 'device', name: link.name })
+    if (before?.kind !== 'link') return
+    if (before.up && !link.up) this.#wentDown(link.name)
+    // Permanent entries go with the old hardware address.
+    else if (before.mac !== mac) this.#vanish(['neighbour'], { device: link.name })
+  }
+
+  #wentDown(device: string): void {
+    this.#vanish(['route'], { device, family: 4, silent: true })
+    this.#vanish(['route', 'address'], { device, family: 6 })
+    this.#vanish(['neighbour'], { device })
+  }
+
+  #remove(object: KernelObject): string | undefined {
+    const key = keyOf(object)
+    const actual = this.get(key)
+    const device = deviceOf(object)
+    if (device !== undefined && this.get(`link ${device}`) === undefined) return 'ENODEV'
+    if (actual === undefined || compare(actual, object) === 'recreate') return NOT_THERE[object.kind]
+    if (object.kind === 'route' && compare(actual, object) !== 'same') return NOT_THERE.route
+    if (object.kind === 'fdb' && compare(actual, object) !== 'same') return NOT_THERE.fdb
+    this.#of(object.kind).delete(key)
+    this.#emit({ type: 'object', present: false, object: actual })
+    if (object.kind === 'address') this.#addressGone(object)
+    if (object.kind === 'link') this.#deviceGone(object.name)
+    return undefined
+  }
+
+  #deviceGone(device: string): void {
+    this.#emit({ type: 'device', name: device })
+    this.#vanish(['route'], { device, family: 4, silent: true })
+    this.#vanish(['fdb', 'sysctl'], { device, silent: true })
+    this.#vanish(['route', 'address', 'neighbour'], { device })
+    for (const link of this.all('link')) {
+      if (link.kind === 'link' && link.driver.type === 'vxlan' && link.driver.underlay === device) this.#remove(link)
+    }
+  }
+
+  #addConnectedRoute(address: Address): void {
+    const { family, device, length } = address
+    if (family === 4 && length === 32) return
+    this.put({
+      kind: 'route',
+      family,
+      dst: cidrOf(address.address, length),
+      metric: family === 4 ? 0 : 256,
+      type: 'unicast',
+      device,
+      protocol: KERNEL_PROTOCOL,
+      ...(family === 4 ? { scope: 'link' as const } : {}),
+    })
+  }
+
+  #addressGone({ family, device, address, length }: Address): void {
+    const connected = `route ${cidrOf(address, length)} metric ${family === 4 ? 0 : 256}`
+    const route = this.get(connected)
+    if (route?.kind === 'route' && route.protocol === KERNEL_PROTOCOL && route.device === device) this.#remove(route)
+    const rest = this.all('address').some(
+      (other) => other.kind === 'address' && other.device === device && other.family === 4,
+    )
+    if (family === 6 || rest) return
+    // Without an address the device no longer speaks IPv4.
+    this.#vanish(['route'], { device, family: 4, silent: true })
+    this.#vanish(['neighbour'], { device, family: 4 })
+  }
+
+  #vanish(kinds: readonly ObjectKind[], where: { device: string; family?: number; silent?: boolean }): void {
+    for (const kind of kinds) {
+      for (const object of this.all(kind)) {
+        if (deviceOf(object) !== where.device) continue
+        if (where.family !== undefined && 'family' in object && object.family !== where.family) continue
+        this.#of(kind).delete(keyOf(object))
+        if (!where.silent) this.#emit({ type: 'object', present: false, object })
+      }
+    }
+  }
+
+  #newMac(): MacAddr {
+    this.#macs += 1
+    const mac = parseMac(
+      `02:00:00:00:${(this.#macs >> 8).toString(16).padStart(2, '0')}:${(this.#macs & 255).toString(16).padStart(2, '0')}`,
+    )
+    if (mac === undefined) throw new RangeError('out of addresses')
+    return mac
+  }
+
+  #emit(event: KernelEvent): void {
+    if (this.deaf || this.onEvents === undefined) return
+    if (this.#queue.length === 0) setImmediate(() => this.#deliver())
+    this.#queue.push(event)
+  }
+
+  #deliver(): void {
+    const events = this.#queue
+    this.#queue = []
+    if (events.length > 0) this.onEvents?.(events)
+  }
+}
+
+const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
+  link: 'ENODEV',
+  address: 'EADDRNOTAVAIL',
+  route: 'ESRCH',
+  neighbour: 'ENOENT',
+  fdb: 'ENOENT',
+  sysctl: 'ENOENT',
+  file: 'ENOENT',
+}
