@@ -1,0 +1,320 @@
+import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { firstUnavailable, knownGaps, notAvailableYet } from '../../flanneld/availability.ts'
+import { FLAG_NAMES, variableOf } from '../../flanneld/option-table.ts'
+import { type Environment, type Options, parseCommandLine } from '../../flanneld/options.ts'
+import { flagReference } from '../../flanneld/usage.ts'
+import { ConfigError, UsageError } from '../../lib/errors.ts'
+import { Secret } from '../../lib/log.ts'
+
+function run(words: string[], env: Environment = {}) {
+  const line = parseCommandLine(words, env)
+  if (!('options' in line)) throw new Error(`no options, but ${line.command}`)
+  return line
+}
+const options = (...words: string[]): Options => run(words).options
+
+describe('the command line', () => {
+  it('without words runs the daemon with the defaults of the contract', () => {
+    const line = run([])
+    assert.equal(line.command, 'daemon')
+    assert.deepEqual(line.warnings, [])
+    assert.equal(line.origins.size, 0)
+    const {
+      etcdEndpoints,
+      etcdPrefix,
+      subnetFile,
+      subnetLeaseRenewMargin,
+      iptablesForwardRules,
+      healthzIp,
+      healthzPort,
+    } = line.options
+    assert.deepEqual(etcdEndpoints, ['http://127.0.0.1:4001', 'http://127.0.0.1:2379'])
+    assert.deepEqual(
+      { etcdPrefix, subnetFile, subnetLeaseRenewMargin, iptablesForwardRules, healthzIp, healthzPort },
+      {
+        etcdPrefix: '/coreos.com/network',
+        subnetFile: '/run/flannel/subnet.env',
+        subnetLeaseRenewMargin: 60,
+        iptablesForwardRules: true,
+        healthzIp: '0.0.0.0',
+        healthzPort: 0,
+      },
+    )
+    assert.deepEqual(
+      [line.options.hold, line.options.ingressGuard, line.options.protectedCidrs],
+      [15, 'count', ['169.254.0.0/16']],
+    )
+  })
+
+  it('has every flag of the contract', () => {
+    const contract = `etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password kube-subnet-mgr kube-api-url
+      kubeconfig-file kube-annotation-prefix net-config-path iface iface-regex iface-can-reach public-ip public-ipv6 subnet-file
+      subnet-lease-renew-margin ip-masq ip-masq-fully-random-disable iptables-resync iptables-forward-rules ip-blackhole-route healthz-ip
+      healthz-port set-node-network-unavailable v vmodule log_backtrace_at state-dir log-format status-socket hold drain masq-exempt
+      guard-allow ingress-guard protected-cidrs etcd-require-tls allow-extension allow-kubeconfig-exec cni-conf-file`
+    assert.deepEqual([...FLAG_NAMES].sort(), contract.split(/\s+/).sort())
+  })
+
+  const read: [words: string[], key: keyof Options, value: unknown][] = [
+    [['-etcd-prefix', '/a//b/'], 'etcdPrefix', '/a/b'],
+    [
+      ['--etcd-endpoints=https://a:1, b:2 ,http://[::1]'],
+      'etcdEndpoints',
+      ['https://a:1', 'http://b:2', 'http://[::1]:2379'],
+    ],
+    [['--etcd-endpoints=http://a:80/,https://b:443'], 'etcdEndpoints', ['http://a:80', 'https://b:443']],
+    [['--iface=eth0', '-iface', '10.0.0.1'], 'iface', ['eth0', '10.0.0.1']],
+    [['--public-ip=10.0.0.1'], 'publicIp', '10.0.0.1'],
+    [['--public-ipv6=FC00::01'], 'publicIpv6', 'fc00::1'],
+    [['--iface-can-reach=fc00::1'], 'ifaceCanReach', 'fc00::1'],
+    [['--ip-masq'], 'ipMasq', true],
+    [['--iptables-forward-rules=0'], 'iptablesForwardRules', false],
+    [['--subnet-lease-renew-margin=0x3b'], 'subnetLeaseRenewMargin', 59],
+    [['--protected-cidrs=10.96.0.0/12,fd00::/8'], 'protectedCidrs', ['10.96.0.0/12', 'fd00::/8']],
+    [['--protected-cidrs='], 'protectedCidrs', []],
+    [['--status-socket='], 'statusSocket', undefined],
+    [['--healthz-ip='], 'healthzIp', '::'],
+    [
+      ['--vmodule=peer*=2,x=0'],
+      'vmodule',
+      [
+        { pattern: 'peer*', level: 2 },
+        { pattern: 'x', level: 0 },
+      ],
+    ],
+    [['-log_backtrace_at', 'route-replaced:3'], 'logBacktraceAt', 'route-replaced:3'],
+    [['--v=3'], 'v', 3],
+    [['--subnet-file=/run/../run/x//y.env'], 'subnetFile', '/run/x/y.env'],
+  ]
+  for (const [words, key, value] of read) {
+    it(`reads ${words.join(' ')}`, () => assert.deepEqual(options(...words)[key], value))
+  }
+
+  const refused: [words: string[], text: RegExp][] = [
+    [['--nonsense'], /not defined: -nonsense/],
+    [['--ip-masq', 'false'], /a switch takes its value as in --ip-masq=false/],
+    [['extra'], /unexpected argument "extra"/],
+    [['--', 'status'], /unexpected argument "status"/],
+    [['status', 'now'], /unexpected argument "now"/],
+    [['config'], /unexpected argument "config"/],
+    [['status', '--nonsense'], /not defined/],
+    [['--wait=5m'], /not defined/],
+    [['--healthz-port=65536'], /--healthz-port: must be an integer from 0 to 65535, got 65536/],
+    [['--subnet-lease-renew-margin=0'], /must be an integer from 1 to 1439/],
+    [['--subnet-lease-renew-margin=1440'], /must be an integer from 1 to 1439/],
+    [['--public-ip=fc00::1'], /must be an IPv4 address/],
+    [['--public-ip=010.0.0.1'], /must be an IPv4 address/],
+    [['--public-ipv6=fe80::1%eth0'], /must be an IPv6 address/],
+    [['--log-format=xml'], /must be one of klog, json, logfmt/],
+    [['--masq-exempt=10.0.0.0'], /must be a prefix/],
+    [['--etcd-endpoints='], /must name at least one/],
+    [['--etcd-endpoints=ftp://a'], /http:\/\/ or https:\/\//],
+    [['--etcd-prefix=/'], /must name a key/],
+    [['--subnet-file='], /must be a path/],
+    [['--vmodule=x'], /pattern=N/],
+    [['--log_backtrace_at=x'], /code:N/],
+  ]
+  for (const [words, text] of refused) {
+    it(`refuses ${words.join(' ')}`, () => {
+      assert.throws(
+        () => parseCommandLine(words, {}),
+        (cause) => cause instanceof UsageError && text.test(cause.message),
+      )
+    })
+  }
+
+  it('shows its usage and its version', () => {
+    for (const word of ['-h', '--help']) {
+      const line = parseCommandLine([word], {})
+      assert.equal(line.command, 'help')
+      for (const name of FLAG_NAMES) assert.ok(line.command === 'help' && line.text.includes(`\n  --${name}`), name)
+    }
+    const status = parseCommandLine(['status', '-h'], {})
+    assert.ok(
+      status.command === 'help' && status.text.includes('--wait TIME') && !status.text.includes('--etcd-prefix'),
+    )
+    assert.deepEqual(parseCommandLine(['--version'], {}), { command: 'version', stream: 'stderr' })
+    assert.deepEqual(parseCommandLine(['version'], {}), { command: 'version', stream: 'stdout' })
+    assert.equal(parseCommandLine(['--version=false'], {}).command, 'daemon')
+  })
+
+  it('takes the daemon’s flags before and after a command', () => {
+    const line = run(['--etcd-prefix=/a', 'status', '--wait', '5m', '-o', 'json', '--brief', '--subnet-file=/x/y'])
+    assert.equal(line.command, 'status')
+    assert.deepEqual(
+      line.flags,
+      new Map<string, unknown>([
+        ['wait', 300_000],
+        ['o', 'json'],
+        ['brief', true],
+      ]),
+    )
+    assert.deepEqual([line.options.etcdPrefix, line.options.subnetFile], ['/a', '/x/y'])
+  })
+
+  for (const words of [
+    ['check'],
+    ['config', 'validate'],
+    ['config', 'render'],
+    ['switch', '--finish'],
+    ['rotate-key'],
+    ['completion'],
+  ]) {
+    it(`says that ${words.join(' ')} is not available yet`, () => {
+      assert.throws(
+        () => parseCommandLine(words, {}),
+        (cause) => cause instanceof ConfigError && /not available yet/.test(cause.message),
+      )
+    })
+  }
+
+  it('never throws anything but its two errors, whatever words and variables', () => {
+    const value = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom('1', 'true', '/x', '10.0.0.0/8', 'http://u:secret@h'),
+    )
+    const word = fc.oneof(value, fc.constantFrom('status', 'plan', '--', ...FLAG_NAMES.map((name) => `--${name}`)))
+    const env = fc.dictionary(fc.constantFrom(...FLAG_NAMES.map(variableOf)), value)
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 6 }), env, (words, variables) => {
+        try {
+          parseCommandLine(words, variables)
+        } catch (cause) {
+          assert.ok(cause instanceof UsageError || cause instanceof ConfigError, String(cause))
+        }
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
+
+describe('variables', () => {
+  it('count where no flag is given', () => {
+    const env = { FLANNELD_ETCD_PREFIX: '/env', FLANNELD_IFACE: 'eth0,eth1', FLANNELD_V: '2' }
+    assert.equal(run([], env).options.etcdPrefix, '/env')
+    assert.deepEqual(run([], env).options.iface, ['eth0,eth1'])
+    assert.equal(run(['--etcd-prefix=/flag'], env).options.etcdPrefix, '/flag')
+    assert.deepEqual(run(['--iface=x'], env).options.iface, ['x'])
+    assert.deepEqual(
+      run(['--etcd-prefix=/flag'], env).origins,
+      new Map([
+        ['etcd-prefix', 'flag'],
+        ['iface', 'variable'],
+        ['v', 'variable'],
+      ]),
+    )
+  })
+
+  it('that are empty count as unset', () => {
+    const line = run([], { FLANNELD_ETCD_PREFIX: '', FLANNELD_IP_MASQ: '' })
+    assert.equal(line.options.etcdPrefix, '/coreos.com/network')
+    assert.deepEqual([line.origins.size, line.warnings.length], [0, 0])
+  })
+
+  it('that cannot be read are named and the default stays', () => {
+    const line = run([], { FLANNELD_HEALTHZ_PORT: 'eighty', FLANNELD_IP_MASQ: 'yes' })
+    assert.deepEqual([line.options.healthzPort, line.options.ipMasq], [0, false])
+    assert.equal(line.warnings.length, 2)
+    assert.match(line.warnings.join(), /FLANNELD_HEALTHZ_PORT was ignored, "eighty" must be an integer/)
+  })
+
+  it('that can be read and not used are refused, as by flannel', () => {
+    assert.throws(
+      () => run([], { FLANNELD_SUBNET_LEASE_RENEW_MARGIN: '0' }),
+      /FLANNELD_SUBNET_LEASE_RENEW_MARGIN: must be an integer from 1/,
+    )
+    assert.throws(() => run([], { FLANNELD_PUBLIC_IP: 'here' }), ConfigError)
+  })
+
+  it('never show a secret', () => {
+    const { options, warnings } = run([], { FLANNELD_ETCD_PASSWORD: 'canary' })
+    assert.ok(options.etcdPassword instanceof Secret && options.etcdPassword.reveal() === 'canary')
+    assert.ok(!JSON.stringify([options, warnings]).includes('canary'))
+    for (const words of [
+      ['--etcd-endpoints=http://user:canary@host'],
+      ['--etcd-pasword=canary'],
+      ['---etcd-password=canary'],
+    ]) {
+      assert.throws(
+        () => run(words),
+        (cause) => cause instanceof Error && !cause.message.includes('canary'),
+      )
+    }
+  })
+})
+
+describe('what is not there yet', () => {
+  const unavailable = (...words: string[]) => {
+    const { options, origins } = run(words)
+    return firstUnavailable(options, origins)?.message
+  }
+
+  for (const word of [
+    '--kube-subnet-mgr',
+    '--kube-api-url=https://x',
+    '--kubeconfig-file=/x',
+    '--kube-annotation-prefix=a.b/',
+    '--net-config-path=/x',
+    '--set-node-network-unavailable=false',
+    '--ip-masq',
+    '--ip-masq-fully-random-disable',
+    '--iptables-resync=6',
+    '--masq-exempt=10.0.0.0/8',
+    '--guard-allow=10.0.0.0/8',
+    '--ingress-guard=on',
+    '--drain=11',
+    '--allow-extension',
+    '--allow-kubeconfig-exec',
+    '--cni-conf-file=/x',
+  ]) {
+    it(`is refused: ${word}`, () =>
+      assert.match(unavailable(word) ?? '', new RegExp(`^${word.split('=')[0]}: not available yet`)))
+  }
+
+  for (const word of [
+    '--kube-subnet-mgr=false',
+    '--net-config-path=/etc/kube-flannel/net-conf.json',
+    '--ip-masq=false',
+    '--iptables-resync=5',
+    '--drain=10',
+    '--ingress-guard=off',
+    '--ingress-guard=count',
+    '--iptables-forward-rules=false',
+    '--iptables-forward-rules',
+    '--hold=20',
+    '--ip-blackhole-route',
+    '--etcd-require-tls',
+    '--healthz-port=8080',
+    '--protected-cidrs=10.96.0.0/12',
+  ]) {
+    it(`is not claimed of ${word}`, () => assert.equal(unavailable(word), undefined))
+  }
+
+  it('is named after the variable that asked for it', () => {
+    const { options, origins } = run([], { FLANNELD_IP_MASQ: 'true' })
+    assert.match(firstUnavailable(options, origins)?.message ?? '', /^FLANNELD_IP_MASQ: not available yet/)
+  })
+
+  it('and stands in the defaults is said once', () => {
+    assert.equal(knownGaps(options()).length, 2)
+    assert.deepEqual(knownGaps(options('--iptables-forward-rules=false', '--ingress-guard=off')), [])
+  })
+})
+
+describe('Documentation/configuration.md', () => {
+  it('has the reference of all flags (UPDATE_DOCS=1 writes it)', () => {
+    const path = join(import.meta.dirname, '../../Documentation/configuration.md')
+    const text = readFileSync(path, 'utf8')
+    const [begin, end] = ['<!-- flags begin -->\n', '\n<!-- flags end -->']
+    const expected = text.replace(
+      new RegExp(`${begin}[\\s\\S]*${end}`),
+      () => `${begin}${flagReference(notAvailableYet)}${end}`,
+    )
+    assert.ok(text.includes(begin) && text.includes(end))
+    if (process.env['UPDATE_DOCS'] === '1') writeFileSync(path, expected)
+    else assert.equal(text, expected)
+  })
+})
