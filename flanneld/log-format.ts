@@ -1,4 +1,3 @@
-import { printable } from '../lib/errors.ts'
 import { type LogFields, Secret, type Severity } from '../lib/log.ts'
 
 export type LogFormat = 'klog' | 'json' | 'logfmt'
@@ -98,8 +97,9 @@ function plain(value: unknown, depth = 0): unknown {
   if (value instanceof Error) return value.message
   if (typeof value === 'bigint') return String(value)
   if (typeof value !== 'object' || value === null) return value
-  if (depth > 3) return printable(String(value))
-  if (value instanceof Map) return [...value].map(([key, item]) => `${String(key)}=${inner(item, depth)}`)
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'no date' : value.toISOString()
+  if (depth > 3) return '...'
+  if (value instanceof Map) return [...value].map(([key, item]) => `${inner(key, depth)}=${inner(item, depth)}`)
   if (value instanceof Set || Array.isArray(value)) return [...value].map((item) => plain(item, depth + 1))
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item, depth + 1)]))
 }

@@ -23,6 +23,7 @@ const REPEAT_MS = 30_000
 const MOST_REMEMBERED = 500
 
 interface Folded {
+  readonly code: string
   readonly severity: Severity
   readonly message: string
   readonly fields: LogFields
@@ -66,7 +67,7 @@ export class LogOutput {
     const now = this.#clock.now()
     if (now >= this.#nextSweep) this.#sweep(now)
     const { code: _shownInFront, ...shown } = fields
-    if (this.#isRepeat(severity, message, shown, now) || this.#isBeyondBurst(severity, code, message, now)) return
+    if (this.#isRepeat(severity, code, message, shown, now) || this.#isBeyondBurst(severity, code, message, now)) return
     this.#emit(severity, code, message, shown)
   }
 
@@ -75,15 +76,15 @@ export class LogOutput {
     this.#sweep(Number.POSITIVE_INFINITY)
   }
 
-  #isRepeat(severity: Severity, message: string, fields: LogFields, now: number): boolean {
-    const key = formatLine('logfmt', { severity, code: '', number: 0, message, fields, wall: 0, pid: 0 })
+  #isRepeat(severity: Severity, code: string, message: string, fields: LogFields, now: number): boolean {
+    const key = formatLine('logfmt', { severity, code, number: 0, message, fields, wall: 0, pid: 0 })
     const before = this.#repeats.get(key)
     if (before !== undefined) {
       before.count += 1
       return true
     }
-    if (this.#repeats.size >= MOST_REMEMBERED) this.#sweep(Number.POSITIVE_INFINITY)
-    this.#repeats.set(key, { severity, message, fields, since: now, count: 0 })
+    if (this.#repeats.size >= MOST_REMEMBERED) this.#sweepRepeats(Number.POSITIVE_INFINITY)
+    this.#repeats.set(key, { code, severity, message, fields, since: now, count: 0 })
     return false
   }
 
@@ -101,11 +102,19 @@ export class LogOutput {
 
   #sweep(now: number): void {
     this.#nextSweep = now === Number.POSITIVE_INFINITY ? 0 : now + 1000
-    for (const [key, { severity, message, fields, since, count }] of this.#repeats) {
+    this.#sweepRepeats(now)
+    this.#sweepBursts(now)
+  }
+
+  #sweepRepeats(now: number): void {
+    for (const [key, { code, severity, message, fields, since, count }] of this.#repeats) {
       if (now - since < REPEAT_MS) continue
       this.#repeats.delete(key)
-      if (count > 0) this.#emit(severity, codeOf(message), message, { ...fields, repeated: count })
+      if (count > 0) this.#emit(severity, code, message, { ...fields, repeated: count })
     }
+  }
+
+  #sweepBursts(now: number): void {
     for (const [code, { severity, message, since, folded }] of this.#bursts) {
       if (now - since < WINDOW_MS) continue
       this.#bursts.delete(code)
