@@ -192,9 +192,9 @@ export class AttributeTable {
     return this.#starts[type] ?? -1
   }
 
-  /** Bytes of the payload. */
+  /** Bytes of the payload; 0 where there is none. */
   length(type: number): number {
-    return this.#lengths[type] ?? 0
+    return this.has(type) ? (this.#lengths[type] ?? 0) : 0
   }
 
   u8(type: number): number {

@@ -29,6 +29,8 @@ export interface NeighbourRecord {
 
 export const NUD_PERMANENT = 0x80
 const NUD_NOARP = 0x40
+const NUD_INCOMPLETE = 0x01
+const NUD_FAILED = 0x20
 const NTF_USE = 0x01
 const NTF_SELF = 0x02
 const NTF_PROXY = 0x08
@@ -117,6 +119,14 @@ export function fdbOf(record: NeighbourRecord, device: string): Fdb | undefined 
   const { family, address: dst, mac, state } = record
   if (family !== 'bridge' || dst === undefined || mac === undefined || !(state & NUD_PERMANENT)) return undefined
   return { kind: 'fdb', device, mac, dst }
+}
+
+/** `answered`: a reply is known, however old. `open`: asked, or not tried. `failed`: nobody replied. */
+export type Resolution = 'answered' | 'open' | 'failed'
+
+export function resolutionOf({ state }: NeighbourRecord): Resolution {
+  if (state & NUD_FAILED) return 'failed'
+  return state === 0 || state & NUD_INCOMPLETE ? 'open' : 'answered'
 }
 
 function familyOf(number: number): Family | 'bridge' | undefined {

@@ -5,7 +5,7 @@ import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
 
 /**
  * Permanent entries of vxlan devices' own forwarding databases. One hardware address may have several far ends, to all of which
- * frames are then copied: they are listed as several objects of one key, the one that was appended last at the end.
+ * frames are then copied. They are listed as several objects of one key, the last appended first: the one that is not ours.
  */
 export class FdbTable implements ObjectTable<Fdb> {
   readonly kind = 'fdb'
@@ -22,7 +22,7 @@ export class FdbTable implements ObjectTable<Fdb> {
       return record === undefined || fdbOf(record, '') === undefined ? undefined : record
     })
     if (records.some(({ index }) => devices.nameOf(index) === undefined)) await devices.refresh()
-    return records.flatMap((record) => fdbOf(record, devices.nameOf(record.index) ?? '') ?? [])
+    return records.reverse().flatMap((record) => fdbOf(record, devices.nameOf(record.index) ?? '') ?? [])
   }
 
   async apply(ops: readonly Op<Fdb>[]): Promise<readonly OpResult[]> {

@@ -7,7 +7,7 @@ import {
   routeOf,
   writeRoute,
 } from '../netlink/route-messages.ts'
-import { keyOf, type Route } from '../objects.ts'
+import type { Route } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
 
@@ -15,8 +15,8 @@ import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
 const DETOUR_METRIC = 4_294_967_293
 
 /**
- * Routes of the main table. Routes by type of service or source have keys of their own and are left out; of several routes at
- * one key (`ip route append`) only the first is listed, which is the one that the kernel uses.
+ * Routes of the main table. Routes by type of service or source have keys of their own and are left out. Of several routes at
+ * one key (`ip route append`) the kernel uses the first that is listed.
  */
 export class RouteTable implements ObjectTable<Route> {
   readonly kind = 'route'
@@ -33,13 +33,7 @@ export class RouteTable implements ObjectTable<Route> {
       for (const record of await channel.dump(dumpRoutes(family), parseRoute)) records.push(record)
     }
     if (records.some(({ index }) => index > 0 && devices.nameOf(index) === undefined)) await devices.refresh()
-    const routes = new Map<string, Route>()
-    for (const record of records) {
-      const route = routeOf(record, devices.nameOf(record.index))
-      const key = keyOf(route)
-      if (!routes.has(key)) routes.set(key, route)
-    }
-    return [...routes.values()]
+    return records.map((record) => routeOf(record, devices.nameOf(record.index)))
   }
 
   async apply(ops: readonly Op<Route>[]): Promise<readonly OpResult[]> {

@@ -1,0 +1,47 @@
+import { HostKernel } from './host.ts'
+import { Monitor, type MonitorOptions } from './monitor.ts'
+import { NetlinkChannel } from './netlink/channel.ts'
+import { DeviceIndex } from './netlink/device-index.ts'
+import type { ObjectTable } from './table.ts'
+import { AddressTable } from './tables/addresses.ts'
+import { FdbTable } from './tables/fdb.ts'
+import { FileTable } from './tables/files.ts'
+import { LinkTable } from './tables/links.ts'
+import { NeighbourTable } from './tables/neighbours.ts'
+import { RouteTable } from './tables/routes.ts'
+import { SysctlTable } from './tables/sysctls.ts'
+
+/** The kernel of the network namespace that the calling thread is in. */
+export interface Kernel {
+  /** One of each kind. */
+  readonly tables: readonly ObjectTable[]
+  readonly monitor: Monitor
+  readonly host: HostKernel
+  close(): void
+}
+
+/** The monitor hears from here on, so that no change falls between the first dump and its start. @throws OpFailure */
+export async function createKernel(options: MonitorOptions = {}): Promise<Kernel> {
+  const channel = new NetlinkChannel()
+  const devices = new DeviceIndex({ channel })
+  const needs = { channel, devices }
+  const monitor = new Monitor({ devices, ownPort: channel.port }, options)
+  monitor.learn(await devices.refresh())
+  return {
+    tables: [
+      new LinkTable(needs),
+      new AddressTable(needs),
+      new RouteTable(needs),
+      new NeighbourTable(needs),
+      new FdbTable(needs),
+      new SysctlTable(),
+      new FileTable(),
+    ],
+    monitor,
+    host: new HostKernel(needs),
+    close() {
+      monitor.close()
+      channel.close()
+    },
+  }
+}

@@ -1,0 +1,161 @@
+import { type IpAddr, type MacAddr, parseMac } from '../../lib/address.ts'
+import type { KernelObject, Link } from '../objects.ts'
+import type { KernelEvent } from '../table.ts'
+import { isKernelMade, parseAddress } from './address-messages.ts'
+import {
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELNEIGH,
+  RTM_DELROUTE,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWNEIGH,
+  RTM_NEWROUTE,
+} from './constants.ts'
+import type { DeviceIndex } from './device-index.ts'
+import { type LinkRecord, linkOf, parseLink } from './link-messages.ts'
+import type { Message } from './message.ts'
+import {
+  fdbOf,
+  type NeighbourRecord,
+  neighbourOf,
+  parseNeighbour,
+  type Resolution,
+  resolutionOf,
+} from './neighbour-messages.ts'
+import { parseRoute, routeOf } from './route-messages.ts'
+
+/** What the kernel knows of a neighbour by now. */
+export interface NeighbourStateEvent {
+  readonly device: string
+  readonly address: IpAddr
+  readonly state: Resolution
+  readonly mac: MacAddr | undefined
+}
+
+/** A key needs no hardware address, and the kernel no longer tells it of an entry that it forgot. */
+const NO_MAC = parseMac('00:00:00:00:00:00') as MacAddr
+const IF_OPER_UNKNOWN = 0
+const IF_OPER_UP = 6
+
+/** Turns notifications of rtnetlink into events; the objects are the same as in a dump. */
+export class EventReader {
+  readonly #devices: DeviceIndex
+  readonly #ownPort: number
+  // The kernel repeats a link message for much that concerns nobody here. The device index will not do as the memory: a dump may
+  // have brought it up to date before the event was read, and the event would look like no news.
+  readonly #links = new Map<number, string>()
+
+  constructor(needs: { devices: DeviceIndex; ownPort: number }) {
+    this.#devices = needs.devices
+    this.#ownPort = needs.ownPort
+  }
+
+  /** The devices as somebody is about to read them: what repeats this is no news. */
+  learn(records: readonly LinkRecord[]): void {
+    for (const record of records) this.#links.set(record.index, looksOf(record, this.#linkOf(record)))
+  }
+
+  /** Events were lost: every link message is news again. */
+  forget(): void {
+    this.#links.clear()
+  }
+
+  /** @throws MalformedMessage */
+  read(message: Message, events: KernelEvent[], onState: ((event: NeighbourStateEvent) => void) | undefined): void {
+    const own = message.port === this.#ownPort
+    switch (message.type) {
+      case RTM_NEWLINK:
+      case RTM_DELLINK:
+        this.#readLink(message, own, events)
+        return
+      case RTM_NEWNEIGH:
+      case RTM_DELNEIGH:
+        this.#readNeighbour(message, events, onState)
+        return
+      case RTM_NEWADDR:
+      case RTM_DELADDR:
+        if (!own) push(events, message.type === RTM_NEWADDR, this.#addressOf(message))
+        return
+      case RTM_NEWROUTE:
+      case RTM_DELROUTE:
+        // The mirror has our own changes from the kernel's verdicts.
+        if (!own) push(events, message.type === RTM_NEWROUTE, this.#routeOf(message))
+        return
+      default:
+    }
+  }
+
+  #readLink(message: Message, own: boolean, events: KernelEvent[]): void {
+    const record = parseLink(message)
+    if (record === undefined) return
+    const link = this.#linkOf(record)
+    if (message.type === RTM_DELLINK) {
+      this.#devices.delete(record.index)
+      this.#links.delete(record.index)
+      if (own) return
+      events.push({ type: 'device', name: record.name }, { type: 'object', present: false, object: link })
+      return
+    }
+    const nameBefore = this.#devices.nameOf(record.index)
+    this.#devices.set(record)
+    const looks = looksOf(record, link)
+    const before = this.#links.get(record.index)
+    this.#links.set(record.index, looks)
+    if (own || looks === before) return
+    if (nameBefore !== undefined && nameBefore !== record.name) events.push({ type: 'device', name: nameBefore })
+    events.push({ type: 'device', name: record.name }, { type: 'object', present: true, object: link })
+  }
+
+  #readNeighbour(
+    message: Message,
+    events: KernelEvent[],
+    onState: ((event: NeighbourStateEvent) => void) | undefined,
+  ): void {
+    const record = parseNeighbour(message)
+    const device = record === undefined ? undefined : this.#devices.nameOf(record.index)
+    if (record === undefined || device === undefined) return
+    const added = message.type === RTM_NEWNEIGH
+    if (record.family === 'bridge') {
+      push(events, added, fdbOf(record, device))
+      return
+    }
+    const { address, mac } = record
+    if (address === undefined) return
+    const neighbour = added ? neighbourOf(record, device) : undefined
+    push(events, neighbour !== undefined, neighbour ?? forgotten(record, device, address))
+    if (added) onState?.({ device, address, state: resolutionOf(record), mac })
+  }
+
+  #linkOf(record: LinkRecord): Link {
+    return linkOf(record, (index) => this.#devices.nameOf(index))
+  }
+
+  #addressOf(message: Message): KernelObject | undefined {
+    const record = parseAddress(message)
+    const device = record === undefined ? undefined : this.#devices.nameOf(record.index)
+    if (record === undefined || device === undefined || isKernelMade(record)) return undefined
+    return { kind: 'address', device, family: record.family, address: record.address, length: record.length }
+  }
+
+  #routeOf(message: Message): KernelObject | undefined {
+    const record = parseRoute(message)
+    return record && routeOf(record, this.#devices.nameOf(record.index))
+  }
+}
+
+function push(events: KernelEvent[], present: boolean, object: KernelObject | undefined): void {
+  if (object !== undefined) events.push({ type: 'object', present, object })
+}
+
+// Deleted, or no longer permanent: in both cases a dump would not list it.
+function forgotten(record: NeighbourRecord, device: string, address: IpAddr): KernelObject | undefined {
+  if (record.family === 'bridge') return undefined
+  return { kind: 'neighbour', family: record.family, device, address, mac: record.mac ?? NO_MAC }
+}
+
+/** All of a device that anybody here looks at; software devices stay at "unknown", which is as good as up. */
+function looksOf(record: LinkRecord, link: Link): string {
+  const running = record.operState === IF_OPER_UNKNOWN || record.operState === IF_OPER_UP
+  return `${running} ${JSON.stringify(link)}`
+}
