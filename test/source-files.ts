@@ -17,7 +17,10 @@ export interface Import {
 export interface SourceFile {
   readonly path: string
   readonly imports: readonly Import[]
-  /** Every name in the file that is neither a property nor a key: `process` is in it, `child.process` puts only `child` there. */
+  /**
+   * Every name in the file that is neither a property, a key nor declared in it: of `child.process` only `child`. `Date.now` and
+   * `new Date()` stand for themselves, since `new Date(x)` only writes a given time in another way.
+   */
   readonly names: ReadonlySet<string>
 }
 
@@ -71,10 +74,17 @@ function namesIn(program: Program): ReadonlySet<string> {
   const key = (node: { computed: boolean; key: { start: number } }) => {
     if (!node.computed) exempt.add(node.key.start)
   }
+  const clockReads = new Set<string>()
+  const declared = new Set<string>()
+  const declare = (node: { type: string; name?: string }) => {
+    if (node.type === 'Identifier' && node.name !== undefined) declared.add(node.name)
+  }
   new Visitor({
     Identifier: ({ start, name }) => places.set(start, name),
-    MemberExpression: ({ computed, property }) => {
+    MemberExpression: ({ computed, object, property }) => {
       if (!computed) exempt.add(property.start)
+      const read = [object, property].map((node) => (node.type === 'Identifier' ? node.name : '')).join('.')
+      if (read === 'Date.now') clockReads.add(read)
     },
     Property: (node) => {
       if (!node.shorthand) key(node)
@@ -84,12 +94,18 @@ function namesIn(program: Program): ReadonlySet<string> {
     TSPropertySignature: key,
     TSMethodSignature: key,
     NewExpression: ({ callee, arguments: given }) => {
-      // `new Date(x)` only writes a given time in another way; without an argument it reads the clock.
-      if (callee.type === 'Identifier' && callee.name === 'Date' && given.length > 0) exempt.add(callee.start)
+      if (callee.type === 'Identifier' && callee.name === 'Date' && given.length === 0) clockReads.add('new Date()')
     },
+    ObjectPattern: ({ properties }) => {
+      for (const { value } of properties.filter((one) => one.type === 'Property')) declare(value)
+    },
+    VariableDeclarator: ({ id }) => declare(id),
+    FunctionDeclaration: ({ params }) => params.forEach(declare),
+    ArrowFunctionExpression: ({ params }) => params.forEach(declare),
     TSQualifiedName: ({ right }) => exempt.add(right.start),
   }).visit(program)
-  return new Set([...places].filter(([start]) => !exempt.has(start)).map(([, name]) => name))
+  const used = [...places].filter(([start]) => !exempt.has(start)).map(([, name]) => name)
+  return new Set([...used.filter((name) => !declared.has(name)), ...clockReads])
 }
 
 function resolve(from: string, specifier: string): Pick<Import, 'target' | 'kind'> {
