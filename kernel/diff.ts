@@ -1,6 +1,7 @@
 import { commandsFor } from './command.ts'
 import { describe } from './describe.ts'
 import type { DesiredState, Failure } from './desired.ts'
+import type { KeyedObjects } from './keyed-objects.ts'
 import { compare, type DesiredObject, deviceOf, type KernelObject } from './objects.ts'
 import { type Ownership, ownershipOf } from './ownership.ts'
 import type { Op } from './table.ts'
@@ -23,6 +24,8 @@ export interface KindDiff {
 export type BlockedDevices = ReadonlyMap<string, Failure>
 
 const NONE: BlockedDevices = new Map()
+const UNWANTED: readonly Ownership[] = ['ours', 'leftover']
+const EXCESS: readonly Ownership[] = ['ours', 'leftover', 'adoptable']
 
 /**
  * What it takes to have all of `wanted`, objects of one kind, given `actual`, all objects of that kind by key. Pure.
@@ -56,21 +59,25 @@ export function diffWanted(
   return { ops, failures }
 }
 
-/** What must go: ours or flannel's and not wanted. Empty while the desired state is incomplete. Pure. */
+/**
+ * What must go: ours or flannel's and not wanted. Empty while the desired state is incomplete. Pure.
+ * So is what stands behind another object at its key: a second far end of an FDB entry gets a copy of each frame.
+ */
 export function diffUnwanted(
-  actual: ReadonlyMap<string, KernelObject>,
+  held: KeyedObjects,
   desired: DesiredState,
   blocked: BlockedDevices = NONE,
 ): readonly PlannedOp[] {
   if (!desired.complete) return []
   const ops: PlannedOp[] = []
-  for (const [key, object] of actual) {
-    if (desired.objects.has(key)) continue
+  const judge = (key: string, object: KernelObject, mayGo: readonly Ownership[]) => {
     // On somebody else's device of our name everything is his.
-    if (blocked.get(deviceOf(object) ?? '')?.cause === 'foreign') continue
+    if (blocked.get(deviceOf(object) ?? '')?.cause === 'foreign') return
     const ownership = ownershipOf(object, desired)
-    if (ownership === 'ours' || ownership === 'leftover') ops.push({ key, op: { verb: 'remove', object }, ownership })
+    if (mayGo.includes(ownership)) ops.push({ key, op: { verb: 'remove', object }, ownership })
   }
+  for (const [key, object] of held.front) if (!desired.objects.has(key)) judge(key, object, UNWANTED)
+  for (const [key, objects] of held.behind) for (const object of objects) judge(key, object, EXCESS)
   return ops
 }
 
@@ -79,12 +86,18 @@ export function foreignDevices(links: ReadonlyMap<string, KernelObject>, desired
   const found = new Map<string, Failure>()
   for (const [key, link] of links) {
     if (link.kind !== 'link' || link.driver.type !== 'other') continue
-    const object = desired.objects.get(key) ?? { ...link, role: { class: 'advisory', remedy: inTheWay(link) } }
+    const object = desired.objects.get(key) ?? asDesired(link)
     if (desired.objects.has(key) || desired.scope.devices.has(link.name)) {
       found.set(link.name, { key, object, cause: 'foreign', text: inTheWay(link) })
     }
   }
   return found
+}
+
+/** Of an object that nobody wants: so that its failure can be told like any other. */
+export function asDesired(object: KernelObject): DesiredObject {
+  if ('role' in object) return object as DesiredObject
+  return { ...object, role: { class: 'advisory', remedy: commandsFor({ verb: 'remove', object }).join('; ') } }
 }
 
 function inTheWay(found: KernelObject): string {

@@ -40,7 +40,7 @@ function newsOfObject(object: KernelObject, present: boolean, { mirrors, desired
   if (mirror === undefined) return NOTHING
   const key = keyOf(object)
   if (!mirror.stale) {
-    const held = mirror.actual.get(key)
+    const held = mirror.held.front.get(key)
     if (present ? held !== undefined && compare(object, held) === 'same' : held === undefined) return NOTHING
   }
   if (object.kind === 'link' && devices.has(object.name)) return { of: 'device', name: object.name }
@@ -48,8 +48,8 @@ function newsOfObject(object: KernelObject, present: boolean, { mirrors, desired
   if (object.kind === 'address' && !present && devices.has(object.device)) return { of: 'device', name: object.device }
   if (!desired.objects.has(key)) {
     if (!present || ownershipOf(object, desired) === 'foreign') {
-      if (present) mirror.set(key, object)
-      else mirror.delete(key)
+      if (present) mirror.held.front.set(key, object)
+      else mirror.held.delete(key, object)
       return NOTHING
     }
   }

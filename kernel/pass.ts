@@ -1,10 +1,10 @@
 import type { Clock } from '../lib/clock.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { DesiredState, Failure } from './desired.ts'
-import { diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
+import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
 import type { Fights } from './fights.ts'
 import type { KindMirror } from './mirror.ts'
-import { compare, type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
+import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
 import type { RepairLog } from './repair-log.ts'
 import { backoffMs, type Retries } from './retries.ts'
@@ -41,7 +41,7 @@ export class Pass {
   readMs = 0
   readonly #needs: PassNeeds
   readonly #desired: DesiredState
-  readonly #wanted: ReadonlyMap<ObjectKind, Map<string, DesiredObject>>
+  readonly #wanted: ReadonlyMap<ObjectKind, ReadonlyMap<string, DesiredObject>>
   #blocked = new Map<string, Failure>()
   readonly #vanished = new Set<string>()
   #removed = false
@@ -76,7 +76,7 @@ export class Pass {
       for (const [key, object] of wanted) this.failures.set(key, { key, object, cause: 'refused', text })
       return
     }
-    const { ops, failures } = diffWanted(wanted, mirror.actual, this.#desired, this.#blocked)
+    const { ops, failures } = diffWanted(wanted, mirror.held.front, this.#desired, this.#blocked)
     for (const [key, failure] of failures) this.failures.set(key, failure)
     this.#noteSettled(mirror, wanted, ops)
     const obstacle = mirror.kind === 'file' ? this.#missingRequirement() : undefined
@@ -95,7 +95,7 @@ export class Pass {
     const links = this.#needs.mirrors.get('link')
     const going = new Set<string>()
     if (links !== undefined && !links.stale) {
-      for (const { key, op } of diffUnwanted(links.actual, this.#desired, this.#blocked)) {
+      for (const { key, op } of diffUnwanted(links.held, this.#desired, this.#blocked)) {
         if (op.object.kind !== 'link') continue
         // What hangs on a device goes with it, unless the device itself stays for now.
         if (this.#needs.retries.waiting(key, this.#now()) === undefined) going.add(op.object.name)
@@ -105,7 +105,7 @@ export class Pass {
       const mirror = this.#needs.mirrors.get(kind)
       if (signal.aborted) return
       if (mirror === undefined || !(await this.#refresh(mirror))) continue
-      const ops = diffUnwanted(mirror.actual, this.#desired, this.#blocked)
+      const ops = diffUnwanted(mirror.held, this.#desired, this.#blocked)
       await this.#apply(
         mirror,
         ops.filter((planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.#mayTry(planned, true)),
@@ -136,7 +136,7 @@ export class Pass {
   }
 
   #blockDevices(links: KindMirror, readable: boolean): void {
-    this.#blocked = foreignDevices(links.actual, this.#desired)
+    this.#blocked = foreignDevices(links.held.front, this.#desired)
     if (readable) return
     // Whose these devices are is not known now: nothing is put on them.
     for (const object of links.wanted.values()) {
@@ -151,7 +151,7 @@ export class Pass {
     const differing = new Set(ops.map(({ key }) => key))
     for (const key of mirror.unsettled) {
       if (!wanted.has(key) || differing.has(key) || this.failures.has(key)) continue
-      if (isStillWanted(mirror, key, wanted.get(key))) mirror.unsettled.delete(key)
+      if (mirror.wants(key, wanted.get(key))) mirror.unsettled.delete(key)
     }
   }
 
@@ -180,14 +180,14 @@ export class Pass {
     const { kind } = mirror
     this.#needs.retries.forget(key)
     if (op.verb === 'remove') {
-      mirror.delete(key)
+      mirror.held.delete(key, op.object)
       this.#removed = true
       this.#needs.fights.repaired(key, op.object, this.#now())
       if (ownership === 'leftover') this.#needs.repairs.cleared(kind, planned, this.#now())
     } else {
       const wasSettled = !mirror.unsettled.has(key)
-      mirror.set(key, op.object)
-      if (isStillWanted(mirror, key, op.object)) mirror.unsettled.delete(key)
+      mirror.held.front.set(key, op.object)
+      if (mirror.wants(key, op.object)) mirror.unsettled.delete(key)
       if (wasSettled) {
         this.#count('driftRepaired', kind)
         this.#needs.fights.repaired(key, op.object, this.#now())
@@ -206,7 +206,7 @@ export class Pass {
     if (doubt) mirror.stale = true
     if (doubt && deviceOf(planned.op.object) !== undefined) this.#doubt(['link'])
     const isGone = planned.op.verb === 'remove' && GONE.has(error.code)
-    if (isGone) mirror.delete(planned.key)
+    if (isGone) mirror.held.delete(planned.key, planned.op.object)
     if (isGone && !this.#needs.retries.isKnown(planned.key)) {
       // What shall go is gone. Remembered all the same: a table that shows it again must not keep us running in circles.
       this.#vanished.add(planned.key)
@@ -241,7 +241,7 @@ export class Pass {
     } else {
       for (const kind of KINDS_ON_DEVICES) {
         const mirror = this.#needs.mirrors.get(kind)
-        mirror?.dropDevice(name)
+        mirror?.held.dropDevice(name)
         if (op.verb !== 'recreate' || mirror === undefined) continue
         for (const [key, object] of mirror.wanted) if (deviceOf(object) === name) mirror.unsettled.add(key)
       }
@@ -298,17 +298,6 @@ async function answersOf(mirror: KindMirror, due: readonly PlannedOp[]): Promise
   }
 }
 
-function isStillWanted(mirror: KindMirror, key: string, tried: KernelObject | undefined): boolean {
-  const wanted = mirror.wanted.get(key)
-  return wanted !== undefined && (wanted === tried || (tried !== undefined && compare(tried, wanted) === 'same'))
-}
-
 function isRequired(object: KernelObject): boolean {
   return asDesired(object).role.class === 'required'
-}
-
-function asDesired(object: KernelObject): DesiredObject {
-  return 'role' in object
-    ? (object as DesiredObject)
-    : { ...object, role: { class: 'advisory', remedy: 'remove it by hand' } }
 }

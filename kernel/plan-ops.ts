@@ -1,7 +1,8 @@
 import type { DesiredState, Failure } from './desired.ts'
-import { diffUnwanted, diffWanted, foreignDevices } from './diff.ts'
-import { type DesiredObject, deviceOf, type KernelObject, keyOf, type ObjectKind } from './objects.ts'
-import { APPLY_ORDER, REMOVE_ORDER } from './order.ts'
+import { diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
+import { KeyedObjects } from './keyed-objects.ts'
+import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
+import { APPLY_ORDER, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
 import type { ObjectTable, Op } from './table.ts'
 
 export interface OpPlan {
@@ -13,30 +14,30 @@ export interface OpPlan {
 /** What the reconciler would do given these dumps; pure, changes nothing. */
 export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, readonly KernelObject[]>): OpPlan {
   const wanted = groupByKind(desired)
-  const actual = new Map(APPLY_ORDER.map((kind) => [kind, firstByKey(dumps.get(kind) ?? [])]))
-  const blocked = foreignDevices(actual.get('link') ?? new Map(), desired)
+  const held = new Map(APPLY_ORDER.map((kind) => [kind, new KeyedObjects(dumps.get(kind))]))
+  const blocked = foreignDevices(held.get('link')?.front ?? new Map(), desired)
   const ops: Op<KernelObject>[] = []
   const failures = new Map<string, Failure>()
-  const remade = new Set<string>()
-  for (const kind of APPLY_ORDER) {
-    const held = withoutDevices(actual.get(kind) ?? new Map(), remade)
-    actual.set(kind, held)
-    const diff = diffWanted(wanted.get(kind) ?? new Map(), held, desired, blocked)
+  for (const [kind, objects] of held) {
+    const diff = diffWanted(wanted.get(kind) ?? new Map(), objects.front, desired, blocked)
     for (const [key, failure] of diff.failures) failures.set(key, failure)
     for (const { op } of diff.ops) {
       ops.push(op)
-      if (op.verb === 'recreate' && op.object.kind === 'link') remade.add(op.object.name)
+      if (op.verb !== 'recreate' || op.object.kind !== 'link') continue
+      for (const hanging of KINDS_ON_DEVICES) held.get(hanging)?.dropDevice(op.object.name)
     }
   }
-  const removals = new Map(
-    REMOVE_ORDER.map((kind) => [kind, diffUnwanted(actual.get(kind) ?? new Map(), desired, blocked)]),
-  )
-  const going = new Set((removals.get('link') ?? []).map(({ op }) => (op.object.kind === 'link' ? op.object.name : '')))
+  const going = new Set<string>()
+  for (const { op } of removals('link')) if (op.object.kind === 'link') going.add(op.object.name)
   for (const kind of REMOVE_ORDER) {
     // What hangs on a device goes with it.
-    for (const { op } of removals.get(kind) ?? []) if (!going.has(deviceOf(op.object) ?? '')) ops.push(op)
+    for (const { op } of removals(kind)) if (!going.has(deviceOf(op.object) ?? '')) ops.push(op)
   }
   return { ops, failures }
+
+  function removals(kind: ObjectKind): readonly PlannedOp[] {
+    return diffUnwanted(held.get(kind) ?? new KeyedObjects(), desired, blocked)
+  }
 }
 
 /** Reads the kernel and plans; changes nothing. Throws an OpFailure when a kind cannot be read. */
@@ -58,21 +59,4 @@ export function groupByKind(desired: DesiredState): Map<ObjectKind, Map<string, 
     group.set(key, object)
   }
   return groups
-}
-
-function firstByKey(objects: readonly KernelObject[]): ReadonlyMap<string, KernelObject> {
-  const byKey = new Map<string, KernelObject>()
-  for (const object of objects) {
-    const key = keyOf(object)
-    if (!byKey.has(key)) byKey.set(key, object)
-  }
-  return byKey
-}
-
-function withoutDevices(
-  objects: ReadonlyMap<string, KernelObject>,
-  devices: ReadonlySet<string>,
-): ReadonlyMap<string, KernelObject> {
-  if (devices.size === 0) return objects
-  return new Map([...objects].filter(([, object]) => !devices.has(deviceOf(object) ?? '')))
 }

@@ -18,6 +18,8 @@ export interface ReconcilerNeeds {
   readonly tables: readonly ObjectTable[]
   readonly clock: Clock
   readonly log: Logger
+  /** Hears the duration of every pass, in seconds. */
+  readonly onPass?: (seconds: number) => void
 }
 
 export interface ReconcilerOptions {
@@ -41,6 +43,7 @@ export class Reconciler {
   readonly status = new Latest<ReconcileStatus>('reconciler')
   readonly #log: Logger
   readonly #clock: Clock
+  readonly #onPass: (seconds: number) => void
   readonly #options: Required<ReconcilerOptions>
   readonly #mirrors: ReadonlyMap<ObjectKind, KindMirror>
   readonly #retries = new Retries()
@@ -55,6 +58,7 @@ export class Reconciler {
   #failures: ReadonlyMap<string, Failure> = new Map()
   #waiters = new Set<{ generation: number; resolve: (settlement: Settlement) => void }>()
   #running = false
+  #busySince: number | undefined
   #held: KernelEvent[] = []
   #wakeAt = Number.POSITIVE_INFINITY
   #alarm = new AbortController()
@@ -68,6 +72,7 @@ export class Reconciler {
   constructor(needs: ReconcilerNeeds, options: ReconcilerOptions = {}) {
     this.#log = needs.log
     this.#clock = needs.clock
+    this.#onPass = needs.onPass ?? (() => {})
     this.#options = { auditMs: options.auditMs ?? 60_000, sweepMs: options.sweepMs ?? 30_000 }
     this.#mirrors = new Map(needs.tables.map((table) => [table.kind, new KindMirror(table)]))
     this.#pass = {
@@ -151,6 +156,11 @@ export class Reconciler {
     }
   }
 
+  /** For how long the pass that is under way has been running, in ms; 0: none is. */
+  busyMs(): number {
+    return this.#busySince === undefined ? 0 : this.#clock.now() - this.#busySince
+  }
+
   /** Ends after the batch that is under way; the kernel keeps what it has. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the reconciler was stopped'))
@@ -202,10 +212,12 @@ export class Reconciler {
     this.#doubtByTime(startedAt)
     const pass = new Pass(this.#pass, { desired })
     this.#running = true
+    this.#busySince = startedAt
     try {
       await pass.run(signal)
     } finally {
       this.#running = false
+      this.#busySince = undefined
     }
     if (!signal.aborted) this.#finish(pass, generation, startedAt)
   }
@@ -214,6 +226,7 @@ export class Reconciler {
     const now = this.#clock.now()
     this.#passes += 1
     this.#passMs += now - startedAt
+    this.#onPass((now - startedAt) / 1000)
     this.#restUntil = now + pass.readMs * REST
     const changed = generation !== this.#settledGeneration || !sameFailures(this.#failures, pass.failures)
     this.#failures = pass.failures

@@ -1,0 +1,38 @@
+import { compare, deviceOf, type KernelObject, keyOf } from './objects.ts'
+
+/** Objects of one kind by key. The kernel may hold several at one key (far ends of an FDB entry): the first one counts. */
+export class KeyedObjects {
+  readonly front = new Map<string, KernelObject>()
+  /** Further objects at keys of `front`; nearly always empty. */
+  readonly behind = new Map<string, KernelObject[]>()
+
+  constructor(objects: Iterable<KernelObject> = []) {
+    for (const object of objects) this.#add(keyOf(object), object)
+  }
+
+  /** Removes this one of the objects at its key. */
+  delete(key: string, object: KernelObject): void {
+    const front = this.front.get(key)
+    const behind = this.behind.get(key)
+    this.front.delete(key)
+    this.behind.delete(key)
+    if (front === undefined || behind === undefined) return
+    for (const held of [front, ...behind]) if (compare(held, object) !== 'same') this.#add(key, held)
+  }
+
+  /** Removes all that hangs on a device. */
+  dropDevice(device: string): void {
+    for (const [key, object] of this.front) {
+      if (deviceOf(object) !== device) continue
+      this.front.delete(key)
+      this.behind.delete(key)
+    }
+  }
+
+  #add(key: string, object: KernelObject): void {
+    const behind = this.behind.get(key)
+    if (behind !== undefined) behind.push(object)
+    else if (this.front.has(key)) this.behind.set(key, [object])
+    else this.front.set(key, object)
+  }
+}
