@@ -5,32 +5,45 @@ import { join } from 'node:path'
 import type { ReportLine } from './report.ts'
 import type { Outcome } from './summary.ts'
 
-/** Runs test files in one process, its output live on ours. Kills it after `minutes`. */
-export async function runFiles(files: readonly string[], options: { grep: string; minutes: number }): Promise<Outcome> {
+export interface RunOptions {
+  /** Only tests whose full names contain it; empty: all. */
+  readonly grep: string
+  /** Then the process is killed. */
+  readonly minutes: number
+  /** Does not show what the process prints. */
+  readonly silent?: boolean
+}
+
+/** Runs test files in one process, its output live on ours. */
+export async function runFiles(files: readonly string[], options: RunOptions): Promise<Outcome> {
   const folder = await mkdtemp(join(tmpdir(), 'flanneld-test-'))
   try {
     const report = join(folder, 'report')
-    const end = await mocha([report, options.grep, ...files], options.minutes)
+    const end = await mocha([report, options.grep, ...files], options)
     return outcome(await readReport(report), end)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-function mocha(args: readonly string[], minutes: number): Promise<string> {
+function mocha(args: readonly string[], options: RunOptions): Promise<string> {
   const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'suite-process.ts'), ...args], {
-    stdio: 'inherit',
+    // Where node finds tsx.
+    cwd: join(import.meta.dirname, '../..'),
+    stdio: options.silent === true ? 'ignore' : 'inherit',
   })
   let late = false
   const limit = setTimeout(() => {
     late = true
     child.kill('SIGKILL')
-  }, minutes * 60_000)
+  }, options.minutes * 60_000)
   return new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('exit', (code, signal) => {
       clearTimeout(limit)
-      resolve(late ? `was killed: not done after ${minutes} min` : `ended with ${signal ?? `exit code ${code}`}`)
+      resolve(
+        late ? `was killed: not done after ${options.minutes} min` : `ended with ${signal ?? `exit code ${code}`}`,
+      )
     })
   })
 }

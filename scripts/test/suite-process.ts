@@ -11,7 +11,7 @@ await mocha.loadFilesAsync()
 const runner = mocha.run((failures) => {
   process.exitCode = failures > 0 ? 1 : 0
   // A test that leaves a socket or a child open would hold the run for ever. Unreferenced: alone it holds nothing.
-  setTimeout(leave, 10_000).unref()
+  setTimeout(leave, 3_000).unref()
 })
 
 // The hooks after the tests still run: they take down namespaces and servers.

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { runFiles } from '../../scripts/test/run-suite.ts'
+
+describe('a run of test files', function () {
+  this.timeout(30_000)
+  const folder = mkdtempSync(join(tmpdir(), 'flanneld-run-'))
+  after(() => rmSync(folder, { recursive: true }))
+
+  const run = async (source: string, minutes = 1) => {
+    const file = join(folder, 'case.test.ts')
+    writeFileSync(file, source)
+    const outcome = await runFiles([file], { grep: '', minutes, silent: true })
+    assert.ok(outcome.at === 'ran')
+    return outcome
+  }
+
+  it('counts what passed, failed and is pending', async () => {
+    const got = await run(
+      `describe('a', () => { it('b', () => {}); it('c', () => { throw new Error('d') }); it('e') })`,
+    )
+    assert.equal(got.passed, 1)
+    assert.deepEqual(
+      got.failed.map(({ title, message }) => ({ title, message })),
+      [{ title: 'a c', message: 'd' }],
+    )
+    assert.deepEqual(
+      got.pending.map(({ title }) => title),
+      ['a e'],
+    )
+    assert.deepEqual(got.trouble, [])
+  })
+
+  it('knows why a test that needs something did not run', async () => {
+    const needs = join(import.meta.dirname, '../needs.ts')
+    const got = await run(`import { needs } from '${needs}'
+      describe('a', function () { needs(this, 'peer:unknown'); it('b', () => {}) })`)
+    assert.deepEqual(
+      got.pending.map(({ notRun }) => notRun),
+      [{ lacking: 'peer:unknown', reason: 'nothing is known about peer:unknown' }],
+    )
+  })
+
+  it('reports a file that does not load', async () => {
+    assert.deepEqual((await run(`throw new Error('x')`)).trouble, [
+      'the test process ended with exit code 1 before its last test',
+    ])
+  })
+
+  it('keeps what passed before the process died', async () => {
+    const got = await run(`it('a', () => {}); it('b', () => process.kill(process.pid, 'SIGKILL'))`)
+    assert.deepEqual([got.passed, got.trouble], [1, ['the test process ended with SIGKILL before its last test']])
+  })
+
+  it('ends a test that never ends', async () => {
+    const got = await run(`it('a', () => { for (;;); })`, 0.03)
+    assert.deepEqual(got.trouble, ['the test process was killed: not done after 0.03 min before its last test'])
+  })
+
+  it('fails a test file that leaves something open', async () => {
+    const got = await run(`it('a', () => { setInterval(() => {}, 1000) })`)
+    assert.match(got.trouble.join(), /left something open: .*Timeout/)
+  })
+})
