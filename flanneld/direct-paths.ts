@@ -1,24 +1,11 @@
 import type { Reach } from '../backends/backend.ts'
+import type { HostKernel, NeighbourState } from '../kernel/host.ts'
 import type { IpAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
 import { Latest } from '../lib/latest.ts'
 
 /** What this file needs of the host: route lookups and the kernel's own neighbour resolution. */
-export interface NeighbourPort {
-  /** Device and gateway for each address, in order; undefined where there is no route. */
-  routesTo(addresses: readonly IpAddr[]): Promise<readonly ({ device: string; gateway?: IpAddr } | undefined)[]>
-  /** Makes the kernel resolve the address on the device (NTF_USE). */
-  askNeighbour(device: string, address: IpAddr): void
-  /** Entries of the device that have been tried: whether a reply is known. */
-  neighbourStates(device: string): Promise<readonly NeighbourState[]>
-}
-
-export interface NeighbourState {
-  readonly device: string
-  readonly address: IpAddr
-  /** `answered`: REACHABLE, STALE, DELAY, PROBE, PERMANENT. `open`: INCOMPLETE, NONE. `failed`: FAILED. */
-  readonly state: 'answered' | 'open' | 'failed'
-}
+export type NeighbourPort = Pick<HostKernel, 'routesTo' | 'askNeighbour' | 'neighbourStates'>
 
 interface Target {
   onLink: string | undefined
@@ -78,7 +65,7 @@ export class DirectPaths {
     return new Map([...this.#targets].map(([address, { onLink, answered }]) => [address, { onLink, answered }]))
   }
 
-  onNeighbourState(event: NeighbourState): void {
+  onNeighbourState(event: Pick<NeighbourState, 'device' | 'address' | 'state'>): void {
     const target = this.#targets.get(event.address)
     if (target === undefined || target.onLink !== event.device) return
     if (event.state === 'answered') {

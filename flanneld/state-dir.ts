@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { OwnershipScope } from '../kernel/desired.ts'
 import { addressBits, familyOf, parseCidr, prefixLength } from '../lib/address.ts'
 import { ConfigError, messageOf } from '../lib/errors.ts'
@@ -89,6 +90,21 @@ export class StateDir {
       })
       return undefined
     }
+  }
+}
+
+/** What an earlier run has recorded, read without writing anything; undefined when there was none. @throws PermissionError */
+export async function peekState(
+  path: string,
+  uid: number,
+): Promise<{ readonly nodeId: string; readonly footprint: Footprint } | undefined> {
+  if (!existsSync(path)) return undefined
+  const files = await PrivateFiles.open(path, uid)
+  const nodeId = (await files.read(NODE_ID))?.trim() ?? ''
+  const footprint = await files.read(FOOTPRINT)
+  return {
+    nodeId,
+    footprint: footprint === undefined ? { devices: new Set(), networks: [] } : parseFootprint(footprint),
   }
 }
 

@@ -1,0 +1,249 @@
+import type { Prepared } from '../backends/backend.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import { Reconciler } from '../kernel/reconciler.ts'
+import type { KernelEvent } from '../kernel/table.ts'
+import type { Cidr, Family, IpAddr } from '../lib/address.ts'
+import type { Clock } from '../lib/clock.ts'
+import { Latest, type Source } from '../lib/latest.ts'
+import type { Lifecycle } from '../lib/lifecycle.ts'
+import type { Logger } from '../lib/log.ts'
+import type { NetworkConfig } from '../subnet/network-config.ts'
+import type { PeerVerdicts } from '../subnet/peer-rules.ts'
+import type { ConfigText, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../subnet/types.ts'
+import { ConfigWatch, checkBackend } from './config-watch.ts'
+import type { InterfaceWish } from './external-interface.ts'
+import { watchFile } from './file-watch.ts'
+import type { HostView } from './host-view.ts'
+import { leaseAttrs } from './lease-attrs.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
+import { datastoreConditions, kernelConditions, leaseConditions, readiness } from './node-conditions.ts'
+import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from './node-setup.ts'
+import { PeerView } from './peer-view.ts'
+import type { ActiveBackend, NodePlan } from './planner.ts'
+import type { StateDir } from './state-dir.ts'
+import type { ConditionSet } from './status.ts'
+
+export interface AgentNeeds {
+  readonly kernel: Kernel
+  readonly configSource: Source<ConfigText>
+  /** The store needs the network to choose a subnet, so it is made when that is known. */
+  readonly openStore: (network: NetworkConfig) => LeaseStore
+  readonly state: StateDir
+  readonly conditions: ConditionSet
+  readonly lifecycle: Lifecycle
+  readonly clock: Clock
+  readonly log: Logger
+  readonly randomBytes: (count: number) => Uint8Array
+  /** Hears the duration of every pass of the reconciler, in seconds. */
+  readonly onPass: (seconds: number) => void
+}
+
+export interface AgentOptions {
+  readonly nodeId: string
+  readonly wish: InterfaceWish
+  readonly subnetFile: string
+  /** Subnets that the last run wrote to subnet.env. */
+  readonly previousSubnets: ReadonlyMap<Family, Cidr>
+  readonly ipMasq: boolean
+  readonly blackholeRoute: boolean
+  readonly protectedRanges: readonly Cidr[]
+  readonly renewMarginMs: number
+}
+
+/** What the agent has in hands now; every part appears when it is known. */
+export interface AgentView {
+  readonly network?: NetworkConfig
+  readonly active?: ActiveBackend
+  readonly host?: HostView
+  readonly keeper?: LeaseKeeper
+  readonly snapshot?: LeaseSnapshot
+  readonly store?: StoreHealth
+  readonly verdicts?: PeerVerdicts
+  readonly plan?: NodePlan
+}
+
+/**
+ * Joins the parts: configuration, host, leases -> planner -> reconciler. Every change of any input plans everything anew;
+ * the reconciler applies the difference.
+ */
+export class Agent {
+  /** Counts changes of what `view` and `notReady` say. */
+  readonly changes = new Latest<number>('agent')
+  readonly reconciler: Reconciler
+  readonly #needs: AgentNeeds
+  readonly #options: AgentOptions
+  readonly #dirty = new Latest<number>('inputs of the plan')
+  readonly #peers: PeerView
+  #view: AgentView = {}
+  #firstGeneration = Number.POSITIVE_INFINITY
+  #count = 0
+
+  constructor(needs: AgentNeeds, options: AgentOptions) {
+    this.#needs = needs
+    this.#options = options
+    this.#peers = new PeerView(needs, { protectedRanges: options.protectedRanges })
+    this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables })
+  }
+
+  get view(): AgentView {
+    return this.#view
+  }
+
+  /** Reasons why the node is not ready, a line each; empty: it is. */
+  notReady(): readonly string[] {
+    const status = this.reconciler.status.current
+    const tried = status !== undefined && status.generation >= this.#firstGeneration
+    return readiness(this.#view.keeper?.state.current, tried, this.reconciler.failures(), this.#needs.conditions.list())
+  }
+
+  /** Starts everything and keeps planning until the signal is aborted. Throws what makes a start impossible. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { kernel, lifecycle, clock, randomBytes } = this.#needs
+    const { network, active } = await this.#configure(signal)
+    const host = await readHost({ kernel: kernel.host, clock }, this.#options.wish, network)
+    this.#sayInterface(host)
+    this.#see({ network, host })
+    kernel.monitor.start(
+      (events) => this.#onEvents(events),
+      (event) => host.paths.onNeighbourState(event),
+    )
+    const store = this.#openStore(network)
+    const snapshot = await firstOf(store.watch(signal), signal)
+    const previous = previousLease(snapshot, this.#options.nodeId, host)?.primary
+    const prepared = await prepareBackend(active, { network, previous, randomBytes }, host)
+    const backend = { ...active, identity: prepared.identity }
+    const keeper = await this.#keepLease(store, prepared, host)
+    this.#see({ active: backend, keeper, snapshot })
+    lifecycle.run('host facts', (stop) => host.run(stop, (cause) => this.#interfaceLost(cause)))
+    lifecycle.run('direct paths', (stop) => host.paths.run(stop))
+    lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))
+    this.#follow(host.changes, () => {})
+    this.#follow(host.paths.changes, () => {})
+    this.#follow(store, (latest) => this.#see({ snapshot: latest }))
+    this.#follow(keeper.state, (state) => this.#needs.conditions.replace('lease', leaseConditions(state)))
+    this.#watchReconciler()
+    for await (const _ of this.#dirty.watch(signal)) await this.#replan(prepared)
+  }
+
+  async #configure(signal: AbortSignal): Promise<{ network: NetworkConfig; active: ActiveBackend }> {
+    const { configSource, conditions, log, lifecycle, state } = this.#needs
+    const watch = new ConfigWatch({ source: configSource, conditions, check: checkBackend })
+    lifecycle.run('configuration', (stop) => watch.run(stop))
+    const { network, origin } = await watch.first(signal)
+    const active = activate(network, (warning) => log.warn('configuration has an unknown key', { warning }))
+    const networks = [...network.families.values()].map((part) => part.network).join(' ')
+    log.info('network configuration read', { origin, backend: active.backend.type, networks })
+    // Written before anything is made: a crash in between must not leave an orphan.
+    await state.record(footprintOf(active, network))
+    return { network, active }
+  }
+
+  #sayInterface(host: HostView): void {
+    const { name, mtu, publicIps, reason } = host.external
+    const publicAddress = [...publicIps.values()].join(' ')
+    this.#needs.log.info('external interface chosen', { name, mtu, publicAddress, why: reason })
+  }
+
+  #openStore(network: NetworkConfig): LeaseStore {
+    const { lifecycle, conditions, openStore } = this.#needs
+    const store = openStore(network)
+    lifecycle.run('lease store', (stop) => store.run(stop))
+    lifecycle.run('store health', async (stop) => {
+      for await (const health of store.health.watch(stop)) {
+        this.#see({ store: health })
+        conditions.replace('datastore', datastoreConditions(health))
+        this.#changed()
+      }
+    })
+    return store
+  }
+
+  async #keepLease(store: LeaseStore, prepared: Prepared<unknown>, host: HostView): Promise<LeaseKeeper> {
+    const { clock, log, lifecycle } = this.#needs
+    const facts = await host.facts(new Set(), 'unused')
+    const keeper = new LeaseKeeper(
+      { store, clock, log },
+      {
+        want: leaseAttrs(this.#options.nodeId, prepared.path, facts),
+        hints: {
+          previous: this.#options.previousSubnets,
+          ownsAddress: (address) => ownsAddress(host, address),
+        },
+        renewMarginMs: this.#options.renewMarginMs,
+      },
+    )
+    lifecycle.run('own lease', (stop) => keeper.run(stop))
+    return keeper
+  }
+
+  async #replan(prepared: Prepared<unknown>): Promise<void> {
+    const { network, active, host, keeper, snapshot } = this.#view
+    const own = heldLease(keeper)
+    if (!network || !active || !host || !keeper || !snapshot || own === undefined) return
+    keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Set(), 'unused')))
+    const scope = this.#needs.state.footprint
+    const sources = { network, active, host, own: own.lease, snapshot, scope }
+    const { verdicts, plan } = await planAll(sources, this.#peers, this.#options)
+    this.#see({ verdicts, plan })
+    const generation = this.reconciler.setDesired(plan.desired)
+    this.#firstGeneration = Math.min(this.#firstGeneration, generation)
+    this.#changed()
+  }
+
+  #onEvents(events: readonly KernelEvent[]): void {
+    this.reconciler.onEvents(events)
+    this.#view.host?.onEvents(events, this.#needs.state.footprint.devices)
+  }
+
+  #watchReconciler(): void {
+    this.#needs.lifecycle.run('reconciler status', async (stop) => {
+      for await (const { failures } of this.reconciler.status.watch(stop)) {
+        this.#needs.conditions.replace('kernel', kernelConditions(failures))
+        this.#changed()
+      }
+    })
+  }
+
+  #interfaceLost(cause: unknown): void {
+    this.#needs.log.warn('external interface not found, the last one stays', { cause })
+  }
+
+  #fileWatchNeeds() {
+    const { clock } = this.#needs
+    return { clock, onChange: () => this.reconciler.invalidate(['file'], 'the directory of subnet.env has changed') }
+  }
+
+  #follow<T>(source: Source<T>, take: (value: T) => void): void {
+    this.#needs.lifecycle.run(source.name, async (stop) => {
+      for await (const value of source.watch(stop)) {
+        take(value)
+        this.#count += 1
+        this.#dirty.set(this.#count)
+      }
+    })
+  }
+
+  #see(more: AgentView): void {
+    this.#view = { ...this.#view, ...more }
+  }
+
+  #changed(): void {
+    this.#count += 1
+    this.changes.set(this.#count)
+  }
+}
+
+async function firstOf<T>(values: AsyncIterable<T>, signal: AbortSignal): Promise<T> {
+  for await (const value of values) return value
+  throw signal.reason
+}
+
+function heldLease(keeper: LeaseKeeper | undefined): OwnLease | undefined {
+  const state = keeper?.state.current
+  // After a loss running containers keep their addresses: moving them is the operator's decision.
+  return state?.at === 'held' ? state.own : state?.at === 'lost' ? state.last : undefined
+}
+
+function ownsAddress(host: HostView, address: IpAddr): boolean {
+  return host.interfaces.some(({ addresses }) => addresses.some((own) => own.address === address))
+}

@@ -1,0 +1,92 @@
+import { randomBytes } from 'node:crypto'
+import { commandsFor } from '../../kernel/command.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import { createKernel } from '../../kernel/kernel.ts'
+import { type OpPlan, preview } from '../../kernel/plan-ops.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { Lifecycle } from '../../lib/lifecycle.ts'
+import { silentLogger } from '../../lib/log.ts'
+import type { LeaseSnapshot } from '../../subnet/types.ts'
+import { ConfigWatch, checkBackend } from '../config-watch.ts'
+import { instanceOf } from '../instance.ts'
+import { openEtcd } from '../lease-source.ts'
+import { interfaceWish } from '../node-options.ts'
+import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from '../node-setup.ts'
+import type { Options } from '../options.ts'
+import { PeerView } from '../peer-view.ts'
+import type { ProcessPort } from '../process-port.ts'
+import { peekState } from '../state-dir.ts'
+import { ConditionSet } from '../status.ts'
+
+interface PlanNeeds {
+  readonly clock: Clock
+  readonly port: ProcessPort
+  readonly print: (text: string) => void
+}
+
+/** What the daemon would find at its start, read without writing anything anywhere. */
+const NOTHING_KNOWN = { nodeId: '', footprint: { devices: new Set<string>(), networks: [] } as OwnershipScope }
+
+/**
+ * `flanneld plan`: prints, as commands, what the daemon would change on this host now. Leases nothing, so a node without
+ * a lease has nothing to plan yet.
+ */
+export async function runPlan(needs: PlanNeeds, options: Options): Promise<number> {
+  const { clock, port, print } = needs
+  const lifecycle = new Lifecycle({ onFault: () => {} })
+  const conditions = new ConditionSet({ clock })
+  const signal = AbortSignal.any([port.stop, lifecycle.signal])
+  const kernel = await createKernel()
+  try {
+    const etcd = openEtcd({ clock, log: silentLogger, conditions, random: Math.random }, options)
+    const watch = new ConfigWatch({ source: etcd.configSource, conditions, check: checkBackend })
+    const config = await Promise.race([watch.first(signal), fault(watch.run(signal))])
+    const { network } = config
+    const active = activate(network, (warning) => print(`# ${warning}\n`))
+    const host = await readHost({ kernel: kernel.host, clock }, await interfaceWish(options), network)
+    const { nodeId, footprint } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
+    const store = etcd.openStore(network)
+    lifecycle.run('lease store', (stop) => store.run(stop))
+    const snapshot = await firstSnapshot(store.watch(signal))
+    const own = previousLease(snapshot, nodeId, host)
+    if (own === undefined) {
+      print('# this node holds no lease yet: at its start the daemon leases a subnet first\n')
+      return 0
+    }
+    const context = { network, previous: own.primary, randomBytes }
+    const { identity } = await prepareBackend(active, context, host)
+    const scope = union(footprint, footprintOf(active, network))
+    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope }
+    const peers = new PeerView({ log: silentLogger }, { protectedRanges: options.protectedCidrs })
+    const { subnetFile, ipMasq, ipBlackholeRoute } = options
+    const planned = await planAll(sources, peers, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute })
+    for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
+    for (const { id, text } of planned.plan.skipped) print(`# peer ${id} is skipped: ${text}\n`)
+    print(planText(await preview(kernel.tables, planned.plan.desired)))
+    return 0
+  } finally {
+    await lifecycle.stop()
+    kernel.close()
+  }
+}
+
+/** One command a line; what stands in the way as comments. */
+export function planText({ ops, failures }: OpPlan): string {
+  const lines = [...failures].map(([key, { text }]) => `# ${key}: ${text}`)
+  lines.push(...ops.flatMap(commandsFor))
+  return lines.length === 0 ? '# nothing to change\n' : `${lines.join('\n')}\n`
+}
+
+function union(a: OwnershipScope, b: OwnershipScope): OwnershipScope {
+  return { devices: new Set([...a.devices, ...b.devices]), networks: [...a.networks, ...b.networks] }
+}
+
+async function fault(running: Promise<void>): Promise<never> {
+  await running
+  throw new Error('interrupted')
+}
+
+async function firstSnapshot(snapshots: AsyncIterable<LeaseSnapshot>): Promise<LeaseSnapshot> {
+  for await (const snapshot of snapshots) return snapshot
+  throw new Error('interrupted')
+}

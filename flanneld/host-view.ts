@@ -1,0 +1,149 @@
+import type { ExternalInterface, HostFacts } from '../backends/backend.ts'
+import type { HostInterface, HostKernel } from '../kernel/host.ts'
+import { ROUTE_PROTOCOL } from '../kernel/objects.ts'
+import type { KernelEvent } from '../kernel/table.ts'
+import { type Cidr, cidrOf, type Family, type IpAddr, networkAddress } from '../lib/address.ts'
+import type { Clock } from '../lib/clock.ts'
+import { Latest } from '../lib/latest.ts'
+import { DirectPaths } from './direct-paths.ts'
+import { chooseExternalInterface, type InterfaceWish } from './external-interface.ts'
+
+/** Kernel events come in bursts; the host is read once after each. */
+const QUIET_MS = 100
+
+/** What the plan must know of this host, read again whenever the kernel says that something other than our own objects has changed. */
+export class HostView {
+  /** Counts changes of the facts. */
+  readonly changes = new Latest<number>('host facts')
+  readonly paths: DirectPaths
+  readonly #kernel: HostKernel
+  readonly #clock: Clock
+  readonly #choose: (interfaces: readonly HostInterface[]) => Promise<ExternalInterface>
+  readonly #dirty = new Latest<number>('host changed')
+  #interfaces: readonly HostInterface[] = []
+  #external: ExternalInterface | undefined
+  #count = 0
+  #digest = ''
+  #routesChanged = false
+
+  /** `choose` picks the external interface; it throws when none fits. */
+  constructor(needs: {
+    kernel: HostKernel
+    clock: Clock
+    choose: (interfaces: readonly HostInterface[]) => Promise<ExternalInterface>
+  }) {
+    this.#kernel = needs.kernel
+    this.#clock = needs.clock
+    this.#choose = needs.choose
+    this.paths = new DirectPaths({ port: needs.kernel, clock: needs.clock })
+  }
+
+  /** Reads the host and chooses the external interface. Throws when none fits. */
+  async read(): Promise<void> {
+    this.#interfaces = await this.#kernel.listInterfaces()
+    this.#external = await this.#choose(this.#interfaces)
+  }
+
+  get interfaces(): readonly HostInterface[] {
+    return this.#interfaces
+  }
+
+  get external(): ExternalInterface {
+    if (this.#external === undefined) throw new TypeError('the host was not read yet')
+    return this.#external
+  }
+
+  /** Prefixes that belong to this host outside the overlay: no peer's subnet may overlap one. */
+  ranges(ours: ReadonlySet<string>): readonly Cidr[] {
+    return this.#interfaces
+      .filter(({ name }) => !ours.has(name))
+      .flatMap(({ addresses }) => addresses.map(({ address, length }) => cidrOf(address, length)))
+      .filter((range) => isGlobal(networkAddress(range)))
+  }
+
+  /** `peers`: public addresses whose reachability matters. */
+  async facts(peers: ReadonlySet<IpAddr>, reach: 'unused' | 'lookup' | 'probe'): Promise<HostFacts> {
+    const known = reach === 'unused' ? new Map() : await this.paths.resolve(peers, reach === 'probe')
+    return {
+      external: this.external,
+      reach: known,
+      ownAddresses: new Set(this.#interfaces.flatMap((device) => device.addresses.map(({ address }) => address))),
+      deviceMacs: new Map(
+        this.#interfaces.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])),
+      ),
+    }
+  }
+
+  /** `ours`: names of our devices, whose changes are the reconciler's business. */
+  onEvents(events: readonly KernelEvent[], ours: ReadonlySet<string>): void {
+    if (!events.some((event) => concernsHost(event, ours))) return
+    this.#routesChanged ||= events.some((event) => event.type === 'object' && event.object.kind === 'route')
+    this.#count += 1
+    this.#dirty.set(this.#count)
+  }
+
+  /** Until the signal is aborted. A host without a fitting interface keeps the last one: it may come back. */
+  async run(signal: AbortSignal, onLost: (cause: unknown) => void): Promise<void> {
+    for await (const count of this.#dirty.watch(signal)) {
+      await this.#clock.sleep(QUIET_MS, signal).catch(() => {})
+      if (signal.aborted) return
+      try {
+        await this.read()
+      } catch (cause) {
+        onLost(cause)
+      }
+      if (this.#isNews()) this.changes.set(count)
+    }
+  }
+
+  // Containers come and go by the dozen; only what has an address of its own can change a path to a peer.
+  #isNews(): boolean {
+    const addressed = this.#interfaces.map(
+      ({ name, up, mtu, addresses }) => [name, up, mtu, addresses.map(plain)] as const,
+    )
+    const digest = JSON.stringify([addressed.filter(([, , , addresses]) => addresses.some(isGlobal)), this.#external])
+    const news = this.#routesChanged || digest !== this.#digest
+    this.#digest = digest
+    this.#routesChanged = false
+    if (news) this.paths.routesChanged()
+    return news
+  }
+}
+
+function plain(entry: { readonly address: IpAddr }): IpAddr {
+  return entry.address
+}
+
+function isGlobal(address: IpAddr): boolean {
+  return !address.startsWith('fe80:')
+}
+
+/** The choice of the external interface, fed from the kernel. */
+export function interfaceChooser(kernel: HostKernel, wish: InterfaceWish, families: readonly Family[]) {
+  return async (interfaces: readonly HostInterface[]): Promise<ExternalInterface> => {
+    const defaultRoutes = new Map<Family, string>()
+    for (const family of families) {
+      const device = await kernel.defaultRouteDevice(family)
+      if (device !== undefined) defaultRoutes.set(family, device)
+    }
+    const target = wish.ifaceCanReach
+    const canReach = target === undefined ? undefined : await kernel.routeTo(target)
+    return chooseExternalInterface({ interfaces, defaultRoutes, canReach }, wish, families)
+  }
+}
+
+function concernsHost(event: KernelEvent, ours: ReadonlySet<string>): boolean {
+  if (event.type === 'overrun') return true
+  if (event.type === 'device') return !ours.has(event.name)
+  const { object } = event
+  switch (object.kind) {
+    case 'link':
+      return !ours.has(object.name)
+    case 'address':
+      return !ours.has(object.device)
+    case 'route':
+      return object.protocol !== ROUTE_PROTOCOL && !ours.has(object.device ?? '')
+    default:
+      return false
+  }
+}

@@ -1,0 +1,40 @@
+import type { Clock } from '../lib/clock.ts'
+import { type Logger, Secret } from '../lib/log.ts'
+import { EtcdClient } from '../subnet/etcd/client.ts'
+import { EtcdConfigSource } from '../subnet/etcd/config-source.ts'
+import { EtcdLeaseStore } from '../subnet/etcd/lease-store.ts'
+import type { NetworkConfig } from '../subnet/network-config.ts'
+import type { LeaseStore } from '../subnet/types.ts'
+import type { Options } from './options.ts'
+import type { ConditionSet } from './status.ts'
+
+/** Where configuration and leases come from: one etcd connection for both. */
+export interface LeaseSource {
+  readonly configSource: EtcdConfigSource
+  readonly openStore: (network: NetworkConfig) => LeaseStore
+}
+
+/** Throws ConfigError for endpoints that must not be used. */
+export function openEtcd(
+  needs: { clock: Clock; log: Logger; conditions: ConditionSet; random: () => number },
+  options: Options,
+): LeaseSource {
+  const client = new EtcdClient(needs, {
+    endpoints: options.etcdEndpoints,
+    caFile: options.etcdCafile ?? '',
+    certFile: options.etcdCertfile ?? '',
+    keyFile: options.etcdKeyfile ?? '',
+    username: options.etcdUsername,
+    password: options.etcdPassword ?? new Secret(''),
+    requireTls: options.etcdRequireTls,
+  })
+  for (const text of client.warnings) {
+    const remedy = 'give etcd a certificate and use https endpoints with --etcd-cafile'
+    needs.conditions.set({ code: 'etcd-in-clear', severity: 'info', text, remedy })
+  }
+  const prefix = options.etcdPrefix
+  return {
+    configSource: new EtcdConfigSource({ ...needs, client }, { prefix }),
+    openStore: (network) => new EtcdLeaseStore({ ...needs, client }, { prefix, network }),
+  }
+}

@@ -1,0 +1,116 @@
+import process from 'node:process'
+import { systemClock } from '../lib/clock.ts'
+import { messageOf, UsageError } from '../lib/errors.ts'
+import { createLogger } from '../lib/log.ts'
+import manifest from '../package.json' with { type: 'json' }
+import { firstUnavailable } from './availability.ts'
+import { runCleanup } from './commands/cleanup.ts'
+import { runPlan } from './commands/plan.ts'
+import { askStatus, runStatus } from './commands/status.ts'
+import { runDaemon } from './daemon.ts'
+import { exitCodeOf } from './exit-code.ts'
+import { instanceOf } from './instance.ts'
+import { LogOutput } from './log-output.ts'
+import { type CommandLine, parseCommandLine } from './options.ts'
+import type { ProcessPort } from './process-port.ts'
+
+/** The only file that touches `process`: argv, environment, signals, exit codes. */
+
+const STOP_DEADLINE_MS = 4_000
+
+type Invocation = Exclude<CommandLine, { command: 'help' | 'version' }>
+
+async function main(): Promise<number> {
+  const line = parseCommandLine(process.argv.slice(2), process.env)
+  if (line.command === 'help') {
+    process.stderr.write(line.text)
+    return 0
+  }
+  if (line.command === 'version') {
+    process[line.stream].write(`${manifest.version}\n`)
+    return 0
+  }
+  const unavailable = firstUnavailable(line.options, line.origins)
+  if (unavailable !== undefined) throw unavailable
+  return await run(line)
+}
+
+async function run(line: Invocation): Promise<number> {
+  const { options } = line
+  const output = new LogOutput(
+    { clock: systemClock, write: (text) => process.stderr.write(text) },
+    {
+      format: options.logFormat,
+      pid: process.pid,
+      journal: process.env['JOURNAL_STREAM'] !== undefined,
+      verbosity: options.v,
+      verbosityRules: options.vmodule,
+      tracePoint: options.logBacktraceAt,
+    },
+  )
+  const log = createLogger(output.sink)
+  for (const warning of line.warnings) log.warn('variable ignored', { warning })
+  const port = processPort(stopSignal())
+  const needs = { clock: systemClock, log, port, print: (text: string) => process.stdout.write(text) }
+  try {
+    switch (line.command) {
+      case 'daemon':
+        await runDaemon(needs, options)
+        return 0
+      case 'plan':
+        return await runPlan(needs, options)
+      case 'cleanup':
+        return await runCleanup(needs, options)
+      case 'status': {
+        const complain = (text: string) => process.stderr.write(text)
+        const ask = (signal: AbortSignal) => askStatus(instanceOf(options).statusSocket, signal)
+        return await runStatus({ ...needs, ask, complain }, line.flags, port.stop)
+      }
+      default:
+        throw new UsageError(`command ${line.command} is not available yet`)
+    }
+  } catch (cause) {
+    log.error('flanneld ended', { why: messageOf(cause), exitCode: exitCodeOf(cause) })
+    return exitCodeOf(cause)
+  } finally {
+    output.flush()
+  }
+}
+
+/** Aborted by the first SIGTERM or SIGINT; the second one ends the process at once. */
+function stopSignal(): AbortSignal {
+  const stop = new AbortController()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(0)
+      stop.abort(new Error(`${signal} received`))
+      // The kernel keeps what it has, so nothing is lost by leaving with work undone.
+      setTimeout(() => process.exit(0), STOP_DEADLINE_MS).unref()
+    })
+  }
+  return stop.signal
+}
+
+function processPort(stop: AbortSignal): ProcessPort {
+  return {
+    stop,
+    version: manifest.version,
+    pid: process.pid,
+    uid: process.getuid?.() ?? 0,
+    env: process.env,
+    onReload: (reload) => process.on('SIGHUP', reload),
+    usage: () => {
+      const { user, system } = process.cpuUsage()
+      return { cpuSeconds: (user + system) / 1e6, residentBytes: process.memoryUsage.rss() }
+    },
+  }
+}
+
+main().then(
+  (code) => process.exit(code),
+  (cause: unknown) => {
+    process.stderr.write(`flanneld: ${messageOf(cause)}\n`)
+    if (cause instanceof UsageError) process.stderr.write('Run flanneld --help for the flags.\n')
+    process.exit(exitCodeOf(cause))
+  },
+)

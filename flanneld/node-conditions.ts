@@ -1,0 +1,68 @@
+import type { Failure } from '../kernel/desired.ts'
+import type { StoreHealth } from '../subnet/types.ts'
+import type { LeaseState } from './lease-keeper.ts'
+import type { Condition } from './status.ts'
+
+/** Pure: what the parts say of themselves, as conditions and as reasons for not being ready. */
+
+export function leaseConditions(state: LeaseState): readonly Condition[] {
+  if (state.at === 'held') return []
+  if (state.at === 'lost') {
+    return [
+      {
+        code: `lease-${state.conflict.type}`,
+        severity: 'error',
+        text: `the own lease ${state.last.lease.id} was lost: ${state.text}`,
+        remedy:
+          'containers keep their addresses; to take a new subnet stop the daemon, run `flanneld cleanup`, and start it again',
+      },
+    ]
+  }
+  if (state.waitingFor === undefined) return []
+  return [{ code: 'lease-waiting', severity: 'error', text: `no subnet leased yet: ${state.waitingFor}`, remedy: '' }]
+}
+
+export function datastoreConditions(health: StoreHealth): readonly Condition[] {
+  if (health.up) return []
+  const since =
+    health.lastSuccess === undefined ? 'never reached' : `last heard at ${new Date(health.lastSuccess).toISOString()}`
+  return [
+    {
+      code: 'datastore-down',
+      severity: 'warning',
+      text: `the lease store does not answer (${since}): ${health.error ?? 'no reason known'}`,
+      remedy: 'traffic goes on with what is known; check the etcd endpoints and the network to them',
+    },
+  ]
+}
+
+/** Peers' objects are shown with the peer, not here. */
+export function kernelConditions(failures: ReadonlyMap<string, Failure>): readonly Condition[] {
+  const conditions: Condition[] = []
+  for (const [key, { object, cause, text }] of failures) {
+    if (object.role.class === 'required') {
+      conditions.push({ code: `required-${cause} ${key}`, severity: 'error', text: `${key}: ${text}`, remedy: '' })
+    } else if (object.role.class === 'advisory') {
+      const { remedy } = object.role
+      conditions.push({ code: `advisory ${key}`, severity: 'info', text: `${key}: ${text}`, remedy })
+    }
+  }
+  return conditions
+}
+
+/** Reasons, a line each; empty: ready. `tried`: one pass over everything that is wanted now has ended. */
+export function readiness(
+  lease: LeaseState | undefined,
+  tried: boolean,
+  failures: ReadonlyMap<string, Failure>,
+  conditions: readonly Condition[],
+): readonly string[] {
+  const reasons = conditions.filter(({ severity }) => severity === 'error').map(({ code, text }) => `${code}: ${text}`)
+  if (lease?.at !== 'held' && reasons.length === 0) reasons.push('lease: no subnet leased yet')
+  if (lease?.at === 'held' && !tried) reasons.push('kernel: not every object has been tried yet')
+  for (const [key, { object, text }] of failures) {
+    const line = `${key}: ${text}`
+    if (object.role.class === 'required' && !reasons.some((reason) => reason.endsWith(line))) reasons.push(line)
+  }
+  return reasons
+}

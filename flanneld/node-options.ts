@@ -1,0 +1,55 @@
+import { readFile } from 'node:fs/promises'
+import type { Cidr, Family } from '../lib/address.ts'
+import { PermissionError } from '../lib/errors.ts'
+import type { Logger } from '../lib/log.ts'
+import type { AgentOptions } from './agent.ts'
+import type { InterfaceWish } from './external-interface.ts'
+import type { Options } from './options.ts'
+import { parseSubnetFile } from './subnet-file.ts'
+
+/** Bit of CAP_NET_ADMIN. Source: capabilities(7), linux/capability.h. */
+const CAP_NET_ADMIN = 12n
+
+/** Throws PermissionError when this process may not change the network. */
+export async function requireNetAdmin(): Promise<void> {
+  const status = await readFile('/proc/self/status', 'utf8')
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`)
+  if (((effective >> CAP_NET_ADMIN) & 1n) === 0n) {
+    throw new PermissionError('CAP_NET_ADMIN is missing: run flanneld as root, or grant it the capability')
+  }
+}
+
+export async function agentOptions(options: Options, nodeId: string, log: Logger): Promise<AgentOptions> {
+  return {
+    nodeId,
+    wish: await interfaceWish(options),
+    subnetFile: options.subnetFile,
+    previousSubnets: await previousSubnets(options.subnetFile, log),
+    ipMasq: options.ipMasq,
+    blackholeRoute: options.ipBlackholeRoute,
+    protectedRanges: options.protectedCidrs,
+    renewMarginMs: options.subnetLeaseRenewMargin * 60_000,
+  }
+}
+
+export async function interfaceWish(options: Options): Promise<InterfaceWish> {
+  const { iface, ifaceCanReach, publicIp, publicIpv6 } = options
+  // Loading the regular expressions costs as much as the rest of a start.
+  const compile = options.ifaceRegex.length === 0 ? undefined : (await import('./go-regexp.ts')).compileGoRegexp
+  const ifaceRegex = compile === undefined ? [] : options.ifaceRegex.map(compile)
+  return { iface, ifaceRegex, ifaceCanReach, publicIp, publicIpv6 }
+}
+
+/** What the last run wrote; only a hint. */
+export async function previousSubnets(path: string, log: Logger): Promise<ReadonlyMap<Family, Cidr>> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch {
+    return new Map()
+  }
+  const parsed = parseSubnetFile(text)
+  if (parsed.ok) return parsed.file.subnets
+  log.warn('old subnet file not believed', { path, why: parsed.reason })
+  return new Map()
+}

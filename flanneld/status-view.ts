@@ -1,0 +1,148 @@
+import type { Failure, ReconcileCounts } from '../kernel/desired.ts'
+import { FAMILIES, type Family } from '../lib/address.ts'
+import type { Lease, StoreHealth } from '../subnet/types.ts'
+import type { AgentView } from './agent.ts'
+import {
+  type Counts,
+  type LastingCondition,
+  overallState,
+  type PeerStatus,
+  type PerFamily,
+  type StatusDocument,
+} from './status.ts'
+
+export interface StatusFacts {
+  readonly version: string
+  readonly pid: number
+  readonly nodeId: string
+  readonly subnetFile: string
+  /** Wall clock, ms. */
+  readonly startedAt: number
+  readonly now: number
+  readonly notReady: readonly string[]
+  readonly conditions: readonly LastingCondition[]
+  readonly view: AgentView
+  readonly failures: ReadonlyMap<string, Failure>
+  readonly counts: ReconcileCounts
+}
+
+/** The status document of one moment; pure. */
+export function statusDocument(facts: StatusFacts): StatusDocument {
+  const { view, conditions } = facts
+  const peers = peerStatuses(view, facts.failures)
+  const ready = facts.notReady.length === 0
+  return {
+    apiVersion: 'flannel.status/v1',
+    version: facts.version,
+    pid: facts.pid,
+    startedAt: new Date(facts.startedAt).toISOString(),
+    now: new Date(facts.now).toISOString(),
+    state: overallState({ ready, conditions, peers }),
+    ready,
+    notReady: facts.notReady,
+    nodeId: facts.nodeId,
+    subnetFile: facts.subnetFile,
+    external: externalOf(view),
+    network: view.network === undefined ? null : perFamily(view.network.families, (part) => part.network),
+    lease: leaseOf(view),
+    backend: backendOf(view),
+    conditions,
+    peers,
+    rejected: view.verdicts?.rejected ?? view.snapshot?.unreadable ?? [],
+    counters: countersOf(view, facts.counts),
+    datastore: datastoreOf(view.store),
+  }
+}
+
+function externalOf({ host }: AgentView): StatusDocument['external'] {
+  if (host === undefined) return null
+  const { name, mtu, addresses, publicIps, reason } = host.external
+  return {
+    interface: name,
+    mtu,
+    addresses: perFamily(addresses, (address) => address),
+    publicIps: perFamily(publicIps, (address) => address),
+    reason,
+  }
+}
+
+function leaseOf({ keeper }: AgentView): StatusDocument['lease'] {
+  const state = keeper?.state.current
+  if (state?.at !== 'held') return null
+  const { lease, expiresAt } = state.own
+  return {
+    id: lease.id,
+    subnets: perFamily(lease.families, (part) => part.subnet),
+    expiresAt: expiresAt === undefined ? null : new Date(expiresAt).toISOString(),
+  }
+}
+
+function backendOf({ active, network, plan }: AgentView): StatusDocument['backend'] {
+  if (active === undefined || network === undefined || plan === undefined) return null
+  return { type: active.backend.type, mtu: plan.mtu, devices: active.backend.devices(active.config, network) }
+}
+
+function peerStatuses(view: AgentView, failures: ReadonlyMap<string, Failure>): readonly PeerStatus[] {
+  const { verdicts, plan, host } = view
+  if (verdicts === undefined || plan === undefined) return []
+  const broken = new Map<string, string>()
+  for (const [key, { object, text }] of failures) {
+    if (object.role.class === 'peer' && !broken.has(object.role.peer)) broken.set(object.role.peer, `${key}: ${text}`)
+  }
+  const skipped = new Map(plan.skipped.map(({ id, reason, text }) => [id, `${reason}: ${text}`]))
+  const silent = new Set(host?.paths.silent() ?? [])
+  return verdicts.accepted.map((lease) => {
+    const path = plan.paths.get(lease.id) ?? 'none'
+    const unanswered = path === 'direct' && [...lease.families.values()].some(({ publicIp }) => silent.has(publicIp))
+    const degraded = broken.get(lease.id) ?? (unanswered ? 'its address has not answered for 10 s' : undefined)
+    const skip = skipped.get(lease.id)
+    return {
+      id: lease.id,
+      node: lease.node,
+      ...leaseFamilies(lease),
+      path,
+      state: skip !== undefined ? 'skipped' : degraded !== undefined ? 'degraded' : 'ok',
+      reason: skip ?? degraded ?? '',
+    }
+  })
+}
+
+function leaseFamilies(lease: Lease): { subnets: PerFamily; publicIps: PerFamily } {
+  return {
+    subnets: perFamily(lease.families, (part) => part.subnet),
+    publicIps: perFamily(lease.families, (part) => part.publicIp),
+  }
+}
+
+function countersOf({ keeper, store }: AgentView, counts: ReconcileCounts): StatusDocument['counters'] {
+  return {
+    driftRepaired: countsOf(counts.driftRepaired),
+    adopted: countsOf(counts.adopted),
+    reconcileErrors: countsOf(counts.errors),
+    netlinkOverruns: counts.overruns,
+    leaseRenewals: { ok: keeper?.renewals.ok ?? 0, failed: keeper?.renewals.failed ?? 0 },
+    datastoreResyncs: countsOf(store?.resyncs ?? new Map()),
+  }
+}
+
+function datastoreOf(store: StoreHealth | undefined): StatusDocument['datastore'] {
+  return {
+    up: store?.up ?? false,
+    endpoint: store?.endpoint ?? null,
+    lastSuccess: store?.lastSuccess === undefined ? null : new Date(store.lastSuccess).toISOString(),
+    error: store?.error ?? null,
+  }
+}
+
+function countsOf(counts: ReadonlyMap<string, number>): Counts {
+  return Object.fromEntries(counts)
+}
+
+function perFamily<T>(values: ReadonlyMap<Family, T>, text: (value: T) => string): PerFamily {
+  const names: Record<Family, keyof PerFamily> = { 4: 'ipv4', 6: 'ipv6' }
+  const entries = FAMILIES.flatMap((family) => {
+    const value = values.get(family)
+    return value === undefined ? [] : [[names[family], text(value)] as const]
+  })
+  return Object.fromEntries(entries)
+}

@@ -1,0 +1,51 @@
+import type { Clock } from '../../lib/clock.ts'
+import { Latest } from '../../lib/latest.ts'
+import type { StoreHealth } from '../types.ts'
+
+/** The state of the connection as its users report it: up while none of them reports a fault. */
+export class HealthRecord {
+  readonly source = new Latest<StoreHealth>('etcd health')
+  readonly #clock: Clock
+  readonly #faults = new Map<string, string | undefined>()
+  readonly #resyncs = new Map<string, number>()
+  #lastSuccess: number | undefined
+  #endpoint: string | undefined
+
+  constructor(needs: { clock: Clock }) {
+    this.#clock = needs.clock
+  }
+
+  /** The view of `user` is proven current. */
+  current(user: string, endpoint: string): void {
+    this.#faults.set(user, undefined)
+    this.#lastSuccess = this.#clock.wall()
+    this.#endpoint = endpoint
+    this.#emit()
+  }
+
+  failed(user: string, text: string): void {
+    this.#faults.set(user, text)
+    this.#emit()
+  }
+
+  /** `user` has ended; its faults no longer count. */
+  forget(user: string): void {
+    if (this.#faults.delete(user)) this.#emit()
+  }
+
+  resynced(cause: string): void {
+    this.#resyncs.set(cause, (this.#resyncs.get(cause) ?? 0) + 1)
+    this.#emit()
+  }
+
+  #emit(): void {
+    const fault = [...this.#faults.values()].find((text) => text !== undefined)
+    this.source.set({
+      up: fault === undefined && this.#lastSuccess !== undefined,
+      lastSuccess: this.#lastSuccess,
+      resyncs: new Map(this.#resyncs),
+      ...(fault === undefined ? {} : { error: fault }),
+      ...(this.#endpoint === undefined ? {} : { endpoint: this.#endpoint }),
+    })
+  }
+}

@@ -1,0 +1,24 @@
+/** Keys from `key` up to, not including, `end`; one key alone without `end`. */
+export interface KeyRange {
+  readonly key: Buffer
+  readonly end?: Buffer
+}
+
+/** Joined like a path, as flannel does: doubled and last slashes vanish. */
+export function joinKey(...parts: readonly string[]): string {
+  const names = parts
+    .join('/')
+    .split('/')
+    .filter((name) => name !== '' && name !== '.')
+  return `/${names.join('/')}`
+}
+
+/** All keys that start with `prefix`, which must not be empty. */
+export function keysBelow(prefix: string): KeyRange {
+  const key = Buffer.from(prefix)
+  const end = Buffer.from(key)
+  const last = end.length - 1
+  // Prefixes end in a slash, never in 0xff.
+  end[last] = (end[last] ?? 0) + 1
+  return { key, end }
+}

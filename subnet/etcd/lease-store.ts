@@ -1,0 +1,131 @@
+import type { IEvent } from 'etcd3'
+import { Backoff } from '../../lib/backoff.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { messageOf } from '../../lib/errors.ts'
+import { Latest, type Source } from '../../lib/latest.ts'
+import type { Logger } from '../../lib/log.ts'
+import { claimLease, rewriteLease } from '../lease-claim.ts'
+import { LeaseMirror } from '../lease-mirror.ts'
+import type { NetworkConfig } from '../network-config.ts'
+import type { AcquireHints, LeaseAttrs, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../types.ts'
+import type { EtcdClient } from './client.ts'
+import { StoreUnavailable, TooLarge } from './errors.ts'
+import { joinKey, keysBelow } from './key-range.ts'
+import { EtcdLeaseTable, idOf, rawLease } from './lease-table.ts'
+import { LeaseWrites } from './lease-writes.ts'
+import { type ListSink, RangeFollower, type RangeSink } from './range-follower.ts'
+
+export interface EtcdLeaseStoreOptions {
+  readonly prefix: string
+  readonly network: NetworkConfig
+  /** Flannel's 86400. */
+  readonly ttlSeconds?: number
+  readonly checkEveryMs?: number
+}
+
+/** Leases as flannel keeps them in etcd v3. `run` must be running for everything else to make progress. */
+export class EtcdLeaseStore implements LeaseStore {
+  readonly name = 'etcd leases'
+  readonly health: Source<StoreHealth>
+  readonly #needs: { client: EtcdClient; clock: Clock; log: Logger; random: () => number }
+  readonly #network: NetworkConfig
+  readonly #folder: string
+  readonly #mirror = new LeaseMirror()
+  readonly #changes = new Latest<number>('etcd lease changes')
+  readonly #follower: RangeFollower
+  readonly #writes: LeaseWrites
+
+  constructor(
+    needs: { client: EtcdClient; clock: Clock; log: Logger; random: () => number },
+    options: EtcdLeaseStoreOptions,
+  ) {
+    this.#needs = needs
+    this.#network = options.network
+    this.health = needs.client.health.source
+    this.#folder = `${joinKey(options.prefix, 'subnets')}/`
+    this.#writes = new LeaseWrites(needs, { ttlSeconds: options.ttlSeconds ?? 86_400 })
+    this.#follower = new RangeFollower(
+      { ...needs, sink: this.#sink() },
+      { name: this.name, range: keysBelow(this.#folder), checkEveryMs: options.checkEveryMs ?? 60_000 },
+    )
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#follower.run(signal)
+  }
+
+  async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
+    for await (const _change of this.#changes.watch(signal)) yield this.#mirror.snapshot()
+  }
+
+  async acquire(want: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease> {
+    return await this.#whileUnavailable((table) => {
+      // A write whose answer was lost may still arrive: the same subnet is tried again, so that it cannot become a second lease.
+      const previous = new Map([...hints.previous, ...table.uncertainSubnets()])
+      return claimLease(this.#claimNeeds(table), want, { ...hints, previous }, signal)
+    }, signal)
+  }
+
+  async publish(own: OwnLease, want: LeaseAttrs, signal: AbortSignal): Promise<OwnLease> {
+    return await this.#whileUnavailable((table) => rewriteLease(this.#claimNeeds(table), own, want, signal), signal)
+  }
+
+  #claimNeeds(table: EtcdLeaseTable) {
+    const { log, random } = this.#needs
+    return { table, log, random, network: this.#network }
+  }
+
+  async #whileUnavailable(work: (table: EtcdLeaseTable) => Promise<OwnLease>, signal: AbortSignal): Promise<OwnLease> {
+    const { log, clock } = this.#needs
+    const backoff = new Backoff(this.#needs, { firstMs: 200, mostMs: 5000 })
+    const current = (during: AbortSignal) => this.#follower.whenSynced(during)
+    const needs = { writes: this.#writes, mirror: this.#mirror, current, changed: () => this.#changed() }
+    const table = new EtcdLeaseTable(needs, { folder: this.#folder })
+    try {
+      for (;;) {
+        try {
+          return await work(table)
+        } catch (cause) {
+          signal.throwIfAborted()
+          if (!(cause instanceof StoreUnavailable || cause instanceof TooLarge)) throw cause
+          log.warn('own lease not written, trying again', { error: messageOf(cause) })
+          // Whether the write arrived is unknown: only a new list can tell.
+          this.#follower.resync('uncertain-write')
+          await clock.sleep(backoff.next(), signal)
+        }
+      }
+    } finally {
+      await table.close(signal)
+    }
+  }
+
+  #changed(): void {
+    this.#changes.set((this.#changes.current ?? 0) + 1)
+  }
+
+  #sink(): RangeSink {
+    const mirror = this.#mirror
+    return {
+      get size() {
+        return mirror.size
+      },
+      beginList: (sameHistory: boolean): ListSink => {
+        const list = mirror.beginList(sameHistory)
+        return {
+          add: (entry) => list.add(rawLease(entry, this.#folder)),
+          commit: (revision) => {
+            list.commit(revision)
+            this.#changed()
+          },
+        }
+      },
+      events: (events: readonly IEvent[]) => {
+        for (const { type, kv } of events) {
+          if (type === 'Delete') mirror.remove(idOf(kv, this.#folder), kv.mod_revision)
+          else mirror.put(rawLease(kv, this.#folder))
+        }
+        this.#changed()
+      },
+    }
+  }
+}

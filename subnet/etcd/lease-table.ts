@@ -1,0 +1,124 @@
+import type { IKeyValue } from 'etcd3'
+import type { Cidr, Family } from '../../lib/address.ts'
+import { withDeadline } from '../../lib/clock.ts'
+import type { LeaseTable, LeaseWrite, WriteResult } from '../lease-claim.ts'
+import { decodeLeaseKey } from '../lease-codec.ts'
+import { type LeaseMirror, type RawLease, readLease } from '../lease-mirror.ts'
+import type { Lease, LeaseSnapshot, OwnLease } from '../types.ts'
+import { EtcdLeaseGone } from './errors.ts'
+import type { Grant, LeaseWrites, TxnOutcome } from './lease-writes.ts'
+
+interface Needs {
+  readonly writes: LeaseWrites
+  readonly mirror: LeaseMirror
+  /** Waits until the mirror is current. */
+  readonly current: (signal: AbortSignal) => Promise<void>
+  /** The mirror was changed. */
+  readonly changed: () => void
+}
+
+/** The writes of one claim, with the etcd lease that it was granted: kept over lost races, ended if none of them used it. */
+export class EtcdLeaseTable implements LeaseTable {
+  readonly #needs: Needs
+  readonly #folder: string
+  readonly #unused: string[] = []
+  #granted: Grant | undefined
+  #uncertain: string | undefined
+
+  constructor(needs: Needs, options: { folder: string }) {
+    this.#needs = needs
+    this.#folder = options.folder
+  }
+
+  async view(signal: AbortSignal): Promise<LeaseSnapshot> {
+    await this.#needs.current(signal)
+    return this.#needs.mirror.snapshot()
+  }
+
+  version(id: string): string | undefined {
+    return this.#needs.mirror.get(id)?.modified
+  }
+
+  /** Subnets of a write whose answer was lost. */
+  uncertainSubnets(): ReadonlyMap<Family, Cidr> {
+    return (this.#uncertain === undefined ? undefined : decodeLeaseKey(this.#uncertain)) ?? new Map()
+  }
+
+  async write(write: LeaseWrite, signal: AbortSignal): Promise<WriteResult> {
+    const { writes, mirror } = this.#needs
+    const before = mirror.get(write.id)
+    for (;;) {
+      const grant = write.reserved ? await writes.grant(true, signal) : await this.#grant(signal)
+      try {
+        this.#uncertain = write.id
+        const outcome = await writes.put(this.#key(write.id), write, grant, signal)
+        this.#uncertain = undefined
+        this.#learn(write.id, outcome)
+        if (!outcome.won || outcome.entry === undefined) return { won: false, current: this.#holder(outcome) }
+        if (!write.reserved) this.#granted = undefined
+        if (write.expected !== 'absent' && before?.modified === write.expected.version) this.#unused.push(before.expiry)
+        return { won: true, own: this.#own(write.id, outcome.entry, grant) }
+      } catch (cause) {
+        if (!(cause instanceof EtcdLeaseGone)) throw cause
+        this.#granted = undefined
+      }
+    }
+  }
+
+  async remove(id: string, version: string, signal: AbortSignal): Promise<boolean> {
+    const before = this.#needs.mirror.get(id)
+    const outcome = await this.#needs.writes.delete(this.#key(id), version, signal)
+    this.#learn(id, outcome)
+    if (outcome.won && before?.modified === version) this.#unused.push(before.expiry)
+    return outcome.won
+  }
+
+  /** Tidies up, for at most two seconds: what is left runs out by itself. */
+  async close(signal: AbortSignal): Promise<void> {
+    const ids = [...this.#unused, ...(this.#granted === undefined ? [] : [this.#granted.id])]
+    if (ids.length === 0 || signal.aborted) return
+    await withDeadline(2000, signal, async (soon) => {
+      for (const id of ids) await this.#needs.writes.revokeUnused(id, soon)
+    })
+  }
+
+  async #grant(signal: AbortSignal): Promise<Grant> {
+    this.#granted ??= await this.#needs.writes.grant(false, signal)
+    return this.#granted
+  }
+
+  #key(id: string): Buffer {
+    return Buffer.from(`${this.#folder}${id}`)
+  }
+
+  // What a transaction showed is newer than the watch; the next decision must see it.
+  #learn(id: string, { entry, revision }: TxnOutcome): void {
+    this.#needs.mirror.learn(id, entry && rawLease(entry, this.#folder), revision)
+    this.#needs.changed()
+  }
+
+  #holder({ entry }: TxnOutcome) {
+    if (entry === undefined) return undefined
+    return { lease: this.#read(entry), version: entry.mod_revision }
+  }
+
+  #own(id: string, entry: IKeyValue, grant: Grant): OwnLease {
+    const lease = this.#read(entry)
+    if (lease === undefined) throw new TypeError(`the own lease ${id} cannot be read back`)
+    return { lease, version: entry.mod_revision, expiresAt: grant.expiresAt }
+  }
+
+  #read(entry: IKeyValue): Lease | undefined {
+    const lease = readLease(rawLease(entry, this.#folder))
+    return 'reason' in lease ? undefined : lease
+  }
+}
+
+export function rawLease(entry: IKeyValue, folder: string): RawLease {
+  const { value, create_revision, mod_revision, lease } = entry
+  return { id: idOf(entry, folder), value, created: create_revision, modified: mod_revision, expiry: lease }
+}
+
+export function idOf(entry: IKeyValue, folder: string): string {
+  return entry.key.toString().slice(folder.length)
+}

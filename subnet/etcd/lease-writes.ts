@@ -1,0 +1,92 @@
+import type { ICompare, IKeyValue, ILeaseGrantResponse, ILeaseTimeToLiveResponse, ITxnResponse } from 'etcd3'
+import type { Clock } from '../../lib/clock.ts'
+import { messageOf } from '../../lib/errors.ts'
+import type { Logger } from '../../lib/log.ts'
+import type { LeaseWrite } from '../lease-claim.ts'
+import type { EtcdClient } from './client.ts'
+
+const noLease = '0'
+
+/** An etcd lease that is not attached to a key yet. */
+export interface Grant {
+  readonly id: string
+  /** Wall clock, ms. */
+  readonly expiresAt: number | undefined
+}
+
+/** `entry`: what stands at the key now, whoever won. */
+export interface TxnOutcome {
+  readonly won: boolean
+  readonly entry: IKeyValue | undefined
+  readonly revision: string
+}
+
+/** Transactions on one key, and the etcd leases behind them. etcd3's `Lease` is not used: it judges expiry by the wall clock. */
+export class LeaseWrites {
+  readonly #client: EtcdClient
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #ttlSeconds: number
+
+  constructor(needs: { client: EtcdClient; clock: Clock; log: Logger }, options: { ttlSeconds: number }) {
+    this.#client = needs.client
+    this.#clock = needs.clock
+    this.#log = needs.log
+    this.#ttlSeconds = options.ttlSeconds
+  }
+
+  async grant(reserved: boolean, signal: AbortSignal): Promise<Grant> {
+    if (reserved) return { id: noLease, expiresAt: undefined }
+    const asked = this.#clock.wall()
+    const payload = { TTL: this.#ttlSeconds, ID: 0 }
+    const { ID, TTL } = await this.#client.call<ILeaseGrantResponse>(
+      { service: 'Lease', method: 'leaseGrant', payload },
+      signal,
+    )
+    return { id: ID, expiresAt: asked + Number(TTL) * 1000 }
+  }
+
+  async put(key: Buffer, write: LeaseWrite, grant: Grant, signal: AbortSignal): Promise<TxnOutcome> {
+    const value = Buffer.from(write.value)
+    const request_put = { key, value, lease: grant.id }
+    const outcome = await this.#transact(key, expectation(key, write.expected), { request_put }, signal)
+    const { entry } = outcome
+    // An answer got lost and this try found the first one's work: the etcd lease is nobody else's.
+    const firstOne = entry?.lease === grant.id && grant.id !== noLease && entry.value.equals(value)
+    return { ...outcome, won: outcome.won || firstOne }
+  }
+
+  async delete(key: Buffer, version: string, signal: AbortSignal): Promise<TxnOutcome> {
+    return await this.#transact(key, expectation(key, { version }), { request_delete_range: { key } }, signal)
+  }
+
+  /** Ends an etcd lease that no key is attached to any more. Flannel leaves it to run out, so a failure is no harm. */
+  async revokeUnused(id: string, signal: AbortSignal): Promise<void> {
+    if (id === noLease) return
+    try {
+      const payload = { ID: id, keys: true }
+      const left = await this.#client.call<ILeaseTimeToLiveResponse>(
+        { service: 'Lease', method: 'leaseTimeToLive', payload },
+        signal,
+      )
+      // Somebody may have attached a key of their own; revoking would delete it.
+      if (left.keys.length > 0 || left.TTL === '-1') return
+      await this.#client.call({ service: 'Lease', method: 'leaseRevoke', payload: { ID: id } }, signal)
+    } catch (cause) {
+      if (!signal.aborted) this.#log.debug('unused etcd lease not revoked', { error: messageOf(cause) })
+    }
+  }
+
+  async #transact(key: Buffer, compare: ICompare, change: object, signal: AbortSignal): Promise<TxnOutcome> {
+    const read = { request_range: { key } }
+    const payload = { compare: [compare], success: [change, read], failure: [read] }
+    const response = await this.#client.call<ITxnResponse>({ service: 'KV', method: 'txn', payload }, signal)
+    const entry = response.responses.at(-1)?.response_range?.kvs[0]
+    return { won: response.succeeded, entry, revision: response.header.revision }
+  }
+}
+
+function expectation(key: Buffer, expected: LeaseWrite['expected']): ICompare {
+  if (expected === 'absent') return { key, target: 'Version', result: 'Equal', version: 0 }
+  return { key, target: 'Mod', result: 'Equal', mod_revision: expected.version }
+}

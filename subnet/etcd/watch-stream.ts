@@ -1,0 +1,84 @@
+import type { IEvent, IWatchResponse } from 'etcd3'
+import type { RawWatch } from './connection.ts'
+import type { KeyRange } from './key-range.ts'
+
+export interface WatchEvents {
+  created(): void
+  /** All events of one or more whole revisions. */
+  events(events: readonly IEvent[]): void
+  /** A sign of life: the store's revision as the stream's server knows it. */
+  progress(revision: bigint): void
+  /** Once, and nothing after it. */
+  ended(cause: WatchEnd): void
+}
+
+export interface WatchEnd {
+  readonly why: 'broken' | 'canceled' | 'compacted'
+  readonly text: string
+}
+
+/**
+ * One watcher on one stream: with more, etcd3's client and etcd itself mix up which one an answer is for. Any end, error or cancel
+ * ends it for good; whoever uses it reads the whole range again.
+ */
+export class WatchStream {
+  readonly #raw: RawWatch
+  readonly #on: WatchEvents
+  #fragments: IEvent[] = []
+  #ended = false
+
+  constructor(needs: { raw: RawWatch; on: WatchEvents }, options: { range: KeyRange; fromRevision: bigint }) {
+    this.#raw = needs.raw
+    this.#on = needs.on
+    // The listener for errors stays for ever: a cancelled stream still reports one, and without a listener that ends the process.
+    this.#raw.on('error', (cause) => this.#end({ why: 'broken', text: cause.message }))
+    this.#raw.on('end', () => this.#end({ why: 'broken', text: 'the server ended the watch' }))
+    this.#raw.on('data', (response) => this.#receive(response))
+    this.#raw.write({
+      create_request: {
+        key: options.range.key,
+        ...(options.range.end === undefined ? {} : { range_end: options.range.end }),
+        start_revision: String(options.fromRevision),
+        fragment: true,
+      },
+    })
+  }
+
+  /** Asks for a sign of life; it comes as `progress`. etcd 3.4 and later answer. */
+  requestProgress(): void {
+    if (!this.#ended) this.#raw.write({ progress_request: {} })
+  }
+
+  close(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#raw.cancel()
+  }
+
+  #receive(response: IWatchResponse): void {
+    if (this.#ended) return
+    if (response.canceled) {
+      const compacted = response.compact_revision !== '0'
+      const text = compacted
+        ? `revision ${response.compact_revision} and earlier are compacted`
+        : response.cancel_reason
+      this.#end({ why: compacted ? 'compacted' : 'canceled', text: text || 'the server cancelled the watch' })
+      return
+    }
+    if (response.created) this.#on.created()
+    this.#fragments.push(...response.events)
+    // A revision split over several messages is one truth: half of it would look like peers that vanished.
+    if (response.fragment) return
+    const events = this.#fragments
+    this.#fragments = []
+    if (events.length > 0) this.#on.events(events)
+    this.#on.progress(BigInt(response.header.revision))
+  }
+
+  #end(cause: WatchEnd): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#raw.cancel()
+    this.#on.ended(cause)
+  }
+}

@@ -1,0 +1,142 @@
+import { InvalidLease } from '../lib/errors.ts'
+import { decodeLeaseKey, decodeLeaseValue } from './lease-codec.ts'
+import type { Lease, LeaseSnapshot, RejectedLease } from './types.ts'
+
+/** An entry of the store before it is read. Revisions are decimal text, as they come. */
+export interface RawLease {
+  /** The last part of the key. */
+  readonly id: string
+  readonly value: Uint8Array
+  readonly created: string
+  readonly modified: string
+  /** Something that differs between entries of equal revisions, should the store's history be replaced: the etcd lease. */
+  readonly expiry: string
+}
+
+/** What is kept of an entry: never the raw value, of which there may be thousands. */
+export interface MirrorEntry {
+  readonly id: string
+  readonly lease: Lease | undefined
+  readonly rejected: RejectedLease | undefined
+  readonly modified: string
+  /** `0`: none, the entry does not run out. */
+  readonly expiry: string
+}
+
+/**
+ * The leases as the store was last seen to hold them. Only what changed is decoded; snapshots are made when somebody asks, so a burst of
+ * changes costs one copy.
+ */
+export class LeaseMirror {
+  #entries = new Map<string, MirrorEntry>()
+  #revision = 0n
+  /** How far the lists and the watch have told everything. */
+  #followed = 0n
+  #snapshot: LeaseSnapshot | undefined
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  get(id: string): MirrorEntry | undefined {
+    return this.#entries.get(id)
+  }
+
+  snapshot(): LeaseSnapshot {
+    this.#snapshot ??= this.#copy()
+    return this.#snapshot
+  }
+
+  /** An event of the watch. An older state than the one known is ignored: it was learned already. */
+  put(raw: RawLease): void {
+    this.#follow(BigInt(raw.modified))
+    const known = this.#entries.get(raw.id)
+    if (known !== undefined && BigInt(known.modified) >= BigInt(raw.modified)) return
+    this.#entries.set(raw.id, readEntry(raw))
+    this.#changed(BigInt(raw.modified))
+  }
+
+  /** An event of the watch. */
+  remove(id: string, revision: string): void {
+    this.#follow(BigInt(revision))
+    const known = this.#entries.get(id)
+    if (known === undefined || BigInt(known.modified) > BigInt(revision)) return
+    this.#entries.delete(id)
+    this.#changed(BigInt(revision))
+  }
+
+  /**
+   * What an answer beside the watch showed to stand there at `revision`, before the watch tells of it. What the watch has passed already
+   * is ignored: it may have been deleted since.
+   */
+  learn(id: string, raw: RawLease | undefined, revision: string): void {
+    if (BigInt(raw?.modified ?? revision) <= this.#followed) return
+    const followed = this.#followed
+    if (raw === undefined) this.remove(id, revision)
+    else this.put(raw)
+    this.#followed = followed
+  }
+
+  /** A whole list that replaces everything at `commit`; unchanged entries are taken over as they are. */
+  beginList(sameHistory: boolean): { add(raw: RawLease): void; commit(revision: bigint): void } {
+    const next = new Map<string, MirrorEntry>()
+    return {
+      add: (raw) => {
+        const known = sameHistory ? this.#entries.get(raw.id) : undefined
+        const same =
+          known !== undefined && known.modified === raw.modified && known.expiry === raw.expiry && raw.expiry !== '0'
+        next.set(raw.id, same ? known : readEntry(raw))
+      },
+      commit: (revision) => {
+        for (const entry of sameHistory ? this.#entries.values() : []) {
+          // Written by us after the list was read.
+          if (BigInt(entry.modified) > revision) next.set(entry.id, entry)
+        }
+        this.#entries = next
+        this.#revision = 0n
+        this.#followed = revision
+        this.#changed(revision)
+      },
+    }
+  }
+
+  #follow(revision: bigint): void {
+    if (revision > this.#followed) this.#followed = revision
+  }
+
+  #changed(revision: bigint): void {
+    if (revision > this.#revision) this.#revision = revision
+    this.#snapshot = undefined
+  }
+
+  #copy(): LeaseSnapshot {
+    const leases = new Map<string, Lease>()
+    const unreadable: RejectedLease[] = []
+    for (const { id, lease, rejected } of this.#entries.values()) {
+      if (lease !== undefined) leases.set(id, lease)
+      if (rejected !== undefined) unreadable.push(rejected)
+    }
+    return { revision: String(this.#revision), leases, unreadable }
+  }
+}
+
+function readEntry(raw: RawLease): MirrorEntry {
+  const { id, modified, expiry } = raw
+  const result = readLease(raw)
+  return 'reason' in result
+    ? { id, modified, expiry, lease: undefined, rejected: result }
+    : { id, modified, expiry, lease: result, rejected: undefined }
+}
+
+/** The entry as a lease, or why it is none. */
+export function readLease({ id, value, created, expiry }: RawLease): Lease | RejectedLease {
+  try {
+    const subnets = decodeLeaseKey(id)
+    if (subnets === undefined) return { id, reason: 'foreign-key', text: 'the key is not that of a lease' }
+    const content = decodeLeaseValue(value, subnets)
+    return { id, ...content, age: created.padStart(20, '0'), reserved: expiry === '0' }
+  } catch (cause) {
+    if (cause instanceof InvalidLease) return { id, reason: 'unreadable', text: cause.message }
+    throw cause
+  }
+}
