@@ -46,13 +46,18 @@ function judge(url: URL, checks: readonly Check[], words: { readonly good: strin
   const head = failed.length === 0 ? words.good : words.bad
   const lines = url.searchParams.has('verbose')
     ? checks.map((check) => verboseLine(check, excluded.has(check.name)))
-    : failed.map(({ text }) => text)
+    : failed.map(({ text }) => oneLine(text))
   return { status: failed.length === 0 ? 200 : 503, body: [head, ...lines].join('\n') }
 }
 
 function verboseLine({ name, ok, text }: Check, excluded: boolean): string {
   if (excluded) return `[ ]${name} excluded`
-  return ok ? `[+]${name} ok` : `[-]${name} failed: ${text}`
+  return ok ? `[+]${name} ok` : `[-]${name} failed: ${oneLine(text)}`
+}
+
+// A reason is a line each, and what is in it may come from a lease.
+function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
 }
 
 /** The health and metrics port. */
