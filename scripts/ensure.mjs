@@ -90,6 +90,7 @@ function ensureBuild() {
     'lib',
     'scripts/bundle',
     'scripts/build.ts',
+    'package.json',
     'package-lock.json',
   ]
   const newest = Math.max(...sources.map((source) => newestTime(join(root, source))))
