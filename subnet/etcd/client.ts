@@ -34,7 +34,8 @@ export class EtcdClient {
   readonly #endpoints: readonly Endpoint[]
   #next = 0
   #connection: Promise<EtcdConnection> | undefined
-  #lastFault = ''
+  /** By endpoint, the fault that is known and need not be logged again. */
+  readonly #faults = new Map<string, string>()
 
   /** @throws ConfigError for endpoints that must not be used */
   constructor(needs: { clock: Clock; log: Logger }, access: EtcdAccess) {
@@ -53,19 +54,24 @@ export class EtcdClient {
    */
   async call<T>(call: Omit<RawCall, 'deadlineMs'>, signal: AbortSignal): Promise<T> {
     const end = this.#clock.now() + operationMs
+    const faults = new Set<string>()
     for (let tries = 1; ; tries += 1) {
       signal.throwIfAborted()
       const left = end - this.#clock.now()
       const connection = await this.#connect()
       try {
-        return await connection.unary<T>({ ...call, deadlineMs: Math.min(tryMs, Math.max(left, 1)) }, signal)
+        const response = await connection.unary<T>({ ...call, deadlineMs: Math.min(tryMs, Math.max(left, 1)) }, signal)
+        this.#faults.delete(connection.endpoint.authority)
+        return response
       } catch (cause) {
         signal.throwIfAborted()
         const answer = answerOf(cause)
         if (answer !== undefined) throw answer
-        const fault = this.#retire(connection, messageOf(cause))
+        faults.add(this.#retire(connection, messageOf(cause)).message)
         // Twice even with one endpoint: a lost login is repaired by the next connection.
-        if (tries >= Math.max(2, this.#endpoints.length) || this.#clock.now() >= end) throw fault
+        if (tries >= Math.max(2, this.#endpoints.length) || this.#clock.now() >= end) {
+          throw new StoreUnavailable([...faults].join('; '), { cause })
+        }
       }
     }
   }
@@ -144,15 +150,17 @@ export class EtcdClient {
     return new EtcdConnection({ endpoint, tls }, { login })
   }
 
-  #retire(connection: EtcdConnection, why: string): StoreUnavailable {
+  #retire(connection: EtcdConnection, cause: string): StoreUnavailable {
     const { authority } = connection.endpoint
+    // gRPC's frame around the one interesting sentence.
+    const why = cause.replace('No connection established. Last error: ', '').replace(/\.? *Resolution note: *$/, '')
     const fault = new StoreUnavailable(`etcd at ${authority}: ${why}`)
     if (!connection.closed.aborted) {
       this.#connection = undefined
       this.#next += 1
-      // The same fault again and again is one line; the health shows that it lasts.
-      if (fault.message !== this.#lastFault) this.#log.warn('etcd connection given up', { endpoint: authority, why })
-      this.#lastFault = fault.message
+      // The same again and again is one line; the health shows that it lasts.
+      if (this.#faults.get(authority) !== why) this.#log.warn('etcd connection given up', { endpoint: authority, why })
+      this.#faults.set(authority, why)
       connection.close(fault)
     }
     return fault
