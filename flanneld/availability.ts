@@ -26,6 +26,7 @@ const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
   'iptables-resync',
   'masq-exempt',
   'guard-allow',
+  'hold',
   'drain',
   'allow-extension',
 ])

@@ -1,31 +1,13 @@
 import type { ExternalInterface } from '../backends/backend.ts'
+import type { HostAddress, HostInterface } from '../kernel/host.ts'
 import { type Family, familyOf, type IpAddr, parseIp } from '../lib/address.ts'
 
-export interface HostAddress {
-  readonly family: Family
-  readonly address: IpAddr
-  /** Bits of the prefix. */
-  readonly length: number
-  /** As `ip address` names it. */
-  readonly scope: 'global' | 'site' | 'link' | 'host'
-  readonly deprecated: boolean
-  readonly temporary: boolean
-  /** Set by hand or by a program, not by DHCP or router advertisements: it does not expire. */
-  readonly permanent: boolean
-}
-
-export interface HostInterface {
-  readonly name: string
-  readonly index: number
-  /** Bytes. */
-  readonly mtu: number
-  readonly loopback: boolean
-  readonly addresses: readonly HostAddress[]
-}
+/** Of an interface only this is looked at. */
+export type Candidate = Pick<HostInterface, 'name' | 'index' | 'mtu' | 'loopback' | 'addresses'>
 
 /** What the choice looks at: the host at one moment. */
 export interface HostSnapshot {
-  readonly interfaces: readonly HostInterface[]
+  readonly interfaces: readonly Candidate[]
   /** Device of the default route. */
   readonly defaultRoutes: ReadonlyMap<Family, string>
   /** Answer of the kernel to `ip route get` for `iface-can-reach`, where that was given and there is one. */
@@ -47,7 +29,7 @@ export class NoInterfaceError extends Error {
 }
 
 interface Found {
-  readonly candidate: HostInterface
+  readonly candidate: Candidate
   /** Addresses that the search itself decided on; the interface's best stand for the other families. */
   readonly fixed: readonly IpAddr[]
   readonly reason: string
@@ -184,7 +166,7 @@ function publicOption(wish: InterfaceWish, family: Family): IpAddr | undefined {
 }
 
 // Best first; the kernel's order decides between equals.
-function usable(candidate: HostInterface, family: Family): readonly HostAddress[] {
+function usable(candidate: Candidate, family: Family): readonly HostAddress[] {
   return candidate.addresses
     .filter(
       (each) =>
@@ -199,7 +181,7 @@ function rank({ scope, permanent, temporary }: HostAddress): number {
   return (scope === 'link' ? 4 : 0) + (temporary ? 2 : 0) + (permanent ? 0 : 1)
 }
 
-function describe(interfaces: readonly HostInterface[]): string {
+function describe(interfaces: readonly Candidate[]): string {
   const shown = interfaces.filter(({ loopback }) => !loopback).slice(0, 20)
   if (shown.length === 0) return 'no interface but the loopback'
   const more = interfaces.length > 21 ? ', ...' : ''

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import {
   chooseExternalInterface,
-  type HostAddress,
   type HostSnapshot,
   type InterfaceWish,
   NoInterfaceError,
 } from '../../flanneld/external-interface.ts'
 import { compileGoRegexp } from '../../flanneld/go-regexp.ts'
+import type { HostAddress } from '../../kernel/host.ts'
 import { type Family, familyOf, type IpAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { firstUnavailable, knownGaps, notAvailableYet } from '../../flanneld/availability.ts'
-import { FLAG_NAMES, variableOf } from '../../flanneld/option-table.ts'
+import { FLAG_NAMES, optionKey, variableOf } from '../../flanneld/option-table.ts'
 import { type Environment, type Options, parseCommandLine } from '../../flanneld/options.ts'
 import { flagReference } from '../../flanneld/usage.ts'
 import { ConfigError, UsageError } from '../../lib/errors.ts'
@@ -265,6 +265,7 @@ describe('what is not there yet', () => {
     '--masq-exempt=10.0.0.0/8',
     '--guard-allow=10.0.0.0/8',
     '--ingress-guard=on',
+    '--hold=16',
     '--drain=11',
     '--allow-extension',
     '--allow-kubeconfig-exec',
@@ -284,7 +285,6 @@ describe('what is not there yet', () => {
     '--ingress-guard=count',
     '--iptables-forward-rules=false',
     '--iptables-forward-rules',
-    '--hold=20',
     '--ip-blackhole-route',
     '--etcd-require-tls',
     '--healthz-port=8080',
@@ -301,6 +301,21 @@ describe('what is not there yet', () => {
   it('and stands in the defaults is said once', () => {
     assert.equal(knownGaps(options()).length, 2)
     assert.deepEqual(knownGaps(options('--iptables-forward-rules=false', '--ingress-guard=off')), [])
+  })
+})
+
+describe('an option', () => {
+  // A flag that nothing looks at would be ignored silently: then it belongs among those that are not there yet.
+  it('that is available is read by some part of the daemon', () => {
+    const folder = join(import.meta.dirname, '../../flanneld')
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))
+    const source = files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
+    const destructured = [...source.matchAll(/\{([^{}]*)\} = options\b/g)].flatMap(
+      ([, names = '']) => names.match(/\w+/g) ?? [],
+    )
+    const read = new Set([...destructured, ...[...source.matchAll(/\boptions\.(\w+)/g)].map(([, name]) => name)])
+    const unread = FLAG_NAMES.filter((name) => !notAvailableYet(name) && !read.has(optionKey(name)))
+    assert.deepEqual(unread, [])
   })
 })
 
