@@ -22,7 +22,7 @@ export async function build(layout: Layout, options: { rpFilter: RpFilter; signa
   await inside(layout.router, [], plug, signal)
 }
 
-/** Runs `work` over the items, `width` at a time. */
+/** Runs `work` over the items, `width` at a time. The first failure stops the others before their next item, then is thrown. */
 export async function inParallel<T>(
   items: readonly T[],
   width: number,
@@ -30,9 +30,15 @@ export async function inParallel<T>(
 ): Promise<void> {
   const queue = [...items]
   const lane = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item)
+    try {
+      for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item)
+    } catch (cause) {
+      queue.length = 0
+      throw cause
+    }
   }
-  await Promise.all(Array.from({ length: width }, lane))
+  const ends = await Promise.allSettled(Array.from({ length: width }, lane))
+  for (const end of ends) if (end.status === 'rejected') throw end.reason
 }
 
 function routerLines(layout: Layout): readonly string[] {

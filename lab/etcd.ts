@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { systemClock } from '../lib/clock.ts'
@@ -55,6 +55,8 @@ export class Etcd {
   async start(): Promise<void> {
     const { folder, args = [] } = this.#options
     await mkdir(folder, { recursive: true, mode: 0o700 })
+    // After a crash the socket is still there, and etcd would not start beside it.
+    await rm(this.socket, { force: true })
     const peers = 'http://127.0.0.1:2380'
     this.#program = await this.#namespace.start(
       [

@@ -27,6 +27,8 @@ export interface HostNeeds {
   readonly signal: AbortSignal
   readonly router: Namespace
   readonly etcdUrl: string
+  /** Hands on what is being made, after telling the lab, which does not end before it is made. */
+  readonly open: <T>(work: Promise<T>) => Promise<T>
 }
 
 export class Host extends Namespace {
@@ -78,7 +80,8 @@ export class Host extends Namespace {
     await mkdir(this.folder, { recursive: true })
     const command = await daemonCommand(options, this.paths, this.#needs.etcdUrl)
     const env = { WIREGUARD_KEY_FILE: join(this.folder, 'wgkey'), ...options.env }
-    this.#daemon = await this.start(command, { log: this.paths.log, cwd: this.folder, env })
+    this.signal.throwIfAborted()
+    this.#daemon = await this.#needs.open(this.start(command, { log: this.paths.log, cwd: this.folder, env }))
     return this.#daemon
   }
 
@@ -107,12 +110,17 @@ export class Host extends Namespace {
       throw new TypeError(`container name ${label}: a letter, then up to 7 small letters or digits`)
     }
     if (this.#containers.has(label)) throw new TypeError(`host ${this.label} already has a container ${label}`)
+    return await this.#needs.open(this.#wireContainer(label))
+  }
+
+  async #wireContainer(label: string): Promise<Container> {
     const env = await this.subnetEnv()
     this.#bridge ??= this.#makeBridge(env)
     await this.#bridge
     const addresses = containerAddresses(env, this.#handedOut)
     this.#handedOut += 1
     const container = new Container(this.#needs, { name: `${this.name}-${label}`, label, addresses })
+    this.signal.throwIfAborted()
     await run(['ip', 'netns', 'add', container.name])
     await this.ipBatch(portLines(env, container.name, `veth-${label}`))
     if (env.families.some(({ subnet }) => subnet.includes(':'))) await container.sysctl(noDuplicates('eth0'))

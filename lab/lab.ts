@@ -38,6 +38,7 @@ export class Lab {
   readonly hosts: readonly Host[]
   readonly etcd: Etcd
   readonly #abort: AbortController
+  readonly #opening = new Set<Promise<unknown>>()
   #closed: Promise<void> | undefined
 
   private constructor(id: string, options: LabOptions) {
@@ -53,7 +54,7 @@ export class Lab {
     this.hosts = layout.hosts.map(
       (host) =>
         new Host(
-          { ...needs, router: this.router, etcdUrl: this.etcd.url },
+          { ...needs, router: this.router, etcdUrl: this.etcd.url, open: (work) => this.#open(work) },
           { layout: host, folder: join(this.folder, host.name) },
         ),
     )
@@ -112,8 +113,19 @@ export class Lab {
     await this.close()
   }
 
+  async #open<T>(work: Promise<T>): Promise<T> {
+    this.#opening.add(work)
+    try {
+      return await work
+    } finally {
+      this.#opening.delete(work)
+    }
+  }
+
   async #close(): Promise<void> {
     this.#abort.abort(new Error('the lab is closed'))
+    // What is being made in this moment would otherwise outlive the lab.
+    await Promise.allSettled(this.#opening)
     await removeLab(this.id)
   }
 }

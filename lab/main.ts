@@ -90,7 +90,7 @@ try {
 }
 process.exitCode = exitCode
 
-function daemonOptions(args: { daemon?: string; '--'?: unknown }): DaemonOptions {
+function daemonOptions(args: { daemon?: string | undefined; '--'?: unknown }): DaemonOptions {
   const rest = Array.isArray(args['--']) ? args['--'].map(String) : []
   return args.daemon === undefined ? { args: rest } : { args: rest, program: resolve(args.daemon) }
 }

@@ -1,7 +1,8 @@
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
+import { createRequire } from 'node:module'
 import { execPath } from 'node:process'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Namespace } from './namespace.ts'
 import type { ProxyCall, ProxyReply } from './proxy-process.ts'
 import type { ProxyCounts, ProxyMode, ProxyOptions, TcpFaults } from './tcp-proxy.ts'
@@ -21,7 +22,8 @@ export class NamespaceProxy implements TcpFaults {
   static async start(namespace: Namespace, options: ProxyOptions): Promise<NamespaceProxy> {
     const [program = '', ...enter] = namespace.enter
     const script = fileURLToPath(new URL('./proxy-process.ts', import.meta.url))
-    const child = spawn(program, [...enter, execPath, '--import', import.meta.resolve('tsx'), script], {
+    const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
+    const child = spawn(program, [...enter, execPath, '--import', loader, script], {
       env: namespace.environment(),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       detached: true,

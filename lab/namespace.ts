@@ -59,6 +59,7 @@ export class Namespace {
 
   /** Starts a program that goes on until it ends, is killed, or the lab closes. */
   async start(argv: readonly string[], options: ProgramOptions): Promise<Program> {
+    this.#signal.throwIfAborted()
     return await Program.start([...this.enter, ...argv], { ...options, env: this.environment(options.env) })
   }
 

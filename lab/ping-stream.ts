@@ -13,7 +13,7 @@ export interface StreamNeeds {
 export interface StreamCount {
   readonly sent: number
   readonly received: number
-  /** Milliseconds from the last answered request before a loss to the first one after it, or to now. */
+  /** Milliseconds from the last answered request before a loss to the first one after it, or to the end. */
   readonly longestGapMs: number
   readonly maxRttMs: number | undefined
 }
@@ -32,6 +32,9 @@ export class PingStream {
   #maxRttMs: number | undefined
   #transmitted: number | undefined
   #trouble = ''
+  // Wall clock, as ping's own stamps are.
+  readonly #startedAt = systemClock.wall()
+  #endedAt = 0
 
   constructor(needs: StreamNeeds, options: { address: string; intervalMs: number }) {
     this.#intervalMs = options.intervalMs
@@ -75,10 +78,10 @@ export class PingStream {
       const at = this.#sentAt.get(sequence)
       if (at === undefined) continue
       const lostBetween = before === undefined ? sequence > 1 : !this.#sentAt.has(sequence - 1)
-      if (lostBetween) longestGapMs = Math.max(longestGapMs, at - (before ?? at - sequence * this.#intervalMs))
+      if (lostBetween) longestGapMs = Math.max(longestGapMs, at - (before ?? this.#startedAt))
       before = at
     }
-    const trailing = (sent - this.#newest) * this.#intervalMs
+    const trailing = sent > this.#newest ? this.#endedAt - (before ?? this.#startedAt) : 0
     return {
       sent,
       received: this.#sentAt.size,
@@ -116,7 +119,9 @@ export class PingStream {
       return
     }
     const totals = /^(\d+) packets transmitted/.exec(line)
-    if (totals !== null) this.#transmitted = Number(totals[1])
+    if (totals === null) return
+    this.#transmitted = Number(totals[1])
+    this.#endedAt = systemClock.wall()
   }
 }
 

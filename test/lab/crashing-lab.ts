@@ -1,0 +1,15 @@
+import { stdout } from 'node:process'
+import { Lab } from '../../lab/lab.ts'
+import { systemClock } from '../../lib/clock.ts'
+
+// Run by crash.test.ts, which kills it: makes a lab, says its id, and waits.
+async function main(): Promise<void> {
+  const lab = await Lab.create({ segments: [{ name: 'lan1', subnet: '192.168.64.0/24', hosts: ['h1'] }] })
+  const [host] = lab.hosts
+  if (host === undefined) throw new Error('no host')
+  await host.start(['sh', '-c', 'sleep 1000 & wait'], { log: `${host.folder}/sleep.log` })
+  stdout.write(`${lab.id}\n`)
+  await systemClock.sleep(60_000, new AbortController().signal)
+}
+
+await main()
