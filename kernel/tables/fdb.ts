@@ -4,8 +4,8 @@ import type { ObjectTable, Op, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
 
 /**
- * Permanent entries of vxlan devices' own forwarding databases. One hardware address may have several far ends, to all of which
- * frames are then copied. They are listed as several objects of one key, the last appended first: the one that is not ours.
+ * Permanent entries of vxlan devices' own forwarding databases. The kernel keeps one far end per unicast address; for all-zero and
+ * multicast ones, which are never ours, there may be several objects of one key.
  */
 export class FdbTable implements ObjectTable<Fdb> {
   readonly kind = 'fdb'
@@ -22,7 +22,7 @@ export class FdbTable implements ObjectTable<Fdb> {
       return record === undefined || fdbOf(record, '') === undefined ? undefined : record
     })
     if (records.some(({ index }) => devices.nameOf(index) === undefined)) await devices.refresh()
-    return records.reverse().flatMap((record) => fdbOf(record, devices.nameOf(record.index) ?? '') ?? [])
+    return records.flatMap((record) => fdbOf(record, devices.nameOf(record.index) ?? '') ?? [])
   }
 
   async apply(ops: readonly Op<Fdb>[]): Promise<readonly OpResult[]> {
@@ -30,13 +30,6 @@ export class FdbTable implements ObjectTable<Fdb> {
       if (verb === 'remove') return deleteFdb(object, index)
       return writeFdb(object, index, verb === 'create' ? 'create' : 'replace')
     })
-    // The kernel replaces the first far end, and nothing when the wanted one is among several: the other has to be named.
-    const replaced = ops.flatMap((op, at) =>
-      'actual' in op && op.actual.dst !== op.object.dst && verdicts[at] === undefined
-        ? [{ verb: 'remove' as const, object: op.actual }]
-        : [],
-    )
-    if (replaced.length > 0) await sendOps(this.#needs, replaced, ({ object }, index) => deleteFdb(object, index))
     return verdicts.map(resultOf)
   }
 }
