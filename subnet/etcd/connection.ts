@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { Etcd3, type IOptions, type IWatchRequest, type IWatchResponse } from 'etcd3'
 import type { Endpoint, TlsFiles } from './endpoints.ts'
 
@@ -67,6 +68,8 @@ export class EtcdConnection {
     this.tls = needs.tls
     this.#login = options.login
     this.#etcd = new BareEtcd(etcdOptions(needs.endpoint, needs.tls))
+    // One listener per call under way, taken off after it.
+    setMaxListeners(0, this.#closing.signal)
   }
 
   get closed(): AbortSignal {

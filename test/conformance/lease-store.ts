@@ -1,0 +1,309 @@
+import assert from 'node:assert/strict'
+import { setMaxListeners } from 'node:events'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
+import { type NetworkConfig, parseNetworkConfig } from '../../subnet/network-config.ts'
+import {
+  type AcquireHints,
+  type LeaseAttrs,
+  type LeaseConflict,
+  LeaseConflictError,
+  type LeaseSnapshot,
+  type LeaseStore,
+} from '../../subnet/types.ts'
+
+/** A store under test: stores of several nodes on it, and a hand that changes entries behind their back. */
+export interface LeaseWorld {
+  /** Running until `close`. */
+  store(network: NetworkConfig): LeaseStore
+  put(id: string, value: string, options: { reserved: boolean }): Promise<void>
+  delete(id: string): Promise<void>
+  /** Undefined: no such entry. */
+  value(id: string): Promise<string | undefined>
+  /** Whether the entry would run out by itself. */
+  expires(id: string): Promise<boolean>
+  close(): Promise<void>
+}
+
+export const network = parseNetworkConfig('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}', 'test')
+const dual = parseNetworkConfig(
+  '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48","Backend":{"Type":"vxlan"}}',
+  'test',
+)
+const v6only = parseNetworkConfig(
+  '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00::/48","Backend":{"Type":"vxlan"}}',
+  'test',
+)
+const tiny = parseNetworkConfig('{"Network":"10.5.0.0/28","Backend":{"Type":"vxlan"}}', 'test')
+
+export function attrs(node: string, ...publicIps: string[]): LeaseAttrs {
+  return {
+    node,
+    primary: { backend: 'vxlan', data: new Map<Family, unknown>([[4, { VNI: 1, VtepMAC: '02:00:00:00:00:01' }]]) },
+    accepts: [],
+    publicIps: new Map(publicIps.map((ip) => [ip.includes(':') ? 6 : 4, ip as IpAddr])),
+    tunnelIps: new Map(),
+  }
+}
+
+export const hints: AcquireHints = { previous: new Map(), ownsAddress: () => true }
+const previous = (...subnets: string[]) =>
+  new Map(subnets.map((s) => [s.includes(':') ? 6 : 4, s as Cidr] as [Family, Cidr]))
+const flannels = (publicIp: string) =>
+  `{"PublicIP":"${publicIp}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1}}`
+const ours = (node: string, publicIp: string) => `{"PublicIP":"${publicIp}","PublicIPv6":null,"NodeID":"${node}"}`
+
+/** The first snapshot that satisfies the question; fails after `ms`. */
+export async function snapshotWhere(
+  store: LeaseStore,
+  good: (snapshot: LeaseSnapshot) => boolean,
+  ms = 5000,
+): Promise<LeaseSnapshot> {
+  const signal = AbortSignal.timeout(ms)
+  let last: LeaseSnapshot | undefined
+  for await (const snapshot of store.watch(signal)) {
+    last = snapshot
+    if (good(snapshot)) return snapshot
+  }
+  assert.fail(
+    `no such snapshot within ${ms} ms; the last had ${JSON.stringify([...(last?.leases.keys() ?? [])].slice(0, 10))}`,
+  )
+}
+
+export function conflict(type: LeaseConflict['type'], about: Partial<Record<string, unknown>> = {}) {
+  return (error: unknown) => {
+    assert.ok(error instanceof LeaseConflictError, String(error))
+    assert.equal(error.conflict.type, type)
+    for (const [key, value] of Object.entries(about))
+      assert.equal((error.conflict as Record<string, unknown>)[key], value)
+    return true
+  }
+}
+
+/** What every lease store promises; run on the fake and on the real one, so that the fake cannot lie. */
+export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>): void {
+  describe(`lease store: ${name}`, () => {
+    let world: LeaseWorld
+    const { signal } = new AbortController()
+    setMaxListeners(0, signal)
+    beforeEach(async () => {
+      world = await open()
+    })
+    afterEach(async () => {
+      await world.close()
+    })
+
+    it('leases a free subnet, writes it as flannel does and shows it', async () => {
+      const store = world.store(network)
+      const before = Date.now()
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      assert.match(own.lease.id, /^10\.5\.([1-9]\d?|100)\.0-24$/)
+      assert.ok(Math.abs((own.expiresAt ?? 0) - before - 86_400_000) < 10_000)
+      assert.equal(
+        await world.value(own.lease.id),
+        '{"PublicIP":"192.168.64.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"},"NodeID":"n1"}',
+      )
+      assert.equal(await world.expires(own.lease.id), true)
+      const { leases } = await snapshotWhere(store, (snapshot) => snapshot.leases.size === 1)
+      assert.deepEqual(leases.get(own.lease.id), own.lease)
+    })
+
+    it('finds the lease of a NodeID again whatever its address, and keeps its age', async () => {
+      const store = world.store(network)
+      const first = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      const again = await world.store(network).acquire(attrs('n1', '192.168.64.9'), hints, signal)
+      assert.equal(again.lease.id, first.lease.id)
+      assert.equal(again.lease.age, first.lease.age)
+      assert.equal(again.lease.families.get(4)?.publicIp, '192.168.64.9')
+      assert.notEqual(again.version, first.version)
+    })
+
+    it('takes over the lease that flannel made for the same address', async () => {
+      await world.put('10.5.52.0-24', flannels('192.168.64.1'), { reserved: false })
+      const own = await world.store(network).acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      assert.equal(own.lease.id, '10.5.52.0-24')
+      assert.equal(own.lease.node, 'n1')
+    })
+
+    it('claims a reservation, which stays one over renewals', async () => {
+      await world.put('10.5.77.0-24', '{"PublicIP":"192.168.64.1"}', { reserved: true })
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      assert.deepEqual([own.lease.id, own.lease.reserved, own.expiresAt], ['10.5.77.0-24', true, undefined])
+      const renewed = await store.publish(own, attrs('n1', '192.168.64.1'), signal)
+      assert.equal(renewed.expiresAt, undefined)
+      assert.equal(await world.expires('10.5.77.0-24'), false)
+    })
+
+    it('leaves a reservation for another address alone', async () => {
+      await world.put('10.5.0.4-30', '{"PublicIP":"192.168.64.7"}', { reserved: true })
+      await world.put('10.5.0.8-30', '{"PublicIP":"192.168.64.8"}', { reserved: true })
+      const own = await world.store(tiny).acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      assert.equal(own.lease.id, '10.5.0.12-30')
+    })
+
+    it('takes over the lease of another NodeID with our address if this host owns that', async () => {
+      await world.put('10.5.52.0-24', ours('old', '192.168.64.1'), { reserved: false })
+      const own = await world.store(network).acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      assert.deepEqual([own.lease.id, own.lease.node], ['10.5.52.0-24', 'n1'])
+    })
+
+    it('refuses the address of another NodeID that this host does not own', async () => {
+      await world.put('10.5.52.0-24', ours('old', '192.168.64.1'), { reserved: false })
+      await assert.rejects(
+        world.store(network).acquire(attrs('n1', '192.168.64.1'), { ...hints, ownsAddress: () => false }, signal),
+        conflict('public-address-taken', { node: 'old', id: '10.5.52.0-24', publicIp: '192.168.64.1' }),
+      )
+      assert.equal(await world.value('10.5.52.0-24'), ours('old', '192.168.64.1'))
+    })
+
+    it('deletes an own lease that does not fit, and wishes for the subnet of the last run', async () => {
+      await world.put('10.5.52.0-25', flannels('192.168.64.1'), { reserved: false })
+      const own = await world
+        .store(network)
+        .acquire(attrs('n1', '192.168.64.1'), { ...hints, previous: previous('10.5.72.0/24') }, signal)
+      assert.equal(own.lease.id, '10.5.72.0-24')
+      assert.equal(await world.value('10.5.52.0-25'), undefined)
+    })
+
+    it('does not take the subnet of the last run when another has it', async () => {
+      await world.put('10.5.72.0-24', ours('n2', '192.168.64.2'), { reserved: false })
+      const own = await world
+        .store(network)
+        .acquire(attrs('n1', '192.168.64.1'), { ...hints, previous: previous('10.5.72.0/24') }, signal)
+      assert.notEqual(own.lease.id, '10.5.72.0-24')
+    })
+
+    it('gives many that join at once different subnets', async () => {
+      const stores = Array.from({ length: 5 }, () => world.store(network))
+      const joins = Array.from({ length: 50 }, (_unused, n) =>
+        (stores[n % 5] as LeaseStore).acquire(attrs(`n${n}`, `192.168.64.${n + 1}`), hints, signal),
+      )
+      const ids = new Set((await Promise.all(joins)).map(({ lease }) => lease.id))
+      assert.equal(ids.size, 50)
+    }).timeout(20_000)
+
+    it('names an exhausted pool and succeeds when a subnet is freed', async () => {
+      for (const at of ['4', '8', '12'])
+        await world.put(`10.5.0.${at}-30`, ours(`o${at}`, `192.168.65.${at}`), { reserved: false })
+      const store = world.store(tiny)
+      await assert.rejects(store.acquire(attrs('n1', '192.168.64.1'), hints, signal), conflict('pool-exhausted'))
+      await world.delete('10.5.0.8-30')
+      await snapshotWhere(store, ({ leases }) => leases.size === 2)
+      assert.equal((await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)).lease.id, '10.5.0.8-30')
+    })
+
+    it('writes and reads dual stack leases, both families free', async () => {
+      await world.put('10.5.1.0-24&fc00:0:0:1::-64', ours('n2', '192.168.64.2'), { reserved: false })
+      const store = world.store(dual)
+      const wish = { ...hints, previous: previous('10.5.7.0/24', 'fc00:0:0:1::/64') }
+      const own = await store.acquire(attrs('n1', '192.168.64.1', 'fd00::1'), wish, signal)
+      assert.match(own.lease.id, /^10\.5\.7\.0-24&fc00:0:0:[1-9a-f][0-9a-f]?::-64$/)
+      assert.doesNotMatch(own.lease.id, /fc00:0:0:1::/)
+      assert.equal(own.lease.families.get(6)?.publicIp, 'fd00::1')
+    })
+
+    it('tells nodes apart by their IPv6 address where there is no other', async () => {
+      const [a, b] = [world.store(v6only), world.store(v6only)]
+      const first = await a.acquire(attrs('', 'fd00::1'), hints, signal)
+      const second = await b.acquire(attrs('', 'fd00::2'), hints, signal)
+      assert.match(first.lease.id, /^0\.0\.0\.0-0&fc00:/)
+      assert.notEqual(first.lease.id, second.lease.id)
+      assert.equal((await b.acquire(attrs('', 'fd00::1'), hints, signal)).lease.id, first.lease.id)
+    })
+
+    it('publishes changed attributes', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      const want = { ...attrs('n1', '192.168.64.5'), accepts: [{ backend: 'host-gw', data: new Map() }] }
+      const changed = await store.publish(own, want, signal)
+      assert.deepEqual([changed.lease.id, changed.lease.age], [own.lease.id, own.lease.age])
+      const { leases } = await snapshotWhere(store, (s) => s.leases.get(own.lease.id)?.accepts.length === 1)
+      assert.equal(leases.get(own.lease.id)?.families.get(4)?.publicIp, '192.168.64.5')
+    })
+
+    it('makes a deleted own lease again, the same subnet', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await world.delete(own.lease.id)
+      await snapshotWhere(store, ({ leases }) => leases.size === 0)
+      const again = await store.publish(own, attrs('n1', '192.168.64.1'), signal)
+      assert.equal(again.lease.id, own.lease.id)
+      assert.equal(await world.expires(own.lease.id), true)
+    })
+
+    it('never overwrites an own lease that has become another node\u2019s', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await world.put(own.lease.id, ours('n2', '192.168.64.2'), { reserved: false })
+      await assert.rejects(
+        store.publish(own, attrs('n1', '192.168.64.1'), signal),
+        conflict('subnet-taken', { holder: 'n2' }),
+      )
+      const only = new Map([[4, own.lease.families.get(4)?.subnet as Cidr] as [Family, Cidr]])
+      await snapshotWhere(store, ({ leases }) => leases.get(own.lease.id)?.node === 'n2')
+      await assert.rejects(
+        store.acquire(attrs('n1', '192.168.64.1'), { ...hints, only }, signal),
+        conflict('subnet-taken', { holder: 'n2' }),
+      )
+      assert.equal(await world.value(own.lease.id), ours('n2', '192.168.64.2'))
+    })
+
+    it('never overwrites flannel\u2019s lease of another address', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await world.put(own.lease.id, flannels('192.168.64.2'), { reserved: false })
+      await assert.rejects(
+        store.publish(own, attrs('n1', '192.168.64.1'), signal),
+        conflict('subnet-taken', { holder: '192.168.64.2' }),
+      )
+    })
+
+    it('does not make a lost lease again where another one overlaps it', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await world.put(own.lease.id.replace('-24', '-25'), ours('n2', '192.168.64.2'), { reserved: false })
+      await world.delete(own.lease.id)
+      await snapshotWhere(store, ({ leases }) => leases.size === 1 && !leases.has(own.lease.id))
+      await assert.rejects(store.publish(own, attrs('n1', '192.168.64.1'), signal), conflict('subnet-taken'))
+    })
+
+    it('stops when its NodeID stands on its lease with another address', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await world.put(own.lease.id, ours('n1', '192.168.64.99'), { reserved: false })
+      await assert.rejects(
+        store.publish(own, attrs('n1', '192.168.64.1'), signal),
+        conflict('identity-shared', { publicIp: '192.168.64.99' }),
+      )
+    })
+
+    it('renews over a change that left the lease ours', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await world.put(own.lease.id, ours('n1', '192.168.64.1'), { reserved: false })
+      const renewed = await store.publish(own, attrs('n1', '192.168.64.1'), signal)
+      assert.equal(renewed.lease.primary.backend, 'vxlan')
+    })
+
+    it('shows good leases among foreign keys and garbage', async () => {
+      await world.put('10.5.9.0-24', ours('n9', '192.168.64.9'), { reserved: false })
+      for (const [id, value] of [
+        ['notes', 'hello'],
+        ['10.5.10.0-24', '{"PublicIP":'],
+        ['10.5.11.0-24', '{"PublicIP":[]}'],
+        ['10.5.12.3-24', ours('n12', '192.168.64.12')],
+      ] as const) {
+        await world.put(id, value, { reserved: false })
+      }
+      const store = world.store(network)
+      const { leases, unreadable } = await snapshotWhere(store, (s) => s.leases.size + s.unreadable.length === 5)
+      assert.deepEqual([...leases.keys()], ['10.5.9.0-24'])
+      assert.deepEqual(unreadable.map(({ id, reason }) => `${id} ${reason}`).sort(), [
+        '10.5.10.0-24 unreadable',
+        '10.5.11.0-24 unreadable',
+        '10.5.12.3-24 unreadable',
+        'notes foreign-key',
+      ])
+    })
+  })
+}

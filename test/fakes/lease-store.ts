@@ -1,0 +1,123 @@
+import { Latest } from '../../lib/latest.ts'
+import { silentLogger } from '../../lib/log.ts'
+import {
+  claimLease,
+  type LeaseTable,
+  type LeaseWrite,
+  rewriteLease,
+  type WriteResult,
+} from '../../subnet/lease-claim.ts'
+import { LeaseMirror, type RawLease, readLease } from '../../subnet/lease-mirror.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { AcquireHints, LeaseAttrs, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../../subnet/types.ts'
+
+const dayMs = 86_400_000
+
+/** The part of etcd that leases need, in memory: entries with revisions, shared by the stores of several nodes. */
+export class FakeLeaseTable implements LeaseTable {
+  readonly changes = new Latest<number>('fake changes')
+  readonly #mirror = new LeaseMirror()
+  readonly #entries = new Map<string, RawLease>()
+  readonly #wall: () => number
+  #revision = 1
+
+  constructor(needs: { wall: () => number }) {
+    this.#wall = needs.wall
+    this.changes.set(0)
+  }
+
+  /** As by `etcdctl put`; `expires` false makes a reservation. */
+  put(id: string, value: string, expires = true): void {
+    this.#store(id, value, expires)
+  }
+
+  delete(id: string): void {
+    this.#revision += 1
+    this.#entries.delete(id)
+    this.#mirror.remove(id, String(this.#revision))
+    this.changes.set(this.#revision)
+  }
+
+  value(id: string): string | undefined {
+    const raw = this.#entries.get(id)
+    return raw && Buffer.from(raw.value).toString()
+  }
+
+  snapshot(): LeaseSnapshot {
+    return this.#mirror.snapshot()
+  }
+
+  async view(signal: AbortSignal): Promise<LeaseSnapshot> {
+    signal.throwIfAborted()
+    return this.snapshot()
+  }
+
+  version(id: string): string | undefined {
+    return this.#entries.get(id)?.modified
+  }
+
+  async write({ id, value, expected, reserved }: LeaseWrite, signal: AbortSignal): Promise<WriteResult> {
+    signal.throwIfAborted()
+    const before = this.#entries.get(id)
+    if (before?.modified !== (expected === 'absent' ? undefined : expected.version)) {
+      return { won: false, current: before && { lease: leaseOf(before), version: before.modified } }
+    }
+    const raw = this.#store(id, value, !reserved)
+    const lease = leaseOf(raw)
+    if (lease === undefined) throw new TypeError(`unreadable lease ${id} written`)
+    return { won: true, own: { lease, version: raw.modified, expiresAt: reserved ? undefined : this.#wall() + dayMs } }
+  }
+
+  async remove(id: string, version: string, signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted()
+    if (this.version(id) !== version) return false
+    this.delete(id)
+    return true
+  }
+
+  #store(id: string, value: string, expires: boolean): RawLease {
+    this.#revision += 1
+    const modified = String(this.#revision)
+    const created = this.#entries.get(id)?.created ?? modified
+    const raw = { id, value: Buffer.from(value), created, modified, expiry: expires ? modified : '0' }
+    this.#entries.set(id, raw)
+    this.#mirror.put(raw)
+    this.changes.set(this.#revision)
+    return raw
+  }
+}
+
+function leaseOf(raw: RawLease) {
+  const lease = readLease(raw)
+  return 'reason' in lease ? undefined : lease
+}
+
+/** One node's store on a shared `FakeLeaseTable`; the conformance suite holds it to what the real one does. */
+export class FakeLeaseStore implements LeaseStore {
+  readonly name = 'fake leases'
+  readonly health = new Latest<StoreHealth>('fake health')
+  readonly table: FakeLeaseTable
+  readonly #needs: { network: NetworkConfig; random: () => number }
+
+  constructor(needs: { table: FakeLeaseTable; network: NetworkConfig; random: () => number }) {
+    this.table = needs.table
+    this.#needs = needs
+    this.health.set({ up: true, lastSuccess: 0, resyncs: new Map() })
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+  }
+
+  async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
+    for await (const _change of this.table.changes.watch(signal)) yield this.table.snapshot()
+  }
+
+  async acquire(want: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease> {
+    return await claimLease({ ...this.#needs, table: this.table, log: silentLogger }, want, hints, signal)
+  }
+
+  async publish(own: OwnLease, want: LeaseAttrs, signal: AbortSignal): Promise<OwnLease> {
+    return await rewriteLease({ ...this.#needs, table: this.table, log: silentLogger }, own, want, signal)
+  }
+}

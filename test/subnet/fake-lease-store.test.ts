@@ -1,0 +1,14 @@
+import { describeLeaseStore } from '../conformance/lease-store.ts'
+import { FakeLeaseStore, FakeLeaseTable } from '../fakes/lease-store.ts'
+
+describeLeaseStore('fake', async () => {
+  const table = new FakeLeaseTable({ wall: () => Date.now() })
+  return {
+    store: (network) => new FakeLeaseStore({ table, network, random: Math.random }),
+    put: async (id, value, { reserved }) => table.put(id, value, !reserved),
+    delete: async (id) => table.delete(id),
+    value: async (id) => table.value(id),
+    expires: async (id) => table.snapshot().leases.get(id)?.reserved === false,
+    close: async () => {},
+  }
+})
