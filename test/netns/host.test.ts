@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import type { IpAddr } from '../../lib/address.ts'
+import { ownNamespace } from './own-namespace.ts'
+
+const ip = (text: string) => text as IpAddr
+
+describe('the look at the host', function () {
+  const namespace = ownNamespace(this)
+  const host = () => namespace.kernel.host
+  before(() => {
+    namespace.run('ip route add default via 192.168.64.1 metric 50')
+    namespace.run('ip route add default dev far metric 20')
+    namespace.run('ip route add 10.9.0.0/16 via 192.168.64.7')
+    namespace.run('ip route add unreachable 10.10.0.0/16')
+    namespace.run('ip addr add 192.168.64.20/24 dev uplink valid_lft 1000 preferred_lft 0')
+  })
+
+  it('lists interfaces with their addresses', async () => {
+    const found = await host().listInterfaces()
+    const uplink = found.find(({ name }) => name === 'uplink')
+    assert.ok(uplink)
+    assert.equal(uplink.mtu, 1500)
+    assert.equal(uplink.up, true)
+    assert.equal(uplink.loopback, false)
+    assert.equal(uplink.mac, namespace.json('ip -j link show uplink')[0]?.['address'])
+    assert.deepEqual(
+      uplink.addresses.map(({ family, address, length, scope, deprecated, temporary, permanent }) =>
+        [family, address.replace(/^fe80.*/, 'fe80'), length, scope, deprecated, temporary, permanent].join(' '),
+      ),
+      [
+        '4 192.168.64.11 24 global false false true',
+        '4 192.168.64.20 24 global true false false',
+        '6 fd64::11 64 global false false true',
+        '6 fe80 64 link false false true',
+      ],
+    )
+    const loopback = found.find(({ name }) => name === 'lo')
+    assert.equal(loopback?.loopback, true)
+    assert.deepEqual(
+      loopback?.addresses.map(({ scope }) => scope),
+      ['host', 'host'],
+    )
+  })
+
+  it('knows the device of the best default route', async () => {
+    assert.equal(await host().defaultRouteDevice(4), 'far')
+    assert.equal(await host().defaultRouteDevice(6), undefined)
+  })
+
+  it('answers route lookups in order', async () => {
+    const asked = ['192.168.64.7', '10.9.0.1', '10.10.1.1', 'fd64::7', '2001:db8::1', '192.168.64.11']
+    assert.deepEqual(await host().routesTo(asked.map(ip)), [
+      { device: 'uplink', source: '192.168.64.11' },
+      { device: 'uplink', source: '192.168.64.11', gateway: '192.168.64.7' },
+      undefined,
+      { device: 'uplink', source: 'fd64::11' },
+      undefined,
+      { device: 'lo', source: '192.168.64.11' },
+    ])
+    assert.deepEqual(await host().routeTo(ip('192.168.64.7')), { device: 'uplink', source: '192.168.64.11' })
+  })
+
+  it('answers 5,000 lookups', async () => {
+    const asked = Array.from({ length: 5000 }, (_unused, at) => ip(`192.168.64.${1 + (at % 9)}`))
+    const answers = await host().routesTo(asked)
+    assert.equal(answers.filter((answer) => answer?.device === 'uplink').length, 5000)
+  })
+
+  it('knows its links and gateways', async () => {
+    const { connected, gateways } = await host().connectedRoutes()
+    const dsts = connected.filter(({ device }) => device === 'uplink').map(({ dst }) => dst)
+    assert.deepEqual(dsts, ['192.168.64.0/24', 'fd64::/64', 'fe80::/64'])
+    assert.deepEqual(
+      gateways.map(({ address }) => address),
+      ['192.168.64.1', '192.168.64.7'],
+    )
+  })
+
+  it('makes the kernel ask for a neighbour', async () => {
+    host().askNeighbour('uplink', ip('192.168.64.9'))
+    host().askNeighbour('absent', ip('192.168.64.9'))
+    const states = await host().neighbourStates('uplink')
+    assert.deepEqual(
+      states.filter(({ address }) => address === '192.168.64.9'),
+      [{ device: 'uplink', address: '192.168.64.9', state: 'open', mac: undefined }],
+    )
+    namespace.run('ip neigh add 192.168.64.8 lladdr 02:00:00:00:00:08 dev uplink nud reachable')
+    const known = (await host().neighbourStates('uplink')).find(({ address }) => address === '192.168.64.8')
+    assert.deepEqual([known?.state, known?.mac], ['answered', '02:00:00:00:00:08'])
+    assert.deepEqual(await host().neighbourStates('absent'), [])
+  })
+})
