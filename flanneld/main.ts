@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs'
 import process from 'node:process'
 import { systemClock } from '../lib/clock.ts'
 import { messageOf, UsageError } from '../lib/errors.ts'
@@ -10,6 +11,7 @@ import { askStatus, runStatus } from './commands/status.ts'
 import { runDaemon } from './daemon.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { instanceOf } from './instance.ts'
+import { isJournal } from './log-format.ts'
 import { LogOutput } from './log-output.ts'
 import { type CommandLine, parseCommandLine } from './options.ts'
 import type { ProcessPort } from './process-port.ts'
@@ -42,7 +44,7 @@ async function run(line: Invocation): Promise<number> {
     {
       format: options.logFormat,
       pid: process.pid,
-      journal: process.env['JOURNAL_STREAM'] !== undefined,
+      journal: isJournal(process.env['JOURNAL_STREAM'], fstatSync(2)),
       verbosity: options.v,
       verbosityRules: options.vmodule,
       tracePoint: options.logBacktraceAt,
