@@ -4,6 +4,7 @@ import { type NotRun, notRun } from '../../test/needs.ts'
 
 /** One line of a suite's report file, JSON. `left-open` means that the process did not end after its last test. */
 export type ReportLine =
+  | { readonly event: 'began'; readonly title: string }
   | { readonly event: 'passed'; readonly title: string }
   | { readonly event: 'failed'; readonly title: string; readonly file: string; readonly message: string }
   | { readonly event: 'pending'; readonly title: string; readonly notRun?: NotRun | undefined }
@@ -16,6 +17,7 @@ export class LiveReport extends Mocha.reporters.Spec {
     super(runner, options)
     const file = String(options.reporterOptions?.file)
     const events = Mocha.Runner.constants
+    runner.on(events.EVENT_TEST_BEGIN, (test) => writeReport(file, { event: 'began', title: test.fullTitle() }))
     runner.on(events.EVENT_TEST_PASS, (test) => writeReport(file, { event: 'passed', title: test.fullTitle() }))
     runner.on(events.EVENT_TEST_FAIL, (test, error) =>
       writeReport(file, {

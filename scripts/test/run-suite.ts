@@ -61,7 +61,9 @@ function outcome(lines: readonly ReportLine[], end: string): Outcome {
     lines.filter((line): line is ReportLine & { event: E } => line.event === event)
   const failed = of('failed')
   const trouble = of('left-open').map(({ what }) => `tests left something open: ${what.join(', ')}`)
-  if (of('end').length === 0) trouble.push(`the test process ${end} before its last test`)
+  const last = of('began').at(-1)
+  if (of('end').length === 0)
+    trouble.push(`the test process ${end}, ${last ? `last begun: ${last.title}` : 'before its first test'}`)
   else if (failed.length === 0 && trouble.length === 0 && end !== 'ended with exit code 0')
     trouble.push(`the test process ${end}`)
   return { at: 'ran', passed: of('passed').length, failed, pending: of('pending'), trouble }

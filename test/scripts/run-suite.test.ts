@@ -45,18 +45,18 @@ describe('a run of test files', function () {
 
   it('reports a file that does not load', async () => {
     assert.deepEqual((await run(`throw new Error('x')`)).trouble, [
-      'the test process ended with exit code 1 before its last test',
+      'the test process ended with exit code 1, before its first test',
     ])
   })
 
   it('keeps what passed before the process died', async () => {
     const got = await run(`it('a', () => {}); it('b', () => process.kill(process.pid, 'SIGKILL'))`)
-    assert.deepEqual([got.passed, got.trouble], [1, ['the test process ended with SIGKILL before its last test']])
+    assert.deepEqual([got.passed, got.trouble], [1, ['the test process ended with SIGKILL, last begun: b']])
   })
 
   it('ends a test that never ends', async () => {
     const got = await run(`it('a', () => { for (;;); })`, 0.03)
-    assert.deepEqual(got.trouble, ['the test process was killed: not done after 0.03 min before its last test'])
+    assert.deepEqual(got.trouble, ['the test process was killed: not done after 0.03 min, last begun: a'])
   })
 
   it('fails a test file that leaves something open', async () => {
