@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import type { Clock } from '../../lib/clock.ts'
+import { type Clock, withDeadline } from '../../lib/clock.ts'
 import { messageOf, UsageError } from '../../lib/errors.ts'
 import type { FlagValue } from '../go-flags.ts'
 import type { StatusDocument } from '../status.ts'
@@ -67,7 +67,7 @@ export async function askStatus(socketPath: string | undefined, signal: AbortSig
   if (socketPath === undefined) throw new Error('no status socket: --status-socket is empty')
   let text: string
   try {
-    text = await get(socketPath, AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]))
+    text = await withDeadline(ASK_MS, signal, (limited) => get(socketPath, limited))
   } catch (cause) {
     throw new Error(explain(socketPath, cause), { cause })
   }
