@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { firstUnavailable, knownGaps, notAvailableYet } from '../../flanneld/availability.ts'
+import { FLAG_NAMES, optionKey } from '../../flanneld/option-table.ts'
+import { type Environment, type Options, parseCommandLine } from '../../flanneld/options.ts'
+import { flagReference } from '../../flanneld/usage.ts'
+
+function run(words: string[], env: Environment = {}) {
+  const line = parseCommandLine(words, env)
+  if (!('options' in line)) throw new Error(`no options, but ${line.command}`)
+  return line
+}
+const options = (...words: string[]): Options => run(words).options
+
+describe('what is not there yet', () => {
+  const unavailable = (...words: string[]) => {
+    const { options, origins } = run(words)
+    return firstUnavailable(options, origins)?.message
+  }
+
+  for (const word of [
+    '--kube-subnet-mgr',
+    '--kube-api-url=https://x',
+    '--kubeconfig-file=/x',
+    '--kube-annotation-prefix=a.b/',
+    '--net-config-path=/x',
+    '--set-node-network-unavailable=false',
+    '--ip-masq',
+    '--ip-masq-fully-random-disable',
+    '--iptables-resync=6',
+    '--masq-exempt=10.0.0.0/8',
+    '--guard-allow=10.0.0.0/8',
+    '--ingress-guard=on',
+    '--hold=16',
+    '--drain=11',
+    '--allow-extension',
+    '--allow-kubeconfig-exec',
+    '--cni-conf-file=/x',
+  ]) {
+    it(`is refused: ${word}`, () =>
+      assert.match(unavailable(word) ?? '', new RegExp(`^${word.split('=')[0]}: not available yet`)))
+  }
+
+  for (const word of [
+    '--kube-subnet-mgr=false',
+    '--net-config-path=/etc/kube-flannel/net-conf.json',
+    '--ip-masq=false',
+    '--iptables-resync=5',
+    '--drain=10',
+    '--ingress-guard=off',
+    '--ingress-guard=count',
+    '--iptables-forward-rules=false',
+    '--iptables-forward-rules',
+    '--ip-blackhole-route',
+    '--etcd-require-tls',
+    '--healthz-port=8080',
+    '--protected-cidrs=10.96.0.0/12',
+  ]) {
+    it(`is not claimed of ${word}`, () => assert.equal(unavailable(word), undefined))
+  }
+
+  it('is named after the variable that asked for it', () => {
+    const { options, origins } = run([], { FLANNELD_IP_MASQ: 'true' })
+    assert.match(firstUnavailable(options, origins)?.message ?? '', /^FLANNELD_IP_MASQ: not available yet/)
+  })
+
+  it('and stands in the defaults is said once', () => {
+    assert.equal(knownGaps(options()).length, 2)
+    assert.deepEqual(knownGaps(options('--iptables-forward-rules=false', '--ingress-guard=off')), [])
+  })
+})
+
+describe('an option', () => {
+  // A flag that nothing looks at would be ignored silently: then it belongs among those that are not there yet.
+  it('that is available is read by some part of the daemon', () => {
+    const folder = join(import.meta.dirname, '../../flanneld')
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))
+    const source = files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
+    const destructured = [...source.matchAll(/\{([^{}]*)\} = options\b/g)].flatMap(
+      ([, names = '']) => names.match(/\w+/g) ?? [],
+    )
+    const read = new Set([...destructured, ...[...source.matchAll(/\boptions\.(\w+)/g)].map(([, name]) => name)])
+    const unread = FLAG_NAMES.filter((name) => !notAvailableYet(name) && !read.has(optionKey(name)))
+    assert.deepEqual(unread, [])
+  })
+})
+
+describe('Documentation/configuration.md', () => {
+  it('has the reference of all flags (UPDATE_DOCS=1 writes it)', () => {
+    const path = join(import.meta.dirname, '../../Documentation/configuration.md')
+    const text = readFileSync(path, 'utf8')
+    const [begin, end] = ['<!-- flags begin -->\n', '\n<!-- flags end -->']
+    const expected = text.replace(
+      new RegExp(`${begin}[\\s\\S]*${end}`),
+      () => `${begin}${flagReference(notAvailableYet)}${end}`,
+    )
+    assert.ok(text.includes(begin) && text.includes(end))
+    if (process.env['UPDATE_DOCS'] === '1') writeFileSync(path, expected)
+    else assert.equal(text, expected)
+  })
+})
