@@ -1,0 +1,260 @@
+import { closeSync, writeSync } from 'node:fs'
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { type IpAddr, ipToBytes } from '../../lib/address.ts'
+import { Backoff } from '../../lib/backoff.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { messageOf } from '../../lib/errors.ts'
+import type { Logger } from '../../lib/log.ts'
+import { buildPeerTable, type ProxyPeer } from './peer-table.ts'
+import { Control, type CounterName, ProxyMemory } from './proxy-memory.ts'
+import type { Offloads, WorkerFailed, WorkerMessage, WorkerReady, WorkerStart } from './worker-messages.ts'
+
+export interface EngineOptions {
+  /** Name of the tun; made when absent, and never deleted here. Address, MTU and "up" are the caller's. */
+  readonly device: string
+  /** Address of the socket: one of this host. */
+  readonly local: IpAddr
+  /** UDP port of this node and of every peer. */
+  readonly port: number
+  /** File that is run; another one only in tests. */
+  readonly workerFile?: URL
+}
+
+/** What the proxy is to carry; replaced as a whole. */
+export interface ProxyTable {
+  /** The tun's address: source of "net unreachable". */
+  readonly own: IpAddr
+  readonly peers: readonly ProxyPeer[]
+}
+
+export type EngineState =
+  | { readonly at: 'stopped' }
+  | { readonly at: 'starting' }
+  | { readonly at: 'running'; readonly offloads: Offloads }
+  /** Tried again after a while. */
+  | { readonly at: 'failed'; readonly error: Error }
+
+/** The tun, the socket or the eventfd could not be opened: EBUSY, another process holds the device; EADDRINUSE, the port. */
+export class EngineFailure extends Error {
+  override readonly name = 'EngineFailure'
+  readonly what: WorkerFailed['what']
+  readonly errno: number
+
+  constructor({ what, errno }: WorkerFailed) {
+    super(`the udp proxy could not open its ${what}: ${errnoNames[-errno] ?? `errno ${-errno}`}`)
+    this.what = what
+    this.errno = errno
+  }
+
+  /** `EBUSY`; undefined for one that is not expected. */
+  get code(): string | undefined {
+    return errnoNames[-this.errno]
+  }
+}
+
+const errnoNames: Readonly<Record<number, string>> = {
+  1: 'EPERM',
+  2: 'ENOENT',
+  13: 'EACCES',
+  16: 'EBUSY',
+  19: 'ENODEV',
+  22: 'EINVAL',
+  24: 'EMFILE',
+  98: 'EADDRINUSE',
+  99: 'EADDRNOTAVAIL',
+}
+
+/** In the bundle the worker is a file of its own beside the daemon. */
+const ownWorker = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './udp-worker.js', import.meta.url)
+
+/**
+ * The userspace udp proxy: a worker that carries packets, started again with the same table when it dies. The tun stays
+ * when the engine stops, so packets are lost then, and none leaves in clear.
+ */
+export class UdpEngine {
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #options: EngineOptions
+  readonly #memory = new ProxyMemory()
+  readonly #backoff: Backoff
+  readonly #onState: (state: EngineState) => void
+  readonly #abort = new AbortController()
+  #table: SharedArrayBuffer
+  #state: EngineState = { at: 'stopped' }
+  #messages: MessagePort | undefined
+  #deaths = 0
+  #worker: Worker | undefined
+  #running: Promise<void> | undefined
+
+  /** `onState` hears every change. */
+  constructor(
+    needs: {
+      clock: Clock
+      log: Logger
+      random: () => number
+      table: ProxyTable
+      onState?: (state: EngineState) => void
+    },
+    options: EngineOptions,
+  ) {
+    this.#clock = needs.clock
+    this.#log = needs.log
+    this.#options = options
+    this.#table = buildPeerTable(needs.table.own, needs.table.peers)
+    this.#onState = needs.onState ?? (() => {})
+    this.#backoff = new Backoff({ random: needs.random }, { firstMs: 50, mostMs: 5_000 })
+  }
+
+  get state(): EngineState {
+    return this.#state
+  }
+
+  /** How often a worker that had been running ended without being told to. */
+  get deaths(): number {
+    return this.#deaths
+  }
+
+  /** Since the engine was made, over all workers. */
+  counters(): Record<CounterName, number> {
+    return this.#memory.read()
+  }
+
+  /** Starts the worker; resolves when it carries packets. Rejects with why the first try failed, and then does not go on. */
+  async start(): Promise<Offloads> {
+    if (this.#running !== undefined) throw new Error('the udp proxy was started before')
+    try {
+      const first = await this.#launch()
+      this.#running = this.#keepRunning(first)
+      return first.offloads
+    } catch (cause) {
+      this.#set({ at: 'stopped' })
+      throw cause
+    }
+  }
+
+  /** The worker goes over to it between two packets; one that starts later begins with it. */
+  replaceTable(table: ProxyTable): void {
+    this.#table = buildPeerTable(table.own, table.peers)
+    this.#tell({ type: 'table', table: this.#table })
+  }
+
+  /** The tun stays, and loses what is sent into it. */
+  async stop(): Promise<void> {
+    this.#abort.abort(new Error('stopping'))
+    this.#tell({ type: 'stop' })
+    const ended = new AbortController()
+    const late = this.#clock.sleep(STOP_MS, ended.signal).then(
+      async () => await this.#worker?.terminate(),
+      () => undefined,
+    )
+    await this.#running
+    ended.abort()
+    await late
+  }
+
+  async #keepRunning(first: Running): Promise<void> {
+    let current: Running | undefined = first
+    while (current !== undefined) {
+      const since = this.#clock.now()
+      const cause = await current.ended
+      if (this.#abort.signal.aborted) break
+      this.#deaths += 1
+      this.#log.warn('udp proxy worker died', { cause: cause.message, deaths: this.#deaths })
+      this.#set({ at: 'failed', error: cause })
+      // At once, unless it just started: then what killed it is likely to be still there.
+      if (this.#clock.now() - since > SETTLED_MS) this.#backoff.succeeded()
+      else await this.#pause()
+      current = await this.#relaunch()
+    }
+    this.#set({ at: 'stopped' })
+  }
+
+  async #relaunch(): Promise<Running | undefined> {
+    while (!this.#abort.signal.aborted) {
+      try {
+        return await this.#launch()
+      } catch (cause) {
+        const error = cause instanceof Error ? cause : new Error(messageOf(cause))
+        if (this.#state.at !== 'failed' || this.#state.error.message !== error.message)
+          this.#log.warn('udp proxy could not start', { cause: error.message })
+        this.#set({ at: 'failed', error })
+        await this.#pause()
+      }
+    }
+    return undefined
+  }
+
+  async #pause(): Promise<void> {
+    await this.#clock.sleep(this.#backoff.next(), this.#abort.signal).catch(() => undefined)
+  }
+
+  /** Resolves when a worker carries packets; rejects when it ended before, with its descriptors closed. */
+  async #launch(): Promise<Running> {
+    if (this.#state.at !== 'failed') this.#set({ at: 'starting' })
+    const { port1, port2 } = new MessageChannel()
+    const { device, local, port, workerFile = ownWorker } = this.#options
+    const start: WorkerStart = {
+      device,
+      local: ipToBytes(local),
+      port,
+      shared: this.#memory.buffer,
+      messages: port2,
+      table: this.#table,
+    }
+    const worker = new Worker(workerFile, { workerData: start, transferList: [port2], name: 'udp proxy' })
+    this.#worker = worker
+    this.#messages = port1
+    let failure: Error | undefined
+    worker.on('error', (cause) => {
+      failure ??= cause instanceof Error ? cause : new Error(messageOf(cause))
+    })
+    const ended = new Promise<Error>((resolve) => {
+      worker.on('exit', (code) => {
+        port1.close()
+        this.#closeDescriptors()
+        resolve(failure ?? new Error(`the worker ended with code ${code}`))
+      })
+    })
+    const offloads = await new Promise<Offloads>((resolve, reject) => {
+      worker.on('message', (message: WorkerReady | WorkerFailed) => {
+        if (message.type === 'ready') resolve(message.offloads)
+        else failure = new EngineFailure(message)
+      })
+      ended.then(reject)
+    })
+    this.#set({ at: 'running', offloads })
+    return { offloads, ended }
+  }
+
+  #tell(message: WorkerMessage): void {
+    this.#messages?.postMessage(message)
+    Atomics.add(this.#memory.control, Control.doorbell, 1)
+    // It may wait in the kernel, where it hears no message. Without a descriptor it has yet to look at the doorbell.
+    const event = Atomics.load(this.#memory.control, Control.eventFd)
+    if (event > 0) writeSync(event, new BigUint64Array([1n]))
+  }
+
+  // A thread that dies leaves its descriptors open, and with them the device busy and the port taken.
+  #closeDescriptors(): void {
+    for (const place of [Control.eventFd, Control.tunFd, Control.socketFd]) {
+      const fd = Atomics.exchange(this.#memory.control, place, 0)
+      if (fd > 0) closeSync(fd)
+    }
+  }
+
+  #set(state: EngineState): void {
+    this.#state = state
+    this.#onState(state)
+  }
+}
+
+interface Running {
+  readonly offloads: Offloads
+  /** Never rejects; with why it ended, once its descriptors are closed. */
+  readonly ended: Promise<Error>
+}
+
+/** So long may a worker take to hear that it shall stop. */
+const STOP_MS = 2_000
+/** A worker that ran so long was well. */
+const SETTLED_MS = 5_000
