@@ -1,4 +1,5 @@
 import { type Cidr, cidrOf, type Family, networkAddress, prefixLength } from '../lib/address.ts'
+import { printable } from '../lib/errors.ts'
 import type { NetworkConfig } from './network-config.ts'
 import type { Lease, PeerPath } from './types.ts'
 
@@ -40,7 +41,8 @@ export class DuplicateFinder {
     }
     for (const { key, reason, name, value } of uniqueValues(lease)) {
       const holder = this.#holders.get(key)
-      if (holder !== undefined) return { reason, text: `its ${name} ${value} is that of ${holder}, which is older` }
+      if (holder !== undefined)
+        return { reason, text: `its ${name} ${printable(value)} is that of ${holder}, which is older` }
     }
     return undefined
   }
@@ -56,7 +58,7 @@ function uniqueValues(lease: Lease): { key: string; reason: string; name: string
         const value = (data as Record<string, unknown>)[field]
         // Longer ones are no MAC and no key: the backend rejects them.
         if (typeof value !== 'string' || value.length > 64) continue
-        const text = JSON.stringify(field === 'VtepMAC' ? value.toLowerCase() : value)
+        const text = field === 'VtepMAC' ? value.toLowerCase() : value
         // Each family has a device of its own, so v4 and v6 may share a MAC, as they share a WireGuard key.
         found.push({ key: `${field} ${family} ${text}`, reason, name, value: text })
       }

@@ -1,6 +1,6 @@
-import { type Cidr, type Family, familyOf, type IpAddr, ipToNumber } from '../lib/address.ts'
+import { type Cidr, type Family, familyOf, type IpAddr } from '../lib/address.ts'
 import type { NetworkConfig } from './network-config.ts'
-import { RangeSet } from './range-set.ts'
+import { addressNumber, RangeSet } from './range-set.ts'
 import type { FamilyLease, Lease } from './types.ts'
 
 /** No node can be reached there. Sources: IANA's special-purpose address registries. */
@@ -42,7 +42,7 @@ export class PeerAddressRules {
 
   #judgeOne(which: 'public' | 'tunnel', address: IpAddr): { reason: string; text: string } | undefined {
     const family = familyOf(address)
-    const at = family === 4 ? Number(ipToNumber(address)) : ipToNumber(address)
+    const at = addressNumber(address)
     const range = { first: at, last: at }
     const never = this.#never.get(family)?.overlapping(range)
     if (never !== undefined) {

@@ -1,4 +1,12 @@
-import { addressBits, type Cidr, familyOf, ipToNumber, networkAddress, prefixLength } from '../lib/address.ts'
+import {
+  type Cidr,
+  familyOf,
+  type IpAddr,
+  ipToNumber,
+  ipv4ToInteger,
+  networkAddress,
+  prefixLength,
+} from '../lib/address.ts'
 
 /** First and last address. IPv4 as number, because thousands are compared on each change and BigInt is ten times slower. */
 export interface AddressRange {
@@ -7,10 +15,15 @@ export interface AddressRange {
 }
 
 export function rangeOf(cidr: Cidr): AddressRange {
-  const first = ipToNumber(networkAddress(cidr))
-  const size = 1n << BigInt(addressBits(familyOf(cidr)) - prefixLength(cidr))
-  const last = first + size - 1n
-  return familyOf(cidr) === 4 ? { first: Number(first), last: Number(last) } : { first, last }
+  const first = addressNumber(networkAddress(cidr))
+  const length = prefixLength(cidr)
+  return typeof first === 'number'
+    ? { first, last: first + 2 ** (32 - length) - 1 }
+    : { first, last: first + (1n << BigInt(128 - length)) - 1n }
+}
+
+export function addressNumber(address: IpAddr): number | bigint {
+  return familyOf(address) === 4 ? ipv4ToInteger(address) : ipToNumber(address)
 }
 
 /** Prefixes of one family, searched by bisection. Prefixes never overlap in part: one that lies in another is left out. */
