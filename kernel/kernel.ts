@@ -1,7 +1,8 @@
 import { HostKernel } from './host.ts'
-import { Monitor, type MonitorOptions } from './monitor.ts'
+import { MONITOR_GROUPS, Monitor } from './monitor.ts'
 import { NetlinkChannel } from './netlink/channel.ts'
 import { DeviceIndex } from './netlink/device-index.ts'
+import { openNetlinkSocket } from './netlink/socket.ts'
 import type { ObjectTable } from './table.ts'
 import { AddressTable } from './tables/addresses.ts'
 import { FdbTable } from './tables/fdb.ts'
@@ -20,12 +21,25 @@ export interface Kernel {
   close(): void
 }
 
+export interface KernelOptions {
+  /** Bytes of events that may wait for the monitor. */
+  readonly eventQueueBytes?: number
+}
+
+const ANSWER_QUEUE_BYTES = 1 << 20
+const EVENT_QUEUE_BYTES = 8 << 20
+
 /** The monitor hears from here on, so that no change falls between the first dump and its start. @throws OpFailure */
-export async function createKernel(options: MonitorOptions = {}): Promise<Kernel> {
-  const channel = new NetlinkChannel()
+export async function createKernel(options: KernelOptions = {}): Promise<Kernel> {
+  const socket = openNetlinkSocket({ queueBytes: ANSWER_QUEUE_BYTES })
+  const events = openNetlinkSocket({
+    queueBytes: options.eventQueueBytes ?? EVENT_QUEUE_BYTES,
+    groups: MONITOR_GROUPS,
+  })
+  const channel = new NetlinkChannel({ socket })
   const devices = new DeviceIndex({ channel })
   const needs = { channel, devices }
-  const monitor = new Monitor({ devices, ownPort: channel.port }, options)
+  const monitor = new Monitor({ socket: events, devices, ownPort: socket.port })
   monitor.learn(await devices.refresh())
   return {
     tables: [
@@ -40,8 +54,8 @@ export async function createKernel(options: MonitorOptions = {}): Promise<Kernel
     monitor,
     host: new HostKernel(needs),
     close() {
-      monitor.close()
-      channel.close()
+      events.close()
+      socket.close()
     },
   }
 }

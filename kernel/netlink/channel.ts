@@ -1,38 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import {
-  AF_NETLINK,
-  bindSocket,
-  closeDescriptor,
-  MSG_DONTWAIT,
-  MSG_TRUNC,
-  openSocket,
-  receiveBytes,
-  SOCK_RAW,
-  sendBytes,
-  setIntegerOption,
-  socketName,
-} from '../ffi/libc.ts'
 import { type OpError, OpFailure } from '../table.ts'
 import { LITTLE, MalformedMessage } from './attributes.ts'
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from './constants.ts'
 import { acknowledgement, errorOf } from './kernel-error.ts'
 import { eachMessage, type Message } from './message.ts'
+import { EINTR, ENOBUFS, type NetlinkSocket } from './socket.ts'
 
 export interface ChannelOptions {
   /** Most messages of one batch: the event loop is held for all of them. */
   readonly batch?: number
 }
-
-const NETLINK_ROUTE = 0
-const SOL_NETLINK = 270
-const NETLINK_CAP_ACK = 10
-const NETLINK_EXT_ACK = 11
-const NETLINK_GET_STRICT_CHK = 12
-const SOL_SOCKET = 1
-const SO_RCVBUFFORCE = 33
-const EINTR = 4
-const EAGAIN = 11
-const ENOBUFS = 105
 
 const BATCH = 64
 const BATCH_BYTES = 32 * 1024
@@ -48,9 +25,7 @@ const LOST: OpError = { code: 'ENOBUFS', message: "the kernel's answer was lost"
  * between batches the event loop is free. Requests of several callers take turns batch by batch.
  */
 export class NetlinkChannel {
-  /** Port that the kernel knows this channel by; it stands in the notifications of what was changed through it. */
-  readonly port: number
-  readonly #fd: number
+  readonly #socket: NetlinkSocket
   readonly #batch: number
   readonly #out = new Uint8Array(BATCH_BYTES + 1024)
   readonly #outView = new DataView(this.#out.buffer)
@@ -58,32 +33,10 @@ export class NetlinkChannel {
   #inView = new DataView(this.#in.buffer)
   #sequence = 1
   #turns: Promise<void> = Promise.resolve()
-  #closed = false
 
-  /** @throws OpFailure when there is no such socket to be had */
-  constructor(options: ChannelOptions = {}) {
+  constructor(needs: { socket: NetlinkSocket }, options: ChannelOptions = {}) {
+    this.#socket = needs.socket
     this.#batch = options.batch ?? BATCH
-    this.#fd = openSocket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
-    if (this.#fd < 0) throw new OpFailure(errorOf(-this.#fd))
-    const address = new Uint8Array(12)
-    new DataView(address.buffer).setUint16(0, AF_NETLINK, LITTLE)
-    const bound = bindSocket(this.#fd, address)
-    if (bound < 0) {
-      closeDescriptor(this.#fd)
-      throw new OpFailure(errorOf(-bound))
-    }
-    // None of these is vital: an old kernel answers longer, without a reason, or dumps more than was asked for.
-    for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
-      setIntegerOption(this.#fd, SOL_NETLINK, option, 1)
-    }
-    setIntegerOption(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
-    socketName(this.#fd, address)
-    this.port = new DataView(address.buffer).getUint32(4, LITTLE)
-  }
-
-  close(): void {
-    if (!this.#closed) closeDescriptor(this.#fd)
-    this.#closed = true
   }
 
   /**
@@ -234,17 +187,15 @@ export class NetlinkChannel {
   }
 
   #send(bytes: number): number {
-    if (this.#closed) return -9
     for (;;) {
-      const sent = sendBytes(this.#fd, this.#out, bytes, 0)
+      const sent = this.#socket.send(this.#out, bytes)
       if (sent !== -EINTR) return sent
     }
   }
 
   #receive(): number {
-    if (this.#closed) return -EAGAIN
     for (;;) {
-      const length = receiveBytes(this.#fd, this.#in, MSG_DONTWAIT | MSG_TRUNC)
+      const length = this.#socket.receive(this.#in)
       if (length !== -EINTR) return length
     }
   }

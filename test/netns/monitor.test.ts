@@ -19,7 +19,7 @@ describe('the monitor', function () {
   let states: NeighbourStateEvent[] = []
 
   async function listen(queueBytes?: number): Promise<void> {
-    kernel = await createKernel(queueBytes === undefined ? {} : { queueBytes })
+    kernel = await createKernel(queueBytes === undefined ? {} : { eventQueueBytes: queueBytes })
     events = []
     states = []
     kernel.monitor.start(

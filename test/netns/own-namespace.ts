@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { enterNewNetworkNamespace } from '../../kernel/ffi/namespace.ts'
-import { createKernel, type Kernel } from '../../kernel/kernel.ts'
-import type { MonitorOptions } from '../../kernel/monitor.ts'
+import { createKernel, type Kernel, type KernelOptions } from '../../kernel/kernel.ts'
 import type { KernelObject, ObjectKind } from '../../kernel/objects.ts'
 import type { ObjectTable, Op, OpResult } from '../../kernel/table.ts'
 import { needs } from '../needs.ts'
@@ -16,7 +15,7 @@ export interface OwnNamespace {
 }
 
 /** Call it inside `describe`; the namespace is there while its tests run, one for all of them. */
-export function ownNamespace(suite: Mocha.Suite, options: MonitorOptions = {}): OwnNamespace {
+export function ownNamespace(suite: Mocha.Suite, options: KernelOptions = {}): OwnNamespace {
   let kernel: Kernel | undefined
   let namespace: { leave(): void } | undefined
   needs(suite, 'root', 'netns')
