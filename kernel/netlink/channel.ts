@@ -152,20 +152,20 @@ export class NetlinkChannel {
       return
     }
     let open = messages.length
+    const unreadable = new Set<number>()
     const visit = (message: Message) => {
       const index = (message.sequence - firstSequence) >>> 0
       if (index >= messages.length) return
+      const closes = message.type === NLMSG_ERROR
+      if (closes) open -= 1
       try {
-        if (message.type !== NLMSG_ERROR) {
-          onReply?.(first + index, message)
-          return
-        }
-        verdicts[first + index] = acknowledgement(message)
+        if (!closes) onReply?.(first + index, message)
+        else if (!unreadable.has(index)) verdicts[first + index] = acknowledgement(message)
       } catch (cause) {
         if (!(cause instanceof MalformedMessage)) throw cause
+        unreadable.add(index)
         verdicts[first + index] = { code: 'EBADMSG', message: cause.message }
       }
-      open -= 1
     }
     // What is still open when nothing is left to read stays LOST: the caller reads the kernel again.
     while (open > 0) {
