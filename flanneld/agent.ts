@@ -8,7 +8,6 @@ import { Latest, type Source } from '../lib/latest.ts'
 import type { Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
-import type { PeerVerdicts } from '../subnet/peer-rules.ts'
 import type { ConfigText, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../subnet/types.ts'
 import { ConfigWatch, checkBackend } from './config-watch.ts'
 import type { InterfaceWish } from './external-interface.ts'
@@ -16,9 +15,9 @@ import { watchFile } from './file-watch.ts'
 import type { HostView } from './host-view.ts'
 import { leaseAttrs } from './lease-attrs.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
-import { datastoreConditions, kernelConditions, leaseConditions, readiness } from './node-conditions.ts'
+import { datastoreConditions, kernelConditions, leaseConditions, peerConditions, readiness } from './node-conditions.ts'
 import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from './node-setup.ts'
-import { PeerView } from './peer-view.ts'
+import { type PeerVerdicts, PeerView } from './peer-view.ts'
 import type { ActiveBackend, NodePlan } from './planner.ts'
 import type { StateDir } from './state-dir.ts'
 import type { ConditionSet } from './status.ts'
@@ -48,6 +47,8 @@ export interface AgentOptions {
   readonly blackholeRoute: boolean
   readonly protectedRanges: readonly Cidr[]
   readonly renewMarginMs: number
+  /** How long peers that vanished together are kept. */
+  readonly holdMs: number
 }
 
 /** What the agent has in hands now; every part appears when it is known. */
@@ -81,7 +82,7 @@ export class Agent {
   constructor(needs: AgentNeeds, options: AgentOptions) {
     this.#needs = needs
     this.#options = options
-    this.#peers = new PeerView(needs, { protectedRanges: options.protectedRanges })
+    this.#peers = new PeerView(needs, options)
     this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables })
   }
 
@@ -122,6 +123,7 @@ export class Agent {
     this.#follow(store, (latest) => this.#see({ snapshot: latest }))
     this.#follow(keeper.state, (state) => this.#needs.conditions.replace('lease', leaseConditions(state)))
     this.#watchReconciler()
+    lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
     for await (const _ of this.#dirty.watch(signal)) await this.#replan(prepared)
   }
 
@@ -185,9 +187,20 @@ export class Agent {
     const sources = { network, active, host, own: own.lease, snapshot, scope }
     const { verdicts, plan } = await planAll(sources, this.#peers, this.#options)
     this.#see({ verdicts, plan })
+    this.#needs.conditions.replace('peers', peerConditions(verdicts))
     const generation = this.reconciler.setDesired(plan.desired)
     this.#firstGeneration = Math.min(this.#firstGeneration, generation)
     this.#changed()
+  }
+
+  async #releaseHeld(stop: AbortSignal): Promise<void> {
+    const { clock } = this.#needs
+    for await (const _ of this.changes.watch(stop)) {
+      const release = this.#peers.nextRelease()
+      if (release === undefined) continue
+      await clock.sleep(Math.max(0, release - clock.now()), stop).catch(() => {})
+      this.#touch()
+    }
   }
 
   #onEvents(events: readonly KernelEvent[]): void {
@@ -217,10 +230,14 @@ export class Agent {
     this.#needs.lifecycle.run(source.name, async (stop) => {
       for await (const value of source.watch(stop)) {
         take(value)
-        this.#count += 1
-        this.#dirty.set(this.#count)
+        this.#touch()
       }
     })
+  }
+
+  #touch(): void {
+    this.#count += 1
+    this.#dirty.set(this.#count)
   }
 
   #see(more: AgentView): void {

@@ -26,7 +26,6 @@ const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
   'iptables-resync',
   'masq-exempt',
   'guard-allow',
-  'hold',
   'drain',
   'allow-extension',
 ])

@@ -141,6 +141,6 @@ async function announce(needs: { agent: Agent; systemd: Systemd; log: Logger }, 
 }
 
 function readyText({ view }: Agent): string {
-  const peers = view.verdicts?.accepted.length ?? 0
+  const peers = view.verdicts?.planned.length ?? 0
   return `ready: ${view.active?.backend.type ?? ''}, ${peers} peer${peers === 1 ? '' : 's'}`
 }

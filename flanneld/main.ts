@@ -32,8 +32,9 @@ async function main(): Promise<number> {
     process[line.stream].write(`${manifest.version}\n`)
     return 0
   }
-  const unavailable = firstUnavailable(line.options, line.origins)
-  if (unavailable !== undefined) throw unavailable
+  // Other commands share the daemon's variables and must work beside any of them.
+  const unavailable = ['daemon', 'plan'].includes(line.command) && firstUnavailable(line.options, line.origins)
+  if (unavailable) throw unavailable
   return await run(line)
 }
 
@@ -72,6 +73,7 @@ async function run(line: Invocation): Promise<number> {
         throw new UsageError(`command ${line.command} is not available yet`)
     }
   } catch (cause) {
+    if (cause instanceof UsageError) throw cause
     log.error('flanneld ended', { why: messageOf(cause), exitCode: exitCodeOf(cause) })
     return exitCodeOf(cause)
   } finally {

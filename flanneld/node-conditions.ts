@@ -1,6 +1,7 @@
 import type { Failure } from '../kernel/desired.ts'
 import type { StoreHealth } from '../subnet/types.ts'
 import type { LeaseState } from './lease-keeper.ts'
+import type { PeerVerdicts } from './peer-view.ts'
 import type { Condition } from './status.ts'
 
 /** Pure: what the parts say of themselves, as conditions and as reasons for not being ready. */
@@ -32,6 +33,18 @@ export function datastoreConditions(health: StoreHealth): readonly Condition[] {
       severity: 'warning',
       text: `the lease store does not answer (${since}): ${health.error ?? 'no reason known'}`,
       remedy: 'traffic goes on with what is known; check the etcd endpoints and the network to them',
+    },
+  ]
+}
+
+export function peerConditions({ held }: PeerVerdicts): readonly Condition[] {
+  if (held.size === 0) return []
+  return [
+    {
+      code: 'peers-held',
+      severity: 'warning',
+      text: `${held.size} peers vanished from the lease store at once; their routes are held`,
+      remedy: 'a wiped or restored etcd? they are let go when their nodes publish again or --hold has passed',
     },
   ]
 }

@@ -28,6 +28,7 @@ export async function agentOptions(options: Options, nodeId: string, log: Logger
     ipMasq: options.ipMasq,
     blackholeRoute: options.ipBlackholeRoute,
     protectedRanges: options.protectedCidrs,
+    holdMs: options.hold * 60_000,
     renewMarginMs: options.subnetLeaseRenewMargin * 60_000,
   }
 }

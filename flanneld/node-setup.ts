@@ -6,11 +6,10 @@ import type { Cidr, IpAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { findOwnLease } from '../subnet/own-lease.ts'
-import type { PeerVerdicts } from '../subnet/peer-rules.ts'
 import type { Lease, LeaseSnapshot } from '../subnet/types.ts'
 import type { InterfaceWish } from './external-interface.ts'
 import { HostView, interfaceChooser } from './host-view.ts'
-import type { PeerView } from './peer-view.ts'
+import type { PeerVerdicts, PeerView } from './peer-view.ts'
 import { type ActiveBackend, type NodePlan, planNode } from './planner.ts'
 
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */
@@ -81,10 +80,10 @@ export async function planAll(
   const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
   const verdicts = peers.judge({ snapshot, own, network, hostRanges })
   const facts = await host.facts(publicAddresses(verdicts), active.backend.reach(active.config))
-  const plan = planNode({ network, active, own, peers: verdicts.accepted, facts, scope, complete: true, options })
+  const plan = planNode({ network, active, own, peers: verdicts.planned, facts, scope, complete: true, options })
   return { verdicts, plan }
 }
 
 function publicAddresses(verdicts: PeerVerdicts): ReadonlySet<IpAddr> {
-  return new Set(verdicts.accepted.flatMap(({ families }) => [...families.values()].map(({ publicIp }) => publicIp)))
+  return new Set(verdicts.planned.flatMap(({ families }) => [...families.values()].map(({ publicIp }) => publicIp)))
 }

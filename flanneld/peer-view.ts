@@ -1,18 +1,32 @@
 import type { Cidr } from '../lib/address.ts'
+import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
+import { type HoldState, holdVanished, nothingHeld } from '../subnet/hold.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
-import { acceptPeers, type PeerVerdicts } from '../subnet/peer-rules.ts'
+import { acceptPeers } from '../subnet/peer-rules.ts'
 import type { Lease, LeaseSnapshot, RejectedLease } from '../subnet/types.ts'
 
-/** Judges every snapshot as a whole and says each rejection once. */
-export class PeerView {
-  readonly #log: Logger
-  readonly #protectedRanges: readonly Cidr[]
-  #said = new Map<string, string>()
+/** Which peers are planned, and why the others are not. */
+export interface PeerVerdicts {
+  /** Accepted now, oldest first, then those that are held. */
+  readonly planned: readonly Lease[]
+  /** Ids of peers that vanished together with many others and are kept for a while. */
+  readonly held: ReadonlySet<string>
+  readonly rejected: readonly RejectedLease[]
+}
 
-  constructor(needs: { log: Logger }, options: { protectedRanges: readonly Cidr[] }) {
+/** Judges every snapshot as a whole, remembers who was there, and says each rejection once. */
+export class PeerView {
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #options: { protectedRanges: readonly Cidr[]; holdMs: number }
+  #said = new Map<string, string>()
+  #hold: HoldState = nothingHeld
+
+  constructor(needs: { clock: Clock; log: Logger }, options: { protectedRanges: readonly Cidr[]; holdMs: number }) {
+    this.#clock = needs.clock
     this.#log = needs.log
-    this.#protectedRanges = options.protectedRanges
+    this.#options = options
   }
 
   judge(input: {
@@ -21,9 +35,21 @@ export class PeerView {
     network: NetworkConfig
     hostRanges: readonly Cidr[]
   }): PeerVerdicts {
-    const verdicts = acceptPeers({ ...input, protectedRanges: this.#protectedRanges, exactSubnets: true })
-    this.#say(verdicts.rejected)
-    return verdicts
+    const { protectedRanges, holdMs } = this.#options
+    const { accepted, rejected } = acceptPeers({ ...input, protectedRanges, exactSubnets: true })
+    const before = this.#hold.held.size
+    this.#hold = holdVanished(this.#hold, accepted, { now: this.#clock.now(), holdMs })
+    const { held } = this.#hold
+    if (held.size > before) this.#log.warn('many peers vanished at once and are held', { peers: held.size })
+    this.#say(rejected)
+    const planned = held.size === 0 ? accepted : [...accepted, ...[...held.values()].map(({ lease }) => lease)]
+    return { planned, held: new Set(held.keys()), rejected }
+  }
+
+  /** When the next held peer is let go, on the clock that never goes back; undefined: none is held. */
+  nextRelease(): number | undefined {
+    const times = [...this.#hold.held.values()].map(({ until }) => until)
+    return times.length === 0 ? undefined : Math.min(...times)
   }
 
   #say(rejected: readonly RejectedLease[]): void {

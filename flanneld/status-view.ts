@@ -91,7 +91,7 @@ function peerStatuses(view: AgentView, failures: ReadonlyMap<string, Failure>): 
   }
   const skipped = new Map(plan.skipped.map(({ id, reason, text }) => [id, `${reason}: ${text}`]))
   const silent = new Set(host?.paths.silent() ?? [])
-  return verdicts.accepted.map((lease) => {
+  return verdicts.planned.map((lease) => {
     const path = plan.paths.get(lease.id) ?? 'none'
     const unanswered = path === 'direct' && [...lease.families.values()].some(({ publicIp }) => silent.has(publicIp))
     const degraded = broken.get(lease.id) ?? (unanswered ? 'its address has not answered for 10 s' : undefined)
@@ -101,10 +101,20 @@ function peerStatuses(view: AgentView, failures: ReadonlyMap<string, Failure>): 
       node: lease.node,
       ...leaseFamilies(lease),
       path,
-      state: skip !== undefined ? 'skipped' : degraded !== undefined ? 'degraded' : 'ok',
-      reason: skip ?? degraded ?? '',
+      ...stateOf({ held: verdicts.held.has(lease.id), skip, degraded }),
     }
   })
+}
+
+function stateOf(peer: {
+  held: boolean
+  skip: string | undefined
+  degraded: string | undefined
+}): Pick<PeerStatus, 'state' | 'reason'> {
+  if (peer.skip !== undefined) return { state: 'skipped', reason: peer.skip }
+  if (peer.degraded !== undefined) return { state: 'degraded', reason: peer.degraded }
+  if (peer.held) return { state: 'held', reason: 'its lease vanished together with many others' }
+  return { state: 'ok', reason: '' }
 }
 
 function leaseFamilies(lease: Lease): { subnets: PerFamily; publicIps: PerFamily } {

@@ -57,7 +57,7 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const { identity } = await prepareBackend(active, context, host)
     const scope = union(footprint, footprintOf(active, network))
     const sources = { network, active: { ...active, identity }, host, own, snapshot, scope }
-    const peers = new PeerView({ log: silentLogger }, { protectedRanges: options.protectedCidrs })
+    const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const planned = await planAll(sources, peers, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)

@@ -32,7 +32,6 @@ describe('what is not there yet', () => {
     '--masq-exempt=10.0.0.0/8',
     '--guard-allow=10.0.0.0/8',
     '--ingress-guard=on',
-    '--hold=16',
     '--drain=11',
     '--allow-extension',
     '--allow-kubeconfig-exec',
