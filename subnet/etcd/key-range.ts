@@ -1,16 +1,14 @@
+import { posix } from 'node:path'
+
 /** Keys from `key` up to, not including, `end`; one key alone without `end`. */
 export interface KeyRange {
   readonly key: Buffer
   readonly end?: Buffer
 }
 
-/** Joined like a path, as flannel does: doubled and last slashes vanish. */
-export function joinKey(...parts: readonly string[]): string {
-  const names = parts
-    .join('/')
-    .split('/')
-    .filter((name) => name !== '' && name !== '.')
-  return `/${names.join('/')}`
+/** Joined like a path, as flannel does: doubled and last slashes vanish, a relative prefix stays relative. */
+export function joinKey(prefix: string, name: string): string {
+  return posix.join(prefix, name)
 }
 
 /** All keys that start with `prefix`, which must not be empty. */

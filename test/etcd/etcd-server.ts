@@ -10,7 +10,12 @@ const execute = promisify(execFile)
 export interface ServerOptions {
   /** More flags of etcd. */
   readonly flags?: readonly string[]
-  readonly secure?: { readonly cert: string; readonly key: string; readonly ca: string }
+  readonly secure?: {
+    readonly cert: string
+    readonly key: string
+    /** Where given, clients need a certificate of it; `client` is one. */
+    readonly clients?: { readonly ca: string; readonly cert: string; readonly key: string }
+  }
 }
 
 /** A real etcd on 127.0.0.1, with its data in a temporary directory. */
@@ -47,7 +52,8 @@ export class EtcdServer {
   async start(): Promise<void> {
     const { secure, flags = [] } = this.#options
     const peer = `http://127.0.0.1:${this.#peerPort}`
-    const tls = secure === undefined ? [] : ['--cert-file', secure.cert, '--key-file', secure.key]
+    const clients = secure?.clients === undefined ? [] : ['--client-cert-auth', '--trusted-ca-file', secure.clients.ca]
+    const tls = secure === undefined ? [] : ['--cert-file', secure.cert, '--key-file', secure.key, ...clients]
     const argv = [
       '--name',
       'test',
@@ -78,7 +84,8 @@ export class EtcdServer {
   /** etcdctl on this server; its standard output. */
   async ctl(argv: readonly string[], user?: string): Promise<string> {
     const { secure } = this.#options
-    const tls = secure === undefined ? [] : ['--cacert', secure.ca]
+    const clients = secure?.clients === undefined ? [] : ['--cert', secure.clients.cert, '--key', secure.clients.key]
+    const tls = secure === undefined ? [] : ['--insecure-transport=false', '--insecure-skip-tls-verify', ...clients]
     const login = user === undefined ? [] : ['--user', user]
     const all = ['--endpoints', this.url, '--dial-timeout', '1s', '--command-timeout', '5s', ...tls, ...login, ...argv]
     const { stdout } = await execute('etcdctl', all, { env: { ...process.env, ETCDCTL_API: '3' }, maxBuffer: 1 << 26 })

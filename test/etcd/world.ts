@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { systemClock } from '../../lib/clock.ts'
 import { type Logger, Secret, silentLogger } from '../../lib/log.ts'
 import { EtcdClient } from '../../subnet/etcd/client.ts'
@@ -18,6 +19,10 @@ export class Daemons {
   readonly #stop = new AbortController()
   readonly #running: Promise<void>[] = []
   readonly #clients: EtcdClient[] = []
+
+  constructor() {
+    setMaxListeners(0, this.#stop.signal)
+  }
 
   get signal(): AbortSignal {
     return this.#stop.signal

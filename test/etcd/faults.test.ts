@@ -1,0 +1,287 @@
+import assert from 'node:assert/strict'
+import { TcpProxy } from '../../lab/tcp-proxy.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { createLogger, Secret } from '../../lib/log.ts'
+import { EtcdConfigSource } from '../../subnet/etcd/config-source.ts'
+import { parseNetworkConfig } from '../../subnet/network-config.ts'
+import type { LeaseStore, StoreHealth } from '../../subnet/types.ts'
+import { attrs, conflict, hints, snapshotWhere } from '../conformance/lease-store.ts'
+import { EtcdServer, freePort } from './etcd-server.ts'
+import { access, Daemons, folder, prefix } from './world.ts'
+
+const value = (n: number) => `{"PublicIP":"192.168.${n >> 8}.${n & 255}","PublicIPv6":null,"BackendType":"host-gw"}`
+const key = (n: number) => `${folder}10.${5 + (n >> 12)}.${(n >> 4) & 255}.${(n & 15) * 16}-28`
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+async function healthWhere(
+  store: LeaseStore,
+  good: (health: StoreHealth) => boolean,
+  ms: number,
+): Promise<StoreHealth> {
+  let last: StoreHealth | undefined
+  for await (const health of store.health.watch(AbortSignal.timeout(ms))) {
+    last = health
+    if (good(health)) return health
+  }
+  assert.fail(`no such health within ${ms} ms; the last was ${JSON.stringify(last)}`)
+}
+
+describe('etcd lease store under faults', function () {
+  this.timeout(60_000)
+  let server: EtcdServer
+  let proxy: TcpProxy
+  let daemons: Daemons
+
+  beforeEach(async () => {
+    server = await EtcdServer.start()
+    proxy = await TcpProxy.listen({ target: { host: '127.0.0.1', port: server.port } })
+    daemons = new Daemons()
+  })
+  afterEach(async () => {
+    await daemons.close()
+    await proxy.close()
+    await server.close()
+  })
+
+  const viaProxy = () => daemons.client(access([`http://${proxy.address}`]))
+  const direct = () => daemons.client(access([server.url]))
+
+  /** Leases with the numbers from `first` up to `end`, many in a transaction. */
+  async function fill(first: number, end: number): Promise<void> {
+    const client = direct()
+    for (let at = first; at < end; at += 100) {
+      const success = Array.from({ length: Math.min(100, end - at) }, (_unused, n) => ({
+        request_put: { key: Buffer.from(key(at + n)), value: Buffer.from(value(at + n)) },
+      }))
+      await client.call(
+        { service: 'KV', method: 'txn', payload: { compare: [], success, failure: [] } },
+        daemons.signal,
+      )
+    }
+  }
+
+  it('lists 5,000 leases in pages at one revision, once', async () => {
+    await fill(0, 5000)
+    const store = daemons.store(direct())
+    const { leases } = await snapshotWhere(store, (s) => s.leases.size > 0)
+    assert.equal(leases.size, 5000)
+    assert.equal((await healthWhere(store, ({ up }) => up, 5000)).resyncs.size, 0)
+  })
+
+  it('reads everything again after a compaction while it was away (row 14)', async () => {
+    await fill(0, 20)
+    const store = daemons.store(viaProxy())
+    await snapshotWhere(store, (s) => s.leases.size === 20)
+    await proxy.setMode('refuse')
+    await proxy.cut()
+    await server.ctl(['del', key(3)])
+    await fill(20, 30)
+    await server.put(key(50), value(50))
+    const revision = JSON.parse(await server.ctl(['endpoint', 'status', '-w', 'json']))[0].Status.header.revision
+    await server.ctl(['compact', String(revision)])
+    await proxy.setMode('allow')
+    const { leases } = await snapshotWhere(store, (s) => s.leases.size === 30, 10_000)
+    assert.equal(leases.has('10.5.0.48-28'), false)
+  })
+
+  it('misses nothing when the line is cut in mid-backlog of 4,000 (row 15)', async () => {
+    const store = daemons.store(viaProxy())
+    await snapshotWhere(store, (s) => s.revision !== '')
+    await proxy.setMode('refuse')
+    await proxy.cut()
+    await fill(0, 4000)
+    await proxy.cutAfter(200_000)
+    await proxy.setMode('allow')
+    await snapshotWhere(store, (s) => s.leases.size === 4000, 15_000)
+    // And once more while events flow.
+    await proxy.cutAfter(50_000)
+    await fill(0, 4000)
+    await fill(4000, 4010)
+    await snapshotWhere(store, (s) => s.leases.size === 4010, 15_000)
+  })
+
+  it('notices a frozen etcd within 15 s and recovers (row 13)', async () => {
+    const store = daemons.store(direct())
+    await snapshotWhere(store, () => true)
+    await healthWhere(store, ({ up }) => up, 5000)
+    server.freeze()
+    const start = performance.now()
+    const health = await healthWhere(store, ({ up }) => !up, 16_000)
+    assert.ok(performance.now() - start < 15_000)
+    assert.ok(health.error)
+    server.thaw()
+    await server.put(key(1), value(1))
+    await snapshotWhere(store, (s) => s.leases.size === 1, 10_000)
+  })
+
+  it('goes to another endpoint when one is a black hole (row 12)', async () => {
+    const store = daemons.store(daemons.client(access([`http://${proxy.address}`, server.url])))
+    await healthWhere(store, ({ up }) => up, 5000)
+    await proxy.setMode('black-hole')
+    const start = performance.now()
+    const { endpoint } = await healthWhere(
+      store,
+      ({ up, endpoint }) => up && endpoint === `127.0.0.1:${server.port}`,
+      20_000,
+    )
+    assert.ok(performance.now() - start < 16_000, `${endpoint}`)
+  })
+
+  it('sees an etcd that comes up after it within about a second', async () => {
+    await server.kill()
+    const source = new EtcdConfigSource(
+      { client: direct(), clock: systemClock, log: createLogger(() => {}), random: Math.random },
+      { prefix },
+    )
+    const seen: (string | undefined)[] = []
+    const reading = (async () => {
+      for await (const { text } of source.watch(daemons.signal)) {
+        seen.push(text)
+        if (text === '{"b":2}') return
+      }
+    })()
+    await pause(3000)
+    await server.start()
+    const start = performance.now()
+    while (seen.length === 0 && performance.now() - start < 5000) await pause(20)
+    assert.ok(performance.now() - start < 2000)
+    assert.deepEqual(seen, [undefined])
+    await server.put(`${prefix}/config`, '{"a":1}')
+    await server.ctl(['del', `${prefix}/config`])
+    await server.put(`${prefix}/config`, '{"b":2}')
+    await reading
+    assert.equal(seen.at(-1), '{"b":2}')
+  })
+
+  it('acquires as soon as etcd comes up', async () => {
+    await server.kill()
+    const store = daemons.store(direct())
+    const acquiring = store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    await pause(1000)
+    await server.start()
+    assert.match((await acquiring).lease.id, /^10\.5\./)
+  })
+
+  it('takes its lease again after the etcd lease was revoked (row 17), and not when another was quicker (row 18)', async () => {
+    const store = daemons.store(direct())
+    let own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    // JSON.parse rounds 63-bit numbers, so the text is used.
+    const revokeExactly = async () => {
+      const text = await server.ctl(['get', '-w', 'json', `${folder}${own.lease.id}`])
+      await server.ctl(['lease', 'revoke', BigInt(/"lease":(\d+)/.exec(text)?.[1] ?? 0).toString(16)])
+      await snapshotWhere(store, (s) => s.leases.size === 0)
+    }
+    await revokeExactly()
+    const again = await store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal)
+    assert.equal(again.lease.id, own.lease.id)
+    own = again
+    await revokeExactly()
+    await server.put(`${folder}${own.lease.id}`, '{"PublicIP":"192.168.64.2","NodeID":"n2"}')
+    await assert.rejects(
+      store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal),
+      conflict('subnet-taken', { holder: 'n2' }),
+    )
+  })
+
+  it('leaves no etcd lease behind when it renews', async () => {
+    const store = daemons.store(direct())
+    let own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    for (let n = 0; n < 3; n += 1) own = await store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal)
+    assert.match(await server.ctl(['lease', 'list']), /^found 1 leases/)
+  })
+
+  it('shows a lease that ran out as gone (row 18)', async () => {
+    const store = daemons.store(direct(), { ttlSeconds: 2 })
+    const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    assert.ok((own.expiresAt ?? 0) - Date.now() <= 3000)
+    await snapshotWhere(store, (s) => s.leases.size === 0, 10_000)
+  })
+
+  it('reads everything again after etcd was wiped, and names it (rows 21, 22)', async () => {
+    await fill(0, 300)
+    const store = daemons.store(direct())
+    await snapshotWhere(store, (s) => s.leases.size === 300)
+    await server.kill()
+    await server.wipe()
+    await server.start()
+    await snapshotWhere(store, (s) => s.leases.size === 0, 10_000)
+    await healthWhere(store, ({ up, resyncs }) => up && resyncs.get('restored') === 1, 5000)
+    await fill(0, 10)
+    await snapshotWhere(store, (s) => s.leases.size === 10)
+  })
+
+  it('raises no false alarm in its checks', async () => {
+    await fill(0, 10)
+    const store = daemons.store(direct(), { checkEveryMs: 200 })
+    await snapshotWhere(store, (s) => s.leases.size === 10)
+    await pause(1000)
+    assert.equal((await healthWhere(store, ({ up }) => up, 1000)).resyncs.size, 0)
+  })
+
+  it('survives a burst of changes with few snapshots (row 24)', async () => {
+    const store = daemons.store(direct())
+    let snapshots = 0
+    const counting = (async () => {
+      for await (const { leases } of store.watch(daemons.signal)) {
+        snapshots += 1
+        if (leases.has('10.5.255.0-24')) return
+        await pause(50)
+      }
+    })()
+    for (let round = 0; round < 5; round += 1) await fill(0, 1000)
+    await server.put(`${folder}10.5.255.0-24`, value(9))
+    await counting
+    assert.ok(snapshots < 60, `${snapshots}`)
+  })
+
+  it('gets a new login when tokens are lost (row 16), and never shows the password', async () => {
+    const lines: string[] = []
+    const log = createLogger((_severity, message, fields) => lines.push(`${message} ${JSON.stringify(fields)}`))
+    for (const argv of [
+      ['user', 'add', 'root:s3cret-pa55'],
+      ['role', 'add', 'root'],
+      ['user', 'grant-role', 'root', 'root'],
+      ['auth', 'enable'],
+    ]) {
+      await server.ctl(argv)
+    }
+    const login = { username: 'root', password: new Secret('s3cret-pa55') }
+    const client = daemons.client(access([server.url], login), log)
+    const store = daemons.store(client, {}, log)
+    const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    // Simple tokens live in the server's memory.
+    await server.kill()
+    await server.start()
+    await server.ctl(['put', key(1), value(1)], 'root:s3cret-pa55')
+    await snapshotWhere(store, (s) => s.leases.size === 2, 10_000)
+    await store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal)
+
+    const wrong = daemons.client(access([server.url], { username: 'root', password: new Secret('wr0ng-pa55') }), log)
+    const health = await healthWhere(daemons.store(wrong, {}, log), ({ error }) => error !== undefined, 5000)
+    assert.match(health.error ?? '', /authentication failed/)
+    assert.doesNotMatch(lines.join('\n') + JSON.stringify(health), /pa55/)
+  })
+
+  it('joins many at once (row 19)', async () => {
+    const count = process.env['LONG'] ? 2000 : 200
+    const wide = parseNetworkConfig('{"Network":"10.0.0.0/12","Backend":{"Type":"host-gw"}}', 'test')
+    const stores = Array.from({ length: 20 }, () => daemons.store(direct(), { network: wide }))
+    const start = performance.now()
+    const joins = Array.from({ length: count }, (_unused, n) =>
+      (stores[n % 20] as LeaseStore).acquire(attrs(`n${n}`, `172.16.${n >> 8}.${n & 255}`), hints, daemons.signal),
+    )
+    const ids = new Set((await Promise.all(joins)).map(({ lease }) => lease.id))
+    assert.equal(ids.size, count)
+    assert.ok(performance.now() - start < 60_000)
+  }).timeout(120_000)
+
+  it('says which port refuses', async () => {
+    const port = await freePort()
+    const store = daemons.store(daemons.client(access([`http://127.0.0.1:${port}`])))
+    const { up, error } = await healthWhere(store, ({ error }) => error !== undefined, 5000)
+    assert.deepEqual(
+      [up, error],
+      [false, `etcd at 127.0.0.1:${port}: 14 UNAVAILABLE: Error: connect ECONNREFUSED 127.0.0.1:${port}`],
+    )
+  })
+})

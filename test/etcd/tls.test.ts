@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { EtcdAccess } from '../../subnet/etcd/endpoints.ts'
+import type { StoreHealth } from '../../subnet/types.ts'
+import { attrs, hints } from '../conformance/lease-store.ts'
+import { EtcdServer } from './etcd-server.ts'
+import { access, Daemons } from './world.ts'
+
+const execute = promisify(execFile)
+let folder: string
+const at = (name: string) => join(folder, name)
+
+async function authority(name: string): Promise<void> {
+  const subject = ['-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.crt`)]
+  await execute('openssl', [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-days',
+    '2',
+    ...subject,
+  ])
+}
+
+async function certificate(name: string, ca: string, alternative: string): Promise<void> {
+  await writeFile(at(`${name}.ext`), `subjectAltName=${alternative}\nextendedKeyUsage=serverAuth,clientAuth\n`)
+  const request = ['-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`)]
+  await execute('openssl', ['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', ...request])
+  const signer = [
+    '-CA',
+    at(`${ca}.crt`),
+    '-CAkey',
+    at(`${ca}.key`),
+    '-CAcreateserial',
+    '-days',
+    '2',
+    '-extfile',
+    at(`${name}.ext`),
+  ]
+  await execute('openssl', ['x509', '-req', '-in', at(`${name}.csr`), '-out', at(`${name}.crt`), ...signer])
+}
+
+describe('etcd over TLS (row 26)', function () {
+  this.timeout(30_000)
+  let server: EtcdServer | undefined
+  let daemons: Daemons
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'flannel-tls-'))
+    await Promise.all([authority('ca'), authority('other-ca')])
+    await certificate('server', 'ca', 'IP:127.0.0.1')
+    await certificate('elsewhere', 'ca', 'DNS:elsewhere.example')
+    await certificate('client', 'ca', 'DNS:client')
+  })
+  after(async () => {
+    await rm(folder, { recursive: true, force: true })
+  })
+  beforeEach(() => {
+    daemons = new Daemons()
+  })
+  afterEach(async () => {
+    await daemons.close()
+    await server?.close()
+  })
+
+  async function serve(name: string, clients = false): Promise<string> {
+    const need = { ca: at('ca.crt'), cert: at('client.crt'), key: at('client.key') }
+    const secure = { cert: at(`${name}.crt`), key: at(`${name}.key`), ...(clients ? { clients: need } : {}) }
+    server = await EtcdServer.start({ secure })
+    return server.url
+  }
+
+  async function healthWith(url: string, tls: Partial<EtcdAccess>): Promise<StoreHealth> {
+    const store = daemons.store(daemons.client(access([url], tls)))
+    for await (const health of store.health.watch(AbortSignal.timeout(5000))) {
+      if (health.up || health.error !== undefined) return health
+    }
+    assert.fail('no health')
+  }
+
+  it('needs no more than a CA', async () => {
+    const url = await serve('server')
+    const store = daemons.store(daemons.client(access([url], { caFile: at('ca.crt') })))
+    assert.match((await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)).lease.id, /^10\.5/)
+  })
+
+  it('shows a client certificate', async () => {
+    const url = await serve('server', true)
+    const client = { certFile: at('client.crt'), keyFile: at('client.key') }
+    assert.equal((await healthWith(url, { caFile: at('ca.crt'), ...client })).up, true)
+    assert.equal((await healthWith(url, { caFile: at('ca.crt') })).up, false)
+  })
+
+  const refused: readonly [string, string, string, RegExp][] = [
+    ['a server of another CA', 'server', 'other-ca', /unable to (verify|get)|self.signed/i],
+    ['a server under another name', 'elsewhere', 'ca', /127\.0\.0\.1.*(not|altnames)/i],
+  ]
+  for (const [what, name, ca, text] of refused) {
+    it(`refuses ${what} in clear text`, async () => {
+      const { up, error } = await healthWith(await serve(name), { caFile: at(`${ca}.crt`) })
+      assert.equal(up, false)
+      assert.match(error ?? '', text)
+    })
+  }
+
+  it('refuses an unknown CA when only the system\u2019s are given', async () => {
+    assert.equal((await healthWith(await serve('server'), {})).up, false)
+  })
+
+  it('uses files that were put right, without a restart', async () => {
+    const url = await serve('server')
+    const caFile = at('used.crt')
+    const store = daemons.store(daemons.client(access([url], { caFile })))
+    const acquiring = store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    for await (const { error } of store.health.watch(AbortSignal.timeout(5000))) {
+      if (error?.includes('ENOENT')) break
+    }
+    await copyFile(at('other-ca.crt'), caFile)
+    for await (const { error } of store.health.watch(AbortSignal.timeout(5000))) {
+      if (error !== undefined && !error.includes('ENOENT')) break
+    }
+    await copyFile(at('ca.crt'), caFile)
+    assert.match((await acquiring).lease.id, /^10\.5/)
+  })
+
+  it('connects anew when files were rotated under a live connection', async () => {
+    const url = await serve('server')
+    const caFile = at('rotated.crt')
+    await copyFile(at('ca.crt'), caFile)
+    const store = daemons.store(daemons.client(access([url], { caFile })), { checkEveryMs: 200 })
+    await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    await copyFile(at('other-ca.crt'), caFile)
+    for await (const { up } of store.health.watch(AbortSignal.timeout(5000))) if (!up) return
+    assert.fail('the old files are still in use')
+  })
+})
