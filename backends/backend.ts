@@ -3,7 +3,7 @@ import type { Family, IpAddr, MacAddr } from '../lib/address.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease, PeerPath } from '../subnet/types.ts'
 
-/** The interface that carries the outer packets, chosen by the options (`flanneld/external-interface.ts`). */
+/** The interface that carries the outer packets, chosen by the options (`flanneld/host/external-interface.ts`). */
 export interface ExternalInterface {
   readonly name: string
   readonly index: number

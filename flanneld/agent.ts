@@ -10,17 +10,23 @@ import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { ConfigText, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../subnet/types.ts'
 import { ConfigWatch, checkBackend } from './config-watch.ts'
-import type { InterfaceWish } from './external-interface.ts'
-import { watchFile } from './file-watch.ts'
-import type { HostView } from './host-view.ts'
-import { leaseAttrs } from './lease-attrs.ts'
-import { LeaseKeeper } from './lease-keeper.ts'
-import { datastoreConditions, kernelConditions, leaseConditions, peerConditions, readiness } from './node-conditions.ts'
+import type { InterfaceWish } from './host/external-interface.ts'
+import type { HostView } from './host/host-view.ts'
+import { leaseAttrs } from './leases/lease-attrs.ts'
+import { LeaseKeeper } from './leases/lease-keeper.ts'
+import { type PeerVerdicts, PeerView } from './leases/peer-view.ts'
 import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from './node-setup.ts'
-import { type PeerVerdicts, PeerView } from './peer-view.ts'
 import type { ActiveBackend, NodePlan } from './planner.ts'
-import type { StateDir } from './state-dir.ts'
-import type { ConditionSet } from './status.ts'
+import { watchFile } from './state/file-watch.ts'
+import type { StateDir } from './state/state-dir.ts'
+import {
+  datastoreConditions,
+  kernelConditions,
+  leaseConditions,
+  peerConditions,
+  readiness,
+} from './status/node-conditions.ts'
+import type { ConditionSet } from './status/status.ts'
 
 export interface AgentNeeds {
   readonly kernel: Kernel

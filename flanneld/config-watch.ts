@@ -3,7 +3,7 @@ import { ConfigError } from '../lib/errors.ts'
 import { Latest, type Source } from '../lib/latest.ts'
 import { type NetworkConfig, parseNetworkConfig } from '../subnet/network-config.ts'
 import type { ConfigText } from '../subnet/types.ts'
-import type { ConditionSet } from './status.ts'
+import type { ConditionSet } from './status/status.ts'
 
 /** A configuration together with what its backend's own parser makes of it, so that both are checked at once. */
 export interface CheckedConfig {

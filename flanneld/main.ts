@@ -4,17 +4,17 @@ import { systemClock } from '../lib/clock.ts'
 import { messageOf, UsageError } from '../lib/errors.ts'
 import { createLogger } from '../lib/log.ts'
 import manifest from '../package.json' with { type: 'json' }
-import { firstUnavailable } from './availability.ts'
 import { runCleanup } from './commands/cleanup.ts'
 import { runPlan } from './commands/plan.ts'
 import { askStatus, runStatus } from './commands/status.ts'
 import { runDaemon } from './daemon.ts'
 import { exitCodeOf } from './exit-code.ts'
-import { instanceOf } from './instance.ts'
-import { isJournal } from './log-format.ts'
-import { LogOutput } from './log-output.ts'
-import { type CommandLine, parseCommandLine } from './options.ts'
+import { isJournal } from './log/log-format.ts'
+import { LogOutput } from './log/log-output.ts'
+import { firstUnavailable } from './options/availability.ts'
+import { type CommandLine, parseCommandLine } from './options/options.ts'
 import type { ProcessPort } from './process-port.ts'
+import { instanceOf } from './state/instance.ts'
 
 /** The only file that touches `process`: argv, environment, signals, exit codes. */
 

@@ -7,9 +7,9 @@ import type { Clock } from '../lib/clock.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { findOwnLease } from '../subnet/own-lease.ts'
 import type { Lease, LeaseSnapshot } from '../subnet/types.ts'
-import type { InterfaceWish } from './external-interface.ts'
-import { HostView, interfaceChooser } from './host-view.ts'
-import type { PeerVerdicts, PeerView } from './peer-view.ts'
+import type { InterfaceWish } from './host/external-interface.ts'
+import { HostView, interfaceChooser } from './host/host-view.ts'
+import type { PeerVerdicts, PeerView } from './leases/peer-view.ts'
 import { type ActiveBackend, type NodePlan, planNode } from './planner.ts'
 
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */

@@ -6,7 +6,7 @@ import type { DesiredState, OwnershipScope } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
-import { renderSubnetFile } from './subnet-file.ts'
+import { renderSubnetFile } from './state/subnet-file.ts'
 
 /** The backend in use, its parsed configuration and what identifies this node in it. */
 export interface ActiveBackend {

@@ -6,12 +6,12 @@ import { preview } from '../../kernel/plan-ops.ts'
 import { Reconciler } from '../../kernel/reconciler.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/log.ts'
-import { instanceOf } from '../instance.ts'
-import { lockInstance } from '../instance-lock.ts'
-import { requireNetAdmin } from '../node-options.ts'
-import type { Options } from '../options.ts'
+import { requireNetAdmin } from '../options/node-options.ts'
+import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
-import { StateDir } from '../state-dir.ts'
+import { instanceOf } from '../state/instance.ts'
+import { lockInstance } from '../state/instance-lock.ts'
+import { StateDir } from '../state/state-dir.ts'
 
 interface CleanupNeeds {
   readonly clock: Clock

@@ -1,4 +1,4 @@
-import type { PerFamily, StatusDocument } from '../status.ts'
+import type { PerFamily, StatusDocument } from '../status/status.ts'
 
 /** Rows of the peer table that fit a screen; the JSON has all. */
 const MOST_ROWS = 50

@@ -1,8 +1,8 @@
 import { request } from 'node:http'
 import { type Clock, withDeadline } from '../../lib/clock.ts'
 import { messageOf, UsageError } from '../../lib/errors.ts'
-import type { FlagValue } from '../go-flags.ts'
-import type { StatusDocument } from '../status.ts'
+import type { FlagValue } from '../options/go-flags.ts'
+import type { StatusDocument } from '../status/status.ts'
 import { statusLine, statusText } from './status-text.ts'
 
 /** A node with 5,000 peers says about 2 MB. */

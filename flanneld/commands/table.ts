@@ -1,4 +1,4 @@
-import type { FlagSyntax } from '../go-flags.ts'
+import type { FlagSyntax } from '../options/go-flags.ts'
 
 export interface CommandFlag {
   readonly syntax: FlagSyntax

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { firstUnavailable, knownGaps, notAvailableYet } from '../../flanneld/availability.ts'
-import { FLAG_NAMES, optionKey } from '../../flanneld/option-table.ts'
-import { type Environment, type Options, parseCommandLine } from '../../flanneld/options.ts'
-import { flagReference } from '../../flanneld/usage.ts'
+import { firstUnavailable, knownGaps, notAvailableYet } from '../../flanneld/options/availability.ts'
+import { FLAG_NAMES, optionKey } from '../../flanneld/options/option-table.ts'
+import { type Environment, type Options, parseCommandLine } from '../../flanneld/options/options.ts'
+import { flagReference } from '../../flanneld/options/usage.ts'
 
 function run(words: string[], env: Environment = {}) {
   const line = parseCommandLine(words, env)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { ConditionSet, overallState } from '../../flanneld/status.ts'
+import { ConditionSet, overallState } from '../../flanneld/status/status.ts'
 import { VirtualClock } from '../fakes/clock.ts'
 import { peerStatus } from './status-example.ts'
 

@@ -4,8 +4,8 @@ import {
   type HostSnapshot,
   type InterfaceWish,
   NoInterfaceError,
-} from '../../flanneld/external-interface.ts'
-import { compileGoRegexp } from '../../flanneld/go-regexp.ts'
+} from '../../flanneld/host/external-interface.ts'
+import { compileGoRegexp } from '../../flanneld/options/go-regexp.ts'
 import type { HostAddress } from '../../kernel/host.ts'
 import { type Family, familyOf, type IpAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'

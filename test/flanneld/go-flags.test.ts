@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { type FlagSyntax, parseGoFlags, readFlagValue } from '../../flanneld/go-flags.ts'
+import { type FlagSyntax, parseGoFlags, readFlagValue } from '../../flanneld/options/go-flags.ts'
 
 const syntaxes: Record<string, FlagSyntax> = {
   s: 'text',

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import fc from 'fast-check'
-import { type Check, HealthServer, healthAnswer } from '../../flanneld/health.ts'
+import { type Check, HealthServer, healthAnswer } from '../../flanneld/status/health.ts'
 import type { IpAddr } from '../../lib/address.ts'
 
 const good = (name: string): Check => ({ name, ok: true, text: '' })

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { lockInstance } from '../../flanneld/instance-lock.ts'
+import { lockInstance } from '../../flanneld/state/instance-lock.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
 
 describe('the lock of an instance', () => {
@@ -43,7 +43,7 @@ describe('the lock of an instance', () => {
 
   it('ends with a killed process', async () => {
     const program = `
-      import { lockInstance } from ${JSON.stringify(join(import.meta.dirname, '../../flanneld/instance-lock.ts'))}
+      import { lockInstance } from ${JSON.stringify(join(import.meta.dirname, '../../flanneld/state/instance-lock.ts'))}
       lockInstance(${JSON.stringify(subnetFile())}, process.pid)
       process.stdout.write('held')
       setInterval(() => {}, 1000)`

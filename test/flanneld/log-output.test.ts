@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { codeOf, formatLine, isJournal, type LogLine } from '../../flanneld/log-format.ts'
-import { LogOutput, type LogOutputOptions } from '../../flanneld/log-output.ts'
+import { codeOf, formatLine, isJournal, type LogLine } from '../../flanneld/log/log-format.ts'
+import { LogOutput, type LogOutputOptions } from '../../flanneld/log/log-output.ts'
 import { createLogger, Secret } from '../../lib/log.ts'
 
 const wall = new Date(2026, 10, 21, 9, 1, 23, 404).getTime() + 0.218

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { Histogram, renderMetrics } from '../../flanneld/metrics.ts'
+import { Histogram, renderMetrics } from '../../flanneld/status/metrics.ts'
 import { exampleStatus, peerStatus } from './status-example.ts'
 
 describe('metrics', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { FLAG_NAMES, variableOf } from '../../flanneld/option-table.ts'
-import { type Environment, type Options, parseCommandLine } from '../../flanneld/options.ts'
+import { FLAG_NAMES, variableOf } from '../../flanneld/options/option-table.ts'
+import { type Environment, type Options, parseCommandLine } from '../../flanneld/options/options.ts'
 import { ConfigError, UsageError } from '../../lib/errors.ts'
 import { Secret } from '../../lib/log.ts'
 

@@ -1,4 +1,4 @@
-import type { PeerStatus, StatusDocument } from '../../flanneld/status.ts'
+import type { PeerStatus, StatusDocument } from '../../flanneld/status/status.ts'
 
 export function peerStatus(id: string, more: Partial<PeerStatus> = {}): PeerStatus {
   return {

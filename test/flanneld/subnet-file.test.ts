@@ -4,7 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { formatSubnetFile, parseSubnetFile, renderSubnetFile, type SubnetFile } from '../../flanneld/subnet-file.ts'
+import {
+  formatSubnetFile,
+  parseSubnetFile,
+  renderSubnetFile,
+  type SubnetFile,
+} from '../../flanneld/state/subnet-file.ts'
 import { type Cidr, cidrOf, type Family, type IpAddr, ipFromNumber } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease } from '../../subnet/types.ts'

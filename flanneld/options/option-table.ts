@@ -1,5 +1,5 @@
-import type { IpAddr } from '../lib/address.ts'
-import { Secret } from '../lib/log.ts'
+import type { IpAddr } from '../../lib/address.ts'
+import { Secret } from '../../lib/log.ts'
 import type { FlagSyntax, FlagValue } from './go-flags.ts'
 import * as as from './option-values.ts'
 

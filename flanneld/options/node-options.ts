@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
-import type { Cidr, Family } from '../lib/address.ts'
-import { PermissionError } from '../lib/errors.ts'
-import type { Logger } from '../lib/log.ts'
-import type { AgentOptions } from './agent.ts'
-import type { InterfaceWish } from './external-interface.ts'
+import type { Cidr, Family } from '../../lib/address.ts'
+import { PermissionError } from '../../lib/errors.ts'
+import type { Logger } from '../../lib/log.ts'
+import type { AgentOptions } from '../agent.ts'
+import type { InterfaceWish } from '../host/external-interface.ts'
+import { parseSubnetFile } from '../state/subnet-file.ts'
 import type { Options } from './options.ts'
-import { parseSubnetFile } from './subnet-file.ts'
 
 /** Bit of CAP_NET_ADMIN. Source: capabilities(7), linux/capability.h. */
 const CAP_NET_ADMIN = 12n

@@ -1,5 +1,5 @@
 import { posix } from 'node:path'
-import { type Cidr, type Family, familyOf, type IpAddr, parseCidr, parseIp } from '../lib/address.ts'
+import { type Cidr, type Family, familyOf, type IpAddr, parseCidr, parseIp } from '../../lib/address.ts'
 
 /** A value that is written correctly and still cannot be used; the text says what was expected. */
 export class Unusable extends Error {

@@ -1,5 +1,5 @@
-import type { Clock } from '../lib/clock.ts'
-import type { LogFields, LogSink, Severity } from '../lib/log.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { LogFields, LogSink, Severity } from '../../lib/log.ts'
 import { codeOf, formatLine, journalPrefix, type LogFormat } from './log-format.ts'
 
 export interface LogOutputOptions {

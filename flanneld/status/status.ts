@@ -1,4 +1,4 @@
-import type { Clock } from '../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 
 /** How much a condition weighs: an `error` takes the node out of service, a `warning` degrades it, an `info` is only worth knowing. */
 export type ConditionSeverity = 'error' | 'warning' | 'info'

@@ -1,4 +1,4 @@
-import { type LogFields, Secret, type Severity } from '../lib/log.ts'
+import { type LogFields, Secret, type Severity } from '../../lib/log.ts'
 
 export type LogFormat = 'klog' | 'json' | 'logfmt'
 

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { IpAddr } from '../lib/address.ts'
+import type { IpAddr } from '../../lib/address.ts'
 import { type Answer, closeServer, createBoundedServer, type ServerLimits, USUAL_LIMITS } from './bounded-server.ts'
 
 /** One thing that must be so. */

@@ -1,12 +1,12 @@
-import type { Clock } from '../lib/clock.ts'
-import { type Logger, Secret } from '../lib/log.ts'
-import { EtcdClient } from '../subnet/etcd/client.ts'
-import { EtcdConfigSource } from '../subnet/etcd/config-source.ts'
-import { EtcdLeaseStore } from '../subnet/etcd/lease-store.ts'
-import type { NetworkConfig } from '../subnet/network-config.ts'
-import type { LeaseStore } from '../subnet/types.ts'
-import type { Options } from './options.ts'
-import type { ConditionSet } from './status.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { type Logger, Secret } from '../../lib/log.ts'
+import { EtcdClient } from '../../subnet/etcd/client.ts'
+import { EtcdConfigSource } from '../../subnet/etcd/config-source.ts'
+import { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { LeaseStore } from '../../subnet/types.ts'
+import type { Options } from '../options/options.ts'
+import type { ConditionSet } from '../status/status.ts'
 
 /** Where configuration and leases come from: one etcd connection for both. */
 export interface LeaseSource {

@@ -1,4 +1,4 @@
-import { ConfigError } from '../lib/errors.ts'
+import { ConfigError } from '../../lib/errors.ts'
 import type { FlagValue } from './go-flags.ts'
 import {
   FLAG_NAMES,

@@ -1,8 +1,8 @@
-import type { Cidr, Family } from '../lib/address.ts'
-import type { Clock } from '../lib/clock.ts'
-import { messageOf } from '../lib/errors.ts'
-import { Latest } from '../lib/latest.ts'
-import type { Logger } from '../lib/log.ts'
+import type { Cidr, Family } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { messageOf } from '../../lib/errors.ts'
+import { Latest } from '../../lib/latest.ts'
+import type { Logger } from '../../lib/log.ts'
 import {
   type AcquireHints,
   type Lease,
@@ -12,7 +12,7 @@ import {
   type LeaseSnapshot,
   type LeaseStore,
   type OwnLease,
-} from '../subnet/types.ts'
+} from '../../subnet/types.ts'
 
 /** Whether this node may say that its subnet is its own. */
 export type LeaseState =

@@ -1,7 +1,7 @@
-import type { Failure } from '../kernel/desired.ts'
-import type { StoreHealth } from '../subnet/types.ts'
-import type { LeaseState } from './lease-keeper.ts'
-import type { PeerVerdicts } from './peer-view.ts'
+import type { Failure } from '../../kernel/desired.ts'
+import type { StoreHealth } from '../../subnet/types.ts'
+import type { LeaseState } from '../leases/lease-keeper.ts'
+import type { PeerVerdicts } from '../leases/peer-view.ts'
 import type { Condition } from './status.ts'
 
 /** Pure: what the parts say of themselves, as conditions and as reasons for not being ready. */

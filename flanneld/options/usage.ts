@@ -1,4 +1,4 @@
-import { COMMANDS, type CommandFlag, type CommandName, type CommandSpec } from './commands/table.ts'
+import { COMMANDS, type CommandFlag, type CommandName, type CommandSpec } from '../commands/table.ts'
 import type { FlagValue } from './go-flags.ts'
 import { FLAG_NAMES, OPTION_TABLE, type OptionSpec, variableOf } from './option-table.ts'
 

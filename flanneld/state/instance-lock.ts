@@ -10,8 +10,8 @@ import {
   writeSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { tryLock } from '../kernel/ffi/lock.ts'
-import { AlreadyRunningError, PermissionError } from '../lib/errors.ts'
+import { tryLock } from '../../kernel/ffi/lock.ts'
+import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
 
 /** The right to serve one subnet file. */
 export interface InstanceLock {

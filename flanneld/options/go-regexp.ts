@@ -1,5 +1,5 @@
 import { RE2JS } from 're2js'
-import { ConfigError, messageOf } from '../lib/errors.ts'
+import { ConfigError, messageOf } from '../../lib/errors.ts'
 
 /**
  * A Go regular expression, found anywhere in the text; runs in linear time. Import this file only when one was given:

@@ -1,5 +1,5 @@
-import { ConfigError, UsageError } from '../lib/errors.ts'
-import { COMMANDS, type CommandName, type CommandSpec, commandFromWords } from './commands/table.ts'
+import { ConfigError, UsageError } from '../../lib/errors.ts'
+import { COMMANDS, type CommandName, type CommandSpec, commandFromWords } from '../commands/table.ts'
 import { type FlagSyntax, type FlagValue, parseGoFlags, readFlagValue } from './go-flags.ts'
 import { FLAG_NAMES, type FlagName, type Options, optionKey, specOf, variableOf } from './option-table.ts'
 import { Unusable } from './option-values.ts'

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { chmod, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { PermissionError } from '../lib/errors.ts'
+import { PermissionError } from '../../lib/errors.ts'
 
 const MOST_BYTES = 64 * 1024 * 1024
 

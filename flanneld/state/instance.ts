@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { dirname, join } from 'node:path'
-import { OPTION_TABLE } from './option-table.ts'
-import type { Options } from './options.ts'
+import { OPTION_TABLE } from '../options/option-table.ts'
+import type { Options } from '../options/options.ts'
 
 /** Which of several daemons on one host this is: the pair of etcd prefix and subnet file (architecture §5.3). */
 export interface Instance {

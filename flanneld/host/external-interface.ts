@@ -1,6 +1,6 @@
-import type { ExternalInterface } from '../backends/backend.ts'
-import type { HostAddress, HostInterface } from '../kernel/host.ts'
-import { type Family, familyOf, type IpAddr, parseIp } from '../lib/address.ts'
+import type { ExternalInterface } from '../../backends/backend.ts'
+import type { HostAddress, HostInterface } from '../../kernel/host.ts'
+import { type Family, familyOf, type IpAddr, parseIp } from '../../lib/address.ts'
 
 /** Of an interface only this is looked at. */
 export type Candidate = Pick<HostInterface, 'name' | 'index' | 'mtu' | 'loopback' | 'addresses'>

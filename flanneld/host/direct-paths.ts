@@ -1,8 +1,8 @@
-import type { Reach } from '../backends/backend.ts'
-import type { HostKernel, NeighbourState } from '../kernel/host.ts'
-import type { IpAddr } from '../lib/address.ts'
-import type { Clock } from '../lib/clock.ts'
-import { Latest } from '../lib/latest.ts'
+import type { Reach } from '../../backends/backend.ts'
+import type { HostKernel, NeighbourState } from '../../kernel/host.ts'
+import type { IpAddr } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { Latest } from '../../lib/latest.ts'
 
 /** What this file needs of the host: route lookups and the kernel's own neighbour resolution. */
 export type NeighbourPort = Pick<HostKernel, 'routesTo' | 'askNeighbour' | 'neighbourStates'>

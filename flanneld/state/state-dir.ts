@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
-import type { OwnershipScope } from '../kernel/desired.ts'
-import { addressBits, familyOf, parseCidr, prefixLength } from '../lib/address.ts'
-import { ConfigError, messageOf } from '../lib/errors.ts'
-import { JsonFields } from '../lib/json-fields.ts'
-import type { Logger } from '../lib/log.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import { addressBits, familyOf, parseCidr, prefixLength } from '../../lib/address.ts'
+import { ConfigError, messageOf } from '../../lib/errors.ts'
+import { JsonFields } from '../../lib/json-fields.ts'
+import type { Logger } from '../../lib/log.ts'
 import { PrivateFiles } from './private-files.ts'
 
 export type Footprint = OwnershipScope

@@ -10,9 +10,9 @@ import {
   parseCidr,
   parseInterfaceCidr,
   prefixLength,
-} from '../lib/address.ts'
-import type { NetworkConfig } from '../subnet/network-config.ts'
-import type { Lease } from '../subnet/types.ts'
+} from '../../lib/address.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { Lease } from '../../subnet/types.ts'
 
 /** What subnet.env says (compatibility contract §5). */
 export interface SubnetFile {

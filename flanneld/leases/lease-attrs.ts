@@ -1,6 +1,6 @@
-import type { HostFacts } from '../backends/backend.ts'
-import type { Family, IpAddr } from '../lib/address.ts'
-import type { LeaseAttrs, PeerPath } from '../subnet/types.ts'
+import type { HostFacts } from '../../backends/backend.ts'
+import type { Family, IpAddr } from '../../lib/address.ts'
+import type { LeaseAttrs, PeerPath } from '../../subnet/types.ts'
 
 /** What this node publishes. Where it does not own its public address it says from where its packets really come. */
 export function leaseAttrs(node: string, path: PeerPath, facts: HostFacts): LeaseAttrs {

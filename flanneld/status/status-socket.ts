@@ -2,7 +2,7 @@ import { chmod, lstat, mkdir, rename, rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import { connect } from 'node:net'
 import { basename, dirname, join } from 'node:path'
-import { AlreadyRunningError } from '../lib/errors.ts'
+import { AlreadyRunningError } from '../../lib/errors.ts'
 import { closeServer, createBoundedServer, type ServerLimits, USUAL_LIMITS } from './bounded-server.ts'
 import type { StatusDocument } from './status.ts'
 

@@ -1,10 +1,10 @@
-import type { Cidr } from '../lib/address.ts'
-import type { Clock } from '../lib/clock.ts'
-import type { Logger } from '../lib/log.ts'
-import { type HoldState, holdVanished, nothingHeld } from '../subnet/hold.ts'
-import type { NetworkConfig } from '../subnet/network-config.ts'
-import { acceptPeers } from '../subnet/peer-rules.ts'
-import type { Lease, LeaseSnapshot, RejectedLease } from '../subnet/types.ts'
+import type { Cidr } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/log.ts'
+import { type HoldState, holdVanished, nothingHeld } from '../../subnet/hold.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import { acceptPeers } from '../../subnet/peer-rules.ts'
+import type { Lease, LeaseSnapshot, RejectedLease } from '../../subnet/types.ts'
 
 /** Which peers are planned, and why the others are not. */
 export interface PeerVerdicts {
