@@ -49,6 +49,11 @@ function routerLines(layout: Layout): readonly string[] {
       `link add ${bridge} mtu ${mtu} type bridge forward_delay 0 mcast_snooping 0`,
       ...gateways.map((gateway) => `addr add ${gateway} dev ${bridge}${gateway.includes(':') ? ' nodad' : ''}`),
       `link set ${bridge} up`,
+      // A switch does not go dark when its only host leaves: without a port that always forwards, the bridge would lose
+      // its carrier and the router its neighbours.
+      `link add ${bridge}-on type veth peer name ${bridge}-off`,
+      `link set ${bridge}-off addrgenmode none up`,
+      `link set ${bridge}-on master ${bridge} addrgenmode none up`,
     ]),
   ]
 }

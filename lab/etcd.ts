@@ -104,8 +104,8 @@ export class Etcd {
   }
 
   /** It hangs: connections stay, nothing is answered. */
-  freeze(): void {
-    this.#program?.kill('SIGSTOP')
+  async freeze(): Promise<void> {
+    await this.#program?.freeze()
   }
 
   thaw(): void {

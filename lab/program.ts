@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { open, readFile } from 'node:fs/promises'
 import { systemClock } from '../lib/clock.ts'
 import { missingProgram } from './command.ts'
+import { isStopped } from './proc.ts'
 
 export interface ProgramOptions {
   /** Standard output and error are appended to this file. */
@@ -74,6 +75,13 @@ export class Program {
   /** False when it has already ended. */
   kill(signal: NodeJS.Signals = 'SIGTERM'): boolean {
     return this.running && this.#child.kill(signal)
+  }
+
+  /** SIGSTOP; resolves when no thread of it works any more. SIGCONT lets it go on. */
+  async freeze(): Promise<void> {
+    this.kill('SIGSTOP')
+    const limit = AbortSignal.timeout(5_000)
+    while (this.running && !(await isStopped(this.pid))) await systemClock.sleep(1, limit)
   }
 
   /** Rejects with the signal's reason, or with a text that names the program after `timeout` ms (10,000 unless told). */

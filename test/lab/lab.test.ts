@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Lab } from '../../lab/lab.ts'
@@ -36,6 +36,14 @@ describe('lab', function () {
   after(async () => {
     await lab?.close()
     rmSync(folder, { recursive: true, force: true })
+  })
+
+  // etcd's folder goes with the lab: what it said must be in the failure, or nobody can tell why.
+  afterEach(function () {
+    const failure = this.currentTest?.err
+    if (failure === undefined || lab === undefined) return
+    const log = existsSync(lab.etcd.log) ? readFileSync(lab.etcd.log, 'utf8').slice(-3_000) : 'no log'
+    failure.message += `\netcd: pid ${lab.etcd.pid ?? 'none, it has ended'}\n${log}`
   })
 
   it('connects hosts of one segment, of two segments, and the control plane, in both families', async () => {
@@ -78,7 +86,7 @@ describe('lab', function () {
   })
 
   it('freezes and thaws etcd', async () => {
-    lab.etcd.freeze()
+    await lab.etcd.freeze()
     assert.equal(await lab.etcd.healthy(), false)
     lab.etcd.thaw()
     assert.equal(await lab.etcd.healthy(), true)
@@ -126,9 +134,8 @@ describe('lab', function () {
     await lab.host('h3').mendWire()
     await systemClock.sleep(400, soon())
     const { sent, received, lost, longestGapMs } = await judge.stop()
-    // Below 400 ms now and then: requests that wait for a neighbour's address are answered late, not lost.
-    assert.ok(lost > 20, `lost ${lost}`)
-    assert.ok(longestGapMs >= 200 && longestGapMs < 2_500, `gap ${longestGapMs}`)
+    assert.ok(lost > 30 && lost < 120, `lost ${lost}`)
+    assert.ok(longestGapMs >= 390 && longestGapMs < 1_000, `gap ${longestGapMs}`)
     assert.equal(sent, received + lost)
   })
 
