@@ -25,6 +25,9 @@ export interface ListSink {
   commit(revision: bigint): void
 }
 
+/** What of the client is used. */
+export type RangeClient = Pick<EtcdClient, 'call' | 'watch' | 'health' | 'applyRotatedFiles' | 'giveUp'>
+
 export interface FollowerOptions {
   /** For the health and the log. */
   readonly name: string
@@ -51,7 +54,7 @@ interface Position {
  * List, watch, and list again after every break: no event is trusted to be resumed. Source: reliability, "etcd3: what to guard against".
  */
 export class RangeFollower {
-  readonly #client: EtcdClient
+  readonly #client: RangeClient
   readonly #clock: Clock
   readonly #log: Logger
   readonly #random: () => number
@@ -65,7 +68,7 @@ export class RangeFollower {
   #lists = 0
 
   constructor(
-    needs: { client: EtcdClient; clock: Clock; log: Logger; random: () => number; sink: RangeSink },
+    needs: { client: RangeClient; clock: Clock; log: Logger; random: () => number; sink: RangeSink },
     options: FollowerOptions,
   ) {
     this.#client = needs.client

@@ -10,10 +10,12 @@ export interface Page {
   readonly cluster: string
 }
 
+type Caller = Pick<EtcdClient, 'call'>
+
 const pageSize = 500
 
 /** The range in pages, all at one revision. Linearizable. @throws StoreUnavailable, Compacted */
-export async function* readPages(client: EtcdClient, range: KeyRange, signal: AbortSignal): AsyncGenerator<Page> {
+export async function* readPages(client: Caller, range: KeyRange, signal: AbortSignal): AsyncGenerator<Page> {
   let limit = pageSize
   let from = range.key
   let revision: string | undefined
@@ -43,7 +45,7 @@ export async function* readPages(client: EtcdClient, range: KeyRange, signal: Ab
 
 /** How many keys there are, and the revision at which that is so. Linearizable: a member without a majority cannot answer. */
 export async function countRange(
-  client: EtcdClient,
+  client: Caller,
   range: KeyRange,
   signal: AbortSignal,
 ): Promise<{ count: number; revision: bigint; cluster: string }> {
