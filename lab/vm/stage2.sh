@@ -1,0 +1,31 @@
+# The first process on the machine's root: mounts what a booted machine has, runs /run/vm/command, powers off.
+# /run/vm is a folder of the caller's; what is written there stays.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o mode=0620,ptmxmode=0666 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+# The machine's /run tells of processes and namespaces that are not here.
+mount -t tmpfs -o mode=0755 tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir /run/vm
+# Not cached: the caller reads while we write, and each side's power may go at any time.
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none job /run/vm
+while read -r tag folder; do
+  mount -t 9p -o "trans=virtio,version=9p2000.L,msize=512000,cache=none" "$tag" "$folder"
+done </run/vm/shares
+read -r modules </run/vm/modules
+mkdir -p "/lib/modules/$(uname -r)"
+mount --bind "$modules" "/lib/modules/$(uname -r)"
+ln -sf /proc/self/fd /dev/fd
+ln -sf /proc/self/fd/0 /dev/stdin
+ln -sf /proc/self/fd/1 /dev/stdout
+ln -sf /proc/self/fd/2 /dev/stderr
+hostname vm
+busybox ip link set lo up
+port=/dev/$(cd /sys/class/virtio-ports && echo *)
+sh /run/vm/command </dev/null >"$port" 2>&1
+echo $? >/run/vm/code
+busybox poweroff -f
