@@ -1,6 +1,6 @@
 import type { Cidr, Family } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { messageOf } from '../../lib/errors.ts'
+import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import {
@@ -68,6 +68,8 @@ export class LeaseKeeper {
   /** Runs until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const watching = this.#watch(signal)
+    // Awaited at the end; until then a fault of it must not count as unhandled.
+    watching.catch(() => {})
     while (!signal.aborted) {
       const state = this.state.current
       if (state?.at === 'held') await this.#hold(state.own, signal)
@@ -101,6 +103,10 @@ export class LeaseKeeper {
 
   #refused(cause: unknown, last: OwnLease | undefined): void {
     const text = messageOf(cause)
+    // Two hosts told to be one: neither waiting nor another subnet would help.
+    if (last === undefined && cause instanceof LeaseConflictError && cause.conflict.type === 'public-address-taken') {
+      throw new ConfigError('public-ip', `must be an address that no other node has; ${text}`, cause.conflict.publicIp)
+    }
     const previous = this.state.current
     if (cause instanceof LeaseConflictError && last !== undefined) {
       if (previous?.at !== 'lost' || previous.text !== text) this.#log.error('own lease lost', { why: text })
@@ -134,11 +140,15 @@ export class LeaseKeeper {
     }
   }
 
+  // While the pool is exhausted a lease that goes is a reason to try again.
   async #watch(signal: AbortSignal): Promise<void> {
+    let leases = 0
     for await (const snapshot of this.#store.watch(signal)) {
       const state = this.state.current
       if (state?.at === 'held') this.#compare(state.own, snapshot)
       else if (state?.at === 'lost') this.#reconsider(state.last, snapshot)
+      else if (snapshot.leases.size < leases) this.#wake.abort()
+      leases = snapshot.leases.size
     }
   }
 
