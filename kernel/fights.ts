@@ -40,12 +40,12 @@ export class Fights {
     return true
   }
 
-  /** Whether the object is fought over; if so, a repair is made when the next is due, not at once. */
-  putOff(key: string): boolean {
+  /** When the object may be repaired next, if it is fought over. */
+  nextRepair(key: string): number {
     const fight = this.#fights.size === 0 ? undefined : this.#fights.get(key)
-    if (fight === undefined || !fight.slowed) return false
+    if (fight === undefined || !fight.slowed) return 0
     fight.waiting = true
-    return true
+    return lastOf(fight) + SLOW_MS
   }
 
   /** Objects that are fought over, after forgetting those at peace for a minute. */
@@ -55,11 +55,14 @@ export class Fights {
     return new Map([...this.#fights].filter(([, fight]) => fight.slowed).map(([key, { object }]) => [key, object]))
   }
 
-  /** When a repair that was put off may be made, or a fight may be over. */
-  nextDue(): number {
+  /** When a repair that was put off may be made, or a fight may be over; later than `now`. */
+  nextDue(now: number): number {
     let next = Number.POSITIVE_INFINITY
     for (const fight of this.#fights.values()) {
-      if (fight.slowed) next = Math.min(next, lastOf(fight) + (fight.waiting ? SLOW_MS : WINDOW_MS + 1))
+      if (!fight.slowed) continue
+      // The other program may have put it right by itself: then nothing is due until the fight is over.
+      if (lastOf(fight) + SLOW_MS <= now) fight.waiting = false
+      next = Math.min(next, lastOf(fight) + (fight.waiting ? SLOW_MS : WINDOW_MS + 1))
     }
     return next
   }

@@ -43,7 +43,8 @@ export class Pass {
   readonly #desired: DesiredState
   readonly #wanted: ReadonlyMap<ObjectKind, ReadonlyMap<string, DesiredObject>>
   #blocked = new Map<string, Failure>()
-  readonly #vanished = new Set<string>()
+  /** Keys that were refused now or wait for another try. */
+  readonly #refused = new Set<string>()
   #removed = false
 
   constructor(needs: PassNeeds, options: { desired: DesiredState }) {
@@ -63,7 +64,7 @@ export class Pass {
     this.#nameFights()
     // What was removed may have been in the way of something that was refused.
     if (this.#removed) this.#needs.retries.hurry(() => true)
-    this.#needs.retries.keepOnly((key) => this.failures.has(key) || this.#vanished.has(key))
+    this.#needs.retries.keepOnly((key) => this.#refused.has(key))
     this.#needs.repairs.flush(this.#now())
   }
 
@@ -158,6 +159,7 @@ export class Pass {
   #mayTry(planned: PlannedOp, isRepair: boolean): boolean {
     const waiting = this.#needs.retries.waiting(planned.key, this.#now())
     if (waiting !== undefined) {
+      this.#refused.add(planned.key)
       this.#refuse(planned, waiting.text)
       return false
     }
@@ -205,11 +207,11 @@ export class Pass {
     const doubt = DOUBTS.has(error.code)
     if (doubt) mirror.stale = true
     if (doubt && deviceOf(planned.op.object) !== undefined) this.#doubt(['link'])
+    this.#refused.add(planned.key)
     const isGone = planned.op.verb === 'remove' && GONE.has(error.code)
     if (isGone) mirror.held.delete(planned.key, planned.op.object)
     if (isGone && !this.#needs.retries.isKnown(planned.key)) {
       // What shall go is gone. Remembered all the same: a table that shows it again must not keep us running in circles.
-      this.#vanished.add(planned.key)
       this.#needs.retries.failed(this.#failureOf(planned, error.message), this.#now(), true)
       return
     }

@@ -265,7 +265,7 @@ export class Reconciler {
       case 'object':
         this.#doubt([news.kind])
         this.#retries.hurry(({ key }) => key === news.key)
-        return this.#fights.putOff(news.key) ? this.#fights.nextDue() : soon
+        return Math.max(soon, this.#fights.nextRepair(news.key))
       default:
         return assertNever(news)
     }
@@ -289,11 +289,13 @@ export class Reconciler {
   #schedule(now: number): void {
     if (this.#auditAt === Number.POSITIVE_INFINITY) this.#auditAt = now + this.#options.auditMs
     if (this.#sweepAt === Number.POSITIVE_INFINITY) this.#sweepAt = now + this.#options.sweepMs
-    this.#wake(Math.min(this.#auditAt, this.#sweepAt, this.#retries.nextDue(), this.#fights.nextDue()))
-    for (const mirror of this.#mirrors.values()) {
-      if (mirror.unreadable !== undefined) this.#wake(mirror.unreadable.retryAt)
-      else if (mirror.stale) this.#wake(now)
+    let next = Math.min(this.#auditAt, this.#sweepAt, this.#retries.nextDue(), this.#fights.nextDue(now))
+    for (const { stale, unreadable } of this.#mirrors.values()) {
+      if (unreadable !== undefined) next = Math.min(next, unreadable.retryAt)
+      else if (stale) next = now
     }
+    // A pause even so: whatever is wrong, passes must not follow each other without letting go of the event loop.
+    this.#wake(Math.max(next, now + BURST_MS))
   }
 
   #settlement(): Settlement {

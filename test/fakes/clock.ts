@@ -40,7 +40,10 @@ export class VirtualClock implements Clock {
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms
     await settleTasks()
+    let wakes = 0
     for (let next = this.#next(end); next !== undefined; next = this.#next(end)) {
+      wakes = next.dueAt > this.#now ? 0 : wakes + 1
+      if (wakes > MOST_WAKES) throw new Error(`${wakes} sleeps without any time passing: somebody runs in circles`)
       this.#now = Math.max(this.#now, next.dueAt)
       next.wake()
       await settleTasks()
@@ -65,6 +68,7 @@ export class VirtualClock implements Clock {
 
 // A whole pass of the reconciler on the fake kernel, the longest chain of steps without a wait, takes about 20.
 const TURNS = 40
+const MOST_WAKES = 10_000
 
 /** Lets everything that can run without time passing run: promises, and some turns of the event loop. */
 export async function settleTasks(): Promise<void> {

@@ -317,6 +317,7 @@ describe('reconciler', () => {
       rig.kernel.change({ verb: 'create', object: the.vxlan('flannel.9') })
       const scope = { ...WANTED.scope, devices: new Set(['flannel.1', 'flannel.9']) }
       await rig.want({ ...WANTED, scope })
+      await rig.clock.advance(20)
       rig.assertInPlace(WANTED)
       assert.equal(rig.kernel.get('link flannel.9'), undefined)
     })

@@ -1,0 +1,21 @@
+import { strict as assert } from 'node:assert'
+import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from '../../kernel/order.ts'
+
+describe('order', () => {
+  it('has every kind exactly once', () => {
+    assert.deepEqual([...APPLY_ORDER].sort(), Object.keys(KINDS).sort())
+  })
+
+  it('puts devices before what hangs on them, routes after what they need, files last', () => {
+    const at = (kind: (typeof APPLY_ORDER)[number]) => APPLY_ORDER.indexOf(kind)
+    for (const kind of KINDS_ON_DEVICES) assert(at('link') < at(kind), kind)
+    for (const kind of ['address', 'neighbour', 'fdb'] as const) assert(at(kind) < at('route'), kind)
+    assert.equal(APPLY_ORDER.at(-1), 'file')
+  })
+
+  it('removes routes first and devices last, and never a sysctl or a file', () => {
+    assert.equal(REMOVE_ORDER[0], 'route')
+    assert.equal(REMOVE_ORDER.at(-1), 'link')
+    assert(!REMOVE_ORDER.includes('sysctl') && !REMOVE_ORDER.includes('file'))
+  })
+})

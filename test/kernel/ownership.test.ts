@@ -1,0 +1,61 @@
+import { strict as assert } from 'node:assert'
+import type { KernelObject } from '../../kernel/objects.ts'
+import { type Ownership, ownershipOf } from '../../kernel/ownership.ts'
+import * as the from './fixtures.ts'
+
+const { BOOT_PROTOCOL: boot } = the
+const hop = { via: the.ip('192.0.2.9'), device: 'eth0' }
+
+const scope = { ...the.desiredOf([]).scope, devices: new Set(['flannel.1', 'flannel.2']) }
+const wanted = [
+  ...the.local(),
+  ...the.peer(2),
+  the.required(the.vxlan('flannel.7', {}, { vni: 7 })),
+  the.required(the.route('10.64.1.0/24', { type: 'blackhole', metric: 4_294_967_294 })),
+]
+const desired = the.desiredOf(wanted, { scope })
+
+const CASES: [string, KernelObject, Ownership][] = [
+  ['our device', the.vxlan(), 'adoptable'],
+  ['a vxlan device of a wanted name', the.vxlan('flannel.7', { mtu: 9000 }), 'adoptable'],
+  ['an earlier device of ours', the.vxlan('flannel.2'), 'ours'],
+  ['somebody’s vxlan device', the.vxlan('vx0'), 'foreign'],
+  ['a bridge of our name', the.bridge('flannel.1'), 'foreign'],
+  ['an address on our device', the.address('10.99.0.1/32'), 'ours'],
+  ['a link-local address on our device', the.address('fe80::1/64'), 'foreign'],
+  ['an address elsewhere', the.address('10.64.1.1/24', 'cni0'), 'foreign'],
+  ['a route with our mark on our device', the.peerRoute('172.16.0.0/24'), 'ours'],
+  ['a route with our mark in our network', the.route('10.64.9.0/24', hop), 'ours'],
+  ['a route with our mark elsewhere: another instance’s', the.route('172.16.0.0/24', hop), 'foreign'],
+  ['a blackhole with our mark elsewhere', the.route('172.16.0.0/24', { type: 'blackhole' }), 'foreign'],
+  ['a boot route at a wanted key', the.route('10.64.2.0/24', { protocol: boot, ...hop }), 'adoptable'],
+  [
+    'a connected route at a wanted key',
+    the.route('10.64.2.0/24', { protocol: 2, device: 'cni0', scope: 'link' }),
+    'foreign',
+  ],
+  ['a static route at a wanted key', the.route('10.64.2.0/24', { protocol: 4, ...hop }), 'foreign'],
+  ['a peer route of flannel', the.route('10.64.9.0/24', { protocol: boot, ...hop }), 'leftover'],
+  ['the same on a vxlan device', the.peerRoute('10.64.9.0/24', { protocol: boot }), 'leftover'],
+  ['the same without a gateway', the.route('10.64.9.0/24', { protocol: boot, device: 'cni0' }), 'foreign'],
+  ['the same of another length', the.route('10.64.9.0/25', { protocol: boot, ...hop }), 'foreign'],
+  ['the same outside the network', the.route('172.16.9.0/24', { protocol: boot, ...hop }), 'foreign'],
+  ['flannel’s blackhole for our subnet', the.route('10.64.1.0/24', { protocol: boot, type: 'blackhole' }), 'leftover'],
+  ['a blackhole for another subnet', the.route('10.64.9.0/24', { protocol: boot, type: 'blackhole' }), 'foreign'],
+  ['a neighbour at a wanted key', the.neighbour('10.64.2.0', the.mac(9)), 'adoptable'],
+  ['another neighbour on our device', the.neighbour('10.64.9.0', the.mac(9)), 'ours'],
+  ['a neighbour elsewhere', the.neighbour('192.0.2.9', the.mac(9), 'eth0'), 'foreign'],
+  ['an FDB entry at a wanted key', the.fdb(the.mac(2), '192.0.2.77'), 'adoptable'],
+  ['another FDB entry on our device', the.fdb(the.mac(9), '192.0.2.9'), 'ours'],
+  ['an FDB entry elsewhere', the.fdb(the.mac(9), '192.0.2.9', 'vx0'), 'foreign'],
+  ['a wanted sysctl', the.sysctl('net/ipv4/conf/flannel.1/rp_filter', '0'), 'ours'],
+  ['another sysctl', the.sysctl('net/ipv4/ip_forward', '0'), 'foreign'],
+  ['a wanted file', the.file('old'), 'ours'],
+  ['another file', the.file('old', '/etc/passwd'), 'foreign'],
+]
+
+describe('ownership', () => {
+  for (const [what, object, expected] of CASES) {
+    it(`${what}: ${expected}`, () => assert.equal(ownershipOf(object, desired), expected))
+  }
+})
