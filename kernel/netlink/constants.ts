@@ -12,8 +12,11 @@ export const NLM_F_EXCL = 0x200
 export const NLM_F_CREATE = 0x400
 export const NLM_F_DUMP = 0x300
 
-/** How a new object meets one that is already there. */
-export const WRITE_FLAGS = { create: NLM_F_CREATE | NLM_F_EXCL, replace: NLM_F_CREATE | NLM_F_REPLACE } as const
+/**
+ * `create` fails where something is there, `replace` where nothing is: either way the mirror was wrong and is read again.
+ * (`ip ... change` sends the latter; `ip ... replace` would create.)
+ */
+export const WRITE_FLAGS = { create: NLM_F_CREATE | NLM_F_EXCL, replace: NLM_F_REPLACE } as const
 export type WriteMode = keyof typeof WRITE_FLAGS
 
 export const RTM_NEWLINK = 16

@@ -42,7 +42,7 @@ export class RouteTable implements ObjectTable<Route> {
       const code = verdicts[at]?.code
       if (op.verb === 'remove' || code === undefined) continue
       if (code === 'EEXIST' && op.verb !== 'create') verdicts[at] = await this.#withoutDuplicate(op)
-      else if (code === 'EINVAL' && needsDetour(op.object)) verdicts[at] = await this.#withDetour(op, verdicts[at])
+      else if (code === 'EINVAL' && needsDetour(op.object)) verdicts[at] = await this.#withDetour(op)
     }
     return verdicts.map(resultOf)
   }
@@ -56,15 +56,14 @@ export class RouteTable implements ObjectTable<Route> {
 
   // IPv6 looks up an on-link gateway as an address. While the route to be replaced leads to it over another device (a direct path
   // whose peer goes back into the tunnel: the gateway lies in the very subnet), the new one is refused as a mismatch.
-  async #withDetour(op: Op<Route>, refusal: OpError | undefined): Promise<OpError | undefined> {
-    const { via, device } = op.object
-    const detour: Route = { ...op.object, dst: `${via}/128` as Cidr, metric: DETOUR_METRIC, type: 'unicast' }
-    const { via: _via, onLink: _onLink, ...direct } = detour
-    const add: Op<Route> = { verb: 'update', object: direct, actual: direct }
-    const remove: Op<Route> = { verb: 'remove', object: direct }
-    // In one batch: packets to the gateway's own address take the detour for as long as the kernel handles three messages.
-    const [added, verdict] = await sendOps(this.#needs, [add, op, remove], messageFor)
-    return device === undefined || added !== undefined ? refusal : verdict
+  async #withDetour(op: Op<Route>): Promise<OpError | undefined> {
+    const { via, onLink: _onLink, ...rest } = op.object
+    const object: Route = { ...rest, dst: `${via}/128` as Cidr, metric: DETOUR_METRIC }
+    // In one batch: packets to the gateway's own address take the detour for as long as the kernel handles three messages. Should
+    // we die in between, the detour is a route of ours that nobody wants.
+    const batch: Op<Route>[] = [{ verb: 'create', object }, op, { verb: 'remove', object }]
+    const [, verdict] = await sendOps(this.#needs, batch, messageFor)
+    return verdict
   }
 }
 

@@ -220,6 +220,14 @@ describe('the tables of addresses, neighbours and FDB entries', function () {
     assert.deepEqual(await outcomes(entries, { verb: 'remove', object: changed }), ['ENOENT'])
   })
 
+  it('changes nothing that is not there', async () => {
+    for (const object of [neighbour, neighbour6]) {
+      const update = { verb: 'update' as const, object, actual: object }
+      assert.deepEqual(await outcomes(table<Neighbour>('neighbour'), update), ['ENOENT'])
+    }
+    assert.deepEqual(await outcomes(table<Fdb>('fdb'), { verb: 'update', object: fdb, actual: fdb }), ['ENOENT'])
+  })
+
   it('names the missing device', async () => {
     const [result] = await table<Fdb>('fdb').apply([{ verb: 'create', object: { ...fdb, device: 'absent' } }])
     assert.deepEqual(result, { ok: false, error: { code: 'ENODEV', message: 'there is no device absent' } })
@@ -350,6 +358,12 @@ describe('the table of routes', function () {
       'ok',
       'ok',
     ])
+  })
+
+  it('changes no route that is not there', async () => {
+    for (const object of [route, route6]) {
+      assert.deepEqual(await outcomes(routes(), { verb: 'update', object, actual: object }), ['ENOENT'])
+    }
   })
 
   it('lists connected routes with their scope', async () => {

@@ -108,9 +108,9 @@ const golden: readonly { command: string; ours: Uint8Array; hex: string; differe
     hex: '28000000 15000500 00000000 00000000 02200000 05000000 08000200 0a054800 08000100 0a054800',
   },
   {
-    command: 'ip route replace 10.5.3.0/24 via 10.5.3.0 dev flannel.1 onlink proto 102',
+    command: 'ip route change 10.5.3.0/24 via 10.5.3.0 dev flannel.1 onlink proto 102',
     ours: writeRoute(route, INDEX, 'replace'),
-    hex: '34000000 18000505 00000000 00000000 02180000 fe660001 04000000 08000100 0a050300 08000500 0a050300 08000400 05000000',
+    hex: '34000000 18000501 00000000 00000000 02180000 fe660001 04000000 08000100 0a050300 08000500 0a050300 08000400 05000000',
   },
   {
     command: 'ip -6 route add fd00:5:3::/64 via fd00:5:3:: dev flannel.1 onlink proto 102 metric 1024',
@@ -141,9 +141,9 @@ const golden: readonly { command: string; ours: Uint8Array; hex: string; differe
     hex: '30000000 1c000506 00000000 00000000 02000000 05000000 80000000 08000100 0a050300 0a000200 02000000 00020000',
   },
   {
-    command: 'ip neigh replace fd00:5:3:: lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent',
+    command: 'ip neigh change fd00:5:3:: lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent',
     ours: writeNeighbour(neighbour6, INDEX, 'replace'),
-    hex: `3c000000 1c000505 00000000 00000000 0a000000 05000000 80000000 14000100 fd000005 00030000 00000000 00000000
+    hex: `3c000000 1c000501 00000000 00000000 0a000000 05000000 80000000 14000100 fd000005 00030000 00000000 00000000
       0a000200 02000000 00020000`,
   },
   {
@@ -159,6 +159,8 @@ const golden: readonly { command: string; ours: Uint8Array; hex: string; differe
   {
     command: 'bridge fdb replace 02:00:00:00:00:02 dev flannel.1 dst 192.168.64.13 self permanent',
     ours: writeFdb({ ...fdb, dst: ip('192.168.64.13') }, INDEX, 'replace'),
+    // Without NLM_F_CREATE, as "change" would do if bridge had it.
+    difference: [7, '01'],
     hex: '30000000 1c000505 00000000 00000000 07000000 05000000 c0000200 0a000200 02000000 00020000 08000100 c0a8400d',
   },
   {
