@@ -28,7 +28,8 @@ const DONT_FRAGMENT = 0x4000
 
 /**
  * Packets on their way to the tun. Segments of one flow that follow each other become one train, which passes the kernel
- * at the price of a packet (what GRO does for a NIC). Only what could be cut again into exactly these packets is joined,
+ * at the price of a packet (what GRO does for a NIC). Only what would be cut again into exactly these packets is joined
+ * (but for the identification of packets that must not be fragmented: it says nothing, RFC 6864),
  * and only with right checksums, since the kernel no longer looks at those of a train. Packets stay in order within a flow.
  */
 export class Coalescer {
