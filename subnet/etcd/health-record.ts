@@ -13,6 +13,7 @@ export class HealthRecord {
 
   constructor(needs: { clock: Clock }) {
     this.#clock = needs.clock
+    this.#emit()
   }
 
   /** The view of `user` is proven current. */

@@ -66,7 +66,7 @@ export class WatchStream {
       return
     }
     if (response.created) this.#on.created()
-    this.#fragments.push(...response.events)
+    for (const event of response.events) this.#fragments.push(event)
     // A revision split over several messages is one truth: half of it would look like peers that vanished.
     if (response.fragment) return
     const events = this.#fragments

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { TcpProxy } from '../../lab/tcp-proxy.ts'
 import { systemClock } from '../../lib/clock.ts'
-import { createLogger, Secret } from '../../lib/log.ts'
+import { createLogger, Secret, silentLogger } from '../../lib/log.ts'
+import { EtcdClient } from '../../subnet/etcd/client.ts'
 import { EtcdConfigSource } from '../../subnet/etcd/config-source.ts'
+import { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
 import { parseNetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseStore, StoreHealth } from '../../subnet/types.ts'
-import { attrs, conflict, hints, snapshotWhere } from '../conformance/lease-store.ts'
+import { attrs, conflict, hints, network, snapshotWhere } from '../conformance/lease-store.ts'
 import { EtcdServer, freePort } from './etcd-server.ts'
 import { access, Daemons, folder, prefix } from './world.ts'
 
@@ -274,6 +276,35 @@ describe('etcd lease store under faults', function () {
     assert.equal(ids.size, count)
     assert.ok(performance.now() - start < 60_000)
   }).timeout(120_000)
+
+  it('loses no lease and writes nothing by itself when the time of day jumps (row 47)', async () => {
+    let shift = 0
+    const clock = { ...systemClock, wall: () => Date.now() + shift }
+    const client = new EtcdClient({ clock, log: silentLogger }, access([server.url]))
+    const store = new EtcdLeaseStore(
+      { client, clock, log: silentLogger, random: Math.random },
+      { prefix, network, checkEveryMs: 100 },
+    )
+    const stop = new AbortController()
+    const running = store.run(stop.signal)
+    let own = await store.acquire(attrs('n1', '192.168.64.1'), hints, stop.signal)
+    for (const hours of [1, -1]) {
+      shift = hours * 3_600_000
+      await pause(500)
+      const { leases } = await snapshotWhere(store, () => true)
+      assert.deepEqual(leases.get(own.lease.id), own.lease)
+      assert.match(
+        await server.ctl(['get', '-w', 'json', `${folder}${own.lease.id}`]),
+        new RegExp(`"mod_revision":${own.version},`),
+      )
+      own = await store.publish(own, attrs('n1', '192.168.64.1'), stop.signal)
+      assert.ok(Math.abs((own.expiresAt ?? 0) - Date.now() - shift - 86_400_000) < 10_000)
+    }
+    assert.equal((await healthWhere(store, ({ up }) => up, 1000)).resyncs.size, 0)
+    stop.abort(new Error('over'))
+    await running
+    await client.close()
+  })
 
   it('says which port refuses', async () => {
     const port = await freePort()

@@ -34,7 +34,7 @@ describe('JsonFields', () => {
     ['10', (one) => one.integer('K', { least: 0, most: 9, fallback: 0 }), /from 0 to 9, got 10/],
     ['-1', (one) => one.integer('K', { least: 0, most: 9, fallback: 0 }), /from 0 to 9/],
     ['"5"', (one) => one.integer('K', { least: 0, most: 9, fallback: 0 }), /got "5"/],
-    ['"a\\nb\\u0007"', (one) => one.boolean('K', false), /^(?!.*[\n\u0007])/],
+    ['"a\\nb\\u0007"', (one) => one.boolean('K', false), /^\P{Cc}*$/u],
   ]
   for (const [value, read, text] of wrong) {
     it(`names path and value of ${value}`, () => {
