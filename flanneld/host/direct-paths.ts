@@ -114,6 +114,8 @@ export class DirectPaths {
       if (target.nextAsk <= now) due.push([address, target])
       else next = Math.min(next, target.nextAsk - now)
       if (target.openUntil > now) open += 1
+      if (target.answered && target.failedSince !== undefined)
+        next = Math.min(next, target.failedSince + FAILED_MS - now)
     }
     for (const [address, target] of due.slice(0, Math.max(0, MOST_OPEN - open))) this.#ask(address, target, now)
     return due.length > 0 ? Math.min(next, ASK_TIMEOUT_MS) : next
