@@ -130,7 +130,7 @@ export class HostKernel {
     return (await this.routesTo([address]))[0]
   }
 
-  /** One answer per address, in order; 5,000 take about 20 ms. */
+  /** One answer per address, in order; 5,000 take some tens of milliseconds. */
   async routesTo(addresses: readonly IpAddr[]): Promise<readonly (Path | undefined)[]> {
     const found: (RouteRecord | undefined)[] = addresses.map(() => undefined)
     const questions = addresses.map((address) => lookUpRoute(familyOf(address), address))

@@ -226,9 +226,13 @@ export class AttributeTable {
 
   /** An address of four or sixteen bytes, `skip` bytes into the payload. */
   address(type: number, skip = 0): IpAddr {
-    const bytes = this.bytes(type).subarray(skip)
-    if (bytes.length !== 4 && bytes.length !== 16) throw new MalformedMessage(`attribute ${type} is no address`)
-    return bytesToIp(bytes)
+    const length = this.length(type) - skip
+    if (length !== 4 && length !== 16) throw new MalformedMessage(`attribute ${type} is no address`)
+    const at = this.#payload(type, length) + skip
+    const view = this.#view
+    if (length === 16) return bytesToIp(new Uint8Array(view.buffer, view.byteOffset + at, 16))
+    // Without a view of the bytes: a dump of thousands leaves little behind but its texts.
+    return `${view.getUint8(at)}.${view.getUint8(at + 1)}.${view.getUint8(at + 2)}.${view.getUint8(at + 3)}` as IpAddr
   }
 
   /** A hardware address; undefined when it has not six bytes, as of a tunnel device. */
