@@ -238,7 +238,12 @@ export class UdpEngine {
   #closeDescriptors(): void {
     for (const place of [Control.eventFd, Control.tunFd, Control.socketFd]) {
       const fd = Atomics.exchange(this.#memory.control, place, 0)
-      if (fd > 0) closeSync(fd)
+      if (fd <= 0) continue
+      try {
+        closeSync(fd)
+      } catch (cause) {
+        this.#log.warn('udp proxy descriptor was not open', { fd, cause: messageOf(cause) })
+      }
     }
   }
 

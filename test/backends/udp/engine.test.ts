@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { EngineFailure, type EngineState, UdpEngine } from '../../../backends/udp/engine.ts'
+import type { IpAddr } from '../../../lib/address.ts'
+import { systemClock } from '../../../lib/clock.ts'
+import { silentLogger } from '../../../lib/log.ts'
+
+describe('udp engine', () => {
+  let folder: string
+  let engine: UdpEngine
+  let states: string[]
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'udp-engine-'))
+  })
+  afterEach(async () => {
+    await engine.stop()
+    await rm(folder, { recursive: true })
+  })
+
+  const heard = async () => (await readFile(join(folder, 'heard'), 'utf8')).trim().split('\n')
+  const tableOf = (own: string) => ({ own: own as IpAddr, peers: [] })
+  const make = (own: string) => {
+    states = []
+    engine = new UdpEngine(
+      {
+        clock: systemClock,
+        log: silentLogger,
+        random: Math.random,
+        table: tableOf(own),
+        onState: (state: EngineState) => states.push(state.at),
+      },
+      {
+        device: join(folder, 'heard'),
+        local: '127.0.0.1' as IpAddr,
+        port: 8285,
+        workerFile: new URL('./fake-worker.mjs', import.meta.url),
+      },
+    )
+    return engine
+  }
+  const until = async (condition: () => boolean | Promise<boolean>) => {
+    for (let tries = 0; !(await condition()); tries += 1) {
+      assert.ok(tries < 500, 'it did not happen within 5 s')
+      await delay(10)
+    }
+  }
+
+  it('starts, hands over tables, stops', async () => {
+    assert.deepEqual((await make('10.0.0.1').start()).tunTcp, true)
+    engine.replaceTable(tableOf('10.0.0.2'))
+    engine.replaceTable(tableOf('10.0.0.3'))
+    await engine.stop()
+    assert.deepEqual(await heard(), ['start a000001', 'table a000002', 'table a000003', 'stop'])
+    assert.deepEqual(states, ['starting', 'running', 'stopped'])
+    assert.equal(engine.deaths, 0)
+  })
+
+  it('starts a worker anew with the last table when one dies, at first at once', async () => {
+    await make('10.0.0.1').start()
+    engine.replaceTable(tableOf('6.6.6.1'))
+    // Given while there is none: the next one begins with it.
+    engine.replaceTable(tableOf('10.0.0.9'))
+    const before = systemClock.now()
+    await until(() => engine.deaths === 1 && engine.state.at === 'running')
+    assert.ok(systemClock.now() - before < 1_000)
+    assert.deepEqual(
+      (await heard()).filter((line) => line.startsWith('start')),
+      ['start a000001', 'start a000009'],
+    )
+    assert.equal(engine.counters().packetsOut, 2, 'counters outlive a worker')
+    assert.deepEqual(states, ['starting', 'running', 'failed', 'running'])
+  })
+
+  it('waits between starts when every worker dies', async () => {
+    await make('10.0.0.1').start()
+    engine.replaceTable(tableOf('6.6.6.1'))
+    await until(() => engine.deaths === 1 && engine.state.at === 'running')
+    for (const deaths of [2, 3, 4]) {
+      engine.replaceTable(tableOf('6.6.6.1'))
+      await until(() => engine.deaths === deaths && engine.state.at === 'running')
+    }
+    assert.equal((await heard()).filter((line) => line.startsWith('start')).length, 5)
+  })
+
+  it('says why it cannot start, and then does not go on', async () => {
+    await assert.rejects(make('1.1.1.1').start(), (cause) => {
+      assert.ok(cause instanceof EngineFailure)
+      assert.equal(cause.code, 'EBUSY')
+      assert.equal(cause.what, 'tun')
+      return true
+    })
+    assert.equal(engine.state.at, 'stopped')
+  })
+
+  it('stops while it waits to start anew', async () => {
+    await make('10.0.0.1').start()
+    engine.replaceTable(tableOf('6.6.6.1'))
+    engine.replaceTable(tableOf('1.1.1.1'))
+    await until(() => engine.state.at === 'failed' && engine.state.error instanceof EngineFailure)
+    await engine.stop()
+    assert.equal(engine.state.at, 'stopped')
+  })
+})
