@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net'
-import ip6addr from 'ip6addr'
+import { IPv6 } from 'ipaddr.js'
 
 export type Family = 4 | 6
 
@@ -22,9 +22,9 @@ export function addressBits(family: Family): 32 | 128 {
 /** The address, or undefined for anything else, `010.0.0.1` and zones included. */
 export function parseIp(text: string): IpAddr | undefined {
   if (isIPv4(text)) return text as IpAddr
-  // ip6addr alone would take zones and leading zeros that other programs refuse.
+  // The library alone would take zones and leading zeros that other programs refuse.
   if (!isIPv6(text) || text.includes('%')) return undefined
-  return ipFromNumber(6, bytesToNumber(ip6addr.parse(text).toBuffer()))
+  return bytesToIp(ipv6Bytes(text))
 }
 
 /** The aligned prefix; undefined for anything else. Host bits are dropped: use `parseInterfaceCidr` to keep them. */
@@ -87,7 +87,7 @@ export function overlaps(a: Cidr, b: Cidr): boolean {
 }
 
 export function ipToNumber(address: IpAddr): bigint {
-  return familyOf(address) === 4 ? BigInt(ipv4ToInteger(address)) : bytesToNumber(ip6addr.parse(address).toBuffer())
+  return familyOf(address) === 4 ? BigInt(ipv4ToInteger(address)) : bytesToNumber(ipv6Bytes(address))
 }
 
 export function ipFromNumber(family: Family, value: bigint): IpAddr {
@@ -98,7 +98,7 @@ export function ipFromNumber(family: Family, value: bigint): IpAddr {
 
 /** Network byte order: 4 or 16 bytes. */
 export function ipToBytes(address: IpAddr): Uint8Array {
-  if (familyOf(address) === 6) return ip6addr.parse(address).toBuffer()
+  if (familyOf(address) === 6) return ipv6Bytes(address)
   const bytes = new Uint8Array(4)
   new DataView(bytes.buffer).setUint32(0, ipv4ToInteger(address))
   return bytes
@@ -120,6 +120,10 @@ export function ipv4ToInteger(address: IpAddr): number {
 
 function integerToIpv4(value: number): IpAddr {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}` as IpAddr
+}
+
+function ipv6Bytes(text: string): Uint8Array {
+  return Uint8Array.from(IPv6.parse(text).toByteArray())
 }
 
 function bytesToNumber(bytes: Uint8Array): bigint {

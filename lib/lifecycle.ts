@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { messageOf } from './errors.ts'
 
 /** Something that runs until it is stopped. */
@@ -16,6 +17,8 @@ export class Lifecycle {
 
   constructor(needs: { onFault: (task: string, cause: unknown) => void }) {
     this.#onFault = needs.onFault
+    // Every task and every wait of one listens: many of them are no leak.
+    setMaxListeners(0, this.#abort.signal)
   }
 
   get signal(): AbortSignal {

@@ -20,7 +20,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   etcd3: ['subnet/etcd/'],
   '@grpc/grpc-js': ['subnet/etcd/'],
   '@kubernetes/client-node': ['subnet/kube/'],
-  ip6addr: ['lib/'],
+  'ipaddr.js': ['lib/'],
   re2js: ['flanneld/'],
   yargs: ['flanneld/', 'lab/'],
 }
