@@ -158,7 +158,10 @@ export class FakeKernel {
     const mac = link.mac ?? (before?.kind === 'link' ? before.mac : undefined) ?? this.#newMac()
     this.put({ ...link, mac })
     this.#emit({ type: 'device', name: link.name })
-    if (before?.kind !== 'link') return
+    if (before?.kind !== 'link') {
+      this.put({ kind: 'sysctl', path: `net/ipv4/conf/${link.name}/rp_filter`, value: '0' }, { silent: true })
+      return
+    }
     if (before.up && !link.up) this.#wentDown(link.name)
     // Permanent entries go with the old hardware address.
     else if (before.mac !== mac) this.#vanish(['neighbour'], { device: link.name })
@@ -177,7 +180,8 @@ export class FakeKernel {
     if (device !== undefined && this.get(`link ${device}`) === undefined) return 'ENODEV'
     if (actual === undefined || compare(actual, object) === 'recreate') return NOT_THERE[object.kind]
     if (object.kind === 'route' && compare(actual, object) !== 'same') return NOT_THERE.route
-    if (object.kind === 'fdb' && compare(actual, object) !== 'same') return NOT_THERE.fdb
+    // Linux 6.18 answers "done" and does nothing.
+    if (object.kind === 'fdb' && compare(actual, object) !== 'same') return undefined
     this.#of(object.kind).delete(key)
     this.#emit({ type: 'object', present: false, object: actual })
     if (object.kind === 'address') this.#addressGone(object)
@@ -188,8 +192,8 @@ export class FakeKernel {
   #deviceGone(device: string): void {
     this.#emit({ type: 'device', name: device })
     this.#vanish(['route'], { device, family: 4, silent: true })
-    this.#vanish(['fdb', 'sysctl'], { device, silent: true })
-    this.#vanish(['route', 'address', 'neighbour'], { device })
+    this.#vanish(['sysctl'], { device, silent: true })
+    this.#vanish(['fdb', 'route', 'address', 'neighbour'], { device })
     for (const link of this.all('link')) {
       if (link.kind === 'link' && link.driver.type === 'vxlan' && link.driver.underlay === device) this.#remove(link)
     }

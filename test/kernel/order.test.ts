@@ -1,4 +1,4 @@
-import { strict as assert } from 'node:assert'
+import assert from 'node:assert/strict'
 import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from '../../kernel/order.ts'
 
 describe('order', () => {

@@ -1,4 +1,4 @@
-import { strict as assert } from 'node:assert'
+import assert from 'node:assert/strict'
 import type { KernelObject } from '../../kernel/objects.ts'
 import { type Ownership, ownershipOf } from '../../kernel/ownership.ts'
 import * as the from './fixtures.ts'

@@ -1,4 +1,4 @@
-import { strict as assert } from 'node:assert'
+import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { DesiredState } from '../../kernel/desired.ts'
 import { type DesiredObject, type KernelObject, keyOf } from '../../kernel/objects.ts'
@@ -6,6 +6,7 @@ import { ownershipOf } from '../../kernel/ownership.ts'
 import { preview } from '../../kernel/plan-ops.ts'
 import { settleTasks } from '../fakes/clock.ts'
 import type { FakeKernel } from '../fakes/kernel.ts'
+import { repeat } from '../long.ts'
 import * as the from './fixtures.ts'
 
 const { BOOT_PROTOCOL: boot } = the
@@ -162,7 +163,7 @@ describe('reconciler properties', function () {
           await rig.reconciler.stop()
         }
       }),
-      { numRuns: process.env['LONG'] ? 5_000 : 200 },
+      { numRuns: repeat(200, 5_000) },
     )
   })
 

@@ -1,4 +1,4 @@
-import { strict as assert } from 'node:assert'
+import assert from 'node:assert/strict'
 import { settleTasks } from '../fakes/clock.ts'
 import * as the from './fixtures.ts'
 
