@@ -49,7 +49,8 @@ async function run(suite: Suite): Promise<Outcome> {
   const files = testFiles(suite, join(import.meta.dirname, '../test'))
   if (files.length === 0) return { at: 'not run', reason: 'it has no test file' }
   process.stdout.write(`\n=== ${suite.name}\n`)
-  return await runFiles(files, { grep: values.grep ?? '', minutes: long ? suite.minutesLong : suite.minutes })
+  const minutes = long ? suite.minutesLong : suite.minutes
+  return await runFiles(files, { grep: values.grep ?? '', minutes, inMachine: suite.inMachine === true })
 }
 
 function names(list: string): readonly string[] {

@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, readFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /**
  * What a machine must offer for a test to run. The peers are real programs of others to test against, found only by the
  * variables of `peers`; `REQUIRE=etcd,peer:flanneld` makes it a failure when one is absent.
  */
-export type Capability = 'root' | 'netns' | 'etcd' | `peer:${string}` | `node:${string}`
+export type Capability = 'root' | 'netns' | 'etcd' | 'vm' | `peer:${string}` | `node:${string}`
 
 const peers: Readonly<Record<string, string>> = {
   'peer:flanneld': 'FLANNELD_PEER',
@@ -25,6 +25,7 @@ export const capabilities: readonly Capability[] = [
   'root',
   'netns',
   'etcd',
+  'vm',
   ...nodes,
   ...Object.keys(peers).map((peer) => peer as `peer:${string}`),
 ]
@@ -69,6 +70,7 @@ export function whyAbsent(capability: Capability): string | undefined {
   if (capability === 'root') return process.geteuid?.() === 0 ? undefined : 'not root'
   if (capability === 'netns') return whyAbsent('root') ?? whyNoNamespaces()
   if (capability === 'etcd') return inPath('etcd') ? undefined : 'no etcd in PATH (Debian: etcd-server)'
+  if (capability === 'vm') return whyNoMachine()
   if (capability.startsWith('node:')) return whyNoNode(capability.slice('node:'.length))
   const variable = peers[capability]
   if (variable === undefined) return `nothing is known about ${capability}`
@@ -80,6 +82,13 @@ export function whyAbsent(capability: Capability): string | undefined {
 function whyNoNode(version: string): string | undefined {
   const program = nodeProgram(version)
   return executable(program) ? undefined : `${program} is missing (node scripts/ensure.mjs nodes)`
+}
+
+function whyNoMachine(): string | undefined {
+  const missing = ['qemu-system-x86_64', 'busybox', 'cpio', 'setpriv'].find((program) => !inPath(program))
+  if (missing !== undefined) return `no ${missing} in PATH (Documentation/lab-vm.md names the Debian packages)`
+  const kernels = join(import.meta.dirname, '../.tools/vm')
+  return existsSync(kernels) ? undefined : 'no kernel in .tools/vm (npm run vm -- --fetch)'
 }
 
 function whyNoNamespaces(): string | undefined {

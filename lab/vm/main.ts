@@ -5,66 +5,86 @@ import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { messageOf, UsageError } from '../../lib/errors.ts'
 import { MissingProgramError } from '../command.ts'
+import { debianKernel } from './kernel-package.ts'
 import { bootAndRun, type Errand } from './machine.ts'
 
 const usage = `usage: vm [--minutes N] [--write FOLDER]... TEST-FILE...
        vm [--minutes N] [--write FOLDER]... -- COMMAND [ARGUMENT]...
+       vm --fetch                              only has the kernel downloaded
 `
 const root = join(import.meta.dirname, '../..')
-
-const stop = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => stop.abort(new Error(`ended by ${signal}`)))
-}
+const kernels = join(root, '.tools/vm')
 
 /** As coreutils' timeout has it. */
 const outOfTime = 124
 
-let limit: AbortSignal | undefined
-try {
-  const { errand, minutes } = readArguments(process.argv.slice(2))
-  limit = AbortSignal.timeout(minutes * 60_000)
-  process.exitCode = await bootAndRun(errand, {
-    kernels: join(root, '.tools/vm'),
-    output: (chunk) => process.stdout.write(chunk),
-    signal: AbortSignal.any([stop.signal, limit]),
-  })
-} catch (cause) {
-  const late = limit?.aborted === true && !stop.signal.aborted
-  process.stderr.write(`vm: ${late ? 'out of time' : messageOf(cause)}\n`)
-  process.exitCode = stop.signal.aborted ? 130 : late ? outOfTime : exitCodeOf(cause)
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => interrupted.abort(new Error(`ended by ${signal}`)))
 }
 
-function readArguments(args: readonly string[]): { errand: Errand; minutes: number } {
+let limit: AbortSignal | undefined
+try {
+  const { minutes, write, fetch, words, isCommand } = readArguments(process.argv.slice(2))
+  limit = AbortSignal.timeout(minutes * 60_000)
+  const signal = AbortSignal.any([interrupted.signal, limit])
+  const output = (chunk: Buffer) => process.stdout.write(chunk)
+  if (fetch) await debianKernel(kernels, signal)
+  else process.exitCode = await bootAndRun(errandOf(words, isCommand, write), { kernels, output, signal })
+} catch (cause) {
+  if (interrupted.signal.aborted) fail(130, messageOf(interrupted.signal.reason))
+  else if (limit?.aborted === true) fail(outOfTime, 'out of time (--minutes)')
+  else if (cause instanceof UsageError) fail(2, `${cause.message}\n${usage.trimEnd()}`)
+  else fail(cause instanceof MissingProgramError ? 69 : 1, messageOf(cause))
+}
+
+function errandOf(words: readonly string[], isCommand: boolean, write: readonly string[]): Errand {
+  const mocha = [process.execPath, join(root, 'node_modules/mocha/bin/mocha.js')]
+  return {
+    command: isCommand ? words : [...mocha, ...words.map((file) => resolve(file))],
+    folder: isCommand ? process.cwd() : root,
+    environment: process.env,
+    writable: write,
+  }
+}
+
+function readArguments(args: readonly string[]) {
   const { values, positionals, tokens } = parse(args)
   const minutes = Number(values.minutes)
-  if (!(minutes > 0)) throw new UsageError(`--minutes must be a number above 0\n${usage}`)
-  if (positionals.length === 0) throw new UsageError(`nothing to run\n${usage}`)
+  if (!(minutes > 0)) throw new UsageError('--minutes must be a number above 0')
+  if (positionals.length === 0 && !values.fetch) throw new UsageError('nothing to run')
+  const write = (values.write ?? []).map((folder) => resolve(folder))
+  for (const folder of write) refuseUnreadable(folder)
   const isCommand = tokens.some(({ kind }) => kind === 'option-terminator')
-  const writable = (values.write ?? []).map((folder) => resolve(folder))
-  for (const folder of writable) readdirSync(folder)
-  const command = isCommand
-    ? positionals
-    : [process.execPath, join(root, 'node_modules/mocha/bin/mocha.js'), ...positionals]
-  const folder = isCommand ? process.cwd() : root
-  return { errand: { command, folder, environment: process.env, writable }, minutes }
+  return { minutes, write, fetch: values.fetch, words: positionals, isCommand }
 }
 
 function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
-      options: { minutes: { type: 'string', default: '10' }, write: { type: 'string', multiple: true } },
+      options: {
+        minutes: { type: 'string', default: '10' },
+        write: { type: 'string', multiple: true },
+        fetch: { type: 'boolean', default: false },
+      },
       allowPositionals: true,
       tokens: true,
     })
   } catch (cause) {
-    throw new UsageError(`${messageOf(cause)}\n${usage}`)
+    throw new UsageError(messageOf(cause))
   }
 }
 
-function exitCodeOf(cause: unknown): number {
-  if (cause instanceof UsageError) return 2
-  if (cause instanceof MissingProgramError) return 69
-  return 1
+function refuseUnreadable(folder: string): void {
+  try {
+    readdirSync(folder)
+  } catch (cause) {
+    throw new UsageError(`--write: ${messageOf(cause)}`)
+  }
+}
+
+function fail(code: number, why: string): void {
+  process.stderr.write(`vm: ${why}\n`)
+  process.exitCode = code
 }

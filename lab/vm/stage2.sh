@@ -19,6 +19,9 @@ done </run/vm/shares
 read -r modules </run/vm/modules
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$modules" "/lib/modules/$(uname -r)"
+# What udev makes before its module is there: the first who opens it has the module loaded.
+mkdir /dev/net
+mknod -m 666 /dev/net/tun c 10 200
 ln -sf /proc/self/fd /dev/fd
 ln -sf /proc/self/fd/0 /dev/stdin
 ln -sf /proc/self/fd/1 /dev/stdout
