@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net'
-import { IPv6 } from 'ipaddr.js'
+import ipaddr from 'ipaddr.js'
 
 export type Family = 4 | 6
 
@@ -123,7 +123,7 @@ function integerToIpv4(value: number): IpAddr {
 }
 
 function ipv6Bytes(text: string): Uint8Array {
-  return Uint8Array.from(IPv6.parse(text).toByteArray())
+  return Uint8Array.from(ipaddr.IPv6.parse(text).toByteArray())
 }
 
 function bytesToNumber(bytes: Uint8Array): bigint {
