@@ -185,6 +185,26 @@ describe('etcd lease store under faults', function () {
     )
   })
 
+  it('makes exactly one lease per node however answers are lost', async () => {
+    const client = viaProxy()
+    const store = daemons.store(client)
+    const nodes = 12
+    for (let n = 0; n < nodes; n += 1) {
+      const want = attrs(`n${n}`, `192.168.64.${n + 1}`)
+      const claiming = store.acquire(want, hints, daemons.signal)
+      await proxy.cutAfter(1 + n * 23)
+      const own = await claiming
+      await proxy.cutAfter(1 + n * 11)
+      const renewed = await store.publish(own, want, daemons.signal)
+      assert.equal(renewed.lease.id, own.lease.id)
+    }
+    await proxy.cutAfter(Number.POSITIVE_INFINITY)
+    const keys = (await server.ctl(['get', '--prefix', '--keys-only', folder]))
+      .split('\n')
+      .filter((line) => line !== '')
+    assert.equal(keys.length, nodes)
+  })
+
   it('leaves no etcd lease behind when it renews', async () => {
     const store = daemons.store(direct())
     let own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)

@@ -126,6 +126,31 @@ describe('lease value', () => {
     })
   }
 
+  // As flannel v0.28.9 wrote them.
+  const flannels: readonly [string, string][] = [
+    [
+      '10.5.67.0-24',
+      '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"6e:f6:ab:8f:89:6b"}}',
+    ],
+    [
+      '10.5.71.0-24&fc00:0:0:5a::-64',
+      '{"PublicIP":"192.168.64.3","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"42:e1:cc:da:4b:11"},"BackendV6Data":{"VNI":1,"VtepMAC":"46:23:ff:d0:c9:c7"}}',
+    ],
+    ['10.5.78.0-24', '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"host-gw"}'],
+    ['10.5.78.0-24', '{"PublicIP":"192.168.64.3","PublicIPv6":null}'],
+    [
+      '0.0.0.0-0&fc00:0:0:3f::-64',
+      '{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"ae:02:98:36:3d:8f"}}',
+    ],
+  ]
+  for (const [key, text] of flannels) {
+    it(`of flannel at ${key} is the same after reading and writing`, () => {
+      const own = decodeLeaseKey(key) ?? new Map()
+      assert.equal(encodeLeaseKey(own), key)
+      assert.equal(encodeLeaseValue(decodeLeaseValue(text, own)), text)
+    })
+  }
+
   it('is read without regard to case, unknown fields ignored', () => {
     const text = '{"publicip":"192.168.64.3","BACKENDTYPE":"vxlan","backenddata":{"VNI":1},"Future":[1,{}]}'
     assert.deepEqual(
