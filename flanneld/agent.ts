@@ -194,6 +194,7 @@ export class Agent {
     const { verdicts, plan } = await planAll(sources, this.#peers, this.#options)
     this.#see({ verdicts, plan })
     this.#needs.conditions.replace('peers', peerConditions(verdicts))
+    this.#peers.skipped(plan.skipped)
     const generation = this.reconciler.setDesired(plan.desired)
     this.#firstGeneration = Math.min(this.#firstGeneration, generation)
     this.#changed()

@@ -1,3 +1,4 @@
+import type { SkippedPeer } from '../../backends/backend.ts'
 import type { Cidr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/log.ts'
@@ -20,13 +21,16 @@ export class PeerView {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #options: { protectedRanges: readonly Cidr[]; holdMs: number }
-  #said = new Map<string, string>()
+  readonly #sayRejected: (rejected: readonly RejectedLease[]) => void
+  readonly #saySkipped: (skipped: readonly SkippedPeer[]) => void
   #hold: HoldState = nothingHeld
 
   constructor(needs: { clock: Clock; log: Logger }, options: { protectedRanges: readonly Cidr[]; holdMs: number }) {
     this.#clock = needs.clock
     this.#log = needs.log
     this.#options = options
+    this.#sayRejected = sayOnce(needs.log, 'lease rejected')
+    this.#saySkipped = sayOnce(needs.log, 'peer skipped')
   }
 
   judge(input: {
@@ -41,7 +45,7 @@ export class PeerView {
     this.#hold = holdVanished(this.#hold, accepted, { now: this.#clock.now(), holdMs })
     const { held } = this.#hold
     if (held.size > before) this.#log.warn('many peers vanished at once and are held', { peers: held.size })
-    this.#say(rejected)
+    this.#sayRejected(rejected)
     const planned = held.size === 0 ? accepted : [...accepted, ...[...held.values()].map(({ lease }) => lease)]
     return { planned, held: new Set(held.keys()), rejected }
   }
@@ -52,12 +56,21 @@ export class PeerView {
     return times.length === 0 ? undefined : Math.min(...times)
   }
 
-  #say(rejected: readonly RejectedLease[]): void {
-    const said = new Map<string, string>()
-    for (const { id, reason, text } of rejected) {
-      if (this.#said.get(id) !== reason) this.#log.warn('lease rejected', { id, reason, why: text })
-      said.set(id, reason)
+  /** Logs what keeps peers from being planned, each once. */
+  skipped(peers: readonly SkippedPeer[]): void {
+    this.#saySkipped(peers)
+  }
+}
+
+/** Logs rows that are new or have another reason than the last time. */
+function sayOnce(log: Logger, message: string) {
+  let said = new Map<string, string>()
+  return (rows: readonly { readonly id: string; readonly reason: string; readonly text: string }[]) => {
+    const now = new Map<string, string>()
+    for (const { id, reason, text } of rows) {
+      if (said.get(id) !== reason) log.warn(message, { id, reason, why: text })
+      now.set(id, reason)
     }
-    this.#said = said
+    said = now
   }
 }
