@@ -6,9 +6,10 @@ import type { Fights } from './fights.ts'
 import type { KindMirror } from './mirror.ts'
 import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
+import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
 import type { RepairLog } from './repair-log.ts'
 import { backoffMs, type Retries } from './retries.ts'
-import { type OpError, OpFailure, type OpResult } from './table.ts'
+import { type OpError, OpFailure } from './table.ts'
 
 /** What outlives a pass. */
 export interface PassNeeds {
@@ -26,9 +27,6 @@ export interface Tally {
   readonly errors: Map<ObjectKind, number>
 }
 
-/** Answers that prove the mirror wrong: something is there or is not, against what it says, or an answer was lost. */
-const DOUBTS = new Set(['EEXIST', 'ENOENT', 'ESRCH', 'ENODEV', 'ENXIO', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENETDOWN'])
-const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'ENXIO', 'EADDRNOTAVAIL'])
 const READ_TRIES = 3
 
 /**
@@ -169,11 +167,14 @@ export class Pass {
 
   async #apply(mirror: KindMirror, due: readonly PlannedOp[]): Promise<void> {
     if (due.length === 0) return
-    const results = await answersOf(mirror, due)
+    const results = await answersOf(
+      mirror.table,
+      due.map(({ op }) => op),
+    )
     due.forEach((planned, index) => {
-      const result = results[index] ?? { ok: false, error: { code: 'ENOBUFS', message: 'no answer' } }
-      if (result.ok) this.#succeeded(mirror, planned)
-      else this.#failed(mirror, planned, result.error)
+      const result = results[index]
+      if (result?.ok) this.#succeeded(mirror, planned)
+      else if (result !== undefined) this.#failed(mirror, planned, result.error)
     })
   }
 
@@ -204,11 +205,11 @@ export class Pass {
   }
 
   #failed(mirror: KindMirror, planned: PlannedOp, error: OpError): void {
-    const doubt = DOUBTS.has(error.code)
+    const doubt = provesMirrorWrong(error)
     if (doubt) mirror.stale = true
     if (doubt && deviceOf(planned.op.object) !== undefined) this.#doubt(['link'])
     this.#refused.add(planned.key)
-    const isGone = planned.op.verb === 'remove' && GONE.has(error.code)
+    const isGone = isAlreadyGone(planned.op, error)
     if (isGone) mirror.held.delete(planned.key, planned.op.object)
     if (isGone && !this.#needs.retries.isKnown(planned.key)) {
       // What shall go is gone. Remembered all the same: a table that shows it again must not keep us running in circles.
@@ -288,15 +289,6 @@ export class Pass {
 
   #now(): number {
     return this.#needs.clock.now()
-  }
-}
-
-async function answersOf(mirror: KindMirror, due: readonly PlannedOp[]): Promise<readonly OpResult[]> {
-  try {
-    return await mirror.table.apply(due.map(({ op }) => op))
-  } catch (cause) {
-    // Nothing is known of any of them: ENOBUFS makes the kind be read again.
-    return due.map(() => ({ ok: false, error: { code: 'ENOBUFS', message: messageOf(cause) } }))
   }
 }
 

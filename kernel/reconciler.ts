@@ -2,6 +2,7 @@ import type { Clock } from '../lib/clock.ts'
 import { assertNever } from '../lib/errors.ts'
 import { Latest } from '../lib/latest.ts'
 import type { Logger } from '../lib/log.ts'
+import { type AuditOptions, Audits } from './audits.ts'
 import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlement } from './desired.ts'
 import { Fights } from './fights.ts'
 import { KindMirror } from './mirror.ts'
@@ -12,6 +13,7 @@ import { Pass, type PassNeeds } from './pass.ts'
 import { groupByKind } from './plan-ops.ts'
 import { RepairLog } from './repair-log.ts'
 import { Retries } from './retries.ts'
+import { Settlements } from './settlements.ts'
 import type { KernelEvent, ObjectTable } from './table.ts'
 
 export interface ReconcilerNeeds {
@@ -22,17 +24,15 @@ export interface ReconcilerNeeds {
   readonly onPass?: (seconds: number) => void
 }
 
-export interface ReconcilerOptions {
-  /** How often everything is read again, in case an event was lost. */
-  readonly auditMs?: number
-  /** How often the kinds without events (sysctls, files) are read again. */
-  readonly sweepMs?: number
-}
+/** 60 s and 30 s where nothing is said. */
+export type ReconcilerOptions = Partial<AuditOptions>
 
 /** Events come in bursts (`ip route flush`): one reading for all. */
 const BURST_MS = 10
 /** After reading because of events, at least this many times as long is spent on other things. */
 const REST = 4
+/** Timers take no more than 2^31 ms. */
+const LONGEST_MS = 2 ** 31 - 1
 
 /**
  * Makes and keeps the kernel equal to the desired state. Reads the kernel into a mirror once; after that an event, an
@@ -44,26 +44,23 @@ export class Reconciler {
   readonly #log: Logger
   readonly #clock: Clock
   readonly #onPass: (seconds: number) => void
-  readonly #options: Required<ReconcilerOptions>
+  readonly #audits: Audits
   readonly #mirrors: ReadonlyMap<ObjectKind, KindMirror>
+  readonly #kinds: readonly ObjectKind[]
   readonly #retries = new Retries()
   readonly #fights = new Fights()
+  readonly #settlements = new Settlements()
   readonly #pass: PassNeeds
   readonly #stopping = new AbortController()
   readonly #loop: Promise<void>
   #desired: DesiredState | undefined
   #devices: ReadonlySet<string> = new Set()
   #generation = 0
-  #settledGeneration = 0
-  #failures: ReadonlyMap<string, Failure> = new Map()
-  #waiters = new Set<{ generation: number; resolve: (settlement: Settlement) => void }>()
   #running = false
   #busySince: number | undefined
   #held: KernelEvent[] = []
   #wakeAt = Number.POSITIVE_INFINITY
   #alarm = new AbortController()
-  #auditAt = Number.POSITIVE_INFINITY
-  #sweepAt = Number.POSITIVE_INFINITY
   #restUntil = 0
   #overruns = 0
   #passes = 0
@@ -73,8 +70,9 @@ export class Reconciler {
     this.#log = needs.log
     this.#clock = needs.clock
     this.#onPass = needs.onPass ?? (() => {})
-    this.#options = { auditMs: options.auditMs ?? 60_000, sweepMs: options.sweepMs ?? 30_000 }
+    this.#audits = new Audits({ auditMs: 60_000, sweepMs: 30_000, ...options })
     this.#mirrors = new Map(needs.tables.map((table) => [table.kind, new KindMirror(table)]))
+    this.#kinds = [...this.#mirrors.keys()]
     this.#pass = {
       mirrors: this.#mirrors,
       retries: this.#retries,
@@ -106,7 +104,7 @@ export class Reconciler {
   /** Makes kinds be read again, for a reason that goes to the log. */
   invalidate(kinds: readonly ObjectKind[] | 'all', why: string): void {
     this.#log.debug('mirror invalidated', { kinds, why })
-    this.#doubt(kinds === 'all' ? [...this.#mirrors.keys()] : kinds)
+    this.#doubt(kinds === 'all' ? this.#kinds : kinds)
     this.#wake(this.#clock.now())
   }
 
@@ -119,29 +117,12 @@ export class Reconciler {
 
   /** Resolves when every object of that generation, or of a later one, has been tried; rejects when the signal is aborted. */
   settled(generation: number, signal: AbortSignal): Promise<Settlement> {
-    if (this.#settledGeneration >= generation) return Promise.resolve(this.#settlement())
-    return new Promise((resolve, reject) => {
-      const either = AbortSignal.any([signal, this.#stopping.signal])
-      const abort = () => {
-        this.#waiters.delete(waiter)
-        reject(either.reason)
-      }
-      const waiter = {
-        generation,
-        resolve: (settlement: Settlement) => {
-          either.removeEventListener('abort', abort)
-          resolve(settlement)
-        },
-      }
-      if (either.aborted) return abort()
-      either.addEventListener('abort', abort, { once: true })
-      this.#waiters.add(waiter)
-    })
+    return this.#settlements.wait(generation, AbortSignal.any([signal, this.#stopping.signal]))
   }
 
   /** What is not as wanted, as of the last pass. */
   failures(): ReadonlyMap<string, Failure> {
-    return this.#failures
+    return this.#settlements.last.failures
   }
 
   counts(): ReconcileCounts {
@@ -187,7 +168,7 @@ export class Reconciler {
     const { signal } = this.#stopping
     while (!signal.aborted) {
       const wait = this.#wakeAt - this.#clock.now()
-      if (wait > 0) await this.#pause(Math.min(wait, this.#options.auditMs))
+      if (wait > 0) await this.#pause(Math.min(wait, LONGEST_MS))
       else await this.#tryAll(signal)
     }
   }
@@ -209,7 +190,8 @@ export class Reconciler {
     if (desired === undefined) return
     const generation = this.#generation
     const startedAt = this.#clock.now()
-    this.#doubtByTime(startedAt)
+    const due = this.#audits.take(startedAt)
+    if (due !== undefined) this.#doubt(this.#kinds.filter((kind) => due === 'everything' || !KINDS[kind].events))
     const pass = new Pass(this.#pass, { desired })
     this.#running = true
     this.#busySince = startedAt
@@ -228,14 +210,11 @@ export class Reconciler {
     this.#passMs += now - startedAt
     this.#onPass((now - startedAt) / 1000)
     this.#restUntil = now + pass.readMs * REST
-    const changed = generation !== this.#settledGeneration || !sameFailures(this.#failures, pass.failures)
-    this.#failures = pass.failures
-    this.#settledGeneration = generation
-    if (changed) this.status.set({ generation, failures: pass.failures })
-    for (const waiter of [...this.#waiters]) {
-      if (waiter.generation > generation) continue
-      this.#waiters.delete(waiter)
-      waiter.resolve(this.#settlement())
+    const { last } = this.#settlements
+    const { failures } = pass
+    this.#settlements.reached({ generation, failures })
+    if (generation !== last.generation || !sameFailures(last.failures, failures)) {
+      this.status.set({ generation, failures })
     }
     this.#schedule(now)
     const held = this.#held
@@ -256,7 +235,7 @@ export class Reconciler {
     switch (news.of) {
       case 'everything':
         this.#log.warn('kernel event queue overflowed, reading everything again')
-        this.#doubt([...this.#mirrors.keys()])
+        this.#doubt(this.#kinds)
         return soon
       case 'device':
         this.#doubt(['link', ...KINDS_ON_DEVICES])
@@ -278,28 +257,15 @@ export class Reconciler {
     }
   }
 
-  #doubtByTime(now: number): void {
-    const audit = now >= this.#auditAt
-    if (audit) this.#auditAt = Number.POSITIVE_INFINITY
-    if (audit || now >= this.#sweepAt) this.#sweepAt = Number.POSITIVE_INFINITY
-    else return
-    this.#doubt([...this.#mirrors.keys()].filter((kind) => audit || !KINDS[kind].events))
-  }
-
   #schedule(now: number): void {
-    if (this.#auditAt === Number.POSITIVE_INFINITY) this.#auditAt = now + this.#options.auditMs
-    if (this.#sweepAt === Number.POSITIVE_INFINITY) this.#sweepAt = now + this.#options.sweepMs
-    let next = Math.min(this.#auditAt, this.#sweepAt, this.#retries.nextDue(), this.#fights.nextDue(now))
+    this.#audits.finished(now)
+    let next = Math.min(this.#audits.nextDue(), this.#retries.nextDue(), this.#fights.nextDue(now))
     for (const { stale, unreadable } of this.#mirrors.values()) {
       if (unreadable !== undefined) next = Math.min(next, unreadable.retryAt)
       else if (stale) next = now
     }
     // A pause even so: whatever is wrong, passes must not follow each other without letting go of the event loop.
     this.#wake(Math.max(next, now + BURST_MS))
-  }
-
-  #settlement(): Settlement {
-    return { generation: this.#settledGeneration, failures: this.#failures }
   }
 }
 
