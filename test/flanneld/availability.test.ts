@@ -76,10 +76,10 @@ describe('an option', () => {
     const folder = join(import.meta.dirname, '../../flanneld')
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))
     const source = files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
-    const destructured = [...source.matchAll(/\{([^{}]*)\} = options\b/g)].flatMap(
+    const destructured = [...source.matchAll(/\{([^{}]*)\} = (?:this\.#)?options\b/g)].flatMap(
       ([, names = '']) => names.match(/\w+/g) ?? [],
     )
-    const read = new Set([...destructured, ...[...source.matchAll(/\boptions\.(\w+)/g)].map(([, name]) => name)])
+    const read = new Set([...destructured, ...[...source.matchAll(/options\.(\w+)/g)].map(([, name]) => name)])
     const unread = FLAG_NAMES.filter((name) => !notAvailableYet(name) && !read.has(optionKey(name)))
     assert.deepEqual(unread, [])
   })
