@@ -1,14 +1,15 @@
 // Started by udp-host.ts in a namespace: a proxy without the daemon around it. SIGHUP: reads its table again. SIGUSR2: says
 // its counters. Each line of output is one JSON object.
 import { readFileSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
 import { type ProxyTable, UdpEngine } from '../../backends/udp/engine.ts'
 import { parseIp } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { createLogger } from '../../lib/log.ts'
 
-const [, , tableFile = '', localText = ''] = process.argv
+const [, , tableFile = '', localText = '', workerFile = ''] = process.argv
 const local = parseIp(localText)
-if (local === undefined) throw new Error('usage: udp-host-process.ts TABLE-FILE ADDRESS')
+if (local === undefined) throw new Error('usage: udp-host-process.ts TABLE-FILE ADDRESS WORKER')
 const readTable = (): ProxyTable => JSON.parse(readFileSync(tableFile, 'utf8'))
 const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
@@ -20,7 +21,7 @@ const engine = new UdpEngine(
     table: readTable(),
     onState: (state) => say({ ...state, error: state.at === 'failed' ? state.error.message : undefined }),
   },
-  { device: 'flannel0', local, port: 8285, workerFile: new URL('../backends/udp/worker.mjs', import.meta.url) },
+  { device: 'flannel0', local, port: 8285, workerFile: pathToFileURL(workerFile) },
 )
 // Keeps the process, which has nothing else to wait for.
 const alive = setInterval(() => {}, 60_000)

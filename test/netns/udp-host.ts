@@ -1,6 +1,8 @@
+import { rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { build } from 'esbuild'
 import type { ProxyTable } from '../../backends/udp/engine.ts'
 import type { ProxyPeer } from '../../backends/udp/peer-table.ts'
 import type { CounterName } from '../../backends/udp/proxy-memory.ts'
@@ -31,7 +33,7 @@ export class UdpHost {
     await writeFile(tableFile, tableText(subnet, peers))
     await writeFile(host.paths.log, '')
     const script = join(import.meta.dirname, 'udp-host-process.ts')
-    const argv = [process.execPath, '--import', 'tsx', script, tableFile, host.address]
+    const argv = [process.execPath, '--import', 'tsx', script, tableFile, host.address, await bundledWorker()]
     const program = await host.start(argv, { log: host.paths.log, cwd: join(import.meta.dirname, '../..') })
     const started = new UdpHost(host, subnet, program, tableFile)
     await started.waitFor(/"at":"running"/)
@@ -80,4 +82,25 @@ export class UdpHost {
 
 function tableText(subnet: Cidr, peers: readonly ProxyPeer[]): string {
   return JSON.stringify({ own: networkAddress(subnet), peers } satisfies ProxyTable)
+}
+
+let bundled: Promise<string> | undefined
+
+/** Path of the worker as it is shipped: one file, which starts in a tenth of the time that the loose sources need. */
+async function bundledWorker(): Promise<string> {
+  const root = join(import.meta.dirname, '../..')
+  const outfile = join(root, 'build', 'test', `udp-worker-${process.pid}.cjs`)
+  bundled ??= build({
+    absWorkingDir: root,
+    entryPoints: ['backends/udp/worker.ts'],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    target: 'node20.19',
+    external: ['koffi'],
+  }).then(() => {
+    process.once('exit', () => rmSync(outfile, { force: true }))
+    return outfile
+  })
+  return await bundled
 }
