@@ -1,6 +1,6 @@
 import type { DesiredObject, Role, Route } from '../kernel/objects.ts'
 import { ROUTE_PROTOCOL } from '../kernel/objects.ts'
-import { type Cidr, cidrOf, type Family, familyOf, type IpAddr } from '../lib/address.ts'
+import { type Cidr, type Family, familyOf, type IpAddr } from '../lib/address.ts'
 
 /** Kernel priority of an ordinary route: IPv6 reads 0 back as 1024. */
 export function defaultMetric(family: Family): number {
@@ -53,9 +53,4 @@ export function tunnelAddress(device: string, address: IpAddr): DesiredObject {
     address,
     length: family === 4 ? 32 : 128,
   }
-}
-
-/** The prefix that holds nothing but the address. */
-export function hostRoute(address: IpAddr): Cidr {
-  return cidrOf(address, familyOf(address) === 4 ? 32 : 128)
 }

@@ -1,11 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { messageOf } from './errors.ts'
 
-/** Something that runs until it is stopped. */
-export interface Stoppable {
-  stop(): Promise<void>
-}
-
 /**
  * Owns every background promise of the process. A task that ends with an error before the stop is a fault of the
  * program: it is handed to `onFault`, never lost.

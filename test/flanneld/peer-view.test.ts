@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import sinon from 'sinon'
+import { PeerView } from '../../flanneld/leases/peer-view.ts'
+import { createLogger } from '../../lib/log.ts'
+import type { Lease } from '../../subnet/types.ts'
+import { lease, NO_DATA, network } from '../backends/world.ts'
+import { VirtualClock } from '../fakes/clock.ts'
+
+const path = { backend: 'host-gw', data: NO_DATA }
+const own = lease('10.5.1.0/24 192.168.64.11', path)
+const peers = Array.from({ length: 8 }, (_unused, index) =>
+  lease(`10.5.${index + 2}.0/24 192.168.64.${index + 12}`, path),
+)
+const HOUR = 3_600_000
+
+function start(holdMs = HOUR) {
+  const clock = new VirtualClock()
+  const sink = sinon.fake()
+  const view = new PeerView({ clock, log: createLogger(sink) }, { protectedRanges: [], holdMs })
+  const judge = (...leases: readonly Lease[]) => {
+    const snapshot = { revision: '1', leases: new Map(leases.map((each) => [each.id, each])), unreadable: [] }
+    return view.judge({ snapshot, own, network: network(4), hostRanges: [] })
+  }
+  return { clock, sink, view, judge }
+}
+
+describe('the view of the peers', () => {
+  it('says why a lease is rejected once, and again when the reason changes', () => {
+    const { sink, judge } = start()
+    const overlapping = { ...lease('10.5.1.0/24 192.168.64.99', path), id: '10.5.1.0-25' }
+    judge(overlapping)
+    judge(overlapping)
+    sinon.assert.calledOnceWithMatch(sink, 'warn', 'lease rejected', { id: overlapping.id })
+    judge(lease('10.6.0.0/24 192.168.64.99', path), { ...overlapping, id: overlapping.id })
+    judge()
+    judge(overlapping)
+    assert.equal(sink.args.filter(([, , fields]) => fields.id === overlapping.id).length, 2)
+  })
+
+  it('lets a few peers go at once', () => {
+    const { judge } = start()
+    judge(...peers)
+    const { planned, held } = judge(...peers.slice(3))
+    assert.deepEqual([planned.length, held.size], [5, 0])
+  })
+
+  it('holds those that vanish together, and lets them go when their time is over', async () => {
+    const { clock, view, judge } = start()
+    judge(...peers)
+    const { planned, held } = judge(...peers.slice(6))
+    assert.deepEqual([planned.length, held.size], [8, 6])
+    assert.equal(view.nextRelease(), HOUR)
+    await clock.advance(HOUR)
+    assert.deepEqual([judge(...peers.slice(6)).planned.length, view.nextRelease()], [2, undefined])
+  })
+
+  it('lets a held peer go when its subnet is leased to another', () => {
+    const { judge } = start()
+    judge(...peers)
+    const heir = { ...lease('10.5.2.0/24 192.168.64.77', path), node: 'heir' }
+    const { planned, held } = judge(heir)
+    assert.equal(held.has(peers[0]?.id ?? ''), false)
+    assert.deepEqual(
+      planned.filter(({ families }) => families.get(4)?.subnet === '10.5.2.0/24').map(({ node }) => node),
+      ['heir'],
+    )
+  })
+
+  it('holds nobody when told so', () => {
+    const { judge } = start(0)
+    judge(...peers)
+    assert.equal(judge().planned.length, 0)
+  })
+})
