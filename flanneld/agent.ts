@@ -23,6 +23,7 @@ import {
   datastoreConditions,
   kernelConditions,
   leaseConditions,
+  missingRequirement,
   peerConditions,
   readiness,
 } from './status/node-conditions.ts'
@@ -217,7 +218,11 @@ export class Agent {
 
   #watchReconciler(): void {
     this.#needs.lifecycle.run('reconciler status', async (stop) => {
-      for await (const { failures } of this.reconciler.status.watch(stop)) {
+      let first = true
+      for await (const { generation, failures } of this.reconciler.status.watch(stop)) {
+        const missing = first ? missingRequirement(failures) : undefined
+        if (missing !== undefined) throw missing
+        first &&= generation < this.#firstGeneration
         this.#needs.conditions.replace('kernel', kernelConditions(failures))
         this.#changed()
       }

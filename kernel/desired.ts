@@ -25,6 +25,8 @@ export interface Failure {
   /** `foreign`: somebody else's object is in the way and stays untouched. `refused`: the kernel said no. `fought`: changed again and again by another program. */
   readonly cause: 'foreign' | 'refused' | 'fought'
   readonly text: string
+  /** The errno name of a refusal. */
+  readonly code?: string
 }
 
 /** The outcome of trying every object at least once. */

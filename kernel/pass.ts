@@ -158,7 +158,7 @@ export class Pass {
     const waiting = this.#needs.retries.waiting(planned.key, this.#now())
     if (waiting !== undefined) {
       this.#refused.add(planned.key)
-      this.#refuse(planned, waiting.text)
+      this.#refuse(planned, waiting.text, waiting.code)
       return false
     }
     // Named as a fight at the end of the pass.
@@ -213,23 +213,23 @@ export class Pass {
     if (isGone) mirror.held.delete(planned.key, planned.op.object)
     if (isGone && !this.#needs.retries.isKnown(planned.key)) {
       // What shall go is gone. Remembered all the same: a table that shows it again must not keep us running in circles.
-      this.#needs.retries.failed(this.#failureOf(planned, error.message), this.#now(), true)
+      this.#needs.retries.failed(this.#failureOf(planned, error.message, error.code), this.#now(), true)
       return
     }
     this.#count('errors', mirror.kind)
     const text = `${error.message} (${error.code})`
-    const failure = this.#refuse(planned, text)
+    const failure = this.#refuse(planned, text, error.code)
     const { first } = this.#needs.retries.failed(failure, this.#now(), doubt)
     if (first) this.#needs.repairs.refused(mirror.kind, planned, text, this.#now())
   }
 
-  #failureOf({ key, op }: PlannedOp, text: string): Failure {
-    return { key, object: asDesired(op.object), cause: 'refused', text }
+  #failureOf({ key, op }: PlannedOp, text: string, code?: string): Failure {
+    return { key, object: asDesired(op.object), cause: 'refused', text, ...(code === undefined ? {} : { code }) }
   }
 
-  #refuse(planned: PlannedOp, text: string): Failure {
+  #refuse(planned: PlannedOp, text: string, code?: string): Failure {
     const { key, op } = planned
-    const failure = this.#failureOf(planned, text)
+    const failure = this.#failureOf(planned, text, code)
     this.failures.set(key, failure)
     if (op.object.kind === 'link' && op.verb !== 'remove') this.#blocked.set(op.object.name, failure)
     return failure

@@ -1,4 +1,6 @@
 import type { Failure } from '../../kernel/desired.ts'
+import { missingModule } from '../../kernel/missing-module.ts'
+import { ConfigError } from '../../lib/errors.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
@@ -61,6 +63,20 @@ export function kernelConditions(failures: ReadonlyMap<string, Failure>): readon
     }
   }
   return conditions
+}
+
+/**
+ * What the operator must do before this backend can work on this host; undefined: nothing is known to be missing. No wait
+ * mends it, so the first settlement with one ends the start.
+ */
+export function missingRequirement(failures: ReadonlyMap<string, Failure>): ConfigError | undefined {
+  for (const failure of failures.values()) {
+    const module = failure.object.role.class === 'required' ? missingModule(failure) : undefined
+    if (module === undefined) continue
+    const remedy = `load it on the host with 'modprobe ${module}', or choose another backend`
+    return new ConfigError('Backend.Type', `needs the kernel module ${module}; ${remedy} (${failure.text})`)
+  }
+  return undefined
 }
 
 /** Reasons, a line each; empty: ready. `tried`: one pass over everything that is wanted now has ended. */
