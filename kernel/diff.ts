@@ -62,11 +62,13 @@ export function diffWanted(
 /**
  * What must go: ours or flannel's and not wanted. Empty while the desired state is incomplete. Pure.
  * So is what stands behind another object at its key: a second far end of an FDB entry gets a copy of each frame.
+ * `only`: keys to look at; all where nothing is given.
  */
 export function diffUnwanted(
   held: KeyedObjects,
   desired: DesiredState,
   blocked: BlockedDevices = NONE,
+  only?: Iterable<string>,
 ): readonly PlannedOp[] {
   if (!desired.complete) return []
   const ops: PlannedOp[] = []
@@ -76,7 +78,10 @@ export function diffUnwanted(
     const ownership = ownershipOf(object, desired)
     if (mayGo.includes(ownership)) ops.push({ key, op: { verb: 'remove', object }, ownership })
   }
-  for (const [key, object] of held.front) if (!desired.objects.has(key)) judge(key, object, UNWANTED)
+  for (const key of only ?? held.front.keys()) {
+    const object = desired.objects.has(key) ? undefined : held.front.get(key)
+    if (object !== undefined) judge(key, object, UNWANTED)
+  }
   for (const [key, objects] of held.behind) for (const object of objects) judge(key, object, EXCESS)
   return ops
 }

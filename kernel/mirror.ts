@@ -1,6 +1,11 @@
+import type { Clock } from '../lib/clock.ts'
+import { messageOf } from '../lib/errors.ts'
 import { KeyedObjects } from './keyed-objects.ts'
-import { compare, type DesiredObject, type KernelObject, type ObjectKind } from './objects.ts'
-import type { ObjectTable } from './table.ts'
+import type { DesiredObject, ObjectKind } from './objects.ts'
+import { backoffMs } from './retries.ts'
+import { type ObjectTable, OpFailure } from './table.ts'
+
+const READ_TRIES = 3
 
 /** What the kernel holds of one kind, as last read and as changed by us since, beside what is wanted of it. */
 export class KindMirror {
@@ -11,7 +16,11 @@ export class KindMirror {
   stale = true
   /** Why it cannot be read now, and when that is tried again, on `Clock.now()`. */
   unreadable: { readonly text: string; readonly failures: number; readonly retryAt: number } | undefined
-  wanted: ReadonlyMap<string, DesiredObject> = new Map()
+  /** Changes between passes only. */
+  readonly wanted = new Map<string, DesiredObject>()
+  /** Keys to compare, unless all are `unexamined`: wanted differently since the last pass, or not in place after it. */
+  changed = new Set<string>()
+  unexamined = true
   /** Keys that have not been right since they are wanted as they are now: their first repair is no drift. */
   readonly unsettled = new Set<string>()
 
@@ -20,20 +29,58 @@ export class KindMirror {
     this.table = table
   }
 
-  /** Reads all from the kernel. An invalidation that comes meanwhile counts. Throws what the table throws. */
-  async read(): Promise<void> {
-    this.stale = false
-    try {
-      this.held = new KeyedObjects(await this.table.dump(this.wanted.values()))
-    } catch (cause) {
-      this.stale = true
-      throw cause
+  /**
+   * Reads all from the kernel if it is stale; an invalidation that comes meanwhile counts. False: it cannot be read now, or
+   * could not a short time ago. `onError` hears of each failed try.
+   */
+  async refresh(clock: Clock, onError: () => void): Promise<boolean> {
+    if (!this.stale) return true
+    if (this.unreadable !== undefined && this.unreadable.retryAt > clock.now()) return false
+    for (let tries = 1; ; tries += 1) {
+      this.stale = false
+      try {
+        this.held = new KeyedObjects(await this.table.dump(this.wanted.values()))
+        this.unexamined = true
+        this.unreadable = undefined
+        return true
+      } catch (cause) {
+        this.stale = true
+        onError()
+        // Interrupted dumps are common on a busy host and worth a new try at once.
+        if (tries < READ_TRIES) continue
+        const failures = (this.unreadable?.failures ?? 0) + 1
+        const code = cause instanceof OpFailure ? ` (${cause.code})` : ''
+        const text = `kind ${this.kind} could not be read: ${messageOf(cause)}${code}`
+        this.unreadable = { text, failures, retryAt: clock.now() + backoffMs(failures) }
+        return false
+      }
     }
   }
 
-  /** Whether this is what is still wanted at the key; the wish may have changed during a pass. */
-  wants(key: string, tried: KernelObject | undefined): boolean {
-    const wanted = this.wanted.get(key)
-    return wanted !== undefined && (wanted === tried || (tried !== undefined && compare(tried, wanted) === 'same'))
+  /** The wanted objects at the `changed` keys. */
+  wantedOfChanged(): ReadonlyMap<string, DesiredObject> {
+    const picked = new Map<string, DesiredObject>()
+    for (const key of this.changed) {
+      const object = this.wanted.get(key)
+      if (object !== undefined) picked.set(key, object)
+    }
+    return picked
+  }
+
+  unwant(key: string): void {
+    this.wanted.delete(key)
+    this.unsettled.delete(key)
+    this.changed.add(key)
+  }
+
+  dropDevice(device: string): void {
+    this.held.dropDevice(device)
+    this.unexamined = true
+  }
+
+  /** After a pass. */
+  examined(failing: Set<string>): void {
+    this.unexamined = false
+    this.changed = failing
   }
 }

@@ -65,9 +65,11 @@ export function dependsOn(object: KernelObject, device: string): boolean {
 /** Names of the devices that the desired state depends on. */
 export function devicesOf(desired: DesiredState): ReadonlySet<string> {
   const devices = new Set(desired.scope.devices)
+  let last: string | undefined
   for (const object of desired.objects.values()) {
     const device = object.kind === 'link' ? object.name : deviceOf(object)
-    if (device !== undefined) devices.add(device)
+    if (device !== undefined && device !== last) devices.add(device)
+    last = device
     if (object.kind === 'link' && object.driver.type === 'vxlan' && object.driver.underlay !== undefined) {
       devices.add(object.driver.underlay)
     }

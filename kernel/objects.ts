@@ -129,9 +129,18 @@ export function keyOf(object: KernelObject): string {
 
 /** The device that takes the object with it when it is deleted. */
 export function deviceOf(object: KernelObject): string | undefined {
-  // Sysctls of a device come back with their defaults when it is made again.
-  if (object.kind === 'sysctl') return /^net\/[^/]+\/(?:conf|neigh)\/([^/]+)\//.exec(object.path)?.[1]
-  return 'device' in object ? object.device : undefined
+  switch (object.kind) {
+    case 'route':
+    case 'address':
+    case 'neighbour':
+    case 'fdb':
+      return object.device
+    case 'sysctl':
+      // Sysctls of a device come back with their defaults when it is made again.
+      return /^net\/[^/]+\/(?:conf|neigh)\/([^/]+)\//.exec(object.path)?.[1]
+    default:
+      return undefined
+  }
 }
 
 export type Comparison = 'same' | 'update' | 'recreate'

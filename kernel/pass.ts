@@ -1,5 +1,4 @@
 import type { Clock } from '../lib/clock.ts'
-import { messageOf } from '../lib/errors.ts'
 import type { DesiredState, Failure } from './desired.ts'
 import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
 import type { Fights } from './fights.ts'
@@ -8,8 +7,8 @@ import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from
 import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
 import type { RepairLog } from './repair-log.ts'
-import { backoffMs, type Retries } from './retries.ts'
-import { type OpError, OpFailure } from './table.ts'
+import type { Retries } from './retries.ts'
+import type { OpError } from './table.ts'
 
 /** What outlives a pass. */
 export interface PassNeeds {
@@ -27,8 +26,6 @@ export interface Tally {
   readonly errors: Map<ObjectKind, number>
 }
 
-const READ_TRIES = 3
-
 /**
  * One attempt to make the kernel equal to one desired state. The diff runs kind by kind, each after the changes of the
  * kinds before it: a device that is made again has lost all that hung on it.
@@ -39,16 +36,15 @@ export class Pass {
   readMs = 0
   readonly #needs: PassNeeds
   readonly #desired: DesiredState
-  readonly #wanted: ReadonlyMap<ObjectKind, ReadonlyMap<string, DesiredObject>>
   #blocked = new Map<string, Failure>()
   /** Keys that were refused now or wait for another try. */
   readonly #refused = new Set<string>()
   #removed = false
+  #deviceStays = false
 
   constructor(needs: PassNeeds, options: { desired: DesiredState }) {
     this.#needs = needs
     this.#desired = options.desired
-    this.#wanted = new Map([...needs.mirrors].map(([kind, mirror]) => [kind, mirror.wanted]))
   }
 
   /** Ends early, with `failures` incomplete, when the signal is aborted. */
@@ -64,24 +60,25 @@ export class Pass {
     if (this.#removed) this.#needs.retries.hurry(() => true)
     this.#needs.retries.keepOnly((key) => this.#refused.has(key))
     this.#needs.repairs.flush(this.#now())
+    this.#noteExamined()
   }
 
   async #applyKind(mirror: KindMirror): Promise<void> {
-    const wanted = this.#wanted.get(mirror.kind) ?? new Map<string, DesiredObject>()
     const readable = await this.#refresh(mirror)
     if (mirror.kind === 'link') this.#blockDevices(mirror, readable)
     if (!readable) {
       const text = mirror.unreadable?.text ?? ''
-      for (const [key, object] of wanted) this.failures.set(key, { key, object, cause: 'refused', text })
+      for (const [key, object] of mirror.wanted) this.failures.set(key, { key, object, cause: 'refused', text })
       return
     }
+    const wanted = this.#all(mirror) ? mirror.wanted : mirror.wantedOfChanged()
     const { ops, failures } = diffWanted(wanted, mirror.held.front, this.#desired, this.#blocked)
     for (const [key, failure] of failures) this.failures.set(key, failure)
     this.#noteSettled(mirror, wanted, ops)
     const obstacle = mirror.kind === 'file' ? this.#missingRequirement() : undefined
     const due: PlannedOp[] = []
     for (const planned of ops) {
-      if (obstacle !== undefined && isRequired(planned.op.object)) {
+      if (obstacle !== undefined && asDesired(planned.op.object).role.class === 'required') {
         this.#refuse(planned, `waits for ${obstacle.key}: ${obstacle.text}`)
       } else if (this.#mayTry(planned, !mirror.unsettled.has(planned.key))) {
         due.push(planned)
@@ -94,7 +91,7 @@ export class Pass {
     const links = this.#needs.mirrors.get('link')
     const going = new Set<string>()
     if (links !== undefined && !links.stale) {
-      for (const { key, op } of diffUnwanted(links.held, this.#desired, this.#blocked)) {
+      for (const { key, op } of this.#unwanted(links)) {
         if (op.object.kind !== 'link') continue
         // What hangs on a device goes with it, unless the device itself stays for now.
         if (this.#needs.retries.waiting(key, this.#now()) === undefined) going.add(op.object.name)
@@ -104,7 +101,7 @@ export class Pass {
       const mirror = this.#needs.mirrors.get(kind)
       if (signal.aborted) return
       if (mirror === undefined || !(await this.#refresh(mirror))) continue
-      const ops = diffUnwanted(mirror.held, this.#desired, this.#blocked)
+      const ops = this.#unwanted(mirror)
       await this.#apply(
         mirror,
         ops.filter((planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.#mayTry(planned, true)),
@@ -112,26 +109,32 @@ export class Pass {
     }
   }
 
-  async #refresh(mirror: KindMirror): Promise<boolean> {
-    if (!mirror.stale) return true
-    if (mirror.unreadable !== undefined && mirror.unreadable.retryAt > this.#now()) return false
-    const startedAt = this.#now()
-    for (let tries = 1; ; tries += 1) {
-      try {
-        await mirror.read()
-        mirror.unreadable = undefined
-        this.readMs += this.#now() - startedAt
-        return true
-      } catch (cause) {
-        this.#count('errors', mirror.kind)
-        if (tries < READ_TRIES) continue
-        const failures = (mirror.unreadable?.failures ?? 0) + 1
-        const code = cause instanceof OpFailure ? ` (${cause.code})` : ''
-        const text = `kind ${mirror.kind} could not be read: ${messageOf(cause)}${code}`
-        mirror.unreadable = { text, failures, retryAt: this.#now() + backoffMs(failures) }
-        return false
-      }
+  #unwanted(mirror: KindMirror): readonly PlannedOp[] {
+    return diffUnwanted(mirror.held, this.#desired, this.#blocked, this.#all(mirror) ? undefined : mirror.changed)
+  }
+
+  // Whether a device is blocked decides about all that hangs on it.
+  #all(mirror: KindMirror): boolean {
+    return mirror.unexamined || this.#blocked.size > 0
+  }
+
+  /** What failed must be compared again the next time, and nothing else but what changes until then. */
+  #noteExamined(): void {
+    const failing = new Map<ObjectKind, Set<string>>()
+    for (const kind of this.#needs.mirrors.keys()) failing.set(kind, new Set())
+    for (const [key, { object }] of this.failures) failing.get(object.kind)?.add(key)
+    for (const [kind, mirror] of this.#needs.mirrors) {
+      mirror.examined(failing.get(kind) ?? new Set())
+      // What was to go with a device is still there.
+      if (this.#deviceStays) mirror.unexamined = true
     }
+  }
+
+  async #refresh(mirror: KindMirror): Promise<boolean> {
+    const startedAt = this.#now()
+    const readable = await mirror.refresh(this.#needs.clock, () => this.#count('errors', mirror.kind))
+    this.readMs += this.#now() - startedAt
+    return readable
   }
 
   #blockDevices(links: KindMirror, readable: boolean): void {
@@ -150,7 +153,7 @@ export class Pass {
     const differing = new Set(ops.map(({ key }) => key))
     for (const key of mirror.unsettled) {
       if (!wanted.has(key) || differing.has(key) || this.failures.has(key)) continue
-      if (mirror.wants(key, wanted.get(key))) mirror.unsettled.delete(key)
+      mirror.unsettled.delete(key)
     }
   }
 
@@ -190,7 +193,7 @@ export class Pass {
     } else {
       const wasSettled = !mirror.unsettled.has(key)
       mirror.held.front.set(key, op.object)
-      if (mirror.wants(key, op.object)) mirror.unsettled.delete(key)
+      mirror.unsettled.delete(key)
       if (wasSettled) {
         this.#count('driftRepaired', kind)
         this.#needs.fights.repaired(key, op.object, this.#now())
@@ -216,6 +219,7 @@ export class Pass {
       this.#needs.retries.failed(this.#failureOf(planned, error.message, error.code), this.#now(), true)
       return
     }
+    if (mirror.kind === 'link' && planned.op.verb === 'remove') this.#deviceStays = true
     this.#count('errors', mirror.kind)
     const text = `${error.message} (${error.code})`
     const failure = this.#refuse(planned, text, error.code)
@@ -244,7 +248,7 @@ export class Pass {
     } else {
       for (const kind of KINDS_ON_DEVICES) {
         const mirror = this.#needs.mirrors.get(kind)
-        mirror?.held.dropDevice(name)
+        mirror?.dropDevice(name)
         if (op.verb !== 'recreate' || mirror === undefined) continue
         for (const [key, object] of mirror.wanted) if (deviceOf(object) === name) mirror.unsettled.add(key)
       }
@@ -290,8 +294,4 @@ export class Pass {
   #now(): number {
     return this.#needs.clock.now()
   }
-}
-
-function isRequired(object: KernelObject): boolean {
-  return asDesired(object).role.class === 'required'
 }

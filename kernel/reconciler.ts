@@ -7,14 +7,14 @@ import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlemen
 import { Fights } from './fights.ts'
 import { KindMirror } from './mirror.ts'
 import { dependsOn, devicesOf, type News, newsOf } from './news.ts'
-import { compare, type DesiredObject, type ObjectKind } from './objects.ts'
+import type { ObjectKind } from './objects.ts'
 import { KINDS, KINDS_ON_DEVICES } from './order.ts'
 import { Pass, type PassNeeds } from './pass.ts'
-import { groupByKind } from './plan-ops.ts'
 import { RepairLog } from './repair-log.ts'
 import { Retries } from './retries.ts'
 import { Settlements } from './settlements.ts'
 import type { KernelEvent, ObjectTable } from './table.ts'
+import { adopt, NOTHING_WANTED } from './wish.ts'
 
 export interface ReconcilerNeeds {
   readonly tables: readonly ObjectTable[]
@@ -55,7 +55,9 @@ export class Reconciler {
   readonly #loop: Promise<void>
   #desired: DesiredState | undefined
   #devices: ReadonlySet<string> = new Set()
+  #next: DesiredState | undefined
   #generation = 0
+  #desiredGeneration = 0
   #running = false
   #busySince: number | undefined
   #held: KernelEvent[] = []
@@ -86,17 +88,13 @@ export class Reconciler {
 
   /** Replaces all that was wanted; returns the generation to wait for. Throws a TypeError for a kind without a table. */
   setDesired(next: DesiredState): number {
-    const groups = groupByKind(next)
-    for (const kind of groups.keys()) {
+    for (const { kind } of next.objects.values()) {
       if (!this.#mirrors.has(kind)) throw new TypeError(`no table for objects of the kind ${kind}`)
     }
-    this.#desired = next
-    for (const mirror of this.#mirrors.values()) this.#want(mirror, groups.get(mirror.kind) ?? new Map())
-    const devices = devicesOf(next)
-    // Events of devices that did not matter until now were not heeded.
-    if ([...devices].some((name) => !this.#devices.has(name))) this.#doubt(['link', ...KINDS_ON_DEVICES])
-    this.#devices = devices
+    this.#next = next
     this.#generation += 1
+    // A pass that runs goes by one wish to its end.
+    if (!this.#running) this.#adoptNext()
     this.#wake(this.#clock.now())
     return this.#generation
   }
@@ -150,18 +148,18 @@ export class Reconciler {
     this.status.close()
   }
 
-  #want(mirror: KindMirror, wanted: Map<string, DesiredObject>): void {
-    const previous = mirror.wanted
-    mirror.wanted = wanted
-    for (const [key, object] of wanted) {
-      const before = previous.get(key)
-      if (before === object || (before !== undefined && compare(before, object) === 'same')) continue
-      mirror.unsettled.add(key)
-      this.#retries.forget(key)
-      // The dump of these kinds holds only what was wanted then.
-      if (!KINDS[mirror.kind].events && before === undefined) mirror.stale = true
-    }
-    for (const key of mirror.unsettled) if (!wanted.has(key)) mirror.unsettled.delete(key)
+  #adoptNext(): void {
+    const next = this.#next
+    this.#next = undefined
+    if (next === undefined) return
+    const differs = adopt(this.#pass, this.#desired ?? NOTHING_WANTED, next)
+    this.#desired = next
+    this.#desiredGeneration = this.#generation
+    if (!differs) return
+    const devices = devicesOf(next)
+    // Events of devices that did not matter until now were not heeded.
+    if ([...devices].some((name) => !this.#devices.has(name))) this.#doubt(['link', ...KINDS_ON_DEVICES])
+    this.#devices = devices
   }
 
   async #run(): Promise<void> {
@@ -188,7 +186,7 @@ export class Reconciler {
     this.#wakeAt = Number.POSITIVE_INFINITY
     const desired = this.#desired
     if (desired === undefined) return
-    const generation = this.#generation
+    const generation = this.#desiredGeneration
     const startedAt = this.#clock.now()
     const due = this.#audits.take(startedAt)
     if (due !== undefined) this.#doubt(this.#kinds.filter((kind) => due === 'everything' || !KINDS[kind].events))
@@ -216,6 +214,7 @@ export class Reconciler {
     if (generation !== last.generation || !sameFailures(last.failures, failures)) {
       this.status.set({ generation, failures })
     }
+    this.#adoptNext()
     this.#schedule(now)
     const held = this.#held
     this.#held = []

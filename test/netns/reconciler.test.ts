@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { DesiredState } from '../../kernel/desired.ts'
+import type { DesiredObject } from '../../kernel/objects.ts'
+import { preview } from '../../kernel/plan-ops.ts'
+import { Reconciler } from '../../kernel/reconciler.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLogger } from '../../lib/log.ts'
+import * as the from '../kernel/fixtures.ts'
+import { ownNamespace } from './own-namespace.ts'
+
+const MANY = 5_000
+const SOME = 500
+const patience = () => AbortSignal.timeout(8_000)
+
+describe('the reconciler on the real kernel', function () {
+  this.timeout(20_000)
+  const namespace = ownNamespace(this)
+  let reconciler: Reconciler
+  const many = wantedWith(MANY)
+  const wanted = wantedWith(SOME)
+
+  before(() => {
+    const { kernel } = namespace
+    reconciler = new Reconciler({ tables: kernel.tables, clock: systemClock, log: silentLogger })
+    kernel.monitor.start((events) => reconciler.onEvents(events))
+  })
+  after(() => reconciler.stop())
+
+  async function inPlace(desired: DesiredState): Promise<boolean> {
+    return (await preview(namespace.kernel.tables, desired)).ops.length === 0
+  }
+
+  /** Milliseconds until everything is as wanted again. */
+  async function healed(desired: DesiredState): Promise<number> {
+    const startedAt = performance.now()
+    while (!(await inPlace(desired))) {
+      assert(performance.now() - startedAt < 5_000, 'not healed')
+      await delay(20)
+    }
+    return performance.now() - startedAt
+  }
+
+  it('makes 5,000 peers and then finds nothing to do', async () => {
+    const settlement = await reconciler.settled(reconciler.setDesired(many), patience())
+    assert.deepEqual([...settlement.failures.values()].slice(0, 3), [])
+    assert.deepEqual((await preview(namespace.kernel.tables, many)).ops.slice(0, 3), [])
+    await delay(500)
+    assert.deepEqual([...reconciler.counts().driftRepaired], [])
+  })
+
+  it('adds one peer to 5,000 at once, without reading the kernel', async () => {
+    const more = wantedWith(MANY + 1)
+    const startedAt = performance.now()
+    await reconciler.settled(reconciler.setDesired(more), patience())
+    const ms = performance.now() - startedAt
+    assert(ms < 200, `${ms} ms`)
+    assert(await inPlace(more))
+  })
+
+  it('a full audit of 15,000 objects costs little CPU', async () => {
+    await delay(300)
+    const before = process.cpuUsage()
+    const rounds = 5
+    for (let round = 0; round < rounds; round += 1) {
+      const { passes } = reconciler.counts()
+      reconciler.invalidate('all', 'measured')
+      while (reconciler.counts().passes === passes) await delay(5)
+    }
+    const { user, system } = process.cpuUsage(before)
+    const ms = (user + system) / 1000 / rounds
+    assert(ms < 150, `${ms} ms`)
+  })
+
+  it('removes 4,500 peers', async () => {
+    await reconciler.settled(reconciler.setDesired(wanted), patience())
+    assert(await inPlace(wanted))
+  })
+
+  const blows: [string, string][] = [
+    ['a deleted device comes back with all its peers', 'ip link del flannel.1'],
+    ['a device set down comes up with all its peers', 'ip link set flannel.1 down'],
+    ['a flushed address comes back, the routes too', 'ip addr flush dev flannel.1'],
+    ['flushed routes come back', 'ip route flush proto 102'],
+    ['a changed MAC is set back, the neighbours too', 'ip link set flannel.1 address 02:00:00:00:00:01'],
+    ['flushed neighbours come back', 'ip neigh flush dev flannel.1 nud permanent'],
+    ['a deleted FDB entry comes back', `bridge fdb del ${the.mac(2)} dev flannel.1 dst 192.0.2.2 self`],
+    ['a second far end is removed', `bridge fdb append ${the.mac(2)} dev flannel.1 dst 192.0.2.77 self permanent`],
+    ['a route led elsewhere is led back', 'ip route replace 10.64.2.0/24 dev uplink'],
+  ]
+  for (const [what, line] of blows) {
+    it(`${what} within a second`, async () => {
+      const { passes } = reconciler.counts()
+      namespace.run(line)
+      await delay(50)
+      const ms = 50 + (await healed(wanted))
+      assert(reconciler.counts().passes > passes, 'it was noticed')
+      assert(ms < 1_000, `${ms} ms`)
+      assert.equal(reconciler.failures().size, 0)
+    })
+  }
+
+  it('a foreign route stays, the peer is named, and comes when the route goes', async () => {
+    namespace.run('ip route del 10.64.3.0/24')
+    namespace.run('ip route add 10.64.3.0/24 dev uplink proto static metric 0')
+    await delay(200)
+    const shown = namespace.run('ip route show 10.64.3.0/24')
+    if (shown.includes('static')) {
+      assert.equal(reconciler.failures().get('route 10.64.3.0/24 metric 0')?.cause, 'foreign')
+      namespace.run('ip route del 10.64.3.0/24 proto static')
+    }
+    assert((await healed(wanted)) < 1_000)
+  })
+
+  it('takes everything away with the device', async () => {
+    const nothing = { ...wanted, objects: new Map() }
+    await reconciler.settled(reconciler.setDesired(nothing), patience())
+    assert.equal(namespace.run('ip -br link show type vxlan'), '')
+    assert.equal(namespace.run('ip route show proto 102'), '')
+  })
+})
+
+function wantedWith(peers: number): DesiredState {
+  const objects: DesiredObject[] = the
+    .local({}, { underlay: 'uplink', local: the.ip('192.168.64.11') })
+    .filter(({ kind }) => kind !== 'file')
+  for (let number = 2; number < peers + 2; number += 1) objects.push(...the.peer(number))
+  const desired = the.desiredOf(objects)
+  return desired
+}
