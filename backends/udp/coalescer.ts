@@ -1,15 +1,7 @@
 import { fold, sumOf } from './checksum.ts'
-import { IP_HEADER_BYTES, readU16be, readU32be, TCP, UDP, writeU16be } from './forwarding.ts'
+import { IP_HEADER_BYTES, readU16be, readU32be, TCP, writeU16be } from './forwarding.ts'
 import { type Arena, type Memory, prepareVectors, VECTOR_BYTES, writeVector } from './memory.ts'
-import {
-  GSO_TCP4,
-  GSO_UDP,
-  OFFLOAD_HEADER_BYTES,
-  TCP_CHECKSUM,
-  UDP_CHECKSUM,
-  writePlainHeader,
-  writeTrainHeader,
-} from './offload.ts'
+import { GSO_TCP4, OFFLOAD_HEADER_BYTES, TCP_CHECKSUM, writePlainHeader, writeTrainHeader } from './offload.ts'
 import { Counter } from './proxy-memory.ts'
 
 /** Packets or trains on their way to the tun at most. */
@@ -22,6 +14,8 @@ const OPEN_MOST = 16
 const HEADER_ROOM = 16
 const PACKET_BYTES_MOST = 65_535
 
+/** Offset of the TCP flags. */
+const FLAGS = IP_HEADER_BYTES + 13
 const ACK = 0x10
 const PSH = 0x08
 const DONT_FRAGMENT = 0x4000
@@ -31,12 +25,14 @@ const DONT_FRAGMENT = 0x4000
  * at the price of a packet (what GRO does for a NIC). Only what would be cut again into exactly these packets is joined
  * (but for the identification of packets that must not be fragmented: it says nothing, RFC 6864),
  * and only with right checksums, since the kernel no longer looks at those of a train. Packets stay in order within a flow.
+ *
+ * TCP only: a train of small UDP datagrams falls into the receiver's socket at once and overflows it; measured, a flooded
+ * receiver got half as many.
  */
 export class Coalescer {
   readonly #memory: Memory
   readonly #write: (vectors: number, count: number) => number
   readonly #counters: Float64Array
-  readonly #udpTrains: boolean
   readonly #headers: number
   readonly #vectors: number
   #items = 0
@@ -58,46 +54,35 @@ export class Coalescer {
   #openCount = 0
 
   /** `write` is `writev` to the tun. */
-  constructor(
-    needs: { arena: Arena; write: (vectors: number, count: number) => number; counters: Float64Array },
-    options: { udpTrains: boolean },
-  ) {
+  constructor(needs: { arena: Arena; write: (vectors: number, count: number) => number; counters: Float64Array }) {
     const { arena } = needs
     this.#memory = arena.memory
     this.#write = needs.write
     this.#counters = needs.counters
-    this.#udpTrains = options.udpTrains
     this.#headers = arena.take(ITEMS * HEADER_ROOM)
     this.#vectors = prepareVectors(arena, ITEMS * VECTORS_EACH)
   }
 
   /** A whole, judged IPv4 packet. Its bytes must stay until `flush`, which changes headers in place. */
   add(at: number, length: number): void {
-    const { bytes } = this.#memory
-    const protocol = bytes[at + 9] ?? 0
-    const plain = bytes[at] !== 0x45 || (readU16be(bytes, at + 6) & 0x3fff) !== 0
-    const headerBytes = plain ? 0 : this.#flowHeader(at, length, protocol)
+    const headerBytes = this.#flowHeader(at, length)
     if (headerBytes === 0) {
       this.#append(at, length)
       return
     }
-    const open = this.#find(at, protocol)
-    // Of a flow, but nothing to join: an ACK without data, say. It must not be overtaken by what follows.
-    const joinable = this.#joinable(at, length, protocol, headerBytes)
+    const open = this.#find(at)
+    // An ACK without data, say, cannot be joined, and must not be overtaken by what follows.
+    const joinable = length > headerBytes && ((this.#memory.bytes[at + FLAGS] ?? 0) & ~PSH) === ACK
     if (open >= 0) {
       const item = this.#open[open] ?? 0
-      if (
-        joinable &&
-        this.#fits(item, at, length, headerBytes, protocol) &&
-        this.#verify(item, at, length, headerBytes)
-      ) {
-        this.#join(item, open, at, length, headerBytes, protocol)
+      if (joinable && this.#fits(item, at, length, headerBytes) && this.#verify(item, at, length)) {
+        this.#join(item, open, at, length, headerBytes)
         return
       }
       this.#closeAt(open)
     }
     const item = this.#append(at, length)
-    if (joinable) this.#start(item, at, length, headerBytes, protocol)
+    if (joinable) this.#start(item, at, length, headerBytes)
   }
 
   /** Writes everything; what the kernel does not take is dropped and counted. Returns the first error, or 0. */
@@ -122,40 +107,24 @@ export class Coalescer {
     return failure
   }
 
-  /** Length of the IPv4 and transport headers; 0 for what belongs to no flow that could be joined. */
-  #flowHeader(at: number, length: number, protocol: number): number {
+  /** Length of the IPv4 and TCP headers; 0 for what belongs to no flow that could be joined. */
+  #flowHeader(at: number, length: number): number {
     const { bytes } = this.#memory
-    if (protocol === TCP && length >= IP_HEADER_BYTES + 20) {
-      const tcpBytes = ((bytes[at + IP_HEADER_BYTES + 12] ?? 0) >>> 4) << 2
-      return tcpBytes >= 20 && IP_HEADER_BYTES + tcpBytes <= length ? IP_HEADER_BYTES + tcpBytes : 0
-    }
-    return protocol === UDP && this.#udpTrains && length >= IP_HEADER_BYTES + 8 ? IP_HEADER_BYTES + 8 : 0
-  }
-
-  #joinable(at: number, length: number, protocol: number, headerBytes: number): boolean {
-    const { bytes } = this.#memory
-    if (length === headerBytes) return false
-    if (protocol === TCP) return ((bytes[at + IP_HEADER_BYTES + 13] ?? 0) & ~PSH) === ACK
-    return (
-      readU16be(bytes, at + IP_HEADER_BYTES + 4) === length - IP_HEADER_BYTES &&
-      readU16be(bytes, at + IP_HEADER_BYTES + UDP_CHECKSUM) !== 0
-    )
+    const fragment = (readU16be(bytes, at + 6) & 0x3fff) !== 0
+    if (bytes[at] !== 0x45 || bytes[at + 9] !== TCP || fragment || length < IP_HEADER_BYTES + 20) return 0
+    const tcpBytes = ((bytes[at + IP_HEADER_BYTES + 12] ?? 0) >>> 4) << 2
+    return tcpBytes >= 20 && IP_HEADER_BYTES + tcpBytes <= length ? IP_HEADER_BYTES + tcpBytes : 0
   }
 
   /** Index into `#open`, or -1. */
-  #find(at: number, protocol: number): number {
+  #find(at: number): number {
     const { bytes } = this.#memory
     const source = readU32be(bytes, at + 12)
     const destination = readU32be(bytes, at + 16)
     const ports = readU32be(bytes, at + IP_HEADER_BYTES)
     for (let index = 0; index < this.#openCount; index += 1) {
       const item = this.#open[index] ?? 0
-      if (
-        this.#ports[item] === ports &&
-        this.#source[item] === source &&
-        this.#destination[item] === destination &&
-        bytes[(this.#head[item] ?? 0) + 9] === protocol
-      ) {
+      if (this.#ports[item] === ports && this.#source[item] === source && this.#destination[item] === destination) {
         return index
       }
     }
@@ -163,7 +132,7 @@ export class Coalescer {
   }
 
   /** Whether a train of the item and this packet would be cut into exactly the two again. */
-  #fits(item: number, at: number, length: number, headerBytes: number, protocol: number): boolean {
+  #fits(item: number, at: number, length: number, headerBytes: number): boolean {
     const { bytes } = this.#memory
     const head = this.#head[item] ?? 0
     const payload = length - headerBytes
@@ -182,11 +151,10 @@ export class Coalescer {
     // Without DF a router may fragment, and then the identification counts.
     const inStep = readU16be(bytes, at + 4) === (((this.#lastId[item] ?? 0) + 1) & 0xffff)
     if (!inStep && (fragmentBits & DONT_FRAGMENT) === 0) return false
-    if (protocol === UDP) return true
     if (readU32be(bytes, at + IP_HEADER_BYTES + 4) !== this.#nextSequence[item]) return false
     for (let byte = IP_HEADER_BYTES + 8; byte < headerBytes; byte += 1) {
       // Flags differ at most in PSH; the checksum differs anyway.
-      if (byte === IP_HEADER_BYTES + 13) continue
+      if (byte === FLAGS) continue
       if (byte === IP_HEADER_BYTES + TCP_CHECKSUM) byte += 2
       if (byte < headerBytes && bytes[at + byte] !== bytes[head + byte]) return false
     }
@@ -194,9 +162,9 @@ export class Coalescer {
   }
 
   /** The packet's own checksums, and once those of the first packet of the item. */
-  #verify(item: number, at: number, length: number, headerBytes: number): boolean {
+  #verify(item: number, at: number, length: number): boolean {
     if (this.#verified[item] === 0) {
-      if (!this.#intact(this.#head[item] ?? 0, headerBytes + (this.#size[item] ?? 0))) return false
+      if (!this.#intact(this.#head[item] ?? 0, (this.#headerBytes[item] ?? 0) + (this.#size[item] ?? 0))) return false
       this.#verified[item] = 1
     }
     return this.#intact(at, length)
@@ -205,7 +173,7 @@ export class Coalescer {
   #intact(at: number, length: number): boolean {
     const memory = this.#memory
     const transport = length - IP_HEADER_BYTES
-    const pseudo = sumOf(memory, at + 12, 8) + (memory.bytes[at + 9] ?? 0) + transport
+    const pseudo = sumOf(memory, at + 12, 8) + TCP + transport
     return (
       sumOf(memory, at, IP_HEADER_BYTES) === 0xffff &&
       fold(pseudo + sumOf(memory, at + IP_HEADER_BYTES, transport)) === 0xffff
@@ -225,11 +193,10 @@ export class Coalescer {
     return item
   }
 
-  #start(item: number, at: number, length: number, headerBytes: number, protocol: number): void {
+  #start(item: number, at: number, length: number, headerBytes: number): void {
     const { bytes } = this.#memory
-    const flags = protocol === TCP ? (bytes[at + IP_HEADER_BYTES + 13] ?? 0) : 0
     // What is pushed is the end of a train, so there is none to begin.
-    if ((flags & PSH) !== 0) return
+    if (((bytes[at + FLAGS] ?? 0) & PSH) !== 0) return
     if (this.#openCount === OPEN_MOST) this.#openCount -= 1
     this.#headerBytes[item] = headerBytes
     this.#size[item] = length - headerBytes
@@ -245,7 +212,7 @@ export class Coalescer {
     this.#openCount += 1
   }
 
-  #join(item: number, open: number, at: number, length: number, headerBytes: number, protocol: number): void {
+  #join(item: number, open: number, at: number, length: number, headerBytes: number): void {
     const { bytes } = this.#memory
     const payload = length - headerBytes
     const segments = this.#segments[item] ?? 0
@@ -255,7 +222,7 @@ export class Coalescer {
     this.#total[item] = (this.#total[item] ?? 0) + payload
     this.#nextSequence[item] = (this.#nextSequence[item] ?? 0) + payload
     this.#lastId[item] = readU16be(bytes, at + 4)
-    const pushed = protocol === TCP && ((bytes[at + IP_HEADER_BYTES + 13] ?? 0) & PSH) !== 0
+    const pushed = ((bytes[at + FLAGS] ?? 0) & PSH) !== 0
     if (pushed) this.#pushed[item] = 1
     if (pushed || payload < (this.#size[item] ?? 0)) this.#closeAt(open)
   }
@@ -271,23 +238,19 @@ export class Coalescer {
     const { bytes } = memory
     const at = this.#head[item] ?? 0
     const total = this.#total[item] ?? 0
-    const transport = total - IP_HEADER_BYTES
-    const tcp = bytes[at + 9] === TCP
     writeU16be(bytes, at + 2, total)
     writeU16be(bytes, at + 10, 0)
     writeU16be(bytes, at + 10, ~sumOf(memory, at, IP_HEADER_BYTES))
-    if (tcp) bytes[at + IP_HEADER_BYTES + 13] = ACK | (this.#pushed[item] === 1 ? PSH : 0)
-    else writeU16be(bytes, at + IP_HEADER_BYTES + 4, transport)
-    const checksumOffset = tcp ? TCP_CHECKSUM : UDP_CHECKSUM
+    bytes[at + FLAGS] = ACK | (this.#pushed[item] === 1 ? PSH : 0)
     // Not complemented: the kernel adds the rest when it cuts the train.
-    const pseudo = fold(sumOf(memory, at + 12, 8) + (tcp ? TCP : UDP) + transport)
-    writeU16be(bytes, at + IP_HEADER_BYTES + checksumOffset, pseudo)
+    const pseudo = fold(sumOf(memory, at + 12, 8) + TCP + total - IP_HEADER_BYTES)
+    writeU16be(bytes, at + IP_HEADER_BYTES + TCP_CHECKSUM, pseudo)
     writeTrainHeader(memory, this.#headers + item * HEADER_ROOM, {
-      gso: tcp ? GSO_TCP4 : GSO_UDP,
+      gso: GSO_TCP4,
       headerBytes: this.#headerBytes[item] ?? 0,
       size: this.#size[item] ?? 0,
       checksumStart: IP_HEADER_BYTES,
-      checksumOffset,
+      checksumOffset: TCP_CHECKSUM,
     })
   }
 

@@ -28,7 +28,7 @@ export interface WorkerReady {
 export interface Offloads {
   /** The tun gives and takes TCP trains. */
   readonly tunTcp: boolean
-  /** The tun gives and takes UDP trains. */
+  /** The tun gives UDP trains. */
   readonly tunUdp: boolean
   /** UDP_SEGMENT. */
   readonly segmentation: boolean

@@ -78,7 +78,7 @@ function run(start: WorkerStart, parent: MessagePort): void {
     { peerPort: start.port, segmentation: socket.segmentation },
   )
   const write = (vectors: number, count: number) => writeVectors(tun.fd, at + vectors, count)
-  const writer = new Coalescer({ arena, write, counters }, { udpTrains: tun.udpSegments })
+  const writer = new Coalescer({ arena, write, counters })
   const receive = (messages: number, count: number) => receiveMessages(socket.fd, at + messages, count)
   const received = new ReceiveBatch({ arena, receive }, { messages: RECEIVED_AT_ONCE })
   const read = (offset: number, length: number) => readInto(tun.fd, at + offset, length)

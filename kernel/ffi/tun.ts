@@ -11,7 +11,7 @@ export interface Tun {
   readonly fd: number
   /** The kernel hands over TCP segments of up to 64 KiB, and checksums that are not filled in. */
   readonly tcpSegments: boolean
-  /** The same for trains of UDP datagrams (Linux 6.2); only then may such be written. */
+  /** The same for trains of UDP datagrams (Linux 6.2). */
   readonly udpSegments: boolean
 }
 

@@ -98,16 +98,20 @@ describe('udp engine between hosts', function () {
   })
 
   it('answers packets to unknown subnets', async () => {
-    const send = `
-      const socket = require('node:dgram').createSocket('udp4')
-      socket.connect(9, '10.5.77.7', () => socket.send('x'))
-      socket.on('error', (error) => { console.log(error.code); process.exit() })
-      setTimeout(() => process.exit(), 500)`
-    const before = await host(0).counters()
+    const heard = async () => {
+      const { stdout } = await container(0).exec(['cat', '/proc/net/snmp'])
+      const [names, numbers] = stdout.split('\n').filter((line) => line.startsWith('Icmp: ')) as [string, string]
+      return Number(numbers.split(' ')[names.split(' ').indexOf('InDestUnreachs')])
+    }
+    const send =
+      "const socket = require('node:dgram').createSocket('udp4'); socket.send('x', 9, '10.5.77.7', () => socket.close())"
+    const [before, heardBefore] = [await host(0).counters(), await heard()]
     await container(0).exec([execPath, '-e', send])
+    await pause(50)
     const after = await host(0).counters()
     assert.equal(after.dropNoPeer - before.dropNoPeer, 1)
     assert.equal(after.unreachableSent - before.unreachableSent, 1)
+    assert.equal((await heard()) - heardBefore, 1)
   })
 
   it('still carries packets when the path has become narrower than the device says', async () => {

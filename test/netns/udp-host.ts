@@ -44,13 +44,15 @@ export class UdpHost {
     return started
   }
 
-  /** What a daemon does with the device: MTU, up, address, route. */
+  /** What a daemon does with the device: MTU, up, address, route, and the sysctl that lets "net unreachable" in. */
   async configure(): Promise<void> {
     await this.host.ipBatch([
       `link set flannel0 mtu ${MTU} up`,
       `addr replace ${networkAddress(this.subnet)}/32 dev flannel0`,
       `route replace ${udpNetwork} dev flannel0`,
     ])
+    // Else the kernel takes an answer that has the device's own address as source for a forgery.
+    await this.host.sysctl({ 'net/ipv4/conf/flannel0/accept_local': 1 })
   }
 
   async replace(peers: readonly ProxyPeer[]): Promise<void> {

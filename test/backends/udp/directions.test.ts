@@ -69,7 +69,7 @@ function setUp() {
     return messages.length === 0 ? EAGAIN : messages.length
   }
   const forwarding = new Forwarding(memory)
-  const tun = new Coalescer({ arena, write, counters }, { udpTrains: true })
+  const tun = new Coalescer({ arena, write, counters })
   const batch = new SendBatch(
     { arena, port: { send, awaitRoom: () => false }, counters },
     { peerPort: 8285, segmentation: true },
