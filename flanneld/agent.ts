@@ -21,6 +21,7 @@ import { watchFile } from './state/file-watch.ts'
 import type { StateDir } from './state/state-dir.ts'
 import {
   datastoreConditions,
+  hostConditions,
   kernelConditions,
   leaseConditions,
   missingRequirement,
@@ -106,7 +107,7 @@ export class Agent {
 
   /** Starts everything and keeps planning until the signal is aborted. Throws what makes a start impossible. */
   async run(signal: AbortSignal): Promise<void> {
-    const { kernel, lifecycle, clock, randomBytes } = this.#needs
+    const { kernel, lifecycle, conditions, clock, randomBytes } = this.#needs
     const { network, active } = await this.#configure(signal)
     const host = await readHost({ kernel: kernel.host, clock }, this.#options.wish, network)
     this.#sayInterface(host)
@@ -122,13 +123,13 @@ export class Agent {
     const backend = { ...active, identity: prepared.identity }
     const keeper = await this.#keepLease(store, prepared, host)
     this.#see({ active: backend, keeper, snapshot })
-    lifecycle.run('host facts', (stop) => host.run(stop, (cause) => this.#interfaceLost(cause)))
+    lifecycle.run('host facts', (stop) => host.run(stop, (fault) => conditions.replace('host', hostConditions(fault))))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))
     this.#follow(host.changes, () => {})
     this.#follow(host.paths.changes, () => {})
     this.#follow(store, (latest) => this.#see({ snapshot: latest }))
-    this.#follow(keeper.state, (state) => this.#needs.conditions.replace('lease', leaseConditions(state)))
+    this.#follow(keeper.state, (state) => conditions.replace('lease', leaseConditions(state)))
     this.#watchReconciler()
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
     for await (const _ of this.#dirty.watch(signal)) await this.#replan(prepared)
@@ -227,10 +228,6 @@ export class Agent {
         this.#changed()
       }
     })
-  }
-
-  #interfaceLost(cause: unknown): void {
-    this.#needs.log.warn('external interface not found, the last one stays', { cause })
   }
 
   #fileWatchNeeds() {

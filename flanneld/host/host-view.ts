@@ -82,15 +82,16 @@ export class HostView {
     this.#dirty.set(this.#count)
   }
 
-  /** Until the signal is aborted. A host without a fitting interface keeps the last one: it may come back. */
-  async run(signal: AbortSignal, onLost: (cause: unknown) => void): Promise<void> {
+  /** Until the signal is aborted. A host without a fitting interface keeps the last one, it may come back; `onRead` hears why. */
+  async run(signal: AbortSignal, onRead: (fault: unknown) => void): Promise<void> {
     for await (const count of this.#dirty.watch(signal)) {
       await this.#clock.sleep(QUIET_MS, signal).catch(() => {})
       if (signal.aborted) return
       try {
         await this.read()
+        onRead(undefined)
       } catch (cause) {
-        onLost(cause)
+        onRead(cause)
       }
       if (this.#isNews()) this.changes.set(count)
     }

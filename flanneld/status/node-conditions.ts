@@ -1,6 +1,6 @@
 import type { Failure } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
-import { ConfigError } from '../../lib/errors.ts'
+import { ConfigError, messageOf } from '../../lib/errors.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
@@ -23,6 +23,19 @@ export function leaseConditions(state: LeaseState): readonly Condition[] {
   }
   if (state.waitingFor === undefined) return []
   return [{ code: 'lease-waiting', severity: 'error', text: `no subnet leased yet: ${state.waitingFor}`, remedy: '' }]
+}
+
+/** `fault`: why no external interface could be chosen; undefined: one was. */
+export function hostConditions(fault: unknown): readonly Condition[] {
+  if (fault === undefined) return []
+  return [
+    {
+      code: 'interface-lost',
+      severity: 'warning',
+      text: `the external interface is not there any more, the last choice stays: ${messageOf(fault)}`,
+      remedy: 'bring it back, or name another by --iface and restart',
+    },
+  ]
 }
 
 export function datastoreConditions(health: StoreHealth): readonly Condition[] {
