@@ -128,8 +128,13 @@ export class Etcd {
   }
 
   /** Many keys, 100 to a transaction, as fast as etcd takes them. */
-  async putAll(entries: Iterable<readonly [key: string, value: string]>): Promise<void> {
-    const puts = Array.from(entries, ([key, value]) => ({ requestPut: { key: encode(key), value: encode(value) } }))
+  async putAll(
+    entries: Iterable<readonly [key: string, value: string]>,
+    options: { lease?: string } = {},
+  ): Promise<void> {
+    const puts = Array.from(entries, ([key, value]) => ({
+      requestPut: { key: encode(key), value: encode(value), ...options },
+    }))
     for (let from = 0; from < puts.length; from += 100) {
       await this.call('kv/txn', { success: puts.slice(from, from + 100) })
     }

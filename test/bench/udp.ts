@@ -13,6 +13,8 @@ const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '4' },
     rounds: { type: 'string', default: '3' },
+    /** Only the measures whose names begin so: `UDP`. */
+    only: { type: 'string', default: '' },
     /** Only ours, to tune. */
     alone: { type: 'boolean', default: false },
   },
@@ -40,7 +42,7 @@ interface Measure {
   readonly also?: readonly { name: string; unit: string; digits: number; better: 'more' | 'less' }[]
 }
 
-const measures: readonly Measure[] = [
+const allMeasures: readonly Measure[] = [
   {
     name: 'TCP, 1 stream',
     unit: 'Gbit/s',
@@ -78,6 +80,8 @@ const measures: readonly Measure[] = [
     take: roundTrips,
   },
 ]
+
+const measures = allMeasures.filter(({ name }) => name.startsWith(values.only))
 
 const lab = await Lab.create({
   segments: [{ name: 'lan', subnet: '192.168.64.0/24', hosts: ['ours1', 'ours2', 'peer1', 'peer2'] }],

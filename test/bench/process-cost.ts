@@ -1,0 +1,19 @@
+import { readFileSync } from 'node:fs'
+
+/** USER_HZ: what /proc counts processor time in, on every Linux. */
+const TICK_MS = 10
+
+/** User and system time of a process with all its threads, dead ones too, in ms. */
+export function cpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  // The name, in parentheses, may hold spaces.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * TICK_MS
+}
+
+/** Resident memory in MB (10^6 bytes are not meant: 2^20). */
+export function residentMb(pid: number): number {
+  const found = /^VmRSS:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  if (found === null) throw new Error(`process ${pid} has no memory`)
+  return Number(found[1]) / 1024
+}
