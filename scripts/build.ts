@@ -2,8 +2,11 @@ import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Entry, fill } from './bundle/fill.ts'
 
-/** What dist/ is made of. A worker of the daemon is a further line. */
-const entries: readonly Entry[] = [{ source: 'flanneld/main.ts', file: 'flanneld', executable: true }]
+/** What dist/ is made of. */
+const entries: readonly Entry[] = [
+  { source: 'flanneld/main.ts', file: 'flanneld', executable: true },
+  { source: 'backends/udp/worker.ts', file: 'udp-worker.js', executable: false },
+]
 
 const root = join(import.meta.dirname, '..')
 const dist = join(root, 'dist')
