@@ -2,10 +2,9 @@ import assert from 'node:assert/strict'
 import { release } from 'node:os'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
+import './slow.ts'
 
-describe("Debian's kernel", function () {
-  // Emulated: everything takes ten times as long.
-  this.timeout(60_000)
+describe("Debian's kernel", () => {
   let lab: Lab
   let [left, right]: Host[] = []
 
