@@ -1,6 +1,8 @@
 import { familyOf } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
 import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from './objects.ts'
+import { ruleChange, ruleRemoval } from './rules/commands.ts'
+import { isRules } from './rules/objects.ts'
 import type { Op } from './table.ts'
 
 /** The change as commands that an operator knows; what `flanneld plan` prints. Order within the list matters. */
@@ -9,7 +11,7 @@ export function commandsFor(op: Op<KernelObject>): readonly string[] {
     case 'create':
       return creation(op.object, 'add')
     case 'update':
-      return op.object.kind === 'link' ? linkChange(op.object, op.actual as Link) : creation(op.object, 'replace')
+      return change(op.object, op.actual)
     case 'recreate':
       return [removal(op.actual), ...creation(op.object, 'add')]
     case 'remove':
@@ -17,6 +19,12 @@ export function commandsFor(op: Op<KernelObject>): readonly string[] {
     default:
       return assertNever(op)
   }
+}
+
+function change(object: KernelObject, actual: KernelObject): readonly string[] {
+  if (object.kind === 'link' && actual.kind === 'link') return linkChange(object, actual)
+  if (isRules(object) && isRules(actual)) return ruleChange(object, actual)
+  return creation(object, 'replace')
 }
 
 function creation(object: KernelObject, verb: 'add' | 'replace'): readonly string[] {
@@ -38,6 +46,10 @@ function creation(object: KernelObject, verb: 'add' | 'replace'): readonly strin
         `install -D -m ${object.mode.toString(8).padStart(4, '0')} /dev/stdin ${object.path} <<'END'`,
         `${object.content}END`,
       ]
+    case 'nft-table':
+    case 'iptables-chain':
+    case 'clear-path':
+      return ruleChange(object, undefined)
     default:
       return assertNever(object)
   }
@@ -59,6 +71,10 @@ function removal(object: KernelObject): string {
       return `# /proc/sys/${object.path} stays as it is`
     case 'file':
       return `rm ${object.path}`
+    case 'nft-table':
+    case 'iptables-chain':
+    case 'clear-path':
+      return ruleRemoval(object).join('\n')
     default:
       return assertNever(object)
   }

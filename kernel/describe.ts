@@ -1,5 +1,6 @@
 import { assertNever } from '../lib/errors.ts'
 import type { KernelObject, Link } from './objects.ts'
+import { describeRules } from './rules/commands.ts'
 
 /** One line about an object for logs and conditions, in the words of `ip`. The content of a file is left out. */
 export function describe(object: KernelObject): string {
@@ -27,6 +28,10 @@ export function describe(object: KernelObject): string {
       return `${object.path}=${object.value}`
     case 'file':
       return `${object.path} mode ${object.mode.toString(8)}, ${object.content.length} characters`
+    case 'nft-table':
+    case 'iptables-chain':
+    case 'clear-path':
+      return describeRules(object)
     default:
       return assertNever(object)
   }

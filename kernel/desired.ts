@@ -16,6 +16,8 @@ export interface OwnershipScope {
   readonly devices: ReadonlySet<string>
   /** Current and earlier networks, with the length of a host's subnet: where leftovers of flannel are looked for. */
   readonly networks: readonly { readonly network: Cidr; readonly subnetLen: number }[]
+  /** What stands in the names of our chains and tables; empty or absent for the default instance. */
+  readonly instance?: string
 }
 
 /** One object that is not as wanted, and why. */

@@ -1,5 +1,6 @@
 import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
+import { keyOfRules, type RuleObject, sameRules } from './rules/objects.ts'
 
 /**
  * What the failure of an object means. `required`: the node is not ready without it. `peer`: one peer is degraded.
@@ -11,7 +12,7 @@ export type Role =
   | { readonly class: 'advisory'; readonly remedy: string }
 
 /** Everything the kernel (or the file system) may be asked to hold. Devices are named by name; tables turn names into indexes. */
-export type KernelObject = Link | Address | Route | Neighbour | Fdb | Sysctl | StateFile
+export type KernelObject = Link | Address | Route | Neighbour | Fdb | Sysctl | StateFile | RuleObject
 export type ObjectKind = KernelObject['kind']
 export type DesiredObject = KernelObject & { readonly role: Role }
 
@@ -122,6 +123,10 @@ export function keyOf(object: KernelObject): string {
       return `sysctl ${object.path}`
     case 'file':
       return `file ${object.path}`
+    case 'nft-table':
+    case 'iptables-chain':
+    case 'clear-path':
+      return keyOfRules(object)
     default:
       return assertNever(object)
   }
@@ -165,6 +170,10 @@ export function compare(actual: KernelObject, desired: KernelObject): Comparison
       return (actual as StateFile).content === desired.content && (actual as StateFile).mode === desired.mode
         ? 'same'
         : 'update'
+    case 'nft-table':
+    case 'iptables-chain':
+    case 'clear-path':
+      return sameRules(actual as RuleObject, desired) ? 'same' : 'update'
     default:
       return assertNever(desired)
   }

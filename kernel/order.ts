@@ -17,6 +17,10 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
   neighbour: { onDevices: true, events: true, removed: true },
   fdb: { onDevices: true, events: true, removed: true },
   route: { onDevices: true, events: true, removed: true },
+  'iptables-chain': { onDevices: false, events: true, removed: true },
+  'nft-table': { onDevices: false, events: true, removed: true },
+  // Read for what is wanted only.
+  'clear-path': { onDevices: false, events: false, removed: false },
   file: { onDevices: false, events: false, removed: false },
 }
 
@@ -24,7 +28,18 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
  * One phase per kind. Sysctls below a device's directory need the device; a packet that takes a route must find neighbour
  * and FDB entry in place; files come last, because a subnet.env that is there means "ready" to other programs.
  */
-export const APPLY_ORDER: readonly ObjectKind[] = ['link', 'sysctl', 'address', 'neighbour', 'fdb', 'route', 'file']
+export const APPLY_ORDER: readonly ObjectKind[] = [
+  'link',
+  'sysctl',
+  'address',
+  'neighbour',
+  'fdb',
+  'route',
+  'iptables-chain',
+  'nft-table',
+  'clear-path',
+  'file',
+]
 
 /** Removals come after all phases, the other way round: no route may point at a neighbour that is gone. */
 export const REMOVE_ORDER: readonly ObjectKind[] = APPLY_ORDER.filter((kind) => KINDS[kind].removed).reverse()

@@ -10,6 +10,7 @@ import {
   ROUTE_PROTOCOL,
   type Route,
 } from './objects.ts'
+import { ownershipOfRules } from './rules/ownership.ts'
 
 /**
  * Whose an object in the kernel is. A fresh process judges by what it sees and by its state file alone.
@@ -32,6 +33,10 @@ export function ownershipOf(actual: KernelObject, desired: DesiredState): Owners
       // These carry no mark of their maker. Nobody else has business on our devices.
       if (!desired.scope.devices.has(actual.device)) return 'foreign'
       return wanted ? 'adoptable' : 'ours'
+    case 'nft-table':
+    case 'iptables-chain':
+    case 'clear-path':
+      return ownershipOfRules(actual, wanted, desired.scope)
     case 'sysctl':
     case 'file':
       return wanted ? 'ours' : 'foreign'

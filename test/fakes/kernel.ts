@@ -267,5 +267,8 @@ const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
   neighbour: 'ENOENT',
   fdb: 'ENOENT',
   sysctl: 'ENOENT',
+  'nft-table': 'ENOENT',
+  'iptables-chain': 'ENOENT',
+  'clear-path': 'ENOENT',
   file: 'ENOENT',
 }

@@ -13,8 +13,8 @@ describe('order', () => {
     assert.equal(APPLY_ORDER.at(-1), 'file')
   })
 
-  it('removes routes first and devices last, and never a sysctl or a file', () => {
-    assert.equal(REMOVE_ORDER[0], 'route')
+  it('removes rules and routes first and devices last, and never a sysctl or a file', () => {
+    assert.deepEqual(REMOVE_ORDER.slice(0, 3), ['nft-table', 'iptables-chain', 'route'])
     assert.equal(REMOVE_ORDER.at(-1), 'link')
     assert(!REMOVE_ORDER.includes('sysctl') && !REMOVE_ORDER.includes('file'))
   })

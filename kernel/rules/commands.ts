@@ -1,0 +1,56 @@
+import { removalText, restoreText } from './iptables-text.ts'
+import { nftRemoval, nftScript } from './nft-text.ts'
+import { nftFamily, programName, type RuleObject } from './objects.ts'
+
+/** As lines for a shell. An optional jump is left out: whether its place is there only the table knows. */
+export function ruleChange(object: RuleObject, actual: RuleObject | undefined): readonly string[] {
+  switch (object.kind) {
+    case 'nft-table':
+      return ["nft -f - <<'END'", `${nftScript(object)}END`]
+    case 'iptables-chain': {
+      const before = actual?.kind === 'iptables-chain' ? actual : undefined
+      return [restore(object), `${restoreText(object, before, () => false)}END`]
+    }
+    case 'clear-path':
+      if (actual?.kind !== 'clear-path') return []
+      return actual.obstacles.map(
+        ({ text, command }) => `# ${text}${command === '' ? '' : `; open it with: ${command}`}`,
+      )
+  }
+}
+
+export function ruleRemoval(object: RuleObject): readonly string[] {
+  switch (object.kind) {
+    case 'nft-table':
+      return [`nft ${nftRemoval(object).trim()}`]
+    case 'iptables-chain':
+      return [restore(object), `${removalText(object)}END`]
+    case 'clear-path':
+      return []
+  }
+}
+
+/** One line for logs and conditions. */
+export function describeRules(object: RuleObject): string {
+  switch (object.kind) {
+    case 'nft-table': {
+      const chains = object.chains.map(({ name, rules }) => `${name} ${count(rules.length, 'rule')}`)
+      return `table ${nftFamily(object.family)} ${object.name}: ${chains.join(', ') || 'empty'}`
+    }
+    case 'iptables-chain': {
+      const jumps = object.jumps.flatMap(({ from, nowhere }) => (nowhere ? [] : [from]))
+      const from = jumps.length === 0 ? 'nothing leads into it' : `from ${jumps.join(', ')}`
+      return `${programName(object)} -t ${object.table} ${object.name}: ${count(object.rules.length, 'rule')}, ${from}`
+    }
+    case 'clear-path':
+      return object.obstacles.length === 0 ? 'clear' : object.obstacles.map(({ text }) => text).join('; ')
+  }
+}
+
+function restore(object: Extract<RuleObject, { kind: 'iptables-chain' }>): string {
+  return `${programName(object)}-restore --noflush -w <<'END'`
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`
+}

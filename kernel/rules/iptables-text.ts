@@ -1,0 +1,98 @@
+import { instanceOfChain } from './names.ts'
+import { canonicalRule, type IptablesChain, type IptablesJump, ruleWords } from './objects.ts'
+
+/** Everything that one `iptables-save` printed. */
+export type SavedRules = ReadonlyMap<string, SavedTable>
+export type SavedTable = ReadonlyMap<string, SavedChain>
+
+export interface SavedChain {
+  /** Undefined for chains that users made. */
+  readonly policy: string | undefined
+  /** Without `-A CHAIN`, in order. */
+  readonly rules: readonly string[]
+}
+
+export const NO_RULES: SavedRules = new Map()
+
+/** Source: iptables-save(8); lines that it does not know are skipped. */
+export function parseSaved(text: string): SavedRules {
+  const tables = new Map<string, Map<string, { policy: string | undefined; rules: string[] }>>()
+  let chains: Map<string, { policy: string | undefined; rules: string[] }> | undefined
+  for (const line of text.split('\n')) {
+    if (line.startsWith('*')) {
+      chains = new Map()
+      tables.set(line.slice(1).trim(), chains)
+    } else if (line.startsWith(':')) {
+      const [name = '', policy = '-'] = line.slice(1).split(' ')
+      chains?.set(name, { policy: policy === '-' ? undefined : policy, rules: [] })
+    } else if (line.startsWith('-A ')) {
+      const end = line.indexOf(' ', 3)
+      const name = end < 0 ? line.slice(3) : line.slice(3, end)
+      chains?.get(name)?.rules.push(end < 0 ? '' : line.slice(end + 1).trim())
+    }
+  }
+  return tables
+}
+
+/** Chains of ours, of other instances and of flannel, with the rules that lead into them. */
+export function ownChains(
+  saved: SavedRules,
+  where: Pick<IptablesChain, 'world' | 'family'>,
+  commentOf: (chain: string) => string,
+): readonly IptablesChain[] {
+  const found: IptablesChain[] = []
+  for (const table of ['nat', 'filter'] as const) {
+    const chains = saved.get(table) ?? new Map<string, SavedChain>()
+    for (const [name, { rules }] of chains) {
+      if (instanceOfChain(name) === undefined) continue
+      const jumps = jumpsInto(name, commentOf(name), chains)
+      found.push({ kind: 'iptables-chain', ...where, table, name, rules, jumps })
+    }
+  }
+  return found
+}
+
+// A jump without our comment was laid by somebody who knows what he does.
+function jumpsInto(target: string, comment: string, chains: SavedTable): readonly IptablesJump[] {
+  const jumps: IptablesJump[] = []
+  for (const [from, { rules }] of chains) {
+    for (const rule of rules) {
+      if (!rule.includes(target)) continue
+      const words = ruleWords(rule)
+      if (words[words.indexOf('-j') + 1] === target && words.includes(comment))
+        jumps.push({ from, rule, place: 'last' })
+    }
+  }
+  return jumps
+}
+
+/**
+ * Input of `iptables-restore --noflush` that makes the chain and its jumps what they shall be, in one transaction. A jump that
+ * is right stays where it is. `exists` tells whether a chain that an optional jump would stand in is there.
+ */
+export function restoreText(
+  chain: IptablesChain,
+  actual: IptablesChain | undefined,
+  exists: (chain: string) => boolean,
+): string {
+  const lines = [`*${chain.table}`, `:${chain.name} - [0:0]`]
+  const wanted = chain.jumps.filter(({ from, optional }) => !optional || exists(from))
+  const missing = new Map(wanted.map((jump) => [jumpText(jump), jump]))
+  for (const jump of actual?.jumps ?? []) {
+    if (jump.nowhere) continue
+    // What is wanted stays once; of two equal rules the first goes.
+    if (!missing.delete(jumpText(jump))) lines.push(`-D ${jump.from} ${jump.rule}`)
+  }
+  for (const rule of chain.rules) lines.push(`-A ${chain.name} ${rule}`)
+  for (const { from, rule, place } of missing.values()) lines.push(`${place === 'first' ? '-I' : '-A'} ${from} ${rule}`)
+  return `${[...lines, 'COMMIT'].join('\n')}\n`
+}
+
+export function removalText(chain: IptablesChain): string {
+  const jumps = chain.jumps.filter(({ nowhere }) => !nowhere).map(({ from, rule }) => `-D ${from} ${rule}`)
+  return `${[`*${chain.table}`, ...jumps, `-F ${chain.name}`, `-X ${chain.name}`, 'COMMIT'].join('\n')}\n`
+}
+
+function jumpText({ from, rule }: IptablesJump): string {
+  return `${from} ${canonicalRule(rule)}`
+}

@@ -1,0 +1,27 @@
+/** What flannel calls its chains and tables; cluster scripts and other programs know these names. */
+export const MASQUERADE_CHAIN = 'FLANNEL-POSTRTG'
+export const FORWARD_CHAIN = 'FLANNEL-FWD'
+export const MASQUERADE_COMMENT = 'flanneld masq'
+export const FORWARD_COMMENT = 'flanneld forward'
+export const NFT_TABLES = { 4: 'flannel-ipv4', 6: 'flannel-ipv6' } as const
+export const NFT_CHAINS = { masquerade: 'postrtg', forward: 'forward' } as const
+
+/** Several daemons on one host must not share chains: all but the default instance have their name in them. */
+export function namedFor(instance: string, name: string): string {
+  return instance === '' ? name : `${name}-${instance}`
+}
+
+const OWN = new RegExp(`^(?:${MASQUERADE_CHAIN}|${FORWARD_CHAIN})(?:-([0-9a-f]{8}))?$`)
+const OWN_TABLE = /^flannel-ipv[46](?:-([0-9a-f]{8}))?$/
+
+/** The instance that a chain's name speaks of, empty for the default one; undefined for any other chain. */
+export function instanceOfChain(name: string): string | undefined {
+  const match = OWN.exec(name)
+  return match === null ? undefined : (match[1] ?? '')
+}
+
+/** The same for a table of nftables. */
+export function instanceOfTable(name: string): string | undefined {
+  const match = OWN_TABLE.exec(name)
+  return match === null ? undefined : (match[1] ?? '')
+}
