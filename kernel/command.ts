@@ -1,5 +1,6 @@
 import { familyOf } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
+import { driverChangeText, driverText } from './driver-text.ts'
 import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from './objects.ts'
 import { ruleChange, ruleRemoval } from './rules/commands.ts'
 import { isRules } from './rules/objects.ts'
@@ -82,7 +83,7 @@ function removal(object: KernelObject): string {
 
 function linkCreation(link: Link): readonly string[] {
   const commands = [
-    `ip link add ${link.name}${link.mac === undefined ? '' : ` address ${link.mac}`} mtu ${link.mtu} type ${driverText(link)}`,
+    `ip link add ${link.name}${link.mac === undefined ? '' : ` address ${link.mac}`} mtu ${link.mtu} type ${driverText(link.driver)}`,
   ]
   if (link.up) commands.push(`ip link set ${link.name} up`)
   return commands
@@ -94,24 +95,9 @@ function linkChange(link: Link, actual: Link): readonly string[] {
   if (link.mac !== undefined && link.mac !== actual.mac) changes.push(`address ${link.mac}`)
   if (link.up !== actual.up) changes.push(link.up ? 'up' : 'down')
   const commands = changes.length === 0 ? [] : [`ip link set ${link.name} ${changes.join(' ')}`]
-  if (link.driver.type !== 'vxlan' || actual.driver.type !== 'vxlan') return commands
-  const tunnel: string[] = []
-  if (link.driver.local !== undefined && link.driver.local !== actual.driver.local)
-    tunnel.push(`local ${link.driver.local}`)
-  if (link.driver.learning !== actual.driver.learning) tunnel.push(link.driver.learning ? 'learning' : 'nolearning')
-  if (tunnel.length > 0) commands.push(`ip link set ${link.name} type vxlan id ${link.driver.vni} ${tunnel.join(' ')}`)
+  const tunnel = driverChangeText(actual.driver, link.driver)
+  if (tunnel !== undefined) commands.push(`ip link set ${link.name} type ${tunnel}`)
   return commands
-}
-
-function driverText(link: Link): string {
-  const { driver } = link
-  if (driver.type !== 'vxlan') return driver.name
-  const words = [`vxlan id ${driver.vni}`]
-  if (driver.local !== undefined) words.push(`local ${driver.local}`)
-  if (driver.underlay !== undefined) words.push(`dev ${driver.underlay}`)
-  words.push(`dstport ${driver.port}`, driver.learning ? 'learning' : 'nolearning', 'ttl auto')
-  if (driver.gbp) words.push('gbp')
-  return words.join(' ')
 }
 
 function routeText(route: Route): string {

@@ -1,4 +1,5 @@
 import { assertNever } from '../lib/errors.ts'
+import { driverDescription } from './driver-text.ts'
 import type { KernelObject, Link } from './objects.ts'
 import { describeRules } from './rules/commands.ts'
 
@@ -38,17 +39,11 @@ export function describe(object: KernelObject): string {
 }
 
 function describeLink(link: Link): string {
-  const { driver } = link
   return join([
     `${link.name} mtu ${link.mtu}`,
     link.up ? 'up' : 'down',
     link.mac && `address ${link.mac}`,
-    `type ${driver.type === 'other' ? driver.name : driver.type}`,
-    driver.type === 'vxlan' && `id ${driver.vni} dstport ${driver.port}`,
-    driver.type === 'vxlan' && driver.underlay && `dev ${driver.underlay}`,
-    driver.type === 'vxlan' && driver.local && `local ${driver.local}`,
-    driver.type === 'vxlan' && (driver.learning ? 'learning' : 'nolearning'),
-    driver.type === 'vxlan' && driver.gbp && 'gbp',
+    `type ${driverDescription(link.driver)}`,
   ])
 }
 

@@ -1,4 +1,5 @@
 import type { Failure } from './desired.ts'
+import { kindNameOf } from './link-drivers.ts'
 import type { KernelObject } from './objects.ts'
 
 // 524 is ENOTSUPP, an errno that the kernel should not let out but does.
@@ -12,6 +13,5 @@ export function missingModule({ object, cause, code }: Failure): string | undefi
 
 /** Which module makes it; undefined for what every kernel has. */
 function moduleOf(object: KernelObject): string | undefined {
-  if (object.kind !== 'link') return undefined
-  return object.driver.type === 'other' ? object.driver.name : object.driver.type
+  return object.kind === 'link' ? kindNameOf(object.driver) : undefined
 }

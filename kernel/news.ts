@@ -1,4 +1,5 @@
 import type { DesiredState } from './desired.ts'
+import { underlayOf } from './link-drivers.ts'
 import type { KindMirror } from './mirror.ts'
 import { compare, deviceOf, type KernelObject, keyOf, type ObjectKind } from './objects.ts'
 import { ownershipOf } from './ownership.ts'
@@ -59,7 +60,7 @@ function newsOfObject(object: KernelObject, present: boolean, { mirrors, desired
 /** Whether what happens to the device decides about the object. */
 export function dependsOn(object: KernelObject, device: string): boolean {
   if (object.kind !== 'link') return deviceOf(object) === device
-  return object.name === device || (object.driver.type === 'vxlan' && object.driver.underlay === device)
+  return object.name === device || underlayOf(object.driver) === device
 }
 
 /** Names of the devices that the desired state depends on. */
@@ -70,9 +71,8 @@ export function devicesOf(desired: DesiredState): ReadonlySet<string> {
     const device = object.kind === 'link' ? object.name : deviceOf(object)
     if (device !== undefined && device !== last) devices.add(device)
     last = device
-    if (object.kind === 'link' && object.driver.type === 'vxlan' && object.driver.underlay !== undefined) {
-      devices.add(object.driver.underlay)
-    }
+    const underlay = object.kind === 'link' ? underlayOf(object.driver) : undefined
+    if (underlay !== undefined) devices.add(underlay)
   }
   return devices
 }

@@ -1,5 +1,9 @@
 import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
+import { type Comparison, compareDrivers, type LinkDriver } from './link-drivers.ts'
+
+export type { Comparison, IpipDriver, LinkDriver, MadeDriver, VxlanDriver } from './link-drivers.ts'
+
 import { keyOfRules, type RuleObject, sameRules } from './rules/objects.ts'
 
 /**
@@ -24,24 +28,6 @@ export interface Link {
   readonly mac?: MacAddr
   readonly up: boolean
   readonly driver: LinkDriver
-}
-
-/** How a device was made; `other` stands for every kind that this program never makes. */
-export type LinkDriver = VxlanDriver | { readonly type: 'other'; readonly name: string }
-
-/** Source: linux/if_link.h, IFLA_VXLAN_*. */
-export interface VxlanDriver {
-  readonly type: 'vxlan'
-  readonly vni: number
-  /** Name of the device below; undefined: none. The kernel deletes the vxlan device together with it. */
-  readonly underlay?: string
-  readonly local?: IpAddr
-  /** Where frames to unknown addresses go; no device of ours has one. */
-  readonly group?: IpAddr
-  /** UDP port in host byte order. */
-  readonly port: number
-  readonly learning: boolean
-  readonly gbp: boolean
 }
 
 export interface Address {
@@ -148,8 +134,6 @@ export function deviceOf(object: KernelObject): string | undefined {
   }
 }
 
-export type Comparison = 'same' | 'update' | 'recreate'
-
 /** What it takes to make `actual` into `desired`; both have one key. */
 export function compare(actual: KernelObject, desired: KernelObject): Comparison {
   if (actual.kind !== desired.kind) return 'recreate'
@@ -180,34 +164,11 @@ export function compare(actual: KernelObject, desired: KernelObject): Comparison
 }
 
 function compareLinks(actual: Link, desired: Link): Comparison {
-  if (!sameDriver(actual.driver, desired.driver)) return 'recreate'
+  const drivers = compareDrivers(actual.driver, desired.driver)
+  if (drivers !== 'same') return drivers
   const same =
-    actual.mtu === desired.mtu &&
-    actual.up === desired.up &&
-    (desired.mac === undefined || actual.mac === desired.mac) &&
-    localOf(actual) === localOf(desired) &&
-    learningOf(actual) === learningOf(desired)
+    actual.mtu === desired.mtu && actual.up === desired.up && (desired.mac === undefined || actual.mac === desired.mac)
   return same ? 'same' : 'update'
-}
-
-// Learning and the local address change on a live vxlan device; VNI, port, underlay, group and GBP do not.
-function sameDriver(actual: LinkDriver, desired: LinkDriver): boolean {
-  if (actual.type !== 'vxlan' || desired.type !== 'vxlan') return actual.type === desired.type
-  return (
-    actual.vni === desired.vni &&
-    actual.port === desired.port &&
-    actual.underlay === desired.underlay &&
-    actual.group === desired.group &&
-    actual.gbp === desired.gbp
-  )
-}
-
-function localOf(link: Link): IpAddr | undefined {
-  return link.driver.type === 'vxlan' ? link.driver.local : undefined
-}
-
-function learningOf(link: Link): boolean {
-  return link.driver.type === 'vxlan' && link.driver.learning
 }
 
 function sameRoute(actual: Route, desired: Route): boolean {

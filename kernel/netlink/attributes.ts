@@ -67,6 +67,11 @@ export class MessageWriter {
     return this
   }
 
+  putU16(type: number, value: number): this {
+    this.#view.setUint16(this.#attribute(type, 2), value, LITTLE)
+    return this
+  }
+
   putU16be(type: number, value: number): this {
     this.#view.setUint16(this.#attribute(type, 2), value)
     return this
@@ -80,6 +85,13 @@ export class MessageWriter {
   /** Text with its closing zero byte. */
   putText(type: number, text: string): this {
     const bytes = Buffer.from(`${text}\0`)
+    this.#bytes.set(bytes, this.#attribute(type, bytes.length))
+    return this
+  }
+
+  /** Text without it, as iproute2 writes the kind of a device. */
+  putBareText(type: number, text: string): this {
+    const bytes = Buffer.from(text)
     this.#bytes.set(bytes, this.#attribute(type, bytes.length))
     return this
   }
@@ -199,6 +211,10 @@ export class AttributeTable {
 
   u8(type: number): number {
     return this.#view.getUint8(this.#payload(type, 1))
+  }
+
+  u16(type: number): number {
+    return this.#view.getUint16(this.#payload(type, 2), LITTLE)
   }
 
   u16be(type: number): number {

@@ -1,10 +1,12 @@
 import type { MacAddr } from '../../lib/address.ts'
-import type { Link, LinkDriver, VxlanDriver } from '../objects.ts'
+import type { Link, LinkDriver, MadeDriver } from '../objects.ts'
 import { AttributeTable, LITTLE, MessageWriter } from './attributes.ts'
 import { NLM_F_REQUEST, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, WRITE_FLAGS } from './constants.ts'
+import { type DriverRecord, IFLA_INFO_DATA, IFLA_INFO_KIND } from './drivers/driver-codec.ts'
+import { codecFor } from './drivers/drivers.ts'
 import { behind, type Message } from './message.ts'
 
-/** What a message says of a device. `underlay` of a vxlan is an index still: the name may come later in the same dump. */
+/** What a message says of a device. */
 export interface LinkRecord {
   readonly index: number
   readonly name: string
@@ -15,13 +17,9 @@ export interface LinkRecord {
   readonly operState: number
   readonly mac: MacAddr | undefined
   /** IFLA_INFO_KIND; empty for hardware. */
-  readonly driver: string
-  readonly vxlan: VxlanRecord | undefined
-}
-
-export interface VxlanRecord extends Omit<VxlanDriver, 'type' | 'underlay'> {
-  /** Index of the device below; 0: none. */
-  readonly underlayIndex: number
+  readonly kind: string
+  /** Undefined for a kind that is not looked into. */
+  readonly made: DriverRecord | undefined
 }
 
 export const IFF_UP = 0x1
@@ -33,41 +31,19 @@ const IFLA_MTU = 4
 const IFLA_OPERSTATE = 16
 const IFLA_LINKINFO = 18
 const IFLA_EXT_MASK = 29
-const IFLA_INFO_KIND = 1
-const IFLA_INFO_DATA = 2
 /** Statistics are the largest part of a link message. */
 const RTEXT_FILTER_SKIP_STATS = 8
-// linux/if_link.h, IFLA_VXLAN_*
-const VXLAN_ID = 1
-const VXLAN_GROUP = 2
-const VXLAN_LINK = 3
-const VXLAN_LOCAL = 4
-const VXLAN_LEARNING = 7
-const VXLAN_PORT = 15
-const VXLAN_GROUP6 = 16
-const VXLAN_LOCAL6 = 17
-const VXLAN_GBP = 23
 
 const writer = new MessageWriter()
 const attributes = new AttributeTable(IFLA_EXT_MASK)
 const linkInfo = new AttributeTable(IFLA_INFO_DATA)
-const vxlanData = new AttributeTable(VXLAN_GBP)
 
-/** `ip link add NAME address MAC mtu N up type vxlan id VNI dev UNDERLAY local IP dstport PORT [no]learning [gbp]` */
-export function createVxlan(link: Link, driver: VxlanDriver, underlayIndex: number): Uint8Array {
+/** `ip link add NAME address MAC mtu N up type KIND ...`; the words of each kind stand with its codec. */
+export function createLink(link: Link, driver: MadeDriver, underlayIndex: number): Uint8Array {
   header(RTM_NEWLINK, WRITE_FLAGS.create, 0, link.up ? IFF_UP : 0, IFF_UP)
   if (link.mac !== undefined) writer.putMac(IFLA_ADDRESS, link.mac)
   writer.putU32(IFLA_MTU, link.mtu).putText(IFLA_IFNAME, link.name)
-  writer.nest(IFLA_LINKINFO, () => {
-    writer.putText(IFLA_INFO_KIND, 'vxlan')
-    writer.nest(IFLA_INFO_DATA, () => {
-      if (underlayIndex > 0) writer.putU32(VXLAN_LINK, underlayIndex)
-      if (driver.gbp) writer.putFlag(VXLAN_GBP)
-      writer.putU32(VXLAN_ID, driver.vni)
-      putLive(driver)
-      writer.putU16be(VXLAN_PORT, driver.port)
-    })
-  })
+  putDriver(driver.type, () => codecFor(driver.type)?.putNew(writer, driver, underlayIndex))
   return writer.finish()
 }
 
@@ -80,13 +56,10 @@ export function changeLink(index: number, link: Link, actual: Link): Uint8Array 
   return writer.finish()
 }
 
-/** `ip link set dev NAME type vxlan local IP [no]learning`: what of a vxlan device may change while it lives. */
-export function changeVxlan(index: number, driver: VxlanDriver): Uint8Array {
+/** `ip link set dev NAME type KIND ...`: what of a device's driver may change while it lives. */
+export function changeDriver(index: number, driver: MadeDriver, underlayIndex: number): Uint8Array {
   header(RTM_NEWLINK, 0, index, 0, 0)
-  writer.nest(IFLA_LINKINFO, () => {
-    writer.putText(IFLA_INFO_KIND, 'vxlan')
-    writer.nest(IFLA_INFO_DATA, () => putLive(driver))
-  })
+  putDriver(driver.type, () => codecFor(driver.type)?.putLive(writer, driver, underlayIndex))
   return writer.finish()
 }
 
@@ -115,7 +88,7 @@ export function parseLink(message: Message): LinkRecord | undefined {
   attributes.read(message.view, at, message.end)
   if (!attributes.has(IFLA_IFNAME)) return undefined
   linkInfo.readNested(attributes, IFLA_LINKINFO)
-  const driver = linkInfo.has(IFLA_INFO_KIND) ? linkInfo.text(IFLA_INFO_KIND) : ''
+  const kind = linkInfo.has(IFLA_INFO_KIND) ? linkInfo.text(IFLA_INFO_KIND) : ''
   return {
     index: message.view.getInt32(message.start + 4, LITTLE),
     name: attributes.text(IFLA_IFNAME),
@@ -123,8 +96,8 @@ export function parseLink(message: Message): LinkRecord | undefined {
     flags: message.view.getUint32(message.start + 8, LITTLE),
     operState: attributes.has(IFLA_OPERSTATE) ? attributes.u8(IFLA_OPERSTATE) : 0,
     mac: attributes.mac(IFLA_ADDRESS),
-    driver,
-    vxlan: driver === 'vxlan' ? parseVxlan() : undefined,
+    kind,
+    made: codecFor(kind)?.read(linkInfo),
   }
 }
 
@@ -141,37 +114,18 @@ export function linkOf(record: LinkRecord, nameOf: (index: number) => string | u
 }
 
 function driverOf(record: LinkRecord, nameOf: (index: number) => string | undefined): LinkDriver {
-  if (record.vxlan === undefined) return { type: 'other', name: record.driver }
-  const { underlayIndex, ...driver } = record.vxlan
-  if (underlayIndex === 0) return { type: 'vxlan', ...driver }
-  // A device in another namespace has a number here but no name.
-  return { type: 'vxlan', underlay: nameOf(underlayIndex) ?? `#${underlayIndex}`, ...driver }
+  if (record.made === undefined) return { type: 'other', name: record.kind }
+  const { driver, underlayIndex } = record.made
+  if (underlayIndex === 0) return driver
+  // A device in another namespace, or one that is gone, has a number here but no name.
+  return { ...driver, underlay: nameOf(underlayIndex) ?? `#${underlayIndex}` }
 }
 
-function parseVxlan(): VxlanRecord {
-  const data = vxlanData.readNested(linkInfo, IFLA_INFO_DATA)
-  const local = firstOf(data, VXLAN_LOCAL, VXLAN_LOCAL6)
-  const group = firstOf(data, VXLAN_GROUP, VXLAN_GROUP6)
-  return {
-    vni: data.has(VXLAN_ID) ? data.u32(VXLAN_ID) : 0,
-    underlayIndex: data.has(VXLAN_LINK) ? data.u32(VXLAN_LINK) : 0,
-    ...(local === undefined ? {} : { local: data.address(local) }),
-    ...(group === undefined ? {} : { group: data.address(group) }),
-    port: data.has(VXLAN_PORT) ? data.u16be(VXLAN_PORT) : 0,
-    learning: data.has(VXLAN_LEARNING) && data.u8(VXLAN_LEARNING) !== 0,
-    gbp: data.has(VXLAN_GBP),
-  }
-}
-
-function firstOf(table: AttributeTable, ...types: number[]): number | undefined {
-  return types.find((type) => table.has(type))
-}
-
-function putLive(driver: VxlanDriver): void {
-  if (driver.local !== undefined) {
-    writer.putAddress(driver.local.includes(':') ? VXLAN_LOCAL6 : VXLAN_LOCAL, driver.local)
-  }
-  writer.putU8(VXLAN_LEARNING, driver.learning ? 1 : 0)
+function putDriver(kind: string, putOptions: () => void): void {
+  writer.nest(IFLA_LINKINFO, () => {
+    writer.putBareText(IFLA_INFO_KIND, kind)
+    writer.nest(IFLA_INFO_DATA, putOptions)
+  })
 }
 
 function header(type: number, mode: number, index: number, flags: number, change: number): void {

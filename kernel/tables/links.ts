@@ -1,7 +1,8 @@
+import { compareDrivers, underlayOf } from '../link-drivers.ts'
 import type { NetlinkChannel } from '../netlink/channel.ts'
 import type { DeviceIndex } from '../netlink/device-index.ts'
-import { changeLink, changeVxlan, createVxlan, deleteLink, type LinkRecord, linkOf } from '../netlink/link-messages.ts'
-import type { Link, VxlanDriver } from '../objects.ts'
+import { changeDriver, changeLink, createLink, deleteLink, type LinkRecord, linkOf } from '../netlink/link-messages.ts'
+import type { Link, LinkDriver } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf } from './device-batch.ts'
 
@@ -50,24 +51,26 @@ export class LinkTable implements ObjectTable<Link> {
 
   async #create(link: Link): Promise<OpError | undefined> {
     const { driver, name } = link
-    if (driver.type !== 'vxlan') return { code: 'EOPNOTSUPP', message: `a device of driver ${driver.name} is not made` }
+    if (driver.type === 'other') return { code: 'EOPNOTSUPP', message: `a device of driver ${driver.name} is not made` }
     const underlay = await this.#underlayIndex(driver)
-    if (underlay === undefined) return { code: 'ENODEV', message: `there is no device ${driver.underlay}` }
-    const verdict = await this.#ask(createVxlan(link, driver, underlay))
+    if (underlay === undefined) return missingUnderlay(driver)
+    const verdict = await this.#ask(createLink(link, driver, underlay))
     await this.#devices.look(name)
     return verdict
   }
 
-  async #underlayIndex({ underlay }: VxlanDriver): Promise<number | undefined> {
+  async #underlayIndex(driver: LinkDriver): Promise<number | undefined> {
+    const underlay = underlayOf(driver)
     if (underlay === undefined) return 0
     return this.#devices.indexOf(underlay) ?? (await this.#devices.look(underlay))?.index
   }
 
   async #update(record: LinkRecord, actual: Link, link: Link): Promise<OpError | undefined> {
     const { driver } = link
-    if (driver.type === 'vxlan' && actual.driver.type === 'vxlan') {
-      const changes = driver.local !== actual.driver.local || driver.learning !== actual.driver.learning
-      const verdict = changes ? await this.#ask(changeVxlan(record.index, driver)) : undefined
+    if (driver.type !== 'other' && compareDrivers(actual.driver, driver) !== 'same') {
+      const underlay = await this.#underlayIndex(driver)
+      if (underlay === undefined) return missingUnderlay(driver)
+      const verdict = await this.#ask(changeDriver(record.index, driver, underlay))
       if (verdict !== undefined) return verdict
     }
     return await this.#ask(changeLink(record.index, link, actual))
@@ -83,4 +86,8 @@ export class LinkTable implements ObjectTable<Link> {
     const [verdict] = await this.#channel.request([message])
     return verdict
   }
+}
+
+function missingUnderlay(driver: LinkDriver): OpError {
+  return { code: 'ENODEV', message: `there is no device ${underlayOf(driver)}` }
 }

@@ -5,7 +5,7 @@ import { AttributeTable, MalformedMessage, MessageWriter } from '../../../kernel
 import { DeviceIndex } from '../../../kernel/netlink/device-index.ts'
 import { EventReader } from '../../../kernel/netlink/event-reader.ts'
 import { acknowledgement } from '../../../kernel/netlink/kernel-error.ts'
-import { createVxlan, linkOf, parseLink } from '../../../kernel/netlink/link-messages.ts'
+import { createLink, linkOf, parseLink } from '../../../kernel/netlink/link-messages.ts'
 import { eachMessage, type Message } from '../../../kernel/netlink/message.ts'
 import {
   fdbOf,
@@ -15,7 +15,7 @@ import {
   writeNeighbour,
 } from '../../../kernel/netlink/neighbour-messages.ts'
 import { parseLookup, parseRoute, routeOf, writeRoute } from '../../../kernel/netlink/route-messages.ts'
-import type { Fdb, Link, Neighbour, Route, VxlanDriver } from '../../../kernel/objects.ts'
+import type { Fdb, IpipDriver, Link, Neighbour, Route, VxlanDriver } from '../../../kernel/objects.ts'
 import type { KernelEvent } from '../../../kernel/table.ts'
 import { cidrOf, type Family, type IpAddr, ipFromNumber, type MacAddr } from '../../../lib/address.ts'
 
@@ -144,7 +144,22 @@ describe('decoders of netlink messages', () => {
       }
       const mac = '02:11:22:33:44:55' as MacAddr
       const link: Link = { kind: 'link', name: 'flannel.1', mtu: 1450, mac, up: true, driver }
-      const record = parseLink(messageOf(createVxlan(link, driver, 7)))
+      const record = parseLink(messageOf(createLink(link, driver, 7)))
+      assert.deepEqual(record && linkOf(record, (index) => (index === 7 ? 'eth0' : undefined)), link)
+    }
+  })
+
+  it('give back an ipip device', () => {
+    const plain: IpipDriver = { type: 'ipip', ttl: 0, pathMtuDiscovery: false }
+    const drivers: readonly IpipDriver[] = [
+      plain,
+      { ...plain, local: '192.168.64.11' as IpAddr, underlay: 'eth0' },
+      { ...plain, remote: '192.168.64.12' as IpAddr, ttl: 64, pathMtuDiscovery: true },
+      { ...plain, encapsulation: { sourcePort: 8285, port: 8286 } },
+    ]
+    for (const driver of drivers) {
+      const link: Link = { kind: 'link', name: 'flannel.ipip', mtu: 1480, up: true, driver }
+      const record = parseLink(messageOf(createLink(link, driver, driver.underlay === undefined ? 0 : 7)))
       assert.deepEqual(record && linkOf(record, (index) => (index === 7 ? 'eth0' : undefined)), link)
     }
   })
