@@ -32,6 +32,11 @@ export interface HostFacts {
   readonly reach: ReadonlyMap<IpAddr, Reach>
   /** Every address of this host: decides whether the public address is its own. */
   readonly ownAddresses: ReadonlySet<IpAddr>
+  /**
+   * Whether the external interface drops what comes in by another way than answers would leave (rp_filter 1, as many
+   * distributions have it); the host's own setting, whatever a plan has changed it to.
+   */
+  readonly strictReversePath: boolean
   /** Hardware addresses of existing devices, by name: what can be adopted. */
   readonly deviceMacs: ReadonlyMap<string, MacAddr>
 }

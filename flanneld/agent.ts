@@ -1,5 +1,7 @@
 import type { Prepared } from '../backends/backend.ts'
+import type { Failure } from '../kernel/desired.ts'
 import type { Kernel } from '../kernel/kernel.ts'
+import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import { Reconciler } from '../kernel/reconciler.ts'
 import type { KernelEvent } from '../kernel/table.ts'
 import type { Cidr, Family, IpAddr } from '../lib/address.ts'
@@ -85,6 +87,7 @@ export class Agent {
   readonly #peers: PeerView
   #view: AgentView = {}
   #firstGeneration = Number.POSITIVE_INFINITY
+  #lastGeneration = 0
   #count = 0
 
   constructor(needs: AgentNeeds, options: AgentOptions) {
@@ -191,14 +194,16 @@ export class Agent {
     const own = heldLease(keeper)
     if (!network || !active || !host || !keeper || !snapshot || own === undefined) return
     keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Set(), 'unused')))
-    const scope = this.#needs.state.footprint
-    const sources = { network, active, host, own: own.lease, snapshot, scope }
+    const { footprint: scope, sysctls } = this.#needs.state
+    const sources = { network, active, host, own: own.lease, snapshot, scope, borrowed: sysctls.originals }
     const { verdicts, plan } = await planAll(sources, this.#peers, this.#options)
     this.#see({ verdicts, plan })
     this.#needs.conditions.replace('peers', peerConditions(verdicts))
     this.#peers.skipped(plan.skipped)
+    await sysctls.borrow(plan.desired.objects.values())
     const generation = this.reconciler.setDesired(plan.desired)
     this.#firstGeneration = Math.min(this.#firstGeneration, generation)
+    this.#lastGeneration = generation
     this.#changed()
   }
 
@@ -225,9 +230,20 @@ export class Agent {
         if (missing !== undefined) throw missing
         first &&= generation < this.#firstGeneration
         this.#needs.conditions.replace('kernel', kernelConditions(failures))
+        await this.#giveBack(generation, failures)
         this.#changed()
       }
     })
+  }
+
+  /** Sysctls whose own value is back in place are the operator's again. */
+  async #giveBack(generation: number, failures: ReadonlyMap<string, Failure>): Promise<void> {
+    const { plan } = this.#view
+    const { sysctls } = this.#needs.state
+    if (plan === undefined || sysctls.originals.size === 0 || generation < this.#lastGeneration) return
+    const isBack = (object: DesiredObject) =>
+      object.kind === 'sysctl' && !object.borrowed && !failures.has(keyOf(object))
+    await sysctls.returned([...plan.desired.objects.values()].filter(isBack))
   }
 
   #fileWatchNeeds() {

@@ -62,6 +62,7 @@ export interface PlanSources {
   readonly own: Lease
   readonly snapshot: LeaseSnapshot
   readonly scope: OwnershipScope
+  readonly borrowed: ReadonlyMap<string, string>
 }
 
 export interface PlanOptions {
@@ -76,11 +77,12 @@ export async function planAll(
   peers: PeerView,
   options: PlanOptions,
 ): Promise<{ verdicts: PeerVerdicts; plan: NodePlan }> {
-  const { network, active, host, own, snapshot, scope } = sources
+  const { network, active, host, own, snapshot, scope, borrowed } = sources
   const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
   const verdicts = peers.judge({ snapshot, own, network, hostRanges })
-  const facts = await host.facts(publicAddresses(verdicts), active.backend.reach(active.config))
-  const plan = planNode({ network, active, own, peers: verdicts.planned, facts, scope, complete: true, options })
+  const facts = await host.facts(publicAddresses(verdicts), active.backend.reach(active.config), borrowed)
+  const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
+  const plan = planNode({ network, active, own, scope, borrowed, options, ...peersAndFacts })
   return { verdicts, plan }
 }
 

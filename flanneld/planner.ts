@@ -6,6 +6,7 @@ import type { DesiredState, OwnershipScope } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
+import { sysctlReturns } from './state/borrowed-sysctls.ts'
 import { renderSubnetFile } from './state/subnet-file.ts'
 
 /** The backend in use, its parsed configuration and what identifies this node in it. */
@@ -23,6 +24,8 @@ export interface PlannerInput {
   readonly peers: readonly Lease[]
   readonly facts: HostFacts
   readonly scope: OwnershipScope
+  /** Sysctls of the host that are changed now, with their own values. */
+  readonly borrowed: ReadonlyMap<string, string>
   /** Whether the peers are known in full: only then may anything be removed. */
   readonly complete: boolean
   readonly options: { readonly subnetFile: string; readonly ipMasq: boolean; readonly blackholeRoute: boolean }
@@ -52,6 +55,7 @@ export function planNode(input: PlannerInput): NodePlan {
   })
   const objects = new Map<string, DesiredObject>()
   for (const object of [...plan.objects, ...ownObjects(input, plan.mtu)]) objects.set(keyOf(object), object)
+  for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
   return {
     desired: { objects, complete: input.complete, scope: input.scope },
     mtu: plan.mtu,

@@ -77,6 +77,8 @@ export interface Sysctl {
   readonly kind: 'sysctl'
   readonly path: string
   readonly value: string
+  /** The host's own: its value is recorded before it is changed, and given back afterwards. */
+  readonly borrowed?: true
 }
 
 /** A small file that other programs read, subnet.env for one. */

@@ -20,6 +20,7 @@ export function planVxlan(input: Input): Plan {
   const plan = new PlanBuilder()
   const families = [...input.network.families.keys()]
   for (const family of families) plan.add(...localObjects(input, family))
+  if (input.config.directRouting && input.facts.strictReversePath) plan.add(looseUplink(input.facts.external.name))
   for (const peer of input.peers) planPeer(input, peer, plan)
   return plan.build(Math.min(...families.map((family) => deviceMtu(input, family))))
 }
@@ -74,6 +75,14 @@ function deviceSysctl(family: Family, device: string): DesiredObject {
   const [path, value] =
     family === 4 ? [`net/ipv4/conf/${device}/rp_filter`, '2'] : [`net/ipv6/conf/${device}/accept_ra`, '0']
   return { kind: 'sysctl', path, value, role: { class: 'advisory', remedy: `echo ${value} > /proc/sys/${path}` } }
+}
+
+// While one side already sends directly and the other still through the tunnel, a strict uplink drops all that the first
+// one sends. When that ends is known to neither side, so it is loose as long as direct paths are in use.
+function looseUplink(device: string): DesiredObject {
+  const path = `net/ipv4/conf/${device}/rp_filter`
+  const remedy = `echo 2 > /proc/sys/${path}, else packets are lost while two hosts disagree about a direct path`
+  return { kind: 'sysctl', path, value: '2', borrowed: true, role: { class: 'advisory', remedy } }
 }
 
 function planPeer(input: Input, peer: PlannedPeer, plan: PlanBuilder): void {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { commandsFor } from '../../kernel/command.ts'
 import { createKernel } from '../../kernel/kernel.ts'
+import { keyOf } from '../../kernel/objects.ts'
 import { preview } from '../../kernel/plan-ops.ts'
 import { Reconciler } from '../../kernel/reconciler.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -9,6 +10,7 @@ import type { Logger } from '../../lib/log.ts'
 import { requireNetAdmin } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
+import { sysctlReturns } from '../state/borrowed-sysctls.ts'
 import { instanceOf } from '../state/instance.ts'
 import { lockInstance } from '../state/instance-lock.ts'
 import { StateDir } from '../state/state-dir.ts'
@@ -32,7 +34,10 @@ export async function runCleanup(needs: CleanupNeeds, options: Options): Promise
   const state = await StateDir.open({ log, randomBytes, uid: port.uid }, instanceOf(options).stateDir)
   const kernel = await createKernel()
   try {
-    const nothing = { objects: new Map(), complete: true, scope: state.footprint }
+    const returns = sysctlReturns(state.sysctls.originals, new Map())
+    const objects = new Map(returns.map((object) => [keyOf(object), object]))
+    // Nothing of ours, and the host's own sysctls as they were.
+    const nothing = { objects, complete: true, scope: state.footprint }
     const { ops } = await preview(kernel.tables, nothing)
     const reconciler = new Reconciler({ tables: kernel.tables, clock, log })
     await reconciler.settled(reconciler.setDesired(nothing), port.stop)
@@ -46,6 +51,7 @@ export async function runCleanup(needs: CleanupNeeds, options: Options): Promise
     }
     await rm(options.subnetFile, { force: true })
     await state.forget()
+    await state.sysctls.returned(returns)
     print(`rm -f ${options.subnetFile}\n`)
     return 0
   } finally {

@@ -15,7 +15,7 @@ import { interfaceWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { instanceOf } from '../state/instance.ts'
-import { peekState } from '../state/state-dir.ts'
+import { type PeekedState, peekState } from '../state/state-dir.ts'
 import { ConditionSet } from '../status/status.ts'
 
 interface PlanNeeds {
@@ -25,7 +25,11 @@ interface PlanNeeds {
 }
 
 /** What the daemon would find at its start, read without writing anything anywhere. */
-const NOTHING_KNOWN = { nodeId: '', footprint: { devices: new Set<string>(), networks: [] } as OwnershipScope }
+const NOTHING_KNOWN: PeekedState = {
+  nodeId: '',
+  footprint: { devices: new Set(), networks: [] },
+  borrowed: new Map(),
+}
 
 /**
  * `flanneld plan`: prints, as commands, what the daemon would change on this host now. Leases nothing, so a node without
@@ -44,7 +48,7 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const { network } = config
     const active = activate(network, (warning) => print(`# ${warning}\n`))
     const host = await readHost({ kernel: kernel.host, clock }, await interfaceWish(options), network)
-    const { nodeId, footprint } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
+    const { nodeId, footprint, borrowed } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
     const store = etcd.openStore(network)
     lifecycle.run('lease store', (stop) => store.run(stop))
     const snapshot = await firstSnapshot(store.watch(signal))
@@ -56,7 +60,7 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const context = { network, previous: own.primary, randomBytes }
     const { identity } = await prepareBackend(active, context, host)
     const scope = union(footprint, footprintOf(active, network))
-    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope }
+    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope, borrowed }
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const planned = await planAll(sources, peers, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute })

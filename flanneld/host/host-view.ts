@@ -5,6 +5,7 @@ import type { KernelEvent } from '../../kernel/table.ts'
 import { type Cidr, cidrOf, type Family, type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import { presentSysctl } from '../state/borrowed-sysctls.ts'
 import { DirectPaths } from './direct-paths.ts'
 import { chooseExternalInterface, type InterfaceWish } from './external-interface.ts'
 
@@ -61,13 +62,18 @@ export class HostView {
       .filter((range) => isGlobal(networkAddress(range)))
   }
 
-  /** `peers`: public addresses whose reachability matters. */
-  async facts(peers: ReadonlySet<IpAddr>, reach: 'unused' | 'lookup' | 'probe'): Promise<HostFacts> {
+  /** `peers`: public addresses whose reachability matters; `borrowed`: sysctls that are changed now, with the host's own values. */
+  async facts(
+    peers: ReadonlySet<IpAddr>,
+    reach: 'unused' | 'lookup' | 'probe',
+    borrowed: ReadonlyMap<string, string> = new Map(),
+  ): Promise<HostFacts> {
     const known = reach === 'unused' ? new Map() : await this.paths.resolve(peers, reach === 'probe')
     return {
       external: this.external,
       reach: known,
       ownAddresses: new Set(this.#interfaces.flatMap((device) => device.addresses.map(({ address }) => address))),
+      strictReversePath: reach === 'probe' && (await isStrict(this.external.name, borrowed)),
       deviceMacs: new Map(
         this.#interfaces.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])),
       ),
@@ -131,6 +137,13 @@ export function interfaceChooser(kernel: HostKernel, wish: InterfaceWish, famili
     const canReach = target === undefined ? undefined : await kernel.routeTo(target)
     return chooseExternalInterface({ interfaces, defaultRoutes, canReach }, wish, families)
   }
+}
+
+/** The larger of the two values counts. Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */
+async function isStrict(device: string, borrowed: ReadonlyMap<string, string>): Promise<boolean> {
+  const own = (path: string) => borrowed.get(path) ?? presentSysctl(path)
+  const values = [await own('net/ipv4/conf/all/rp_filter'), await own(`net/ipv4/conf/${device}/rp_filter`)]
+  return Math.max(...values.map((value) => Number(value ?? 0))) === 1
 }
 
 function concernsHost(event: KernelEvent, ours: ReadonlySet<string>): boolean {

@@ -3,7 +3,8 @@ import type { OwnershipScope } from '../../kernel/desired.ts'
 import { addressBits, familyOf, parseCidr, prefixLength } from '../../lib/address.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
-import type { Logger } from '../../lib/log.ts'
+import { type Logger, silentLogger } from '../../lib/log.ts'
+import { BorrowedSysctls } from './borrowed-sysctls.ts'
 import { PrivateFiles } from './private-files.ts'
 
 export type Footprint = OwnershipScope
@@ -18,23 +19,30 @@ export class StateDir {
   readonly #files: PrivateFiles
   readonly #log: Logger
   readonly #randomBytes: (count: number) => Uint8Array
+  readonly #sysctls: BorrowedSysctls
   #footprint: Footprint = { devices: new Set(), networks: [] }
 
-  private constructor(needs: StateDirNeeds, files: PrivateFiles) {
+  private constructor(needs: StateDirNeeds, files: PrivateFiles, sysctls: BorrowedSysctls) {
     this.#files = files
+    this.#sysctls = sysctls
     this.#log = needs.log
     this.#randomBytes = needs.randomBytes
   }
 
   /** @throws PermissionError when the directory or a file in it is not ours alone */
   static async open(needs: StateDirNeeds, path: string): Promise<StateDir> {
-    const state = new StateDir(needs, await PrivateFiles.open(path, needs.uid))
+    const files = await PrivateFiles.open(path, needs.uid)
+    const state = new StateDir(needs, files, await BorrowedSysctls.open({ files, log: needs.log }))
     state.#footprint = (await state.#readFootprint()) ?? state.#footprint
     return state
   }
 
   get files(): PrivateFiles {
     return this.#files
+  }
+
+  get sysctls(): BorrowedSysctls {
+    return this.#sysctls
   }
 
   /** 128 random bits as 32 hexadecimal digits, made at the first start. Not machine-id: cloned machines share that. */
@@ -93,19 +101,22 @@ export class StateDir {
   }
 }
 
-/** What an earlier run has recorded, read without writing anything; undefined when there was none. @throws PermissionError */
-export async function peekState(
-  path: string,
-  uid: number,
-): Promise<{ readonly nodeId: string; readonly footprint: Footprint } | undefined> {
+/** What a start would find on record, read without writing anything; undefined when there was no start yet. */
+export interface PeekedState {
+  readonly nodeId: string
+  readonly footprint: Footprint
+  readonly borrowed: ReadonlyMap<string, string>
+}
+
+/** @throws PermissionError */
+export async function peekState(path: string, uid: number): Promise<PeekedState | undefined> {
   if (!existsSync(path)) return undefined
   const files = await PrivateFiles.open(path, uid)
   const nodeId = (await files.read(NODE_ID))?.trim() ?? ''
-  const footprint = await files.read(FOOTPRINT)
-  return {
-    nodeId,
-    footprint: footprint === undefined ? { devices: new Set(), networks: [] } : parseFootprint(footprint),
-  }
+  const text = await files.read(FOOTPRINT)
+  const footprint = text === undefined ? { devices: new Set<string>(), networks: [] } : parseFootprint(text)
+  const { originals } = await BorrowedSysctls.open({ files, log: silentLogger })
+  return { nodeId, footprint, borrowed: originals }
 }
 
 export interface StateDirNeeds {

@@ -63,6 +63,17 @@ ip route add 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 102 onlink`,
     assert.equal(planOf(world({ facts: facts(answered) })).paths.get(near.id), 'tunnel')
   })
 
+  it('loosens a strict uplink while direct paths are in use, and only then', () => {
+    const strict = { ...facts(answered), strictReversePath: true }
+    const loosened = /^echo 2 > \/proc\/sys\/net\/ipv4\/conf\/eth0\/rp_filter$/m
+    assert.match(commandText(planOf(world({ config: { DirectRouting: true }, facts: strict }))), loosened)
+    assert.doesNotMatch(commandText(planOf(world({ facts: strict }))), loosened)
+    assert.doesNotMatch(
+      commandText(planOf(world({ config: { DirectRouting: true }, facts: facts(answered) }))),
+      loosened,
+    )
+  })
+
   it('follows VNI, Port, GBP, Learning and MTU', () => {
     const config = { VNI: 7, Port: 4789, GBP: true, Learning: true, MTU: 1400 }
     const plan = planOf(

@@ -52,6 +52,7 @@ export function facts(reach: Record<string, Reach> = {}, change: Partial<HostFac
     external: { name: 'eth0', index: 2, mtu: 1500, addresses, publicIps: addresses, reason: 'test', ...change },
     reach: new Map(Object.entries(reach).map(([address, value]) => [ip(address), value])),
     ownAddresses: new Set(addresses.values()),
+    strictReversePath: false,
     deviceMacs: new Map(),
   }
 }

@@ -26,6 +26,7 @@ function plan(peers: readonly Lease[], change: { blackholeRoute?: boolean; direc
     peers,
     facts: { ...facts(), reach: onLink },
     scope: { devices: new Set(['flannel.1']), networks: [] },
+    borrowed: new Map(),
     complete: true,
     options: { subnetFile: '/run/flannel/subnet.env', ipMasq: false, blackholeRoute: change.blackholeRoute ?? false },
   })
