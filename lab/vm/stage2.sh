@@ -26,6 +26,8 @@ ln -sf /proc/self/fd /dev/fd
 ln -sf /proc/self/fd/0 /dev/stdin
 ln -sf /proc/self/fd/1 /dev/stdout
 ln -sf /proc/self/fd/2 /dev/stderr
+# As on every Kubernetes node; flannel's own daemon does not start without it.
+modprobe br_netfilter
 hostname vm
 busybox ip link set lo up
 port=/dev/$(cd /sys/class/virtio-ports && echo *)
