@@ -21,6 +21,7 @@ import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost
 import type { ActiveBackend, NodePlan } from './planner.ts'
 import { watchFile } from './state/file-watch.ts'
 import type { StateDir } from './state/state-dir.ts'
+import type { Check } from './status/health.ts'
 import {
   datastoreConditions,
   hostConditions,
@@ -28,7 +29,7 @@ import {
   leaseConditions,
   missingRequirement,
   peerConditions,
-  readiness,
+  readinessChecks,
 } from './status/node-conditions.ts'
 import type { ConditionSet } from './status/status.ts'
 
@@ -101,11 +102,17 @@ export class Agent {
     return this.#view
   }
 
-  /** Reasons why the node is not ready, a line each; empty: it is. */
-  notReady(): readonly string[] {
+  /** What a ready node fulfils, and what this one does not. */
+  readiness(): readonly Check[] {
     const status = this.reconciler.status.current
     const tried = status !== undefined && status.generation >= this.#firstGeneration
-    return readiness(this.#view.keeper?.state.current, tried, this.reconciler.failures(), this.#needs.conditions.list())
+    const lease = this.#view.keeper?.state.current
+    return readinessChecks(lease, tried, this.reconciler.failures(), this.#needs.conditions.list())
+  }
+
+  /** Reasons why the node is not ready, a line each; empty: it is. */
+  notReady(): readonly string[] {
+    return this.readiness().flatMap(({ ok, text }) => (ok ? [] : [text]))
   }
 
   /** Starts everything and keeps planning until the signal is aborted. Throws what makes a start impossible. */

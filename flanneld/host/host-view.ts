@@ -148,6 +148,7 @@ async function isStrict(device: string, borrowed: ReadonlyMap<string, string>): 
 
 function concernsHost(event: KernelEvent, ours: ReadonlySet<string>): boolean {
   if (event.type === 'overrun') return true
+  if (event.type === 'kinds') return false
   if (event.type === 'device') return !ours.has(event.name)
   const { object } = event
   switch (object.kind) {

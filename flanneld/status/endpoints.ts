@@ -50,7 +50,7 @@ export class StatusEndpoints {
       live: () => [
         { name: 'reconciler', ok: this.#isAlive(), text: `a pass has been running for ${STUCK_MS / 1000} s` },
       ],
-      ready: () => needs.agent.notReady().map((text) => ({ name: text.split(':')[0] ?? text, ok: false, text })),
+      ready: () => needs.agent.readiness(),
       metrics: () => this.#metrics(),
     })
     const notifier = createNotifier(port.env['NOTIFY_SOCKET'])

@@ -4,6 +4,7 @@ import { ConfigError, messageOf } from '../../lib/errors.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
+import type { Check } from './health.ts'
 import type { Condition } from './status.ts'
 
 /** Pure: what the parts say of themselves, as conditions and as reasons for not being ready. */
@@ -92,19 +93,24 @@ export function missingRequirement(failures: ReadonlyMap<string, Failure>): Conf
   return undefined
 }
 
-/** Reasons, a line each; empty: ready. `tried`: one pass over everything that is wanted now has ended. */
-export function readiness(
+/**
+ * What a ready node must fulfil (architecture §3), each with the reason why not. `tried`: one pass over everything that is
+ * wanted has ended. Several checks may bear one name: a broken object each.
+ */
+export function readinessChecks(
   lease: LeaseState | undefined,
   tried: boolean,
   failures: ReadonlyMap<string, Failure>,
   conditions: readonly Condition[],
-): readonly string[] {
-  const reasons = conditions.filter(({ severity }) => severity === 'error').map(({ code, text }) => `${code}: ${text}`)
-  if (lease?.at !== 'held' && reasons.length === 0) reasons.push('lease: no subnet leased yet')
-  if (lease?.at === 'held' && !tried) reasons.push('kernel: not every object has been tried yet')
-  for (const [key, { object, text }] of failures) {
-    const line = `${key}: ${text}`
-    if (object.role.class === 'required' && !reasons.some((reason) => reason.endsWith(line))) reasons.push(line)
-  }
-  return reasons
+): readonly Check[] {
+  const isHeld = lease?.at === 'held'
+  const [noConfig] = conditions.filter(({ code }) => code === 'config-missing')
+  const broken = [...failures].filter(([, { object }]) => object.role.class === 'required')
+  return [
+    { name: 'configuration', ok: noConfig?.severity !== 'error', text: noConfig?.text ?? '' },
+    { name: 'own-lease', ok: isHeld, text: (lease && leaseConditions(lease)[0]?.text) ?? 'no subnet leased yet' },
+    { name: 'peers-tried', ok: tried, text: 'not every object of every peer has been tried yet' },
+    { name: 'required-objects', ok: tried || broken.length > 0, text: 'not every required object is in place yet' },
+    ...broken.map(([key, { text }]) => ({ name: 'required-objects', ok: false, text: `${key}: ${text}` })),
+  ]
 }
