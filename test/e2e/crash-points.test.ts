@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import type { Host } from '../../lab/host.ts'
+import { Lab } from '../../lab/lab.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { repeat } from '../long.ts'
+import { needs } from '../needs.ts'
+import {
+  assertSame,
+  flanneld,
+  knowsPeers,
+  leasePrefix,
+  logsInFailure,
+  networkOf,
+  oneSegment,
+  startDaemon,
+  strangerLease,
+  vxlan,
+} from './world.ts'
+
+/** A start with this many peers takes about this long; the kills spread over it and a little more. */
+const peers = 40
+const startMs = 400
+
+/** Fault row 2: wherever a daemon dies, the next one makes of it what a daemon makes of a fresh host. */
+describe('a daemon killed at any point of its start', function () {
+  needs(this, 'netns', 'etcd')
+  const kills = repeat(40, 300)
+  this.timeout(kills * 3_000)
+  let lab: Lab
+  let host: Host
+  let bare: readonly string[]
+
+  before(async () => {
+    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlan })
+    host = lab.host('h1')
+    await lab.etcd.putAll(Array.from({ length: peers }, (_unused, n) => strangerLease(n + 1)))
+    bare = await networkOf(host)
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+  })
+
+  after(async () => {
+    await lab?.close()
+  })
+
+  const stop = async (signal: NodeJS.Signals) => {
+    host.daemon?.kill(signal)
+    await host.daemon?.waitExit()
+  }
+  const cleanUp = async () => {
+    const { code, stderr } = await flanneld(host, ['cleanup'])
+    assert.equal(code, 0, stderr)
+    assertSame(await networkOf(host), bare)
+  }
+
+  it(`leaves nothing that the next start or a clean-up would not put in order, ${kills} times`, async () => {
+    await startDaemon(host)
+    await knowsPeers(host, peers)
+    const whole = await networkOf(host)
+    const leases = (await lab.etcd.list(leasePrefix)).map(({ key }) => key)
+    assert.equal(leases.length, peers + 1)
+    await stop('SIGTERM')
+
+    for (let kill = 0; kill < kills; kill += 1) {
+      // Of three: a fresh host, one that has it all, one whose peers have changed since.
+      const kind = (['fresh', 'complete', 'changed'] as const)[kill % 3]
+      if (kind === 'fresh') await cleanUp()
+      if (kind === 'changed') {
+        await host.exec(['sh', '-c', 'ip link del flannel.1; ip route add 10.5.200.0/24 via 192.168.64.1 proto 102'])
+      }
+      const delay = 5 + Math.round((startMs * kill) / kills)
+      await startDaemon(host)
+      await systemClock.sleep(delay, AbortSignal.timeout(5_000))
+      await stop('SIGKILL')
+
+      const what = `killed after ${delay} ms on a host that was ${kind}`
+      if (kill % 10 === 9) {
+        await cleanUp()
+      } else {
+        await startDaemon(host)
+        await knowsPeers(host, peers)
+        try {
+          assertSame(await networkOf(host), whole)
+        } catch (cause) {
+          throw new Error(`${what}: ${(cause as Error).message}`, { cause })
+        }
+        await stop('SIGTERM')
+      }
+      const now = (await lab.etcd.list(leasePrefix)).map(({ key }) => key)
+      assert.deepEqual(now, leases, what)
+    }
+  })
+})
