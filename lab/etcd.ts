@@ -77,7 +77,7 @@ export class Etcd {
       ],
       { log: this.log, cwd: folder },
     )
-    const deadline = AbortSignal.timeout(15_000)
+    const deadline = AbortSignal.timeout(60_000)
     while (!(await this.healthy())) {
       if (!this.#program.running || deadline.aborted) {
         throw new Error(`etcd did not start:\n${(await this.#program.logText()).slice(-2_000)}`)

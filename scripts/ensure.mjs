@@ -3,6 +3,7 @@
 //   node scripts/ensure.mjs npm tools       ... and the Debian programs that tests, demo and benchmarks drive are there
 //   node scripts/ensure.mjs npm tools build ... and dist/ is newer than the sources
 //   node scripts/ensure.mjs nodes           the Node versions that dist/ is tested with lie in .tools/
+//   node scripts/ensure.mjs npm vm          what lab/vm boots is there: qemu, and Debian's kernel in .tools/
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,7 +24,19 @@ const tools = {
   iperf3: 'iperf3',
 }
 
-const steps = { npm: ensureNpm, tools: ensureTools, build: ensureBuild, nodes: ensureNodes }
+/** The same, for the virtual machine. */
+const machineTools = {
+  'qemu-system-x86_64': 'qemu-system-x86',
+  busybox: 'busybox-static',
+  cpio: 'cpio',
+  depmod: 'kmod',
+  setpriv: 'util-linux',
+  xz: 'xz-utils',
+}
+
+const quietly = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+
+const steps = { npm: ensureNpm, tools: ensureTools, build: ensureBuild, nodes: ensureNodes, vm: ensureMachine }
 
 ensureNode()
 for (const name of process.argv.slice(2)) {
@@ -53,7 +66,7 @@ function packagesOf(lockFile) {
 }
 
 function ensureTools() {
-  const missing = [...new Set(Object.keys(tools).filter((program) => !found(program)))].map((program) => tools[program])
+  const missing = missingPackages(tools)
   if (missing.length === 0) return
   if (process.getuid() !== 0) {
     say(`missing: ${missing.join(' ')} (not root, so not installed); run: sudo apt-get install ${missing.join(' ')}`)
@@ -61,9 +74,18 @@ function ensureTools() {
   }
   if (!found('apt-get'))
     fail(`missing programs of the Debian packages ${missing.join(' ')}, and there is no apt-get here`)
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  run('apt-get', ['update', '-qq'], env)
-  run('apt-get', ['install', '-y', '-qq', '-o', 'Dpkg::Use-Pty=0', '--no-install-recommends', ...missing], env)
+  for (const command of installation(missing)) run('apt-get', command, quietly)
+}
+
+function installation(packages) {
+  return [
+    ['update', '-qq'],
+    ['install', '-y', '-qq', '-o', 'Dpkg::Use-Pty=0', '--no-install-recommends', ...packages],
+  ]
+}
+
+function missingPackages(programs) {
+  return [...new Set(Object.keys(programs).filter((program) => !found(program)))].map((program) => programs[program])
 }
 
 function found(program) {
@@ -115,6 +137,18 @@ function ensureNodes() {
     say(`npm ${command.join(' ')}`)
     spawnSync('npm', command, { cwd: '/', stdio: ['ignore', 2, 2] })
   }
+}
+
+function ensureMachine() {
+  // Here, too, what cannot be had is no failure.
+  const missing = missingPackages(machineTools)
+  if (missing.length > 0) {
+    const command = `apt-get install ${missing.join(' ')}`
+    if (process.getuid() !== 0 || !found('apt-get')) return say(`no virtual machine; it needs: ${command}`)
+    say(command)
+    for (const args of installation(missing)) spawnSync('apt-get', args, { env: quietly, stdio: ['ignore', 2, 2] })
+  }
+  spawnSync('node', ['--import', 'tsx', 'lab/vm/main.ts', '--fetch'], { cwd: root, stdio: ['ignore', 2, 2] })
 }
 
 function newestTime(path) {
