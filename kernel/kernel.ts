@@ -1,14 +1,19 @@
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { HostKernel } from './host.ts'
 import { MONITOR_GROUPS, Monitor } from './monitor.ts'
 import { NetlinkChannel } from './netlink/channel.ts'
 import { DeviceIndex } from './netlink/device-index.ts'
 import { openNetlinkSocket } from './netlink/socket.ts'
+import { type OpenRules, openRules } from './rules/open-rules.ts'
 import type { ObjectTable } from './table.ts'
 import { AddressTable } from './tables/addresses.ts'
+import { ClearPathTable } from './tables/clear-paths.ts'
 import { FdbTable } from './tables/fdb.ts'
 import { FileTable } from './tables/files.ts'
+import { IptablesTable } from './tables/iptables.ts'
 import { LinkTable } from './tables/links.ts'
 import { NeighbourTable } from './tables/neighbours.ts'
+import { NftablesTable } from './tables/nftables.ts'
 import { RouteTable } from './tables/routes.ts'
 import { SysctlTable } from './tables/sysctls.ts'
 
@@ -18,12 +23,14 @@ export interface Kernel {
   readonly tables: readonly ObjectTable[]
   readonly monitor: Monitor
   readonly host: HostKernel
+  readonly rules: OpenRules
   close(): void
 }
 
 export interface KernelOptions {
   /** Bytes of events that may wait for the monitor. */
   readonly eventQueueBytes?: number
+  readonly clock?: Clock
 }
 
 const ANSWER_QUEUE_BYTES = 1 << 20
@@ -36,6 +43,7 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     queueBytes: options.eventQueueBytes ?? EVENT_QUEUE_BYTES,
     groups: MONITOR_GROUPS,
   })
+  const rules = openRules(options.clock ?? systemClock)
   const channel = new NetlinkChannel({ socket })
   const devices = new DeviceIndex({ channel })
   const needs = { channel, devices }
@@ -49,11 +57,16 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
       new NeighbourTable(needs),
       new FdbTable(needs),
       new SysctlTable(),
+      new IptablesTable(rules),
+      new NftablesTable(rules),
+      new ClearPathTable(rules),
       new FileTable(),
     ],
     monitor,
     host: new HostKernel(needs),
+    rules,
     close() {
+      rules.close()
       events.close()
       socket.close()
     },

@@ -10,6 +10,7 @@ export type News =
   | { readonly of: 'nothing' }
   | { readonly of: 'object'; readonly key: string; readonly kind: ObjectKind }
   | { readonly of: 'device'; readonly name: string }
+  | { readonly of: 'kinds'; readonly kinds: readonly ObjectKind[] }
   | { readonly of: 'everything' }
 
 export interface Known {
@@ -27,6 +28,8 @@ const NOTHING: News = { of: 'nothing' }
  */
 export function newsOf(event: KernelEvent, known: Known): News {
   switch (event.type) {
+    case 'kinds':
+      return { of: 'kinds', kinds: event.kinds }
     case 'overrun':
       return { of: 'everything' }
     case 'device':

@@ -236,6 +236,10 @@ export class Reconciler {
         this.#log.warn('kernel event queue overflowed, reading everything again')
         this.#doubt(this.#kinds)
         return soon
+      case 'kinds':
+        this.#doubt(news.kinds)
+        this.#retries.hurry(({ object }) => news.kinds.includes(object.kind))
+        return soon
       case 'device':
         this.#doubt(['link', ...KINDS_ON_DEVICES])
         this.#retries.hurry(({ object }) => dependsOn(object, news.name))

@@ -2,7 +2,17 @@ import { messageOf } from '../lib/errors.ts'
 import type { KernelObject } from './objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from './table.ts'
 
-const DOUBTS = new Set(['EEXIST', 'ENOENT', 'ESRCH', 'ENODEV', 'ENXIO', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENETDOWN'])
+const DOUBTS = new Set([
+  'ESTALE',
+  'EEXIST',
+  'ENOENT',
+  'ESRCH',
+  'ENODEV',
+  'ENXIO',
+  'EADDRNOTAVAIL',
+  'ENOBUFS',
+  'ENETDOWN',
+])
 const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'ENXIO', 'EADDRNOTAVAIL'])
 
 /** Whether the answer proves the mirror wrong: something is there or is not, against what it says, or an answer was lost. */

@@ -36,6 +36,8 @@ export type KernelEvent =
   | { readonly type: 'object'; readonly present: boolean; readonly object: KernelObject }
   /** A device came, went, changed its index, its flags or its name: what hangs on it may have vanished without an event. */
   | { readonly type: 'device'; readonly name: string }
+  /** Something of these kinds changed; what, only reading tells. */
+  | { readonly type: 'kinds'; readonly kinds: readonly ObjectKind[] }
   /** The queue overflowed: everything must be read again. */
   | { readonly type: 'overrun' }
 

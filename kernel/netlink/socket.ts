@@ -32,7 +32,9 @@ export interface NetlinkSocket {
 export interface NetlinkSocketOptions {
   /** Bytes that may wait; kernel memory, used only while something does. */
   readonly queueBytes: number
-  /** RTNLGRP_* numbers of the notifications to hear. */
+  /** NETLINK_* number of the part of the kernel to talk to; rtnetlink unless told. */
+  readonly protocol?: number
+  /** RTNLGRP_* (or what that part calls its groups) numbers of the notifications to hear. */
   readonly groups?: readonly number[]
 }
 
@@ -51,9 +53,9 @@ const SO_RCVBUF = 8
 const SO_RCVBUFFORCE = 33
 const ADDRESS_BYTES = 12
 
-/** A socket to rtnetlink in the calling thread's network namespace. @throws OpFailure */
+/** A socket to the kernel in the calling thread's network namespace. @throws OpFailure */
 export function openNetlinkSocket(options: NetlinkSocketOptions): NetlinkSocket {
-  const fd = openSocket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
+  const fd = openSocket(AF_NETLINK, SOCK_RAW, options.protocol ?? NETLINK_ROUTE)
   if (fd < 0) throw new OpFailure(errorOf(-fd))
   const forced = setIntegerOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, options.queueBytes)
   if (forced < 0) setIntegerOption(fd, SOL_SOCKET, SO_RCVBUF, options.queueBytes)

@@ -1,0 +1,107 @@
+import type { Clock } from '../../lib/clock.ts'
+import { MalformedMessage } from '../netlink/attributes.ts'
+import { eachMessage } from '../netlink/message.ts'
+import { parseRuleChange, type RuleChange } from '../netlink/nftables-messages.ts'
+import { EINTR, ENOBUFS, type NetlinkSocket } from '../netlink/socket.ts'
+import type { ObjectKind } from '../objects.ts'
+import type { KernelEvent } from '../table.ts'
+import { instanceOfChain, instanceOfTable } from './names.ts'
+
+/** Reading rules back starts a program, so it is asked for at most this often. */
+const QUIET_MS = 500
+const BURST = 1024
+const ALL: readonly ObjectKind[] = ['iptables-chain', 'nft-table', 'clear-path']
+const IPTABLES: readonly ObjectKind[] = ['iptables-chain', 'clear-path']
+/** Chains of others that decide about our traffic, by table. */
+const WATCHED: Readonly<Record<string, readonly string[]>> = {
+  nat: ['POSTROUTING'],
+  filter: ['FORWARD', 'DOCKER-USER'],
+}
+
+/**
+ * Hears every change of nf_tables (nft and iptables-nft) and tells of those in chains that concern us. A busy kube-proxy rewrites
+ * thousands of rules a second; of these only the names of table and chain are looked at.
+ */
+export class RuleMonitor {
+  readonly #socket: NetlinkSocket
+  readonly #clock: Clock
+  readonly #buffer = new Uint8Array(64 * 1024)
+  readonly #view = new DataView(this.#buffer.buffer)
+  readonly #closing = new AbortController()
+  readonly #changed = new Set<ObjectKind>()
+  #lastTold = Number.NEGATIVE_INFINITY
+  #waiting = false
+
+  /** `socket` hears `NFTABLES_GROUP`. */
+  constructor(needs: { socket: NetlinkSocket; clock: Clock }) {
+    this.#socket = needs.socket
+    this.#clock = needs.clock
+  }
+
+  start(onEvents: (events: readonly KernelEvent[]) => void): void {
+    this.#socket.watch(() => {
+      this.#drain()
+      if (this.#changed.size > 0) this.#tell(onEvents)
+    })
+  }
+
+  close(): void {
+    this.#closing.abort()
+    this.#socket.close()
+  }
+
+  #drain(): void {
+    for (let count = 0; count < BURST; count += 1) {
+      const length = this.#socket.receive(this.#buffer)
+      if (length === -EINTR) continue
+      if (length < 0 && length !== -ENOBUFS) return
+      if (length < 0 || !this.#read(length)) this.#note(ALL)
+    }
+  }
+
+  /** False: cut off or unreadable, so that something was missed. */
+  #read(length: number): boolean {
+    try {
+      eachMessage(this.#view, length, (message) => {
+        const change = parseRuleChange(message)
+        if (change !== undefined) this.#note(kindsOf(change))
+      })
+      return true
+    } catch (cause) {
+      if (cause instanceof MalformedMessage) return false
+      throw cause
+    }
+  }
+
+  #note(kinds: readonly ObjectKind[]): void {
+    for (const kind of kinds) this.#changed.add(kind)
+  }
+
+  #tell(onEvents: (events: readonly KernelEvent[]) => void): void {
+    if (this.#waiting) return
+    const wait = this.#lastTold + QUIET_MS - this.#clock.now()
+    if (wait <= 0) {
+      const kinds = [...this.#changed]
+      this.#changed.clear()
+      this.#lastTold = this.#clock.now()
+      onEvents([{ type: 'kinds', kinds }])
+      return
+    }
+    this.#waiting = true
+    this.#clock.sleep(wait, this.#closing.signal).then(
+      () => {
+        this.#waiting = false
+        this.#tell(onEvents)
+      },
+      () => {},
+    )
+  }
+}
+
+function kindsOf({ family, table, chain }: RuleChange): readonly ObjectKind[] {
+  if (family === 'inet') return []
+  if (instanceOfTable(table) !== undefined) return ['nft-table']
+  const watched = WATCHED[table]
+  if (watched === undefined) return []
+  return chain === undefined || watched.includes(chain) || instanceOfChain(chain) !== undefined ? IPTABLES : []
+}

@@ -1,0 +1,323 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type TrafficOptions, trafficObjects } from '../../flanneld/traffic-rules.ts'
+import type { DesiredState } from '../../kernel/desired.ts'
+import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import { preview } from '../../kernel/plan-ops.ts'
+import { Reconciler } from '../../kernel/reconciler.ts'
+import type { Cidr } from '../../lib/address.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLogger } from '../../lib/log.ts'
+import { lease, network, vxlanPath } from '../backends/world.ts'
+import { ownNamespace } from './own-namespace.ts'
+
+const own = lease('10.5.72.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
+const options: TrafficOptions = {
+  masquerade: true,
+  randomFully: true,
+  exempt: [],
+  forward: true,
+  tool: 'iptables',
+  world: 'nft',
+  instance: '',
+}
+const networks = [{ network: '10.5.0.0/16' as Cidr, subnetLen: 24 }]
+
+/** What flannel 0.28.9 writes for this host, as `iptables-save` shows it. */
+const FLANNEL = `*nat
+:FLANNEL-POSTRTG - [0:0]
+-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.5.72.0/24 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.5.0.0/16 -d 10.5.72.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.72.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+COMMIT
+*filter
+:FLANNEL-FWD - [0:0]
+-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
+-A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+COMMIT
+`
+
+describe('traffic rules in the real kernel', function () {
+  this.timeout(20_000)
+  const namespace = ownNamespace(this)
+  const run = (line: string) => namespace.run(line)
+  const restore = (program: string, input: string) =>
+    void execFileSync(`${program}-restore`, ['--noflush'], { input, stdio: ['pipe', 'pipe', 'pipe'] })
+  const flannelLines = (program: string) =>
+    run(`${program}-save`)
+      .split('\n')
+      .filter((line) => /flannel/i.test(line) && !line.startsWith('#'))
+      .map((line) => line.replace(/ \[\d+:\d+\]$/, ''))
+  const expected = FLANNEL.split('\n')
+    .filter((line) => /flannel/i.test(line))
+    .map((line) => line.replace(/ \[0:0\]$/, ''))
+  const sorted = (lines: readonly string[]) => [...lines].sort()
+
+  function wanted(change: Partial<TrafficOptions> = {}, fields: Partial<DesiredState> = {}): DesiredState {
+    const traffic = { ...options, ...change }
+    const objects = [
+      ...trafficObjects(network(4), own, traffic),
+      ...(traffic.tool === 'nftables' ? [] : trafficObjects(network(6), own, traffic)),
+    ].filter((object: DesiredObject) => object.kind !== 'sysctl' && object.kind !== 'clear-path')
+    return {
+      objects: new Map(objects.map((object) => [keyOf(object), object])),
+      complete: true,
+      scope: { devices: new Set(), networks, instance: traffic.instance },
+      ...fields,
+    }
+  }
+
+  async function apply(desired: DesiredState): Promise<Reconciler> {
+    const tables = namespace.kernel.tables
+    const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger })
+    const { failures } = await reconciler.settled(reconciler.setDesired(desired), AbortSignal.timeout(10_000))
+    assert.deepEqual(
+      [...failures.values()].map(({ text }) => text),
+      [],
+    )
+    return reconciler
+  }
+
+  async function applyOnce(desired: DesiredState): Promise<void> {
+    await (await apply(desired)).stop()
+    assert.deepEqual((await preview(namespace.kernel.tables, desired)).ops, [])
+  }
+
+  afterEach(() => {
+    run('nft flush ruleset')
+    for (const program of ['iptables-legacy', 'ip6tables-legacy']) {
+      for (const table of ['nat', 'filter']) {
+        for (const what of ['-F', '-X']) run(`${program} -t ${table} ${what}`)
+        run(`${program} -t ${table} -P ${table === 'nat' ? 'POSTROUTING' : 'FORWARD'} ACCEPT`)
+      }
+    }
+    for (const world of ['nft', 'legacy'] as const) {
+      for (const family of [4, 6] as const) namespace.kernel.rules.sets.iptables(world, family).forget()
+    }
+  })
+
+  for (const world of ['nft', 'legacy'] as const) {
+    const program = `iptables-${world}`
+
+    describe(`with ${program}`, () => {
+      it('are written as the contract says, and removed whole', async () => {
+        await applyOnce(wanted({ world }))
+        assert.deepEqual(sorted(flannelLines(program)), sorted(expected))
+        assert.equal(flannelLines(`ip6tables-${world}`).length, expected.length)
+        await applyOnce(wanted({ world, masquerade: false, forward: false }))
+        assert.deepEqual(flannelLines(program), [])
+        assert.deepEqual(flannelLines(`ip6tables-${world}`), [])
+      })
+
+      it('take over what flannel wrote without a change', async () => {
+        restore(program, FLANNEL)
+        const before = run(`${program}-save -c`)
+        const kinds = (await preview(namespace.kernel.tables, wanted({ world }))).ops.map(({ object }) => keyOf(object))
+        assert.deepEqual(kinds, [
+          `iptables-chain ip6tables-${world} nat FLANNEL-POSTRTG`,
+          `iptables-chain ip6tables-${world} filter FLANNEL-FWD`,
+        ])
+        assert.equal(run(`${program}-save -c`).replace(/^#.*\n/gm, ''), before.replace(/^#.*\n/gm, ''))
+      })
+
+      it('are put right whatever was done to them, and nothing is doubled', async () => {
+        const jump = 'POSTROUTING -m comment --comment flanneld_masq -j FLANNEL-POSTRTG'.replaceAll('_', ' ')
+        await applyOnce(wanted({ world }))
+        for (const args of [
+          ['-t', 'nat', '-F', 'FLANNEL-POSTRTG'],
+          ['-t', 'nat', '-F', 'POSTROUTING'],
+          ['-F', 'FORWARD'],
+          ['-t', 'nat', '-D', 'FLANNEL-POSTRTG', '3'],
+          ['-t', 'nat', '-I', 'FLANNEL-POSTRTG', '-j', 'ACCEPT'],
+          ['-t', 'nat', '-R', 'FLANNEL-POSTRTG', '3', '-s', '10.9.0.0/16', '-j', 'RETURN'],
+          [
+            '-t',
+            'nat',
+            '-A',
+            ...jump
+              .replace('flanneld masq', '@')
+              .split(' ')
+              .map((word) => word.replace('@', 'flanneld masq')),
+          ],
+        ]) {
+          execFileSync(program, args, { stdio: 'pipe' })
+          namespace.kernel.rules.sets.iptables(world, 4).forget()
+          await applyOnce(wanted({ world }))
+          assert.deepEqual(sorted(flannelLines(program)), sorted(expected), args.join(' '))
+        }
+      })
+
+      it('leave everybody else’s rules where they are', async () => {
+        const foreign = `*nat
+:KUBE-POSTROUTING - [0:0]
+-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+COMMIT
+*filter
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -i docker0 -j ACCEPT
+-A DOCKER-USER -j RETURN
+COMMIT
+`
+        restore(program, foreign)
+        await applyOnce(wanted({ world }))
+        const saved = run(`${program}-save`).split('\n')
+        const at = (part: string) => saved.findIndex((line) => line.includes(part))
+        assert(at('-j KUBE-POSTROUTING') < at('POSTROUTING -m comment --comment "flanneld masq"'))
+        assert(
+          at('-A DOCKER-USER -m comment --comment "flanneld forward" -j FLANNEL-FWD') < at('-A DOCKER-USER -j RETURN'),
+        )
+        await applyOnce(wanted({ world, masquerade: false, forward: false }))
+        const lines = run(`${program}-save`)
+          .split('\n')
+          .filter((line) => line.startsWith('-A'))
+        assert.deepEqual(sorted(lines), sorted(foreign.split('\n').filter((line) => line.startsWith('-A'))))
+      })
+
+      it('of flannel make way for another instance’s', async () => {
+        restore(program, FLANNEL)
+        restore(
+          program,
+          FLANNEL.replaceAll('FLANNEL-POSTRTG', 'FLANNEL-POSTRTG-00000000').replaceAll(
+            'FLANNEL-FWD',
+            'FLANNEL-FWD-00000000',
+          ),
+        )
+        await applyOnce(wanted({ world, instance: 'a1b2c3d4' }))
+        const names = new Set(flannelLines(program).flatMap((line) => /^:(\S+)/.exec(line)?.[1] ?? []))
+        assert.deepEqual(sorted([...names]), [
+          'FLANNEL-FWD-00000000',
+          'FLANNEL-FWD-a1b2c3d4',
+          'FLANNEL-POSTRTG-00000000',
+          'FLANNEL-POSTRTG-a1b2c3d4',
+        ])
+      })
+    })
+  }
+
+  describe('with nft', () => {
+    const tables = () =>
+      run('nft list tables')
+        .trim()
+        .split('\n')
+        .filter((line) => line.includes('flannel'))
+    const list = () => run('nft list table ip flannel-ipv4')
+
+    it('are written as the contract says, and removed whole', async () => {
+      await applyOnce(wanted({ tool: 'nftables' }))
+      assert.deepEqual(tables(), ['table ip flannel-ipv4', 'table ip6 flannel-ipv6'])
+      assert.match(list(), /comment "rules for flannel-ipv4"/)
+      assert.match(list(), /ip saddr 10\.5\.0\.0\/16 ip daddr != 224\.0\.0\.0\/4 masquerade fully-random/)
+      assert.match(list(), /type nat hook postrouting priority srcnat; policy accept;/)
+      await applyOnce(wanted({ tool: 'nftables', masquerade: false, forward: false }))
+      assert.deepEqual(tables(), [])
+    })
+
+    it('replace flannel’s', async () => {
+      execFileSync('nft', ['-f', '-'], {
+        input: `table ip flannel-ipv4 { chain postrtg { type nat hook postrouting priority srcnat; ip saddr != 10.5.72.0/24 ip daddr 10.5.0.0/16 return; }; chain forward { type filter hook forward priority filter; ip saddr 10.5.0.0/16 accept; }; }`,
+      })
+      await applyOnce(wanted({ tool: 'nftables' }))
+      assert.doesNotMatch(list(), /saddr != 10\.5\.72/)
+      assert.equal(list().match(/flanneld masq/g)?.length, 6)
+    })
+
+    it('are put right whatever was done to them', async () => {
+      await applyOnce(wanted({ tool: 'nftables' }))
+      const good = list()
+      for (const line of [
+        'nft flush chain ip flannel-ipv4 postrtg',
+        'nft flush ruleset',
+        'nft delete table ip flannel-ipv4',
+        'nft delete chain ip flannel-ipv4 forward',
+        'nft insert rule ip flannel-ipv4 postrtg accept',
+        'nft add chain ip flannel-ipv4 forward { policy drop; }',
+      ]) {
+        execFileSync(
+          'sh',
+          [
+            '-c',
+            line.includes('delete chain')
+              ? `nft flush chain ip flannel-ipv4 forward && ${line}`
+              : line.replace(/(\{.*\})/, "'$1'"),
+          ],
+          { stdio: 'pipe' },
+        )
+        assert.notEqual((await preview(namespace.kernel.tables, wanted({ tool: 'nftables' }))).ops.length, 0, line)
+        await applyOnce(wanted({ tool: 'nftables' }))
+        assert.equal(list(), good, line)
+      }
+    })
+
+    it('do not touch a table of our name that is somebody else’s', async () => {
+      run('nft add table ip flannel-ipv4')
+      run('nft add set ip flannel-ipv4 mine { type ipv4_addr; }')
+      const { ops, failures } = await preview(namespace.kernel.tables, wanted({ tool: 'nftables' }))
+      assert.deepEqual(
+        ops.map(({ object }) => keyOf(object)),
+        ['nft-table ip6 flannel-ipv6'],
+      )
+      const failure = failures.get('nft-table ip flannel-ipv4')
+      assert.equal(failure?.cause, 'foreign')
+      assert.match(failure?.text ?? '', /remove it with 'nft delete table ip flannel-ipv4'/)
+    })
+
+    it('come and go as the mode is switched', async () => {
+      await applyOnce(wanted({ world: 'legacy' }))
+      await applyOnce(wanted({ world: 'nft' }))
+      assert.deepEqual(flannelLines('iptables-legacy'), [])
+      await applyOnce(wanted({ tool: 'nftables' }))
+      assert.deepEqual(flannelLines('iptables-nft'), [])
+      assert.deepEqual(flannelLines('ip6tables-nft'), [])
+      await applyOnce(wanted({ world: 'nft' }))
+      assert.deepEqual(tables(), [])
+      assert.deepEqual(sorted(flannelLines('iptables-nft')), sorted(expected))
+    })
+  })
+
+  it('start no program while nothing changes', async () => {
+    for (const change of [{ world: 'nft' }, { tool: 'nftables' }, { world: 'legacy' }] as const) {
+      const desired = wanted(change)
+      await applyOnce(desired)
+      const { PATH } = process.env
+      process.env['PATH'] = '/nonexistent'
+      try {
+        assert.deepEqual((await preview(namespace.kernel.tables, desired)).ops, [])
+      } finally {
+        process.env['PATH'] = PATH
+      }
+    }
+  })
+
+  it('are healed within a second of a change', async () => {
+    const { monitor } = namespace.kernel.rules
+    assert(monitor !== undefined)
+    for (const [change, line] of [
+      [{ world: 'nft' }, 'nft flush ruleset'],
+      [{ world: 'nft' }, 'iptables-nft -t nat -F'],
+      [{ tool: 'nftables' }, 'nft flush ruleset'],
+    ] as const) {
+      const reconciler = await apply(wanted(change))
+      if (line === 'nft flush ruleset' && 'world' in change) monitor.start((events) => current?.onEvents(events))
+      current = reconciler
+      await delay(700)
+      run(line)
+      const began = performance.now()
+      for (;;) {
+        const { ops } = await preview(namespace.kernel.tables, wanted(change))
+        if (ops.length === 0) break
+        assert(performance.now() - began < 1_000, line)
+        await delay(10)
+      }
+      await reconciler.stop()
+    }
+  })
+  let current: Reconciler | undefined
+})
