@@ -1,7 +1,7 @@
 import { familyOf } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
 import { driverChangeText, driverText } from './driver-text.ts'
-import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from './objects.ts'
+import { BOOT_PROTOCOL, type FouPort, type KernelObject, type Link, type Route } from './objects.ts'
 import { ruleChange, ruleRemoval } from './rules/commands.ts'
 import { isRules } from './rules/objects.ts'
 import type { Op } from './table.ts'
@@ -30,6 +30,8 @@ function change(object: KernelObject, actual: KernelObject): readonly string[] {
 
 function creation(object: KernelObject, verb: 'add' | 'replace'): readonly string[] {
   switch (object.kind) {
+    case 'fou-port':
+      return [`ip fou add ${fouText(object)} ipproto ${object.protocol}`]
     case 'link':
       return linkCreation(object)
     case 'address':
@@ -58,6 +60,8 @@ function creation(object: KernelObject, verb: 'add' | 'replace'): readonly strin
 
 function removal(object: KernelObject): string {
   switch (object.kind) {
+    case 'fou-port':
+      return `ip fou del ${fouText(object)}`
     case 'link':
       return `ip link delete ${object.name}`
     case 'address':
@@ -79,6 +83,10 @@ function removal(object: KernelObject): string {
     default:
       return assertNever(object)
   }
+}
+
+function fouText({ port, local }: FouPort): string {
+  return local === undefined ? `port ${port}` : `port ${port} local ${local}`
 }
 
 function linkCreation(link: Link): readonly string[] {

@@ -6,6 +6,8 @@ import { describeRules } from './rules/commands.ts'
 /** One line about an object for logs and conditions, in the words of `ip`. The content of a file is left out. */
 export function describe(object: KernelObject): string {
   switch (object.kind) {
+    case 'fou-port':
+      return join([`fou port ${object.port} ipproto ${object.protocol}`, object.local && `local ${object.local}`])
     case 'link':
       return describeLink(object)
     case 'address':

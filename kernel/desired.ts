@@ -14,6 +14,8 @@ export interface DesiredState {
 export interface OwnershipScope {
   /** Names of every device that this instance makes or has made. */
   readonly devices: ReadonlySet<string>
+  /** Every FOU port that this instance opens or has opened; none where nothing is said. */
+  readonly fouPorts?: ReadonlySet<number>
   /** Current and earlier networks, with the length of a host's subnet: where leftovers of flannel are looked for. */
   readonly networks: readonly { readonly network: Cidr; readonly subnetLen: number }[]
   /** What stands in the names of our chains and tables; empty or absent for the default instance. */

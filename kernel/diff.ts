@@ -90,11 +90,11 @@ export function diffUnwanted(
 export function foreignDevices(links: ReadonlyMap<string, KernelObject>, desired: DesiredState): Map<string, Failure> {
   const found = new Map<string, Failure>()
   for (const [key, link] of links) {
-    if (link.kind !== 'link' || link.driver.type !== 'other') continue
+    if (link.kind !== 'link') continue
+    if (!desired.objects.has(key) && !desired.scope.devices.has(link.name)) continue
+    if (ownershipOf(link, desired) !== 'foreign') continue
     const object = desired.objects.get(key) ?? asDesired(link)
-    if (desired.objects.has(key) || desired.scope.devices.has(link.name)) {
-      found.set(link.name, { key, object, cause: 'foreign', text: inTheWay(link) })
-    }
+    found.set(link.name, { key, object, cause: 'foreign', text: inTheWay(link) })
   }
   return found
 }

@@ -8,6 +8,8 @@ import {
 } from './netlink/address-messages.ts'
 import type { NetlinkChannel } from './netlink/channel.ts'
 import type { DeviceIndex } from './netlink/device-index.ts'
+import { FOU_FAMILY } from './netlink/fou-messages.ts'
+import type { GenericNetlink } from './netlink/generic.ts'
 import { IFF_LOOPBACK, IFF_UP } from './netlink/link-messages.ts'
 import {
   dumpNeighbours,
@@ -77,10 +79,17 @@ const SCOPES: Readonly<Record<number, HostAddress['scope']>> = { 200: 'site', 25
 export class HostKernel {
   readonly #channel: NetlinkChannel
   readonly #devices: DeviceIndex
+  readonly #generic: GenericNetlink | undefined
 
-  constructor(needs: { channel: NetlinkChannel; devices: DeviceIndex }) {
+  constructor(needs: { channel: NetlinkChannel; devices: DeviceIndex; generic: GenericNetlink | undefined }) {
     this.#channel = needs.channel
     this.#devices = needs.devices
+    this.#generic = needs.generic
+  }
+
+  /** Whether the kernel unwraps packets from UDP by itself: its module fou is there and loaded. */
+  async hasFou(): Promise<boolean> {
+    return (await this.#generic?.familyOf(FOU_FAMILY)) !== undefined
   }
 
   async listInterfaces(): Promise<readonly HostInterface[]> {

@@ -3,6 +3,7 @@ import { HostKernel } from './host.ts'
 import { MONITOR_GROUPS, Monitor } from './monitor.ts'
 import { NetlinkChannel } from './netlink/channel.ts'
 import { DeviceIndex } from './netlink/device-index.ts'
+import { openGenericNetlink } from './netlink/generic.ts'
 import { openNetlinkSocket } from './netlink/socket.ts'
 import { type OpenRules, openRules } from './rules/open-rules.ts'
 import type { ObjectTable } from './table.ts'
@@ -10,6 +11,7 @@ import { AddressTable } from './tables/addresses.ts'
 import { ClearPathTable } from './tables/clear-paths.ts'
 import { FdbTable } from './tables/fdb.ts'
 import { FileTable } from './tables/files.ts'
+import { FouPortTable } from './tables/fou-ports.ts'
 import { IptablesTable } from './tables/iptables.ts'
 import { LinkTable } from './tables/links.ts'
 import { NeighbourTable } from './tables/neighbours.ts'
@@ -44,6 +46,7 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     groups: MONITOR_GROUPS,
   })
   const rules = openRules(options.clock ?? systemClock)
+  const generic = openGenericNetlink()
   const channel = new NetlinkChannel({ socket })
   const devices = new DeviceIndex({ channel })
   const needs = { channel, devices }
@@ -51,6 +54,7 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
   monitor.learn(await devices.refresh())
   return {
     tables: [
+      new FouPortTable({ generic }),
       new LinkTable(needs),
       new AddressTable(needs),
       new RouteTable(needs),
@@ -63,12 +67,13 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
       new FileTable(),
     ],
     monitor,
-    host: new HostKernel(needs),
+    host: new HostKernel({ ...needs, generic }),
     rules,
     close() {
       rules.close()
       events.close()
       socket.close()
+      generic?.close()
     },
   }
 }

@@ -13,5 +13,6 @@ export function missingModule({ object, cause, code }: Failure): string | undefi
 
 /** Which module makes it; undefined for what every kernel has. */
 function moduleOf(object: KernelObject): string | undefined {
+  if (object.kind === 'fou-port') return 'fou'
   return object.kind === 'link' ? kindNameOf(object.driver) : undefined
 }

@@ -16,9 +16,22 @@ export type Role =
   | { readonly class: 'advisory'; readonly remedy: string }
 
 /** Everything the kernel (or the file system) may be asked to hold. Devices are named by name; tables turn names into indexes. */
-export type KernelObject = Link | Address | Route | Neighbour | Fdb | Sysctl | StateFile | RuleObject
+export type KernelObject = FouPort | Link | Address | Route | Neighbour | Fdb | Sysctl | StateFile | RuleObject
 export type ObjectKind = KernelObject['kind']
 export type DesiredObject = KernelObject & { readonly role: Role }
+
+/**
+ * A UDP port whose IPv4 datagrams the kernel unwraps: behind the UDP header stands a packet of the IP protocol (4: IPv4 itself),
+ * received as if it had come without. Source: linux/fou.h.
+ */
+export interface FouPort {
+  readonly kind: 'fou-port'
+  /** Host byte order. */
+  readonly port: number
+  readonly protocol: number
+  /** Only datagrams to this address; undefined: to every one, as ours. */
+  readonly local?: IpAddr
+}
 
 /** A device. `mac` undefined in a desired link means: any. */
 export interface Link {
@@ -89,6 +102,8 @@ export interface StateFile {
   readonly mode: number
 }
 
+/** IANA protocol number of IPv4 in IPv4. */
+export const IPPROTO_IPIP = 4
 /** RTPROT number of our routes: above those in use by routing daemons (/etc/iproute2/rt_protos). */
 export const ROUTE_PROTOCOL = 102
 /** RTPROT_BOOT: what `ip route add` and flannel write. */
@@ -97,6 +112,8 @@ export const BOOT_PROTOCOL = 3
 /** Two objects with one key exclude each other in the kernel. */
 export function keyOf(object: KernelObject): string {
   switch (object.kind) {
+    case 'fou-port':
+      return `fou-port ${object.port}`
     case 'link':
       return `link ${object.name}`
     case 'address':
@@ -140,6 +157,10 @@ export function deviceOf(object: KernelObject): string | undefined {
 export function compare(actual: KernelObject, desired: KernelObject): Comparison {
   if (actual.kind !== desired.kind) return 'recreate'
   switch (desired.kind) {
+    case 'fou-port': {
+      const { protocol, local } = actual as FouPort
+      return protocol === desired.protocol && local === desired.local ? 'same' : 'recreate'
+    }
     case 'link':
       return compareLinks(actual as Link, desired)
     case 'route':

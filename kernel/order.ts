@@ -11,6 +11,7 @@ interface KindTraits {
 
 /** Every kind must be listed here and in `APPLY_ORDER`: that is all the reconciler knows of kinds. */
 export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
+  'fou-port': { onDevices: false, events: false, removed: true },
   link: { onDevices: false, events: true, removed: true },
   sysctl: { onDevices: true, events: false, removed: false },
   address: { onDevices: true, events: true, removed: true },
@@ -25,10 +26,11 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
 }
 
 /**
- * One phase per kind. Sysctls below a device's directory need the device; a packet that takes a route must find neighbour
+ * One phase per kind. A device that speaks first must find its port open; sysctls below a device's directory need the device; a packet that takes a route must find neighbour
  * and FDB entry in place; files come last, because a subnet.env that is there means "ready" to other programs.
  */
 export const APPLY_ORDER: readonly ObjectKind[] = [
+  'fou-port',
   'link',
   'sysctl',
   'address',

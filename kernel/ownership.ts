@@ -4,6 +4,8 @@ import type { DesiredState, OwnershipScope } from './desired.ts'
 import {
   type Address,
   BOOT_PROTOCOL,
+  type FouPort,
+  IPPROTO_IPIP,
   type KernelObject,
   keyOf,
   type Link,
@@ -22,8 +24,10 @@ export type Ownership = 'ours' | 'adoptable' | 'leftover' | 'foreign'
 export function ownershipOf(actual: KernelObject, desired: DesiredState): Ownership {
   const wanted = desired.objects.has(keyOf(actual))
   switch (actual.kind) {
+    case 'fou-port':
+      return ownershipOfFouPort(actual, wanted, desired.scope)
     case 'link':
-      return ownershipOfLink(actual, wanted, desired.scope)
+      return ownershipOfLink(actual, desired)
     case 'address':
       return ownershipOfAddress(actual, desired.scope)
     case 'route':
@@ -45,10 +49,18 @@ export function ownershipOf(actual: KernelObject, desired: DesiredState): Owners
   }
 }
 
-function ownershipOfLink(link: Link, wanted: boolean, scope: OwnershipScope): Ownership {
+// Two programs may ask for the same port in the same way; any other way to use it is somebody else's.
+function ownershipOfFouPort({ port, protocol, local }: FouPort, wanted: boolean, scope: OwnershipScope): Ownership {
+  if (wanted || local !== undefined || protocol !== IPPROTO_IPIP) return 'foreign'
+  return scope.fouPorts?.has(port) ? 'ours' : 'foreign'
+}
+
+function ownershipOfLink(link: Link, { objects, scope }: DesiredState): Ownership {
   // A veth that somebody named flannel.1 is his, whatever our state file says.
   if (link.driver.type === 'other') return 'foreign'
-  if (wanted) return 'adoptable'
+  const wanted = objects.get(keyOf(link))
+  // So is a device of a kind that we make, but not under this name.
+  if (wanted?.kind === 'link') return wanted.driver.type === link.driver.type ? 'adoptable' : 'foreign'
   return scope.devices.has(link.name) ? 'ours' : 'foreign'
 }
 

@@ -270,10 +270,10 @@ export class Pass {
     }
   }
 
-  /** The first required object that is not in place: files that say "ready" must not appear before it. */
+  /** The first required object that should be made and is not: files that say "ready" must not appear before it. */
   #missingRequirement(): Failure | undefined {
     for (const failure of this.failures.values()) {
-      if (failure.object.role.class === 'required' && KINDS[failure.object.kind].events) return failure
+      if (failure.object.role.class === 'required' && KINDS[failure.object.kind].removed) return failure
     }
     return undefined
   }

@@ -48,5 +48,5 @@ export function adopt(
 }
 
 function scopeText({ scope }: DesiredState): string {
-  return JSON.stringify([[...scope.devices], scope.networks, scope.instance])
+  return JSON.stringify([[...scope.devices], [...(scope.fouPorts ?? [])], scope.networks, scope.instance])
 }

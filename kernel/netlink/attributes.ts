@@ -251,6 +251,12 @@ export class AttributeTable {
     return `${view.getUint8(at)}.${view.getUint8(at + 1)}.${view.getUint8(at + 2)}.${view.getUint8(at + 3)}` as IpAddr
   }
 
+  /** An IPv4 address; undefined where there is none or the kernel says 0.0.0.0, which means the same. */
+  specifiedAddress(type: number): IpAddr | undefined {
+    const address = this.has(type) ? this.address(type) : undefined
+    return address === '0.0.0.0' ? undefined : address
+  }
+
   /** A hardware address; undefined when it has not six bytes, as of a tunnel device. */
   mac(type: number): MacAddr | undefined {
     if (this.length(type) !== 6) return undefined

@@ -3,6 +3,7 @@ import { settleTasks } from '../fakes/clock.ts'
 import { FakeKernel } from '../fakes/kernel.ts'
 import * as the from '../kernel/fixtures.ts'
 import { tablesConformance, type World } from './tables.ts'
+import { tunnelsConformance } from './tunnels.ts'
 
 describe('conformance of the fake kernel', () => {
   let world: World
@@ -36,4 +37,5 @@ describe('conformance of the fake kernel', () => {
   })
 
   tablesConformance(() => world)
+  tunnelsConformance(() => world)
 })

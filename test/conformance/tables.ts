@@ -57,9 +57,13 @@ interface Case {
   readonly expect: 'ok' | string
 }
 
-const create = (object: KernelObject): Op<KernelObject> => ({ verb: 'create', object })
-const remove = (object: KernelObject): Op<KernelObject> => ({ verb: 'remove', object })
-const update = (actual: KernelObject, object: KernelObject): Op<KernelObject> => ({ verb: 'update', object, actual })
+export const create = (object: KernelObject): Op<KernelObject> => ({ verb: 'create', object })
+export const remove = (object: KernelObject): Op<KernelObject> => ({ verb: 'remove', object })
+export const update = (actual: KernelObject, object: KernelObject): Op<KernelObject> => ({
+  verb: 'update',
+  object,
+  actual,
+})
 const HOST: readonly KernelObject[] = [DEVICE, OWN]
 const DOWN: Link = { ...DEVICE, up: false }
 const noDevice = <O extends KernelObject>(object: O): O => ({ ...object, device: 'nowhere' })
@@ -340,17 +344,17 @@ function tableOf(world: World, kind: ObjectKind): ObjectTable {
   return table
 }
 
-async function make(world: World, objects: readonly KernelObject[]): Promise<void> {
+export async function make(world: World, objects: readonly KernelObject[]): Promise<void> {
   for (const object of objects) assert.equal(await outcome(world, create(object)), 'ok', keyOf(object))
 }
 
-async function outcome(world: World, op: Op<KernelObject>): Promise<string> {
+export async function outcome(world: World, op: Op<KernelObject>): Promise<string> {
   const [result] = await tableOf(world, op.object.kind).apply([op])
   assert(result !== undefined)
   return result.ok ? 'ok' : result.error.code
 }
 
-async function held(
+export async function held(
   world: World,
   kind: ObjectKind,
   wanted: readonly KernelObject[] = ALL,

@@ -5,6 +5,7 @@ import {
   type KernelObject,
   keyOf,
   type Link,
+  type LinkDriver,
   type ObjectKind,
   type Route,
 } from '../../kernel/objects.ts'
@@ -114,7 +115,7 @@ export class FakeKernel {
     const device = deviceOf(object)
     if (device !== undefined && !this.#of('link').has(`link ${device}`)) return 'ENODEV'
     const there = this.#of(object.kind).has(keyOf(object))
-    if (create && there) return 'EEXIST'
+    if (create && there) return object.kind === 'fou-port' ? 'EADDRINUSE' : 'EEXIST'
     if (!create && !there) return object.kind === 'link' ? 'ENODEV' : 'ENOENT'
     if (object.kind === 'link') return this.#linkRefusal(object)
     if (object.kind === 'route') return this.#routeRefusal(object)
@@ -122,11 +123,10 @@ export class FakeKernel {
   }
 
   #linkRefusal({ name, driver }: Link): string | undefined {
-    if (driver.type !== 'vxlan') return 'EOPNOTSUPP'
+    if (driver.type === 'other') return 'EOPNOTSUPP'
     if (driver.underlay !== undefined && this.get(`link ${driver.underlay}`) === undefined) return 'ENODEV'
     for (const other of this.all('link')) {
-      if (other.kind !== 'link' || other.name === name || other.driver.type !== 'vxlan') continue
-      if (other.driver.vni === driver.vni && other.driver.port === driver.port) return 'EEXIST'
+      if (other.kind === 'link' && other.name !== name && excludeEachOther(other.driver, driver)) return 'EEXIST'
     }
     return undefined
   }
@@ -155,8 +155,12 @@ export class FakeKernel {
 
   #putLink(link: Link): void {
     const before = this.get(`link ${link.name}`)
-    const mac = link.mac ?? (before?.kind === 'link' ? before.mac : undefined) ?? this.#newMac()
-    this.put({ ...link, mac })
+    // A tunnel of IP in IP has no hardware address.
+    const mac =
+      link.driver.type === 'ipip'
+        ? undefined
+        : (link.mac ?? (before?.kind === 'link' ? before.mac : undefined) ?? this.#newMac())
+    this.put({ ...link, ...(mac === undefined ? {} : { mac }) })
     this.#emit({ type: 'device', name: link.name })
     if (before?.kind !== 'link') {
       this.put({ kind: 'sysctl', path: `net/ipv4/conf/${link.name}/rp_filter`, value: '0' }, { silent: true })
@@ -260,7 +264,15 @@ export class FakeKernel {
   }
 }
 
+/** What tells the devices of one driver apart when a packet comes in. */
+function excludeEachOther(a: LinkDriver, b: LinkDriver): boolean {
+  if (a.type === 'vxlan' && b.type === 'vxlan') return a.vni === b.vni && a.port === b.port
+  if (a.type !== 'ipip' || b.type !== 'ipip') return false
+  return a.local === b.local && a.remote === b.remote && a.underlay === b.underlay
+}
+
 const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
+  'fou-port': 'ENOENT',
   link: 'ENODEV',
   address: 'EADDRNOTAVAIL',
   route: 'ESRCH',

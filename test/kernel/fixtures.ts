@@ -6,6 +6,8 @@ import {
   compare,
   type DesiredObject,
   type Fdb,
+  type FouPort,
+  type IpipDriver,
   type KernelObject,
   keyOf,
   type Link,
@@ -57,6 +59,15 @@ const VXLAN: VxlanDriver = {
 
 export function vxlan(name = 'flannel.1', fields: Partial<Link> = {}, driver: Partial<VxlanDriver> = {}): Link {
   return { kind: 'link', name, mtu: 1450, mac: mac(0xffff), up: true, driver: { ...VXLAN, ...driver }, ...fields }
+}
+
+export function ipip(name = 'flannel.ipip', driver: Partial<IpipDriver> = {}): Link {
+  const plain: IpipDriver = { type: 'ipip', ttl: 0, pathMtuDiscovery: false }
+  return { kind: 'link', name, mtu: 1480, up: true, driver: { ...plain, ...driver } }
+}
+
+export function fouPort(port: number, fields: Partial<FouPort> = {}): FouPort {
+  return { kind: 'fou-port', port, protocol: 4, ...fields }
 }
 
 export function bridge(name: string, fields: Partial<Link> = {}): Link {

@@ -13,9 +13,9 @@ describe('order', () => {
     assert.equal(APPLY_ORDER.at(-1), 'file')
   })
 
-  it('removes rules and routes first and devices last, and never a sysctl or a file', () => {
+  it('removes rules and routes first and devices last but for their ports, and never a sysctl or a file', () => {
     assert.deepEqual(REMOVE_ORDER.slice(0, 3), ['nft-table', 'iptables-chain', 'route'])
-    assert.equal(REMOVE_ORDER.at(-1), 'link')
+    assert.deepEqual(REMOVE_ORDER.slice(-2), ['link', 'fou-port'])
     assert(!REMOVE_ORDER.includes('sysctl') && !REMOVE_ORDER.includes('file'))
   })
 })

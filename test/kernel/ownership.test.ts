@@ -6,11 +6,17 @@ import * as the from './fixtures.ts'
 const { BOOT_PROTOCOL: boot } = the
 const hop = { via: the.ip('192.0.2.9'), device: 'eth0' }
 
-const scope = { ...the.desiredOf([]).scope, devices: new Set(['flannel.1', 'flannel.2']) }
+const scope = {
+  ...the.desiredOf([]).scope,
+  devices: new Set(['flannel.1', 'flannel.2', 'flannel.ipip']),
+  fouPorts: new Set([8285]),
+}
 const wanted = [
   ...the.local(),
   ...the.peer(2),
   the.required(the.vxlan('flannel.7', {}, { vni: 7 })),
+  the.required(the.ipip('flannel0')),
+  the.required(the.fouPort(8286)),
   the.required(the.route('10.64.1.0/24', { type: 'blackhole', metric: 4_294_967_294 })),
 ]
 const desired = the.desiredOf(wanted, { scope })
@@ -20,6 +26,16 @@ const CASES: [string, KernelObject, Ownership][] = [
   ['a vxlan device of a wanted name', the.vxlan('flannel.7', { mtu: 9000 }), 'adoptable'],
   ['an earlier device of ours', the.vxlan('flannel.2'), 'ours'],
   ['somebody’s vxlan device', the.vxlan('vx0'), 'foreign'],
+  ['an ipip device of a vxlan device’s name', the.ipip('flannel.1'), 'foreign'],
+  ['a vxlan device of an ipip device’s name', the.vxlan('flannel0'), 'foreign'],
+  ['an ipip device of a wanted name', the.ipip('flannel0', { ttl: 9 }), 'adoptable'],
+  ['an earlier ipip device of ours', the.ipip(), 'ours'],
+  ['the kernel’s own tunnel', the.ipip('tunl0'), 'foreign'],
+  ['an earlier FOU port of ours', the.fouPort(8285), 'ours'],
+  ['our FOU port, opened for something else', the.fouPort(8285, { protocol: 47 }), 'foreign'],
+  ['our FOU port, on one address only', the.fouPort(8285, { local: the.ip('192.0.2.1') }), 'foreign'],
+  ['a wanted FOU port, opened for something else', the.fouPort(8286, { protocol: 47 }), 'foreign'],
+  ['somebody’s FOU port', the.fouPort(5555), 'foreign'],
   ['a bridge of our name', the.bridge('flannel.1'), 'foreign'],
   ['an address on our device', the.address('10.99.0.1/32'), 'ours'],
   ['a link-local address on our device', the.address('fe80::1/64'), 'foreign'],

@@ -1,4 +1,3 @@
-import type { IpAddr } from '../../../lib/address.ts'
 import type { FouEncapsulation, IpipDriver } from '../../link-drivers.ts'
 import { AttributeTable, type MessageWriter } from '../attributes.ts'
 import { type DriverCodec, IFLA_INFO_DATA } from './driver-codec.ts'
@@ -30,8 +29,8 @@ export const ipipCodec: DriverCodec<IpipDriver> = {
   putLive: putAll,
   read(info) {
     const data = attributes.readNested(info, IFLA_INFO_DATA)
-    const local = addressOf(data, IPTUN_LOCAL)
-    const remote = addressOf(data, IPTUN_REMOTE)
+    const local = data.specifiedAddress(IPTUN_LOCAL)
+    const remote = data.specifiedAddress(IPTUN_REMOTE)
     const encapsulation = encapsulationOf(data)
     return {
       driver: {
@@ -61,12 +60,6 @@ function putAll(writer: MessageWriter, driver: IpipDriver, underlayIndex: number
   writer.putU16(IPTUN_ENCAP_TYPE, encapsulation === undefined ? ENCAP_NONE : ENCAP_FOU).putU16(IPTUN_ENCAP_FLAGS, 0)
   writer.putU16be(IPTUN_ENCAP_SPORT, encapsulation?.sourcePort ?? 0)
   writer.putU16be(IPTUN_ENCAP_DPORT, encapsulation?.port ?? 0)
-}
-
-/** The kernel says 0.0.0.0 where there is none. */
-function addressOf(data: AttributeTable, type: number): IpAddr | undefined {
-  const address = data.has(type) ? data.address(type) : undefined
-  return address === '0.0.0.0' ? undefined : address
 }
 
 function encapsulationOf(data: AttributeTable): FouEncapsulation | undefined {

@@ -1,0 +1,67 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { KernelEvent } from '../../kernel/table.ts'
+import type { World } from '../conformance/tables.ts'
+import { type OwnNamespace, ownNamespace } from './own-namespace.ts'
+
+/** Events come within a millisecond or so; the longest pause within a cascade is the kernel's clean-up after a device. */
+const QUIET_MS = 40
+const OUR_KINDS = ['vxlan', 'ipip'] as const
+
+/** A namespace of the real kernel for the conformance suites; call inside `describe`. */
+export function realWorld(suite: Mocha.Suite): () => World {
+  const namespace = ownNamespace(suite)
+  let events: KernelEvent[] = []
+  let world: World | undefined
+  suite.beforeAll(() => {
+    namespace.kernel.monitor.start((burst) => void events.push(...burst))
+    world = worldOf(namespace, {
+      count: () => events.length,
+      take: () => {
+        const told = events
+        events = []
+        return told
+      },
+    })
+  })
+  return () => {
+    if (world === undefined) throw new TypeError('the world is there while tests run')
+    return world
+  }
+}
+
+function worldOf(namespace: OwnNamespace, told: { count(): number; take(): KernelEvent[] }): World {
+  const { kernel, run } = namespace
+  const lines = (...all: string[]) => all.forEach((line) => void run(line))
+  const events = async () => {
+    for (let count = -1; count !== told.count(); await delay(QUIET_MS)) count = told.count()
+    return told.take()
+  }
+  return {
+    tables: kernel.tables,
+    hand: {
+      setUp: (device, up) => lines(`ip link set ${device} ${up ? 'up' : 'down'}`),
+      setMac: (device, mac) => lines(`ip link set ${device} address ${mac}`),
+      deleteDevice: (device) => lines(`ip link del ${device}`),
+      addAddress: (device, address) => lines(`ip addr add ${address} dev ${device}`),
+      deleteAddress: (device, address) => lines(`ip addr del ${address} dev ${device}`),
+    },
+    events,
+    reset: async () => {
+      for (const kind of OUR_KINDS) {
+        for (const { ifname } of namespace.json(`ip -j link show type ${kind}`)) {
+          // The kernel's own, which cannot be deleted.
+          if (ifname !== undefined && ifname !== 'tunl0') run(`ip link del ${ifname}`)
+        }
+      }
+      for (const port of kernel.tables.filter(({ kind }) => kind === 'fou-port')) {
+        await port.apply((await port.dump([])).map((object) => ({ verb: 'remove', object })))
+      }
+      if (!run('ip -br link').includes('uplink')) {
+        lines('ip link add uplink type veth peer name far', 'ip link set far up')
+      }
+      lines('ip link set uplink up', 'ip route flush proto 102', 'ip -6 route flush proto 102')
+      lines('ip addr replace 192.168.64.11/24 dev uplink', 'ip addr replace fd64::11/64 dev uplink nodad')
+      await events()
+    },
+  }
+}
