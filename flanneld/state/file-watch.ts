@@ -49,6 +49,8 @@ function ended(
       resolve()
     }
     signal.addEventListener('abort', close, { once: true })
+    // While the directory was opened: nobody would tell any more.
+    if (signal.aborted) close()
     watcher.on('error', close)
     watcher.on('change', (event, name) => {
       // A removed directory reports itself under its own name.
