@@ -36,6 +36,7 @@ export class StatusEndpoints {
   readonly #health: HealthServer
   readonly #systemd: Systemd
   readonly #closing: (() => Promise<void> | void)[] = []
+  #wasReady = false
 
   constructor(
     needs: EndpointNeeds,
@@ -63,7 +64,7 @@ export class StatusEndpoints {
 
   /** Throws when the health port, which somebody asked for, cannot be opened; without the socket the daemon goes on. */
   async open(): Promise<void> {
-    const { lifecycle } = this.#needs
+    const { agent, conditions, lifecycle } = this.#needs
     const { healthzIp, healthzPort } = this.#options
     if (healthzPort !== 0) {
       await this.#health.listen(healthzIp, healthzPort)
@@ -72,7 +73,11 @@ export class StatusEndpoints {
     await this.#openSocket()
     lifecycle.run('watchdog', (stop) => this.#systemd.run(stop))
     lifecycle.run('event loop lag', (stop) => this.#lag.run(stop))
-    lifecycle.run('readiness', (stop) => this.#announce(stop))
+    for (const source of [agent.changes, conditions.changes]) {
+      lifecycle.run(`readiness by ${source.name}`, async (stop) => {
+        for await (const _ of source.watch(stop)) this.#announce()
+      })
+    }
   }
 
   stopping(): void {
@@ -133,18 +138,15 @@ export class StatusEndpoints {
   }
 
   /** Tells log and service manager when the node becomes ready, and when it no longer is. */
-  async #announce(stop: AbortSignal): Promise<void> {
+  #announce(): void {
     const { agent, log } = this.#needs
-    let wasReady = false
-    for await (const _ of agent.changes.watch(stop)) {
-      const [reason] = agent.notReady()
-      const ready = reason === undefined
-      if (ready) this.#systemd.ready()
-      this.#systemd.status(ready ? readyText(agent) : `not ready: ${reason}`)
-      if (ready && !wasReady) log.info('node is ready')
-      if (!ready && wasReady) log.warn('node is not ready any more', { why: reason })
-      wasReady = ready
-    }
+    const [reason] = agent.notReady()
+    const ready = reason === undefined
+    if (ready) this.#systemd.ready()
+    this.#systemd.status(ready ? readyText(agent) : `not ready: ${reason}`)
+    if (ready && !this.#wasReady) log.info('node is ready')
+    if (!ready && this.#wasReady) log.warn('node is not ready any more', { why: reason })
+    this.#wasReady = ready
   }
 }
 

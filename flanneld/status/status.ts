@@ -1,4 +1,5 @@
 import type { Clock } from '../../lib/clock.ts'
+import { Latest } from '../../lib/latest.ts'
 
 /** How much a condition weighs: an `error` takes the node out of service, a `warning` degrades it, an `info` is only worth knowing. */
 export type ConditionSeverity = 'error' | 'warning' | 'info'
@@ -22,10 +23,13 @@ const WEIGHT: Readonly<Record<ConditionSeverity, number>> = { error: 0, warning:
 
 /** What is true of this node now. Setting a condition again changes its text and keeps its beginning. */
 export class ConditionSet {
+  /** Counts what `onChange` hears of. */
+  readonly changes = new Latest<number>('conditions')
   readonly #clock: Clock
   readonly #onChange: (change: { readonly condition: LastingCondition; readonly holds: boolean }) => void
   readonly #conditions = new Map<string, LastingCondition>()
   readonly #groups = new Map<string, ReadonlySet<string>>()
+  #count = 0
 
   /** `onChange` hears of a condition that begins, ends, or changes its severity or its text. */
   constructor(needs: {
@@ -43,14 +47,14 @@ export class ConditionSet {
     const since = before?.since ?? new Date(this.#clock.wall()).toISOString()
     const lasting = { code, severity, since, text, remedy }
     this.#conditions.set(code, lasting)
-    this.#onChange({ condition: lasting, holds: true })
+    this.#tell(lasting, true)
   }
 
   clear(code: string): void {
     const before = this.#conditions.get(code)
     if (before === undefined) return
     this.#conditions.delete(code)
-    this.#onChange({ condition: before, holds: false })
+    this.#tell(before, false)
   }
 
   /** The whole truth of one part of the program: what it said before and says no more is cleared. */
@@ -70,6 +74,12 @@ export class ConditionSet {
     return [...this.#conditions.values()].sort(
       (a, b) => WEIGHT[a.severity] - WEIGHT[b.severity] || compareText(a.since, b.since) || compareText(a.code, b.code),
     )
+  }
+
+  #tell(condition: LastingCondition, holds: boolean): void {
+    this.#onChange({ condition, holds })
+    this.#count += 1
+    this.changes.set(this.#count)
   }
 }
 
