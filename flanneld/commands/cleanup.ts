@@ -23,7 +23,7 @@ interface CleanupNeeds {
 }
 
 /**
- * `flanneld cleanup`: makes the kernel equal to nothing of ours: devices, routes, neighbours, FDB entries of this
+ * `flanneld cleanup`: makes the kernel equal to nothing of ours: devices, routes, neighbours, FDB entries, rules of this
  * instance, then subnet.env and the state directory's files. The lease in the store is left to run out: a host that
  * starts again within a day takes it back.
  */
@@ -31,20 +31,21 @@ export async function runCleanup(needs: CleanupNeeds, options: Options): Promise
   const { clock, log, port, print } = needs
   await requireNetAdmin()
   const lock = lockInstance(options.subnetFile, port.pid)
-  const state = await StateDir.open({ log, randomBytes, uid: port.uid }, instanceOf(options).stateDir)
+  const { name: instance, stateDir } = instanceOf(options)
+  const state = await StateDir.open({ log, randomBytes, uid: port.uid }, stateDir)
   const kernel = await createKernel()
   try {
     const returns = sysctlReturns(state.sysctls.originals, new Map())
     const objects = new Map(returns.map((object) => [keyOf(object), object]))
     // Nothing of ours, and the host's own sysctls as they were.
-    const nothing = { objects, complete: true, scope: state.footprint }
+    const nothing = { objects, complete: true, scope: { ...state.footprint, instance } }
     const { ops } = await preview(kernel.tables, nothing)
     const reconciler = new Reconciler({ tables: kernel.tables, clock, log })
     await reconciler.settled(reconciler.setDesired(nothing), port.stop)
     await reconciler.stop()
     const left = await preview(kernel.tables, nothing)
     for (const op of ops)
-      if (!left.ops.some((other) => other.object === op.object)) print(`${commandsFor(op).join('\n')}\n`)
+      if (!left.ops.some((other) => keyOf(other.object) === keyOf(op.object))) print(`${commandsFor(op).join('\n')}\n`)
     if (left.ops.length > 0) {
       for (const op of left.ops) print(`# could not be removed: ${commandsFor(op).join('; ')}\n`)
       return 1
