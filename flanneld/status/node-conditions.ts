@@ -40,7 +40,8 @@ export function hostConditions(fault: unknown): readonly Condition[] {
 }
 
 export function datastoreConditions(health: StoreHealth): readonly Condition[] {
-  if (health.up) return []
+  // Before the first answer or refusal nothing is known.
+  if (health.up || (health.lastSuccess === undefined && health.error === undefined)) return []
   const since =
     health.lastSuccess === undefined ? 'never reached' : `last heard at ${new Date(health.lastSuccess).toISOString()}`
   return [
