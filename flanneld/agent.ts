@@ -6,15 +6,16 @@ import { Reconciler } from '../kernel/reconciler.ts'
 import type { KernelEvent } from '../kernel/table.ts'
 import type { Cidr, Family, IpAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
-import { Latest, type Source } from '../lib/latest.ts'
+import { firstOf, Latest, type Source } from '../lib/latest.ts'
 import type { Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
-import type { ConfigText, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../subnet/types.ts'
+import type { ConfigText, LeaseSnapshot, LeaseStore, StoreHealth } from '../subnet/types.ts'
 import { ConfigWatch, checkBackend } from './config-watch.ts'
 import type { InterfaceWish } from './host/external-interface.ts'
 import type { HostView } from './host/host-view.ts'
-import { leaseAttrs } from './leases/lease-attrs.ts'
+import type { TrafficWish } from './host/traffic-choice.ts'
+import { heldLease, leaseAttrs } from './leases/lease-attrs.ts'
 import { LeaseKeeper } from './leases/lease-keeper.ts'
 import { type PeerVerdicts, PeerView } from './leases/peer-view.ts'
 import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from './node-setup.ts'
@@ -32,6 +33,8 @@ import {
   readinessChecks,
 } from './status/node-conditions.ts'
 import type { ConditionSet } from './status/status.ts'
+import { startTraffic } from './traffic.ts'
+import type { TrafficOptions } from './traffic-rules.ts'
 
 export interface AgentNeeds {
   readonly kernel: Kernel
@@ -55,6 +58,9 @@ export interface AgentOptions {
   /** Subnets that the last run wrote to subnet.env. */
   readonly previousSubnets: ReadonlyMap<Family, Cidr>
   readonly ipMasq: boolean
+  readonly traffic: TrafficWish
+  /** How often rules are read that nobody tells of when they change. */
+  readonly resyncMs: number
   readonly blackholeRoute: boolean
   readonly protectedRanges: readonly Cidr[]
   readonly renewMarginMs: number
@@ -126,6 +132,7 @@ export class Agent {
       (events) => this.#onEvents(events),
       (event) => host.paths.onNeighbourState(event),
     )
+    const traffic = await startTraffic({ ...this.#needs, reconciler: this.reconciler }, this.#options, network)
     const store = this.#openStore(network)
     const snapshot = await firstOf(store.watch(signal), signal)
     const previous = previousLease(snapshot, this.#options.nodeId, host)?.primary
@@ -142,7 +149,7 @@ export class Agent {
     this.#follow(keeper.state, (state) => conditions.replace('lease', leaseConditions(state)))
     this.#watchReconciler()
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
-    for await (const _ of this.#dirty.watch(signal)) await this.#replan(prepared)
+    for await (const _ of this.#dirty.watch(signal)) await this.#replan(prepared, traffic)
   }
 
   async #configure(signal: AbortSignal): Promise<{ network: NetworkConfig; active: ActiveBackend }> {
@@ -196,14 +203,14 @@ export class Agent {
     return keeper
   }
 
-  async #replan(prepared: Prepared<unknown>): Promise<void> {
+  async #replan(prepared: Prepared<unknown>, traffic: TrafficOptions): Promise<void> {
     const { network, active, host, keeper, snapshot } = this.#view
-    const own = heldLease(keeper)
+    const own = heldLease(keeper?.state.current)
     if (!network || !active || !host || !keeper || !snapshot || own === undefined) return
     keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Set(), 'unused')))
     const { footprint: scope, sysctls } = this.#needs.state
     const sources = { network, active, host, own: own.lease, snapshot, scope, borrowed: sysctls.originals }
-    const { verdicts, plan } = await planAll(sources, this.#peers, this.#options)
+    const { verdicts, plan } = await planAll(sources, this.#peers, { ...this.#options, traffic })
     this.#see({ verdicts, plan })
     this.#needs.conditions.replace('peers', peerConditions(verdicts))
     this.#peers.skipped(plan.skipped)
@@ -280,17 +287,6 @@ export class Agent {
     this.#count += 1
     this.changes.set(this.#count)
   }
-}
-
-async function firstOf<T>(values: AsyncIterable<T>, signal: AbortSignal): Promise<T> {
-  for await (const value of values) return value
-  throw signal.reason
-}
-
-function heldLease(keeper: LeaseKeeper | undefined): OwnLease | undefined {
-  const state = keeper?.state.current
-  // After a loss running containers keep their addresses: moving them is the operator's decision.
-  return state?.at === 'held' ? state.own : state?.at === 'lost' ? state.last : undefined
 }
 
 function ownsAddress(host: HostView, address: IpAddr): boolean {

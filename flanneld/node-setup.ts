@@ -11,6 +11,7 @@ import type { InterfaceWish } from './host/external-interface.ts'
 import { HostView, interfaceChooser } from './host/host-view.ts'
 import type { PeerVerdicts, PeerView } from './leases/peer-view.ts'
 import { type ActiveBackend, type NodePlan, planNode } from './planner.ts'
+import type { TrafficOptions } from './traffic-rules.ts'
 
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */
 
@@ -69,6 +70,7 @@ export interface PlanOptions {
   readonly subnetFile: string
   readonly ipMasq: boolean
   readonly blackholeRoute: boolean
+  readonly traffic: TrafficOptions
 }
 
 /** Judges the peers, looks up how they are reached and plans; `peers` remembers what was said already. */
@@ -77,7 +79,8 @@ export async function planAll(
   peers: PeerView,
   options: PlanOptions,
 ): Promise<{ verdicts: PeerVerdicts; plan: NodePlan }> {
-  const { network, active, host, own, snapshot, scope, borrowed } = sources
+  const { network, active, host, own, snapshot, borrowed } = sources
+  const scope = { ...sources.scope, instance: options.traffic.instance }
   const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
   const verdicts = peers.judge({ snapshot, own, network, hostRanges })
   const facts = await host.facts(publicAddresses(verdicts), active.backend.reach(active.config), borrowed)

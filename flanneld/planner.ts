@@ -8,6 +8,7 @@ import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
 import { sysctlReturns } from './state/borrowed-sysctls.ts'
 import { renderSubnetFile } from './state/subnet-file.ts'
+import { type TrafficOptions, trafficObjects } from './traffic-rules.ts'
 
 /** The backend in use, its parsed configuration and what identifies this node in it. */
 export interface ActiveBackend {
@@ -28,7 +29,13 @@ export interface PlannerInput {
   readonly borrowed: ReadonlyMap<string, string>
   /** Whether the peers are known in full: only then may anything be removed. */
   readonly complete: boolean
-  readonly options: { readonly subnetFile: string; readonly ipMasq: boolean; readonly blackholeRoute: boolean }
+  readonly options: {
+    readonly subnetFile: string
+    readonly ipMasq: boolean
+    readonly blackholeRoute: boolean
+    /** Undefined: no rules. */
+    readonly traffic?: TrafficOptions
+  }
 }
 
 export interface NodePlan {
@@ -76,6 +83,7 @@ function ownObjects(input: PlannerInput, mtu: number): DesiredObject[] {
   const subnets = [...own.families.values()].map((part) => part.subnet)
   return [
     ...(options.blackholeRoute ? subnets.map(blackholeRoute) : []),
+    ...(options.traffic === undefined ? [] : trafficObjects(network, own, options.traffic)),
     {
       kind: 'file',
       role: { class: 'required' },

@@ -4,14 +4,15 @@ import type { OwnershipScope } from '../../kernel/desired.ts'
 import { createKernel } from '../../kernel/kernel.ts'
 import { type OpPlan, preview } from '../../kernel/plan-ops.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { firstOf } from '../../lib/latest.ts'
 import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
-import type { LeaseSnapshot } from '../../subnet/types.ts'
 import { ConfigWatch, checkBackend } from '../config-watch.ts'
+import { chooseTraffic } from '../host/traffic-choice.ts'
 import { openEtcd } from '../leases/lease-source.ts'
 import { PeerView } from '../leases/peer-view.ts'
 import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from '../node-setup.ts'
-import { interfaceWish } from '../options/node-options.ts'
+import { interfaceWish, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { instanceOf } from '../state/instance.ts'
@@ -51,7 +52,7 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const { nodeId, footprint, borrowed } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
     const store = etcd.openStore(network)
     lifecycle.run('lease store', (stop) => store.run(stop))
-    const snapshot = await firstSnapshot(store.watch(signal))
+    const snapshot = await firstOf(store.watch(signal), signal)
     const own = previousLease(snapshot, nodeId, host)
     if (own === undefined) {
       print('# this node holds no lease yet: at its start the daemon leases a subnet first\n')
@@ -63,7 +64,8 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const sources = { network, active: { ...active, identity }, host, own, snapshot, scope, borrowed }
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
-    const planned = await planAll(sources, peers, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute })
+    const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
+    const planned = await planAll(sources, peers, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, traffic })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
     for (const { id, text } of planned.plan.skipped) print(`# peer ${id} is skipped: ${text}\n`)
     print(planText(await preview(kernel.tables, planned.plan.desired)))
@@ -87,10 +89,5 @@ function union(a: OwnershipScope, b: OwnershipScope): OwnershipScope {
 
 async function fault(running: Promise<void>): Promise<never> {
   await running
-  throw new Error('interrupted')
-}
-
-async function firstSnapshot(snapshots: AsyncIterable<LeaseSnapshot>): Promise<LeaseSnapshot> {
-  for await (const snapshot of snapshots) return snapshot
   throw new Error('interrupted')
 }

@@ -1,6 +1,7 @@
 import type { HostFacts } from '../../backends/backend.ts'
 import type { Family, IpAddr } from '../../lib/address.ts'
-import type { LeaseAttrs, PeerPath } from '../../subnet/types.ts'
+import type { LeaseAttrs, OwnLease, PeerPath } from '../../subnet/types.ts'
+import type { LeaseState } from './lease-keeper.ts'
 
 /** What this node publishes. Where it does not own its public address it says from where its packets really come. */
 export function leaseAttrs(node: string, path: PeerPath, facts: HostFacts): LeaseAttrs {
@@ -11,4 +12,9 @@ export function leaseAttrs(node: string, path: PeerPath, facts: HostFacts): Leas
     if (!facts.ownAddresses.has(publicIp) && address !== undefined) tunnelIps.set(family, address)
   }
   return { node, primary: path, accepts: [], publicIps, tunnelIps }
+}
+
+/** After a loss running containers keep their addresses: moving them is the operator's decision. */
+export function heldLease(state: LeaseState | undefined): OwnLease | undefined {
+  return state?.at === 'held' ? state.own : state?.at === 'lost' ? state.last : undefined
 }

@@ -21,10 +21,6 @@ const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
   'set-node-network-unavailable',
   'allow-kubeconfig-exec',
   'cni-conf-file',
-  'ip-masq',
-  'ip-masq-fully-random-disable',
-  'iptables-resync',
-  'masq-exempt',
   'guard-allow',
   'drain',
   'allow-extension',
@@ -35,8 +31,8 @@ export function notAvailableYet(name: string): boolean {
 }
 
 /**
- * The first flag that asks for what is not there yet. `--iptables-forward-rules=false` and `--ingress-guard=off` ask for
- * nothing, so they are honoured; what their defaults promise is named by `knownGaps`.
+ * The first flag that asks for what is not there yet. `--ingress-guard=off` asks for nothing, so it is honoured; what its
+ * default promises is named by `knownGaps`.
  */
 export function firstUnavailable(options: Options, origins: Origins): ConfigError | undefined {
   for (const name of FLAG_NAMES) {
@@ -61,11 +57,6 @@ function asksForMore(name: FlagName, options: Options): boolean {
 /** What the defaults promise and this version does not do: a line each at the start. */
 export function knownGaps(options: Options): readonly string[] {
   const gaps: string[] = []
-  if (options.iptablesForwardRules) {
-    gaps.push(
-      'forward rules are not available yet: where the FORWARD policy is drop, let overlay traffic through by hand (--iptables-forward-rules=false silences this)',
-    )
-  }
   if (options.ingressGuard === 'count') {
     gaps.push(
       'the ingress guard is not available yet: nothing is counted or dropped (--ingress-guard=off silences this)',

@@ -4,6 +4,8 @@ import { PermissionError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { AgentOptions } from '../agent.ts'
 import type { InterfaceWish } from '../host/external-interface.ts'
+import type { TrafficWish } from '../host/traffic-choice.ts'
+import { instanceOf } from '../state/instance.ts'
 import { parseSubnetFile } from '../state/subnet-file.ts'
 import type { Options } from './options.ts'
 
@@ -26,10 +28,22 @@ export async function agentOptions(options: Options, nodeId: string, log: Logger
     subnetFile: options.subnetFile,
     previousSubnets: await previousSubnets(options.subnetFile, log),
     ipMasq: options.ipMasq,
+    traffic: trafficWish(options),
+    resyncMs: options.iptablesResync * 1000,
     blackholeRoute: options.ipBlackholeRoute,
     protectedRanges: options.protectedCidrs,
     holdMs: options.hold * 60_000,
     renewMarginMs: options.subnetLeaseRenewMargin * 60_000,
+  }
+}
+
+export function trafficWish(options: Options): TrafficWish {
+  return {
+    masquerade: options.ipMasq,
+    randomFully: !options.ipMasqFullyRandomDisable,
+    exempt: options.masqExempt,
+    forward: options.iptablesForwardRules,
+    instance: instanceOf(options).name,
   }
 }
 

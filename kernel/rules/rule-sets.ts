@@ -41,6 +41,12 @@ export class RuleSets {
     return reader
   }
 
+  /** Reads the legacy tables of these families; true: something differs from what was read before, or cannot be read. */
+  async legacyChanged(families: readonly Family[]): Promise<boolean> {
+    const answers = families.map((family) => this.iptables('legacy', family).poll())
+    return (await Promise.all(answers.map((answer) => answer.catch(() => true)))).includes(true)
+  }
+
   /**
    * Our rules go where the host's own rules live: a rule in the other world would come before or after all of them. @throws
    * OpFailure

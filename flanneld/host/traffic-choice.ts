@@ -1,0 +1,55 @@
+import type { IptablesChoice, RuleSets } from '../../kernel/rules/rule-sets.ts'
+import type { Cidr } from '../../lib/address.ts'
+import { messageOf } from '../../lib/errors.ts'
+import type { Condition } from '../status/status.ts'
+import type { TrafficOptions } from '../traffic-rules.ts'
+
+/** What the command line says about rules. */
+export interface TrafficWish {
+  readonly masquerade: boolean
+  readonly randomFully: boolean
+  readonly exempt: readonly Cidr[]
+  readonly forward: boolean
+  readonly instance: string
+}
+
+export interface TrafficChoice {
+  readonly options: TrafficOptions
+  /** Why the rules go where they go. */
+  readonly reason: string
+  readonly conditions: readonly Condition[]
+  /** Nobody tells of changes in the legacy tables: they must be read again and again. */
+  readonly polled: boolean
+}
+
+/** Decides, once per start, which tool the rules are written with. */
+export async function chooseTraffic(sets: RuleSets, wish: TrafficWish, nftables: boolean): Promise<TrafficChoice> {
+  const isAsked = wish.masquerade || wish.forward
+  const choice = isAsked ? await choose(sets) : UNASKED
+  const { world, mixed, reason } = choice
+  const randomFully = wish.randomFully && (nftables || choice.randomFully)
+  return {
+    options: { ...wish, randomFully, tool: nftables ? 'nftables' : 'iptables', world },
+    reason: nftables ? 'EnableNFTables' : reason,
+    conditions: mixed ? [MIXED] : [],
+    polled: isAsked && world === 'legacy',
+  }
+}
+
+const UNASKED: IptablesChoice = { world: 'nft', reason: 'no rules are wanted', mixed: false, randomFully: true }
+
+const MIXED: Condition = {
+  code: 'iptables-two-worlds',
+  severity: 'warning',
+  text: 'both iptables-nft and iptables-legacy hold rules on this host: a packet passes both, and each shows only its own',
+  remedy: 'look at both (iptables-nft-save, iptables-legacy-save) and move all to one of them',
+}
+
+async function choose(sets: RuleSets): Promise<IptablesChoice> {
+  try {
+    return await sets.chooseIptables()
+  } catch (cause) {
+    // The rules themselves will fail for the same reason, be retried, and say it.
+    return { ...UNASKED, reason: `the rules of this host could not be read: ${messageOf(cause)}` }
+  }
+}

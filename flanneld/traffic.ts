@@ -1,0 +1,46 @@
+import type { Kernel } from '../kernel/kernel.ts'
+import type { Reconciler } from '../kernel/reconciler.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Lifecycle } from '../lib/lifecycle.ts'
+import type { Logger } from '../lib/log.ts'
+import type { NetworkConfig } from '../subnet/network-config.ts'
+import { chooseTraffic, type TrafficWish } from './host/traffic-choice.ts'
+import type { ConditionSet } from './status/status.ts'
+import type { TrafficOptions } from './traffic-rules.ts'
+
+interface TrafficNeeds {
+  readonly kernel: Kernel
+  readonly reconciler: Reconciler
+  readonly conditions: ConditionSet
+  readonly lifecycle: Lifecycle
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Decides where rules go, says so, and follows what others do to them from now on. */
+export async function startTraffic(
+  needs: TrafficNeeds,
+  { traffic: wish, resyncMs }: { readonly traffic: TrafficWish; readonly resyncMs: number },
+  network: NetworkConfig,
+): Promise<TrafficOptions> {
+  const { kernel, reconciler, conditions, lifecycle, clock, log } = needs
+  const { sets, monitor } = kernel.rules
+  monitor?.start((events) => reconciler.onEvents(events))
+  const { options, reason, conditions: found, polled } = await chooseTraffic(sets, wish, network.nftables)
+  conditions.replace('traffic rules', found)
+  if (wish.masquerade || wish.forward) {
+    const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`
+    log.info('traffic rules chosen', { tool, why: reason, masquerade: wish.masquerade, forward: wish.forward })
+  }
+  if (polled) {
+    lifecycle.run('iptables resync', async (stop) => {
+      for (;;) {
+        await clock.sleep(resyncMs, stop)
+        if (await sets.legacyChanged([...network.families.keys()])) {
+          reconciler.invalidate(['iptables-chain', 'clear-path'], 'the legacy tables of iptables have changed')
+        }
+      }
+    })
+  }
+  return options
+}
