@@ -117,7 +117,8 @@ export async function networkOf(host: Host): Promise<readonly string[]> {
   ].join('; ')
   const { stdout } = await host.exec(['sh', '-c', script])
   const kernels = /fe80:|ff00::|33:33:|01:00:5e:|veth-/
-  const changing = /^\d+: |(?<=@)if\d+| [a-z_]*timer +[\d.]+| (expires|valid_lft|preferred_lft) \S+/g
+  const changing =
+    /^\d+: |(?<=@)if\d+| [a-z_]*timer +[\d.]+| counter packets \d+ bytes \d+| (expires|valid_lft|preferred_lft) \S+/g
   const lines = stdout.split('\n').filter((line) => line !== '' && !kernels.test(line))
   return lines.map((line) => line.replace(changing, '').trim()).sort()
 }
@@ -129,9 +130,11 @@ export function assertSame(actual: readonly string[], expected: readonly string[
   if (missing.length + surplus.length > 0) throw new Error(`\n${[...missing, ...surplus].join('\n')}`)
 }
 
-/** The lines of `networkOf` that speak of the overlay: its network or its device. */
+/** The lines of `networkOf` that speak of the overlay, its network or its device; rules have tests of their own. */
 export async function overlayOf(host: Host): Promise<readonly string[]> {
-  return (await networkOf(host)).filter((line) => /\b10\.5\.|flannel|proto 102/.test(line) && !line.includes('cni0'))
+  return (await networkOf(host)).filter(
+    (line) => /\b10\.5\.|flannel|proto 102/.test(line) && !/cni0|^ip6? [sd]addr/.test(line),
+  )
 }
 
 /** A vxlan lease as flannel would write it; `n` gives its subnet 10.5.N.0/24, its address 192.168.64.(100 + n) and its MAC. */
