@@ -4,6 +4,7 @@ import { env } from 'node:process'
 import type { Outcome } from '../../lab/command.ts'
 import type { DaemonOptions } from '../../lab/daemon.ts'
 import { builtDaemon, daemonCommand } from '../../lab/daemon.ts'
+import type { KeyValue } from '../../lab/etcd.ts'
 import type { Host } from '../../lab/host.ts'
 import type { Lab, LabOptions } from '../../lab/lab.ts'
 import type { Program } from '../../lab/program.ts'
@@ -150,13 +151,32 @@ export function strangerLease(n: number, more: Record<string, unknown> = {}): re
   return [`${leasePrefix}10.5.${n}.0-24`, JSON.stringify(value)]
 }
 
+/** The one lease in etcd that names the host's address. */
+export async function leaseOf(lab: Lab, host: Host): Promise<KeyValue> {
+  const leases = await lab.etcd.list(leasePrefix)
+  const own = leases.filter(({ value }) => JSON.parse(value).PublicIP === host.address)
+  assert.equal(own.length, 1, `leases of ${host.label}: ${JSON.stringify(leases)}`)
+  return own[0] as KeyValue
+}
+
+/** Hosts that know nothing and an etcd without leases, for the next test. */
+export async function startOver(lab: Lab, netConf: unknown): Promise<void> {
+  for (const host of lab.hosts) {
+    await host.daemon?.stop()
+    if (host.daemon !== undefined) await flanneld(host, ['cleanup'])
+    await host.exec(['rm', '-rf', host.paths.stateDir, host.paths.subnetFile])
+  }
+  await lab.etcd.del(leasePrefix, { prefix: true })
+  await lab.configure(netConf)
+}
+
 /** For an `afterEach`: puts the end of each daemon's log into the failure, since the files go with the lab. */
 export async function logsInFailure(failure: Error | undefined, lab: Lab | undefined): Promise<void> {
   if (failure === undefined || lab === undefined) return
   for (const host of lab.hosts) {
     const log = (await host.daemon?.logText().catch(() => '')) ?? ''
     // mocha prints the stack; the message it has taken already.
-    failure.stack += `\n--- ${host.label}\n${log.slice(-2_500)}`
+    failure.stack += `\n--- ${host.label}\n${log.slice(-1_200)}`
   }
 }
 

@@ -1,0 +1,224 @@
+import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import type { Host } from '../../lab/host.ts'
+import { Lab } from '../../lab/lab.ts'
+import { needs } from '../needs.ts'
+import {
+  knowsPeers,
+  leaseOf,
+  leasePrefix,
+  logsInFailure,
+  networkOf,
+  oneSegment,
+  ready,
+  startDaemon,
+  startOver,
+  status,
+  strangerLease,
+  until,
+  vxlan,
+} from './world.ts'
+
+describe('the own lease', function () {
+  needs(this, 'netns', 'etcd')
+  this.timeout(60_000)
+  let lab: Lab
+  let host: Host
+
+  before(async () => {
+    lab = await Lab.create({ segments: oneSegment(5), netConf: vxlan })
+    host = lab.host('h1')
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+    await startOver(lab, vxlan)
+  })
+
+  after(async () => {
+    await lab?.close()
+  })
+
+  const subnetOf = async (each: Host) => (await each.subnetEnv()).families[0]?.subnet
+  const restart = async (each: Host, args: readonly string[] = []) => {
+    each.daemon?.kill('SIGKILL')
+    await each.daemon?.waitExit()
+    await startDaemon(each, { args })
+  }
+
+  it('is written as flannel would write it, with our NodeID behind, and lives a day', async () => {
+    await startDaemon(host)
+    await ready(host)
+    const lease = await leaseOf(lab, host)
+    const [link] = await host.ipJson('link', 'show', 'flannel.1')
+    const { nodeId } = await status(host)
+    assert.equal(
+      lease.value,
+      `{"PublicIP":"192.168.64.11","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"${link.address}"},"NodeID":"${nodeId}"}`,
+    )
+    const { TTL } = (await lab.etcd.call('lease/timetolive', { ID: lease.lease })) as { TTL: string }
+    assert.ok(Number(TTL) > 86_000 && Number(TTL) <= 86_400, TTL)
+  })
+
+  it('follows a hint in subnet.env, but not shell text and not into a subnet of another (row 10)', async () => {
+    const trap = `${host.folder}/was-here`
+    const text = (subnet: string) =>
+      `FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=${subnet}\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n`
+    // The lab's other file comes and goes with a start; the state directory is new each time.
+    const startWith = async (content: string) => {
+      await host.daemon?.stop()
+      await host.exec(['rm', '-rf', host.paths.stateDir])
+      await lab.etcd.del(leasePrefix, { prefix: true })
+      await lab.etcd.put(...strangerLease(7))
+      writeFileSync(host.paths.subnetFile, content)
+      await startDaemon(host)
+      await ready(host)
+      return await subnetOf(host)
+    }
+    assert.equal(await startWith(text('10.5.123.1/24')), '10.5.123.0/24')
+    assert.notEqual(await startWith(text('10.5.7.1/24')), '10.5.7.0/24')
+    for (const poison of [
+      text(`10.5.124.1/24; touch ${trap}`),
+      text(`$(touch ${trap})`),
+      text('10.6.1.1/24'),
+      text('10.5.124.1/16'),
+      'no subnet at all',
+    ]) {
+      const subnet = await startWith(poison)
+      assert.match(subnet ?? '', /^10\.5\.\d+\.0\/24$/)
+      assert.notEqual(subnet, '10.5.124.0/24')
+    }
+    await assert.rejects(host.exec(['test', '-e', trap]))
+    assert.equal(JSON.parse((await lab.etcd.get(strangerLease(7)[0]))?.value ?? '').PublicIP, '192.168.64.107')
+  })
+
+  it('is found again by NodeID when the host has another address', async () => {
+    await startDaemon(host)
+    await ready(host)
+    const before = await subnetOf(host)
+    await host.daemon?.stop()
+    await startDaemon(host, { args: ['--public-ip=192.168.64.200', '--iface=eth0'] })
+    await ready(host)
+    assert.equal(await subnetOf(host), before)
+    const leases = await lab.etcd.list(leasePrefix)
+    assert.deepEqual(
+      leases.map(({ value }) => JSON.parse(value).PublicIP),
+      ['192.168.64.200'],
+    )
+  })
+
+  it('follows a change of the host address in place (row 39)', async () => {
+    const other = lab.host('h2')
+    await startDaemon(host)
+    await startDaemon(other)
+    await knowsPeers(other, 1)
+    const before = await subnetOf(host)
+    const readdress = (from: string, to: string) =>
+      host.ipBatch([
+        `addr del ${from}/24 dev eth0`,
+        `addr add ${to}/24 dev eth0`,
+        'route replace default via 192.168.64.1',
+      ])
+    await readdress(host.address, '192.168.64.210')
+    try {
+      await until(10_000, 'the lease follows', async () => {
+        const leases = await lab.etcd.list(leasePrefix)
+        const own = leases.find(({ key }) => key.endsWith(`${before?.replace('/', '-')}`))
+        assert.equal(JSON.parse(own?.value ?? '{}').PublicIP, '192.168.64.210')
+      })
+      await until(2_000, 'the peer follows', async () => {
+        assert.match((await networkOf(other)).join('\n'), /dev flannel\.1 dst 192\.168\.64\.210 self permanent/)
+      })
+      await until(2_000, 'the device follows', async () => {
+        assert.match(await host.ip('-d', 'link', 'show', 'flannel.1'), /local 192\.168\.64\.210/)
+      })
+      assert.equal(await subnetOf(host), before)
+    } finally {
+      await readdress('192.168.64.210', host.address)
+    }
+  })
+
+  it('of a host made anew is taken over by its address', async () => {
+    await startDaemon(host)
+    await ready(host)
+    const { key } = await leaseOf(lab, host)
+    await host.daemon?.stop()
+    await host.exec(['rm', '-rf', host.paths.stateDir, host.paths.subnetFile])
+    await startDaemon(host)
+    await ready(host)
+    assert.equal((await leaseOf(lab, host)).key, key)
+    assert.match((await host.daemon?.logText()) ?? '', /lease of another NodeID taken over/)
+  })
+
+  it('of a public address given to two hosts: the second ends with 78 and names both', async () => {
+    const second = lab.host('h2')
+    const args = ['--public-ip=203.0.113.5', '--iface=eth0']
+    await startDaemon(host, { args })
+    await ready(host)
+    await startDaemon(second, { args })
+    assert.equal((await second.daemon?.waitExit({ timeout: 5_000 }))?.code, 78)
+    const log = (await second.daemon?.logText()) ?? ''
+    assert.match(log, /203\.0\.113\.5/)
+    assert.match(log, new RegExp((await status(host)).nodeId))
+    assert.equal((await status(host)).state, 'ok')
+  })
+
+  it('claims a reservation and leaves it one', async () => {
+    const key = `${leasePrefix}10.5.66.0-24`
+    await lab.etcd.put(key, '{"PublicIP":"192.168.64.11"}')
+    await lab.etcd.put(`${leasePrefix}10.5.67.0-24`, '{"PublicIP":"192.168.64.99"}')
+    await startDaemon(host)
+    await ready(host)
+    assert.equal(await subnetOf(host), '10.5.66.0/24')
+    const claimed = await lab.etcd.get(key)
+    assert.equal(claimed?.lease, '0')
+    assert.equal(JSON.parse(claimed?.value ?? '').BackendType, 'vxlan')
+    assert.equal((await status(host)).lease.expiresAt, null)
+    await restart(host)
+    await ready(host)
+    assert.equal((await lab.etcd.get(key))?.lease, '0')
+    assert.deepEqual((await status(host)).peers, [])
+  })
+
+  it('waits where the pool is exhausted, says so, and gets what becomes free (row 20)', async () => {
+    // Three subnets, /30 each, the first of the four being left free.
+    await lab.configure({ Network: '10.5.0.0/28', SubnetLen: 30, Backend: { Type: 'vxlan' } })
+    const [last, ...others] = [...lab.hosts].reverse().slice(1) as [Host, ...Host[]]
+    for (const each of others) {
+      await startDaemon(each)
+      await ready(each)
+    }
+    await startDaemon(last)
+    await until(5_000, 'the shortage is shown', async () => {
+      const { ready: isReady, notReady } = await status(last)
+      assert.equal(isReady, false)
+      assert.match(notReady.join('\n'), /no free subnet is left between 10\.5\.0\.4 and 10\.5\.0\.12/)
+    })
+    assert.equal(last.daemon?.running, true)
+    await others[0]?.daemon?.stop()
+    await lab.etcd.del((await leaseOf(lab, others[0] as Host)).key)
+    await ready(last, 5_000)
+    assert.equal((await lab.etcd.list(leasePrefix)).length, 3)
+  })
+
+  it('is another for each of five hosts that join at once (row 19)', async () => {
+    // Eight subnets: most first choices collide.
+    await lab.configure({ Network: '10.5.0.0/27', SubnetLen: 30, Backend: { Type: 'vxlan' } })
+    await Promise.all(lab.hosts.map((each) => startDaemon(each)))
+    for (const each of lab.hosts) await knowsPeers(each, 4)
+    const subnets = new Set(await Promise.all(lab.hosts.map(subnetOf)))
+    assert.equal(subnets.size, 5)
+    for (const each of lab.hosts) assert.equal(each.daemon?.running, true)
+  })
+
+  it('keeps the state directory private and the identity in it', async () => {
+    await startDaemon(host)
+    await ready(host)
+    const { stdout } = await host.exec(['find', host.paths.stateDir, '-printf', '%y %m %f\\n'])
+    // The daemon makes the folder of its instance, here in one that the lab's first command has made.
+    assert.match(stdout, /^d 700 [0-9a-f]{8}$/m)
+    assert.match(stdout, /^f 600 node-id$/m)
+    const file = (await host.exec(['find', host.paths.stateDir, '-name', 'node-id'])).stdout.trim()
+    assert.equal(readFileSync(file, 'utf8').trim(), (await status(host)).nodeId)
+  })
+})
