@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { execPath } from 'node:process'
+import type { Host } from '../../lab/host.ts'
+import type { Lab } from '../../lab/lab.ts'
+import type { Namespace } from '../../lab/namespace.ts'
+import { until } from './world.ts'
+
+/** The lab's place outside of the overlay: only the router knows the way, and none back into the overlay. */
+export const outside = '192.0.2.10'
+const port = 7001
+
+/** Answers each datagram with the address that it came from. */
+const answerer = `
+const socket = require('node:dgram').createSocket('udp4')
+socket.on('message', (_m, from) => socket.send(from.address, from.port, from.address))
+socket.bind(${port}, '0.0.0.0')`
+
+const asker = (address: string) => `
+const socket = require('node:dgram').createSocket('udp4')
+const ask = () => socket.send('?', ${port}, '${address}')
+socket.on('message', (message) => { process.stdout.write(message); process.exit(0) })
+ask(); setInterval(ask, 100); setTimeout(() => process.exit(1), 1500)`
+
+export async function answer(place: Namespace): Promise<void> {
+  await place.start([execPath, '-e', answerer], { log: '/dev/null' })
+}
+
+/** As whom `address` sees us; empty: no answer came. */
+export async function seenAs(from: Namespace, address: string): Promise<string> {
+  const { stdout } = await from.exec([execPath, '-e', asker(address)], { anyCode: true })
+  return stdout
+}
+
+/** The router learns the way back to each host's containers, so that an unmasqueraded packet gets its answer. */
+export async function routeBack(lab: Lab): Promise<void> {
+  for (const host of lab.hosts) {
+    const { families } = await host.subnetEnv()
+    for (const { subnet } of families) await lab.router.ip('route', 'replace', subnet, 'via', host.address)
+  }
+}
+
+/** What `iptables-save` shows of flannel, sorted, without counters and without the name of the instance. */
+export async function iptablesRules(host: Host, program = 'iptables-nft'): Promise<readonly string[]> {
+  const { stdout } = await host.exec([`${program}-save`])
+  const lines = stdout.split('\n').filter((line) => line.includes('flanneld '))
+  return lines.map((line) => line.replace(/(FLANNEL-[A-Z]+)-[0-9a-f]{8}/g, '$1')).sort()
+}
+
+/** The chains and tables of flannel that are there, of any tool. */
+export async function rulePlaces(host: Host): Promise<readonly string[]> {
+  const script =
+    'nft list tables; for p in iptables ip6tables; do for w in nft legacy; do $p-$w-save | sed "s/^/$p-$w /"; done; done'
+  const { stdout } = await host.exec(['sh', '-c', script])
+  const places = stdout.split('\n').flatMap((line) => {
+    const [, program, chain] = /^(\S+) :(FLANNEL-[A-Z]+)/.exec(line) ?? []
+    if (program !== undefined) return [`${program} ${chain}`]
+    const table = /^table (ip6?) flannel-ipv[46]/.exec(line)?.[1]
+    return table === undefined ? [] : [`nft ${table}`]
+  })
+  return places.sort()
+}
+
+/** Runs a line in the host and says after how many ms everything is as before. */
+export async function healedAfter(
+  host: Host,
+  line: string,
+  look: () => Promise<readonly string[]>,
+  limitMs = 1_000,
+): Promise<number> {
+  const before = await look()
+  assert(before.length > 0)
+  await host.exec(['sh', '-c', line])
+  return await until(limitMs, `healed after ${line}`, async () => assert.deepEqual(await look(), before))
+}
