@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { execPath } from 'node:process'
-import type { Container } from '../../lab/container.ts'
 import type { LabOptions } from '../../lab/lab.ts'
 import { Lab } from '../../lab/lab.ts'
 import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-table.ts'
 import { needs } from '../needs.ts'
+import { transfer } from './transfer.ts'
 import {
   bringUp,
   knowsPeers,
@@ -82,7 +81,7 @@ describe('three hosts', function () {
         assert.equal(full.received, 2, `${path} DF ${mtu}`)
         const larger = await source.ping(target.address, { count: 1, size: mtu - 27, df: true, wait: 300 })
         assert.equal(larger.received, 0, `${path} DF ${mtu + 1}`)
-        assert.equal(await transfer(source, target), megabytes * 2 ** 20, `${path} TCP`)
+        assert.equal(await transfer(source, target, 20), 20 * 2 ** 20, `${path} TCP`)
       }
       assert.equal((await status(h1)).state, 'ok')
     })
@@ -106,41 +105,4 @@ describe('three hosts', function () {
 async function deviceTo(from: Lab['hosts'][number], to: Lab['hosts'][number]): Promise<string> {
   const [route] = await from.ipJson('route', 'get', to.container('c1').address)
   return route.dev
-}
-
-const megabytes = 20
-
-/** Sends by TCP and says how many bytes arrived whole. */
-async function transfer(from: Container, to: Container): Promise<number> {
-  const block = `Buffer.alloc(2 ** 20, 'overlay')`
-  const server = `
-    let got = 0, wrong = 0
-    const block = ${block}
-    const server = require('net').createServer((socket) => {
-      socket.on('data', (chunk) => {
-        const at = got % block.length
-        const rest = Math.min(chunk.length, block.length - at)
-        if (chunk.compare(block, at, at + rest, 0, rest) !== 0) wrong += 1
-        got += chunk.length
-      })
-      socket.on('end', () => { socket.end(String(wrong > 0 ? -wrong : got)); server.close() })
-    })
-    server.listen(5001, () => process.stdout.write('listening'))`
-  const client = `
-    const socket = require('net').connect(5001, '${to.address}')
-    socket.on('connect', async () => {
-      const block = ${block}
-      for (let n = 0; n < ${megabytes}; n += 1) {
-        if (!socket.write(block)) await new Promise((resolve) => socket.once('drain', resolve))
-      }
-      socket.end()
-    })
-    socket.on('data', (answer) => process.stdout.write(answer))`
-  const receiver = to.exec([execPath, '-e', server])
-  await until(5_000, 'a server listens', async () => {
-    assert.match((await to.exec(['ss', '-Hltn', 'sport = :5001'])).stdout, /5001/)
-  })
-  const { stdout } = await from.exec([execPath, '-e', client])
-  await receiver
-  return Number(stdout)
 }
