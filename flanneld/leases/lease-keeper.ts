@@ -43,6 +43,8 @@ export class LeaseKeeper {
   #hints: AcquireHints
   #wake = new AbortController()
   #renewAt = Number.POSITIVE_INFINITY
+  #seen: LeaseSnapshot | undefined
+  #publishing = false
 
   constructor(
     needs: { store: LeaseStore; clock: Clock; log: Logger },
@@ -125,9 +127,10 @@ export class LeaseKeeper {
       return
     }
     try {
-      const renewed = await this.#store.publish(own, this.#want, signal)
+      const renewed = await this.#publish(own, signal)
       this.renewals.ok += 1
       this.#held(renewed)
+      if (this.#seen !== undefined) this.#compare(renewed, this.#seen)
     } catch (cause) {
       if (signal.aborted) return
       this.renewals.failed += 1
@@ -140,11 +143,23 @@ export class LeaseKeeper {
     }
   }
 
+  async #publish(own: OwnLease, signal: AbortSignal): Promise<OwnLease> {
+    this.#publishing = true
+    try {
+      return await this.#store.publish(own, this.#want, signal)
+    } finally {
+      this.#publishing = false
+    }
+  }
+
   // While the pool is exhausted a lease that goes is a reason to try again.
   async #watch(signal: AbortSignal): Promise<void> {
     let leases = 0
     for await (const snapshot of this.#store.watch(signal)) {
       const state = this.state.current
+      this.#seen = snapshot
+      // Our own write comes back by the watch before its answer does: until then nobody can say whose it is.
+      if (state?.at === 'held' && this.#publishing) continue
       if (state?.at === 'held') this.#compare(state.own, snapshot)
       else if (state?.at === 'lost') this.#reconsider(state.last, snapshot)
       else if (snapshot.leases.size < leases) this.#wake.abort()

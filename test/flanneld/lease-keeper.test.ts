@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { LeaseKeeper, type LeaseKeeperOptions, type LeaseState } from '../../flanneld/leases/lease-keeper.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
-import { silentLogger } from '../../lib/log.ts'
+import { createLogger } from '../../lib/log.ts'
 import type { LeaseAttrs } from '../../subnet/types.ts'
 import { network } from '../backends/world.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
@@ -17,13 +17,27 @@ function attrs(node: string, address = ADDRESS): LeaseAttrs {
 }
 
 /** A keeper of node `a` that already runs; `stop` ends it and returns its fault, if any. */
-async function start(change: Partial<LeaseKeeperOptions> & { owns?: boolean; table?: FakeLeaseTable } = {}) {
+async function start(
+  change: Partial<LeaseKeeperOptions> & { owns?: boolean; table?: FakeLeaseTable; slowAnswers?: boolean } = {},
+) {
   const clock = new VirtualClock()
   const table = change.table ?? new FakeLeaseTable({ wall: () => clock.wall() })
   const store = new FakeLeaseStore({ table, network: network(4), random: () => 0 })
+  const { publish } = store
+  if (change.slowAnswers) {
+    store.publish = async (...args) => {
+      const own = await publish.apply(store, args)
+      await settleTasks()
+      return own
+    }
+  }
+  const warnings: string[] = []
+  const log = createLogger((severity, message) => {
+    if (severity === 'warn') warnings.push(message)
+  })
   const hints = { previous: new Map<Family, Cidr>(), ownsAddress: () => change.owns ?? true }
   const options = { want: attrs('a'), hints, renewMarginMs: HOUR, retryMs: 60_000, ...change }
-  const keeper = new LeaseKeeper({ store, clock, log: silentLogger }, options)
+  const keeper = new LeaseKeeper({ store, clock, log }, options)
   const end = new AbortController()
   let fault: unknown
   const running = keeper.run(end.signal).catch((cause) => {
@@ -36,7 +50,7 @@ async function start(change: Partial<LeaseKeeperOptions> & { owns?: boolean; tab
     await running
     return fault
   }
-  return { clock, table, keeper, stop, state: () => keeper.state.current as LeaseState }
+  return { clock, table, keeper, stop, warnings, state: () => keeper.state.current as LeaseState }
 }
 
 function idOf(state: LeaseState): string {
@@ -67,6 +81,16 @@ describe('lease keeper', () => {
     await settleTasks()
     assert.match(world.table.value(id) ?? '', /"NodeID":"a"/)
     assert.equal(idOf(world.state()), id)
+    await world.stop()
+  })
+
+  it("does not take its own change for somebody else's when the watch is faster than the answer", async () => {
+    const world = await start({ slowAnswers: true })
+    world.keeper.setAttrs(attrs('a', '192.168.64.77' as IpAddr))
+    await settleTasks()
+    await settleTasks()
+    assert.match(world.table.value(idOf(world.state())) ?? '', /192\.168\.64\.77/)
+    assert.deepEqual([world.keeper.renewals, world.warnings], [{ ok: 1, failed: 0 }, []])
     await world.stop()
   })
 
