@@ -6,7 +6,9 @@ import { build } from 'esbuild'
 import type { ProxyTable } from '../../backends/udp/engine.ts'
 import type { ProxyPeer } from '../../backends/udp/peer-table.ts'
 import type { CounterName } from '../../backends/udp/proxy-memory.ts'
+import type { Container } from '../../lab/container.ts'
 import type { Host } from '../../lab/host.ts'
+import type { PingOptions } from '../../lab/ping.ts'
 import type { Program } from '../../lab/program.ts'
 import { type Cidr, firstHost, networkAddress, prefixLength } from '../../lib/address.ts'
 
@@ -84,6 +86,15 @@ export class UdpHost {
 
 function tableText(subnet: Cidr, peers: readonly ProxyPeer[]): string {
   return JSON.stringify({ own: networkAddress(subnet), peers } satisfies ProxyTable)
+}
+
+/**
+ * How many of three echo requests were answered. A fourth is sent behind them: once something came back, ping waits for the
+ * last one only two round trips, which on a busy machine is too short.
+ */
+export async function answered(from: Container, to: Container, options: PingOptions = {}): Promise<number> {
+  const { received } = await from.ping(to.address, { count: 4, interval: 10, ...options })
+  return Math.min(3, received)
 }
 
 let bundled: Promise<string> | undefined
