@@ -39,6 +39,8 @@ import type { TrafficOptions } from './traffic-rules.ts'
 export interface AgentNeeds {
   readonly kernel: Kernel
   readonly configSource: Source<ConfigText>
+  /** Of the connection that configuration and leases share. */
+  readonly storeHealth: Source<StoreHealth>
   /** The store needs the network to choose a subnet, so it is made when that is known. */
   readonly openStore: (network: NetworkConfig) => LeaseStore
   readonly state: StateDir
@@ -124,6 +126,7 @@ export class Agent {
   /** Starts everything and keeps planning until the signal is aborted. Throws what makes a start impossible. */
   async run(signal: AbortSignal): Promise<void> {
     const { kernel, lifecycle, conditions, clock, randomBytes } = this.#needs
+    this.#followHealth()
     const { network, active } = await this.#configure(signal)
     const host = await readHost({ kernel: kernel.host, clock }, this.#options.wish, network)
     this.#sayInterface(host)
@@ -133,7 +136,8 @@ export class Agent {
       (event) => host.paths.onNeighbourState(event),
     )
     const traffic = await startTraffic({ ...this.#needs, reconciler: this.reconciler }, this.#options, network)
-    const store = this.#openStore(network)
+    const store = this.#needs.openStore(network)
+    lifecycle.run('lease store', (stop) => store.run(stop))
     const snapshot = await firstOf(store.watch(signal), signal)
     const previous = previousLease(snapshot, this.#options.nodeId, host)?.primary
     const prepared = await prepareBackend(active, { network, previous, randomBytes }, host)
@@ -171,18 +175,16 @@ export class Agent {
     this.#needs.log.info('external interface chosen', { name, mtu, publicAddress, why: reason })
   }
 
-  #openStore(network: NetworkConfig): LeaseStore {
-    const { lifecycle, conditions, openStore } = this.#needs
-    const store = openStore(network)
-    lifecycle.run('lease store', (stop) => store.run(stop))
+  // From the first try on: who waits for the configuration must be told why, too.
+  #followHealth(): void {
+    const { lifecycle, conditions, storeHealth } = this.#needs
     lifecycle.run('store health', async (stop) => {
-      for await (const health of store.health.watch(stop)) {
+      for await (const health of storeHealth.watch(stop)) {
         this.#see({ store: health })
         conditions.replace('datastore', datastoreConditions(health))
         this.#changed()
       }
     })
-    return store
   }
 
   async #keepLease(store: LeaseStore, prepared: Prepared<unknown>, host: HostView): Promise<LeaseKeeper> {

@@ -1,16 +1,18 @@
 import type { Clock } from '../../lib/clock.ts'
+import type { Source } from '../../lib/latest.ts'
 import { type Logger, Secret } from '../../lib/log.ts'
 import { EtcdClient } from '../../subnet/etcd/client.ts'
 import { EtcdConfigSource } from '../../subnet/etcd/config-source.ts'
 import { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
-import type { LeaseStore } from '../../subnet/types.ts'
+import type { LeaseStore, StoreHealth } from '../../subnet/types.ts'
 import type { Options } from '../options/options.ts'
 import type { ConditionSet } from '../status/status.ts'
 
 /** Where configuration and leases come from: one etcd connection for both. */
 export interface LeaseSource {
   readonly configSource: EtcdConfigSource
+  readonly storeHealth: Source<StoreHealth>
   readonly openStore: (network: NetworkConfig) => LeaseStore
 }
 
@@ -35,6 +37,7 @@ export function openEtcd(
   const prefix = options.etcdPrefix
   return {
     configSource: new EtcdConfigSource({ ...needs, client }, { prefix }),
+    storeHealth: client.health.source,
     openStore: (network) => new EtcdLeaseStore({ ...needs, client }, { prefix, network }),
   }
 }

@@ -106,10 +106,15 @@ export function readinessChecks(
 ): readonly Check[] {
   const isHeld = lease?.at === 'held'
   const [noConfig] = conditions.filter(({ code }) => code === 'config-missing')
+  const [noStore] = conditions.filter(({ code }) => code === 'datastore-down')
   const broken = [...failures].filter(([, { object }]) => object.role.class === 'required')
   return [
     { name: 'configuration', ok: noConfig?.severity !== 'error', text: noConfig?.text ?? '' },
-    { name: 'own-lease', ok: isHeld, text: (lease && leaseConditions(lease)[0]?.text) ?? 'no subnet leased yet' },
+    {
+      name: 'own-lease',
+      ok: isHeld,
+      text: (lease && leaseConditions(lease)[0]?.text) ?? noStore?.text ?? 'no subnet leased yet',
+    },
     { name: 'peers-tried', ok: tried, text: 'not every object of every peer has been tried yet' },
     { name: 'required-objects', ok: tried || broken.length > 0, text: 'not every required object is in place yet' },
     ...broken.map(([key, { text }]) => ({ name: 'required-objects', ok: false, text: `${key}: ${text}` })),
