@@ -7,6 +7,7 @@ import { behind, type Message } from './message.ts'
 export const NETLINK_NETFILTER = 12
 /** NFNLGRP_NFTABLES: every change of a rule set, `nft` and `iptables-nft` alike. */
 export const NFTABLES_GROUP = 7
+export const NF_INET_FORWARD = 2
 
 const NFNL_SUBSYS_NFTABLES = 10
 const NFGENMSG_BYTES = 4
@@ -60,6 +61,8 @@ export interface RuleChange {
   readonly table: string
   /** Undefined: the table itself. */
   readonly chain: string | undefined
+  /** Of a base chain that came, went or changed: NF_INET_* number. */
+  readonly hook?: number
 }
 
 const writer = new MessageWriter()
@@ -129,7 +132,12 @@ export function parseRuleChange(message: Message): RuleChange | undefined {
     case NFT_MSG_NEWCHAIN:
     case NFT_MSG_DELCHAIN:
       attributes.read(message.view, start, message.end)
-      return { family, table: attributes.text(NFTA_CHAIN_TABLE), chain: attributes.text(NFTA_CHAIN_NAME) }
+      return {
+        family,
+        table: attributes.text(NFTA_CHAIN_TABLE),
+        chain: attributes.text(NFTA_CHAIN_NAME),
+        ...hookOf(),
+      }
     case NFT_MSG_NEWRULE:
     case NFT_MSG_DELRULE:
       attributes.read(message.view, start, message.end)
@@ -137,6 +145,12 @@ export function parseRuleChange(message: Message): RuleChange | undefined {
     default:
       return undefined
   }
+}
+
+function hookOf(): { readonly hook?: number } {
+  if (!attributes.has(NFTA_CHAIN_HOOK)) return {}
+  hookAttributes.readNested(attributes, NFTA_CHAIN_HOOK)
+  return { hook: hookAttributes.u32be(NFTA_HOOK_HOOKNUM) }
 }
 
 function familyOf(message: Message): NetfilterFamily | undefined {

@@ -24,9 +24,10 @@ export function openRules(clock: Clock): OpenRules {
   const socket = openNetfilter(ANSWER_QUEUE_BYTES, [])
   const events = openNetfilter(EVENT_QUEUE_BYTES, [NFTABLES_GROUP])
   const channel = socket && new NetlinkChannel({ socket })
-  const monitor = events && new RuleMonitor({ socket: events, clock })
+  const sets = new RuleSets({ netfilter: new Netfilter({ channel }) })
+  const monitor = events && new RuleMonitor({ socket: events, sets, clock })
   return {
-    sets: new RuleSets({ netfilter: new Netfilter({ channel }) }),
+    sets,
     monitor,
     close() {
       monitor?.close()

@@ -1,11 +1,12 @@
 import type { Clock } from '../../lib/clock.ts'
 import { MalformedMessage } from '../netlink/attributes.ts'
 import { eachMessage } from '../netlink/message.ts'
-import { parseRuleChange, type RuleChange } from '../netlink/nftables-messages.ts'
+import { NF_INET_FORWARD, parseRuleChange, type RuleChange } from '../netlink/nftables-messages.ts'
 import { EINTR, ENOBUFS, type NetlinkSocket } from '../netlink/socket.ts'
 import type { ObjectKind } from '../objects.ts'
 import type { KernelEvent } from '../table.ts'
 import { instanceOfChain, instanceOfTable } from './names.ts'
+import type { RuleSets } from './rule-sets.ts'
 
 /** Reading rules back starts a program, so it is asked for at most this often. */
 const QUIET_MS = 500
@@ -24,6 +25,7 @@ const WATCHED: Readonly<Record<string, readonly string[]>> = {
  */
 export class RuleMonitor {
   readonly #socket: NetlinkSocket
+  readonly #sets: RuleSets
   readonly #clock: Clock
   readonly #buffer = new Uint8Array(64 * 1024)
   readonly #view = new DataView(this.#buffer.buffer)
@@ -33,8 +35,9 @@ export class RuleMonitor {
   #waiting = false
 
   /** `socket` hears `NFTABLES_GROUP`. */
-  constructor(needs: { socket: NetlinkSocket; clock: Clock }) {
+  constructor(needs: { socket: NetlinkSocket; sets: RuleSets; clock: Clock }) {
     this.#socket = needs.socket
+    this.#sets = needs.sets
     this.#clock = needs.clock
   }
 
@@ -64,7 +67,7 @@ export class RuleMonitor {
     try {
       eachMessage(this.#view, length, (message) => {
         const change = parseRuleChange(message)
-        if (change !== undefined) this.#note(kindsOf(change))
+        if (change !== undefined) this.#note(kindsOf(change, this.#sets.watched))
       })
       return true
     } catch (cause) {
@@ -98,10 +101,11 @@ export class RuleMonitor {
   }
 }
 
-function kindsOf({ family, table, chain }: RuleChange): readonly ObjectKind[] {
-  if (family === 'inet') return []
+function kindsOf(change: RuleChange, others: ReadonlySet<string>): readonly ObjectKind[] {
+  const { family, table, chain, hook } = change
   if (instanceOfTable(table) !== undefined) return ['nft-table']
-  const watched = WATCHED[table]
+  if (hook === NF_INET_FORWARD || others.has(`${family} ${table} ${chain}`)) return IPTABLES
+  const watched = family === 'inet' ? undefined : WATCHED[table]
   if (watched === undefined) return []
   return chain === undefined || watched.includes(chain) || instanceOfChain(chain) !== undefined ? IPTABLES : []
 }

@@ -23,6 +23,8 @@ export interface IptablesChoice {
 export class RuleSets {
   readonly netfilter: Netfilter
   readonly tools = new IptablesTools()
+  /** Chains of others, as in `inet firewalld filter_FORWARD`, whose rules decide about our packets. */
+  watched: ReadonlySet<string> = new Set()
   readonly #readers = new Map<string, IptablesReader>()
 
   constructor(needs: { netfilter: Netfilter }) {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { BaseChain } from '../netlink/nftables-messages.ts'
-import { netfilterFamily } from '../netlink/nftables-messages.ts'
+import { NF_INET_FORWARD, netfilterFamily } from '../netlink/nftables-messages.ts'
 import type { SavedRules } from '../rules/iptables-text.ts'
 import { instanceOfTable } from '../rules/names.ts'
 import type { ClearPath, Obstacle } from '../rules/objects.ts'
@@ -8,8 +8,6 @@ import { type ForeignChain, obstaclesOf } from '../rules/obstacles.ts'
 import { runProgram } from '../rules/program.ts'
 import { type RuleSets, WORLDS } from '../rules/rule-sets.ts'
 import type { ObjectTable, Op, OpResult } from '../table.ts'
-
-const NF_INET_FORWARD = 2
 
 /** What other people's rules do to our packets: read only, because a foreign rule is never moved nor removed. */
 export class ClearPathTable implements ObjectTable<ClearPath> {
@@ -64,6 +62,7 @@ export class ClearPathTable implements ObjectTable<ClearPath> {
       found.push({ family: base.family, chain: await readChain(base) })
     }
     this.#chains = { generation, found }
+    this.#sets.watched = new Set(found.map(({ chain }) => chain.name))
     return found
   }
 }

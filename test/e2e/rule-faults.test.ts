@@ -1,0 +1,280 @@
+import assert from 'node:assert/strict'
+import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { execPath } from 'node:process'
+import type { Host } from '../../lab/host.ts'
+import { Lab } from '../../lab/lab.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { needs } from '../needs.ts'
+import { answer, healedAfter, iptablesRules, seenAs } from './rules.ts'
+import {
+  bringUp,
+  flanneld,
+  knowsPeers,
+  logsInFailure,
+  oneSegment,
+  ready,
+  startDaemon,
+  status,
+  until,
+  vxlan,
+} from './world.ts'
+
+const PROGRAMS = ['nft', ...['iptables', 'ip6tables'].flatMap((name) => [name, ...worlds(name)])]
+
+function worlds(name: string): string[] {
+  return ['nft', 'legacy'].flatMap((world) => ['', '-save', '-restore'].map((verb) => `${name}-${world}${verb}`))
+}
+
+/** A folder that is the daemon's whole PATH: what is put into it is what the host has installed. */
+class Programs {
+  readonly path: string
+
+  constructor(folder: string) {
+    this.path = join(folder, 'bin')
+  }
+
+  get env(): Record<string, string> {
+    return { PATH: this.path }
+  }
+
+  async clear(): Promise<void> {
+    await rm(this.path, { recursive: true, force: true })
+    await mkdir(this.path)
+    await symlink(execPath, join(this.path, 'node'))
+    // The lab's own way into the host.
+    await symlink('/usr/bin/nsenter', join(this.path, 'nsenter'))
+  }
+
+  async install(): Promise<void> {
+    for (const name of PROGRAMS) await this.#put(name, `exec /usr/sbin/${name} "$@"`)
+  }
+
+  /** Every use is written down. */
+  async watch(): Promise<void> {
+    await writeFile(join(this.path, 'used'), '')
+    for (const name of PROGRAMS) await this.#put(name, `echo ${name} >> ${this.path}/used; exec /usr/sbin/${name} "$@"`)
+  }
+
+  async used(): Promise<readonly string[]> {
+    return (await readFile(join(this.path, 'used'), 'utf8')).split('\n').filter((line) => line !== '')
+  }
+
+  async hang(...names: readonly string[]): Promise<void> {
+    for (const name of names) await this.#put(name, 'exec /usr/bin/sleep 1000')
+  }
+
+  async #put(name: string, line: string): Promise<void> {
+    const file = join(this.path, name)
+    await rm(file, { force: true })
+    await writeFile(file, `#!/bin/sh\n${line}\n`)
+    await chmod(file, 0o755)
+  }
+}
+
+describe('rules under faults', function () {
+  needs(this, 'netns', 'etcd')
+  this.timeout(90_000)
+  let lab: Lab
+  let host: Host
+  let programs: Programs
+
+  before(async () => {
+    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlan })
+    host = lab.host('h1')
+    programs = new Programs(host.folder)
+  })
+
+  beforeEach(async () => {
+    await host.daemon?.stop()
+    await host.exec(['nft', 'flush', 'ruleset'])
+    await host.exec(['rm', '-f', host.paths.subnetFile])
+    await programs.clear()
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+  })
+
+  after(() => lab?.close())
+
+  const start = async (args: readonly string[] = ['--ip-masq'], env = {}) =>
+    await startDaemon(host, { args, env: { ...programs.env, ...env } })
+  const notReady = async (pattern: RegExp) =>
+    await until(15_000, `not ready: ${pattern}`, async () => {
+      assert.match((await status(host)).notReady.join('\n'), pattern)
+    })
+
+  for (const [nft, what, pattern] of [
+    [false, 'iptables', /iptables-\w+-(save|restore) is not installed: install the package iptables/],
+    [true, 'nft', /nft is not installed: install the package nftables/],
+  ] as const) {
+    it(`that ${what} is missing for: not ready, named with the remedy, and ready once it is there (row 44)`, async () => {
+      await lab.configure({ ...vxlan, EnableNFTables: nft })
+      await start()
+      await notReady(pattern)
+      await host.exec(['test', '!', '-e', host.paths.subnetFile])
+      await programs.install()
+      await ready(host, 35_000)
+      assert.notEqual((await iptablesRules(host)).length + (nft ? 1 : 0), 0)
+    })
+  }
+
+  it('that a program hangs for: not ready, alive, peers are served (row 44)', async () => {
+    await lab.configure(vxlan)
+    await programs.install()
+    await programs.hang('iptables-nft-restore', 'ip6tables-nft-restore')
+    await start(['--ip-masq', '--healthz-port=8089'])
+    await notReady(/iptables-nft-restore did not end within 5 s and was killed/)
+    await lab.etcd.put(
+      '/coreos.com/network/subnets/10.5.77.0-24',
+      '{"PublicIP":"192.168.64.177","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:77"}}',
+    )
+    await until(12_000, 'a route to the new peer', async () => {
+      assert.match(await host.ip('route'), /10\.5\.77\.0\/24/)
+    })
+    const { stdout } = await host.exec([
+      execPath,
+      '-e',
+      'fetch("http://127.0.0.1:8089/livez").then((r) => console.log(r.status))',
+    ])
+    assert.equal(stdout.trim(), '200')
+    await programs.install()
+    await ready(host, 40_000)
+  })
+
+  it('of a table of our name that is somebody else’s: not ready, left alone, ready when it is gone', async () => {
+    await lab.configure({ ...vxlan, EnableNFTables: true })
+    await programs.install()
+    await start()
+    await ready(host)
+    await host.daemon?.stop()
+    const { stdout } = await host.exec(['sh', '-c', 'nft list tables | grep "table ip flannel"'])
+    const table = stdout.trim()
+    await host.exec([
+      'sh',
+      '-c',
+      `nft delete ${table}; nft add ${table}; nft add set ${table.slice(6)} mine '{ type ipv4_addr; }'`,
+    ])
+    await start()
+    await notReady(/in the way, not made by this program and left alone: .*remove it with 'nft delete table ip flannel/)
+    assert.match((await host.exec(['nft', 'list', 'ruleset'])).stdout, /set mine/)
+    await host.exec(['nft', 'delete', ...table.split(' ')])
+    await ready(host, 5_000)
+  })
+
+  it('start no program while nothing changes, and none for what others change elsewhere', async () => {
+    await lab.configure(vxlan)
+    await programs.watch()
+    await start()
+    await ready(host)
+    // The last reading back of what was written.
+    await systemClock.sleep(1_500, AbortSignal.timeout(5_000))
+    const before = await programs.used()
+    assert.notEqual(before.length, 0)
+    await host.exec([
+      'sh',
+      '-c',
+      'for n in 1 2 3 4 5; do iptables-nft -t nat -N KUBE-$n; iptables-nft -t nat -A KUBE-$n -j RETURN; done',
+    ])
+    await host.exec(['nft', 'add', 'table', 'inet', 'other'])
+    await systemClock.sleep(3_000, AbortSignal.timeout(5_000))
+    assert.deepEqual(await programs.used(), before)
+  })
+
+  it('that the lock of the legacy tables is held for: not ready, named, ready when it is free (row 44)', async () => {
+    const lock = join(host.folder, 'xtables.lock')
+    await host.exec(['sh', '-c', 'iptables-legacy -A INPUT -p tcp --dport 11 -j ACCEPT'])
+    await programs.install()
+    const holder = await host.start(['flock', '--close', lock, 'sleep', '1000'], { log: '/dev/null' })
+    await start(['--ip-masq'], { XTABLES_LOCKFILE: lock })
+    await notReady(/another program holds the iptables lock; find it with: fuser -v/)
+    await holder.stop()
+    await ready(host, 35_000)
+    await host.daemon?.stop()
+    await flanneld(host, ['cleanup'])
+    await host.exec(['iptables-legacy', '-F', 'INPUT'])
+  })
+})
+
+describe('rules beside those of others', function () {
+  needs(this, 'netns', 'etcd')
+  this.timeout(60_000)
+  let lab: Lab
+  let h1: Host
+  let h2: Host
+
+  before(async () => {
+    lab = await Lab.create({ segments: oneSegment(2), netConf: { ...vxlan, EnableNFTables: true } })
+    h1 = lab.host('h1')
+    h2 = lab.host('h2')
+    await bringUp(lab.hosts, { args: ['--ip-masq'] })
+    await answer(h2.container('c1'))
+    for (const host of lab.hosts) await knowsPeers(host, 1)
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+  })
+
+  after(() => lab?.close())
+
+  const reaches = async (expected: boolean) => {
+    const own = h1.container('c1').address
+    assert.equal(await seenAs(h1.container('c1'), h2.container('c1').address), expected ? own : '')
+  }
+  const named = async (): Promise<readonly string[]> =>
+    (await status(h1)).conditions
+      .map(({ text }: { text: string }) => text)
+      .filter((text: string) => text.includes('clear-path') && text.includes('forward'))
+
+  it('open the chain that Docker leaves to its users', async () => {
+    // As dockerd sets it up.
+    const docker =
+      '*filter\n:FORWARD DROP\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j RETURN\nCOMMIT\n'
+    await h1.exec(['iptables-nft-restore', '--noflush'], { input: docker })
+    await until(1_000, 'opened', async () => {
+      const lines = await iptablesRules(h1)
+      assert(
+        lines.some((line) => line.startsWith('-A DOCKER-USER') && line.endsWith('-j FLANNEL-FWD')),
+        lines.join('\n'),
+      )
+    })
+    await reaches(true)
+    await healedAfter(h1, 'iptables-nft -F DOCKER-USER', async () => await iptablesRules(h1))
+    await h1.exec(['sh', '-c', 'iptables-nft -P FORWARD ACCEPT; iptables-nft -F FORWARD'])
+  })
+
+  for (const [what, close, text] of [
+    ['a policy in iptables', 'iptables-nft -P FORWARD DROP', /the policy of iptables-nft FORWARD drops/],
+    [
+      'a rule in iptables',
+      'iptables-nft -P FORWARD ACCEPT; iptables-nft -A FORWARD -j REJECT',
+      /rule \d+ of iptables-nft FORWARD drops/,
+    ],
+    [
+      'a policy in nftables',
+      "nft add table inet fw; nft add chain inet fw through '{ type filter hook forward priority 10; policy drop; }'",
+      /the policy of chain inet fw through drops/,
+    ],
+  ] as const) {
+    it(`name ${what} that drops overlay traffic, and the command that opens it works`, async () => {
+      await h1.exec(['sh', '-c', close])
+      await reaches(false)
+      let condition = ''
+      await until(2_000, 'named', async () => {
+        condition = (await named()).join('\n')
+        assert.match(condition, text)
+      })
+      const command = /open it with: ([^']*?)(?: \(EACCES\))?$/.exec(condition)?.[1] ?? ''
+      await h1.exec(['sh', '-ec', command])
+      await reaches(true)
+      await until(2_000, 'no longer named', async () => assert.deepEqual(await named(), []))
+      await h1.exec([
+        'sh',
+        '-c',
+        'iptables-nft -P FORWARD ACCEPT; iptables-nft -F FORWARD; nft delete table inet fw; true',
+      ])
+    })
+  }
+})

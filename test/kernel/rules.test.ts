@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { ownChains, parseSaved, restoreText } from '../../kernel/rules/iptables-text.ts'
+import { instanceOfChain, namedFor } from '../../kernel/rules/names.ts'
+import { parseNftTable } from '../../kernel/rules/nft-text.ts'
+import { canonicalRule, type IptablesChain, ruleWords } from '../../kernel/rules/objects.ts'
+import { type ForeignRules, obstaclesOf } from '../../kernel/rules/obstacles.ts'
+import { fingerprint } from '../../lib/fingerprint.ts'
+import * as the from './fixtures.ts'
+
+describe('text of iptables', () => {
+  it('is split into words, quotes gone', () => {
+    assert.deepEqual(ruleWords('-m comment --comment "a \\"b\\" c" -j X'), [
+      '-m',
+      'comment',
+      '--comment',
+      'a "b" c',
+      '-j',
+      'X',
+    ])
+  })
+
+  for (const [a, b, same] of [
+    ['-s 10.0.0.0/8 -m comment --comment "x y" -j RETURN', '-m comment --comment "x y" -s 10.0.0.0/8 -j RETURN', true],
+    ['! -s 10.0.0.0/8 -j RETURN', '-s 10.0.0.0/8 -j RETURN', false],
+    ['! -s 10.0.0.0/8 -d 10.1.0.0/16 -j RETURN', '-s 10.0.0.0/8 ! -d 10.1.0.0/16 -j RETURN', false],
+    ['-m comment --comment x -j A', '-m comment --comment "x" -j A', true],
+    ['-j MASQUERADE --random-fully', '-j MASQUERADE', false],
+    ['-m mark --mark 0x4000/0x4000 -j RETURN', '-m mark ! --mark 0x4000/0x4000 -j RETURN', false],
+  ] as const) {
+    it(`${same ? 'means the same' : 'differs'}: ${a} | ${b}`, () =>
+      assert.equal(canonicalRule(a) === canonicalRule(b), same))
+  }
+
+  it('is read into tables, chains and rules', () => {
+    const saved = parseSaved(
+      '# x\n*nat\n:POSTROUTING ACCEPT [1:2]\n:A - [0:0]\n-A POSTROUTING -j A\n-A A -s 10.0.0.0/8 -j RETURN\n-A A\nCOMMIT\n',
+    )
+    assert.deepEqual(saved.get('nat')?.get('POSTROUTING'), { policy: 'ACCEPT', rules: ['-j A'] })
+    assert.deepEqual(saved.get('nat')?.get('A'), { policy: undefined, rules: ['-s 10.0.0.0/8 -j RETURN', ''] })
+  })
+
+  it('of any kind is read without an error', () => {
+    fc.assert(
+      fc.property(
+        fc.string(),
+        fc.array(fc.constantFrom('*nat', ':A - [0:0]', '-A A -j "x', '-A ', 'COMMIT', '-A B', '*', ':'), {
+          maxLength: 12,
+        }),
+        (junk, lines) => {
+          const saved = parseSaved([...lines, junk].join('\n'))
+          ownChains(saved, { world: 'nft', family: 4 }, () => 'c')
+        },
+      ),
+    )
+  })
+})
+
+describe('a chain of iptables', () => {
+  const jump = { from: 'POSTROUTING', rule: '-m comment --comment "c" -j FLANNEL-FWD', place: 'last' } as const
+  const user = { ...jump, from: 'DOCKER-USER', place: 'first', optional: true } as const
+  const chain: IptablesChain = {
+    kind: 'iptables-chain',
+    world: 'nft',
+    family: 4,
+    table: 'filter',
+    name: 'FLANNEL-FWD',
+    rules: ['-j ACCEPT'],
+    jumps: [jump, user],
+  }
+  const text = (actual: IptablesChain | undefined, exists = false) =>
+    restoreText(chain, actual, () => exists)
+      .split('\n')
+      .slice(2, -2)
+
+  it('is made with its jumps, an optional one only where its place is', () => {
+    assert.deepEqual(text(undefined), ['-A FLANNEL-FWD -j ACCEPT', `-A POSTROUTING ${jump.rule}`])
+    assert.deepEqual(text(undefined, true).at(-1), `-I DOCKER-USER ${jump.rule}`)
+  })
+
+  it('keeps the jump that is right, and has it once', () => {
+    const twice = { ...chain, jumps: [jump, jump, jump] }
+    assert.deepEqual(text(twice), [
+      `-D POSTROUTING ${jump.rule}`,
+      `-D POSTROUTING ${jump.rule}`,
+      '-A FLANNEL-FWD -j ACCEPT',
+    ])
+  })
+
+  it('loses jumps from elsewhere', () => {
+    const wrong = { ...jump, from: 'OUTPUT' }
+    assert.deepEqual(text({ ...chain, jumps: [jump, wrong] })[0], `-D OUTPUT ${jump.rule}`)
+  })
+})
+
+describe('JSON of nft', () => {
+  it('that is none of a table is an error or nothing, never a table', () => {
+    assert.throws(() => parseNftTable('{}'), SyntaxError)
+    assert.throws(() => parseNftTable('nonsense'), SyntaxError)
+    assert.equal(parseNftTable('{"nftables":[{"metainfo":{}}]}'), undefined)
+  })
+
+  it('with sets or chains without a hook is somebody else’s', () => {
+    const table = (more: object) =>
+      parseNftTable(JSON.stringify({ nftables: [{ table: { family: 'ip', name: 'x' } }, more] }))
+    assert.equal(table({ set: { name: 's' } })?.alien, true)
+    assert.equal(table({ chain: { name: 'c' } })?.alien, true)
+    assert.equal(
+      table({ chain: { name: 'c', type: 'nat', hook: 'postrouting', prio: 100, policy: 'accept' } })?.alien,
+      undefined,
+    )
+  })
+})
+
+describe('names of chains', () => {
+  it('tell their instance', () => {
+    for (const instance of ['', '0a1b2c3d'])
+      assert.equal(instanceOfChain(namedFor(instance, 'FLANNEL-POSTRTG')), instance)
+    for (const other of ['FLANNEL-POSTRTG-x', 'FLANNEL', 'POSTROUTING', 'FLANNEL-FWD-0a1b2c3d4']) {
+      assert.equal(instanceOfChain(other), undefined)
+    }
+  })
+})
+
+describe('fingerprint', () => {
+  it('is FNV-1a', () => {
+    assert.equal(fingerprint(''), 'cbf29ce484222325')
+    assert.equal(fingerprint('a'), 'af63dc4c8601ec8c')
+    assert.equal(fingerprint('foobar'), '85944171f73967e8')
+  })
+})
+
+describe('obstacles', () => {
+  const forward = { kind: 'clear-path', hook: 'forward', family: 4, network: the.cidr('10.5.0.0/16') } as const
+  const postrouting = { ...forward, hook: 'postrouting' } as const
+  const filter = (policy: string, ...rules: string[]): ForeignRules => ({
+    iptables: [
+      {
+        world: 'nft',
+        rules: parseSaved(
+          ['*filter', `:FORWARD ${policy} [0:0]`, ':DOCKER-USER - [0:0]', ...rules.map((rule) => `-A ${rule}`)].join(
+            '\n',
+          ),
+        ),
+      },
+    ],
+    chains: [],
+  })
+  const nat = (...rules: string[]): ForeignRules => ({
+    iptables: [
+      {
+        world: 'legacy',
+        rules: parseSaved(
+          ['*nat', ':POSTROUTING ACCEPT [0:0]', ...rules.map((rule) => `-A POSTROUTING ${rule}`)].join('\n'),
+        ),
+      },
+    ],
+    chains: [],
+  })
+  const ours = '-m comment --comment "flanneld forward" -j FLANNEL-FWD'
+
+  for (const [what, rules, found] of [
+    ['an accepting policy', filter('ACCEPT'), undefined],
+    ['a dropping policy', filter('DROP'), /the policy of iptables-nft FORWARD/],
+    ['a dropping policy behind our jump', filter('DROP', `FORWARD ${ours}`), undefined],
+    [
+      'a drop before our jump',
+      filter('ACCEPT', 'FORWARD -j DROP', `FORWARD ${ours}`),
+      /rule 1 of iptables-nft FORWARD/,
+    ],
+    ['a drop behind our jump', filter('ACCEPT', `FORWARD ${ours}`, 'FORWARD -j DROP'), undefined],
+    ['a drop of something else', filter('ACCEPT', 'FORWARD -s 172.16.0.0/12 -j DROP'), undefined],
+    ['a drop with a further condition', filter('ACCEPT', 'FORWARD -m conntrack --ctstate INVALID -j DROP'), undefined],
+    ['a drop of one device', filter('ACCEPT', 'FORWARD -i docker0 -j DROP'), undefined],
+    [
+      'a reject of part of the network',
+      filter('ACCEPT', 'FORWARD -d 10.5.7.0/24 -j REJECT --reject-with icmp-port-unreachable'),
+      /REJECT/,
+    ],
+    [
+      'a policy that was opened by hand',
+      filter('DROP', 'FORWARD -s 10.5.0.0/16 -j ACCEPT', 'FORWARD -d 10.5.0.0/16 -j ACCEPT'),
+      undefined,
+    ],
+    ['a policy that was opened one way', filter('DROP', 'FORWARD -s 10.5.0.0/16 -j ACCEPT'), /the policy/],
+    ['a policy opened in DOCKER-USER', filter('DROP', 'FORWARD -j DOCKER-USER', `DOCKER-USER ${ours}`), undefined],
+    ['an accept of all', filter('DROP', 'FORWARD -j ACCEPT'), undefined],
+  ] as const) {
+    it(`to forwarding: ${what}`, () => {
+      const [first, ...others] = obstaclesOf(forward, rules)
+      assert.equal(others.length, 0)
+      if (found === undefined) assert.equal(first, undefined)
+      else assert.match(first?.text ?? '', found)
+    })
+  }
+
+  for (const [what, rule, found] of [
+    ['Docker’s masquerade of its own network', '-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE', false],
+    ['Docker’s masquerade of our subnet', '-s 10.5.72.0/24 ! -o docker0 -j MASQUERADE', true],
+    ['a gateway that masquerades everything', '-o eth0 -j MASQUERADE', true],
+    ['somebody’s address for one container', '-s 10.5.72.9/32 -j SNAT --to-source 192.0.2.1', true],
+    ['kube-proxy’s jump', '-m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING', false],
+  ] as const) {
+    it(`to masquerade: ${what}`, () => assert.equal(obstaclesOf(postrouting, nat(rule)).length, found ? 1 : 0))
+  }
+
+  it('in tables of nft: a final reject, a policy, and the way that was opened', () => {
+    const chain = { name: 'inet fw through', policy: 'accept', rules: [] } as const
+    const find = (change: object) =>
+      obstaclesOf(forward, { iptables: [], chains: [{ ...chain, ...change }] }).map(({ text }) => text)
+    assert.deepEqual(find({}), [])
+    assert.match(find({ policy: 'drop' })[0] ?? '', /the policy of chain inet fw through/)
+    const reject = [{ counter: null }, { reject: { type: 'icmpx' } }]
+    assert.match(find({ rules: [reject] })[0] ?? '', /drops what no rule before accepts/)
+    const open = (field: string) => [
+      {
+        match: {
+          op: '==',
+          left: { payload: { protocol: 'ip', field } },
+          right: { prefix: { addr: '10.5.0.0', len: 16 } },
+        },
+      },
+      { accept: null },
+    ]
+    assert.equal(find({ rules: [open('saddr'), reject] }).length, 1)
+    assert.equal(find({ rules: [open('saddr'), open('daddr'), reject] }).length, 0)
+  })
+})
