@@ -82,7 +82,8 @@ export interface SkippedPeer {
 export type PathState = 'tunnel' | 'direct'
 
 export interface Plan {
-  readonly objects: readonly DesiredObject[]
+  /** By `keyOf`. Belongs to the caller. */
+  readonly objects: Map<string, DesiredObject>
   /** Bytes; what subnet.env says. */
   readonly mtu: number
   readonly skipped: readonly SkippedPeer[]

@@ -1,7 +1,10 @@
 import type { DesiredObject, Role } from '../kernel/objects.ts'
+import type { Family } from '../lib/address.ts'
 import { ConfigError } from '../lib/errors.ts'
 import { JsonFields } from '../lib/json-fields.ts'
-import type { Backend, Plan, PlanInput, PlannedPeer } from './backend.ts'
+import type { Lease } from '../subnet/types.ts'
+import type { Backend, Plan, PlanInput } from './backend.ts'
+import { PeerMemo, type PeerPlan, peerPlan } from './peer-memo.ts'
 import { PlanBuilder } from './plan-builder.ts'
 import { gatewayRoute } from './routes.ts'
 
@@ -30,28 +33,40 @@ export const hostGw: Backend<null, null> = {
   reach: () => 'probe',
 }
 
+const memo = new PeerMemo()
+
 function planHostGw(input: Input): Plan {
   const plan = new PlanBuilder()
-  for (const peer of input.peers) planPeer(input, peer, plan)
+  memo.begin([input.network])
+  for (const { lease } of input.peers) {
+    const devices = [...input.network.families.keys()].map((family) => deviceTo(input, lease, family) ?? '')
+    plan.addPeer(
+      lease.id,
+      memo.of(lease, devices.join(' '), () => planPeer(input, lease)),
+    )
+  }
   return plan.build(input.facts.external.mtu)
 }
 
-function planPeer(input: Input, peer: PlannedPeer, plan: PlanBuilder): void {
-  const { id } = peer.lease
-  const role: Role = { class: 'peer', peer: id }
+function planPeer(input: Input, lease: Lease): PeerPlan {
+  const role: Role = { class: 'peer', peer: lease.id }
   const objects: DesiredObject[] = []
   for (const family of input.network.families.keys()) {
-    const part = peer.lease.families.get(family)
-    const device = part && input.facts.reach.get(part.publicIp)?.onLink
-    if (part === undefined || device === undefined) {
-      const text =
-        part === undefined
-          ? `the lease has no IPv${family} subnet`
-          : `${part.publicIp} is reached via a gateway, and host-gw needs one L2 segment`
-      plan.skip(id, part === undefined ? 'missing-family' : 'not-on-link', text)
-      return
+    const part = lease.families.get(family)
+    if (part === undefined) return { reason: 'missing-family', text: `the lease has no IPv${family} subnet` }
+    const device = deviceTo(input, lease, family)
+    if (device === undefined) {
+      return {
+        reason: 'not-on-link',
+        text: `${part.publicIp} is reached via a gateway, and host-gw needs one L2 segment`,
+      }
     }
     objects.push(gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device, onLink: false }))
   }
-  plan.addPeer(id, 'direct', objects)
+  return peerPlan('direct', objects)
+}
+
+function deviceTo({ facts }: Input, lease: Lease, family: Family): string | undefined {
+  const part = lease.families.get(family)
+  return part && facts.reach.get(part.publicIp)?.onLink
 }

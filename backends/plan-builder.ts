@@ -1,6 +1,6 @@
-import type { DesiredObject } from '../kernel/objects.ts'
-import { keyOf } from '../kernel/objects.ts'
+import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import type { Notice, PathState, Plan, SkippedPeer } from './backend.ts'
+import type { PeerPlan } from './peer-memo.ts'
 
 /**
  * Collects a plan. A peer's objects enter together or not at all: a second value for a key that is taken already
@@ -8,7 +8,6 @@ import type { Notice, PathState, Plan, SkippedPeer } from './backend.ts'
  */
 export class PlanBuilder {
   readonly #objects = new Map<string, DesiredObject>()
-  readonly #owners = new Map<string, string>()
   readonly #skipped: SkippedPeer[] = []
   readonly #paths = new Map<string, PathState>()
   readonly #notices: Notice[] = []
@@ -21,29 +20,32 @@ export class PlanBuilder {
     this.#notices.push(notice)
   }
 
-  skip(id: string, reason: string, text: string): void {
-    this.#skipped.push({ id, reason, text })
-  }
-
-  addPeer(id: string, path: PathState, objects: readonly DesiredObject[]): void {
-    const keys = objects.map(keyOf)
-    const taken = keys.find((key) => this.#objects.has(key))
-    if (taken !== undefined) {
-      this.skip(id, 'duplicate', `"${taken}" already belongs to ${this.#owners.get(taken) ?? 'this node'}`)
+  addPeer(id: string, plan: PeerPlan): void {
+    if ('reason' in plan) {
+      this.#skipped.push({ id, reason: plan.reason, text: plan.text })
       return
     }
-    this.add(...objects)
-    for (const key of keys) this.#owners.set(key, id)
-    this.#paths.set(id, path)
+    const taken = plan.keys.find((key) => this.#objects.has(key))
+    if (taken !== undefined) {
+      this.#skipped.push({ id, reason: 'duplicate', text: `"${taken}" already belongs to ${this.#ownerOf(taken)}` })
+      return
+    }
+    for (const [index, object] of plan.objects.entries()) this.#objects.set(plan.keys[index] ?? keyOf(object), object)
+    this.#paths.set(id, plan.path)
   }
 
   build(mtu: number): Plan {
     return {
-      objects: [...this.#objects.values()],
+      objects: this.#objects,
       mtu,
       skipped: this.#skipped,
       paths: this.#paths,
       notices: this.#notices,
     }
+  }
+
+  #ownerOf(key: string): string {
+    const role = this.#objects.get(key)?.role
+    return role?.class === 'peer' ? role.peer : 'this node'
   }
 }

@@ -20,7 +20,10 @@ export function gatewayRoute(
     type: 'unicast',
     metric: defaultMetric(family),
     protocol: ROUTE_PROTOCOL,
-    ...route,
+    dst: route.dst,
+    via: route.via,
+    device: route.device,
+    onLink: route.onLink,
   }
 }
 

@@ -83,7 +83,9 @@ export async function planAll(
   const scope = { ...sources.scope, instance: options.traffic.instance }
   const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
   const verdicts = peers.judge({ snapshot, own, network, hostRanges })
-  const facts = await host.facts(publicAddresses(verdicts), active.backend.reach(active.config), borrowed)
+  const reach = active.backend.reach(active.config)
+  const addresses = reach === 'unused' ? new Set<IpAddr>() : publicAddresses(verdicts)
+  const facts = await host.facts(addresses, reach, borrowed)
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
   const plan = planNode({ network, active, own, scope, borrowed, options, ...peersAndFacts })
   return { verdicts, plan }

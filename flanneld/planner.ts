@@ -60,8 +60,8 @@ export function planNode(input: PlannerInput): NodePlan {
     peers: planned,
     facts,
   })
-  const objects = new Map<string, DesiredObject>()
-  for (const object of [...plan.objects, ...ownObjects(input, plan.mtu)]) objects.set(keyOf(object), object)
+  const { objects } = plan
+  for (const object of ownObjects(input, plan.mtu)) objects.set(keyOf(object), object)
   for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
   return {
     desired: { objects, complete: input.complete, scope: input.scope },

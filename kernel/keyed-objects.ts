@@ -2,12 +2,24 @@ import { compare, deviceOf, type KernelObject, keyOf } from './objects.ts'
 
 /** Objects of one kind by key. The kernel may hold several at one key (far ends of an FDB entry): the first one counts. */
 export class KeyedObjects {
-  readonly front = new Map<string, KernelObject>()
+  readonly front: Map<string, KernelObject>
   /** Further objects at keys of `front`; nearly always empty. */
   readonly behind = new Map<string, KernelObject[]>()
 
-  constructor(objects: Iterable<KernelObject> = []) {
+  /** Where the kernel holds what is `wanted`, the wanted object and its key are kept in place of a copy: there are thousands. */
+  constructor(objects: Iterable<KernelObject> = [], wanted: ReadonlyMap<string, KernelObject> = new Map()) {
+    this.front = new Map()
     for (const object of objects) this.#add(keyOf(object), object)
+    if (wanted.size === 0) return
+    const read = this.front
+    this.front = new Map()
+    for (const [key, object] of wanted) {
+      const held = read.get(key)
+      if (held === undefined || compare(held, object) !== 'same') continue
+      this.front.set(key, object)
+      read.delete(key)
+    }
+    for (const [key, object] of read) this.front.set(key, object)
   }
 
   /** Removes this one of the objects at its key. */

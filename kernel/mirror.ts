@@ -39,7 +39,7 @@ export class KindMirror {
     for (let tries = 1; ; tries += 1) {
       this.stale = false
       try {
-        this.held = new KeyedObjects(await this.table.dump(this.wanted.values()))
+        this.held = new KeyedObjects(await this.table.dump(this.wanted.values()), this.wanted)
         this.unexamined = true
         this.unreadable = undefined
         return true

@@ -119,11 +119,11 @@ export function keyOf(object: KernelObject): string {
     case 'address':
       return `address ${object.device} ${object.address}/${object.length}`
     case 'route':
-      return `route ${object.dst} metric ${object.metric}`
+      return text('route', object.dst, 'metric', object.metric)
     case 'neighbour':
-      return `neighbour ${object.device} ${object.address}`
+      return text('neighbour', object.device, object.address)
     case 'fdb':
-      return `fdb ${object.device} ${object.mac}`
+      return text('fdb', object.device, object.mac)
     case 'sysctl':
       return `sysctl ${object.path}`
     case 'file':
@@ -135,6 +135,11 @@ export function keyOf(object: KernelObject): string {
     default:
       return assertNever(object)
   }
+}
+
+// Of these there are thousands: V8 keeps the parts of a concatenation beside the result, but not those of a join.
+function text(...words: readonly (string | number)[]): string {
+  return words.join(' ')
 }
 
 /** The device that takes the object with it when it is deleted. */

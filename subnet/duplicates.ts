@@ -1,4 +1,4 @@
-import { type Cidr, cidrOf, type Family, networkAddress, prefixLength } from '../lib/address.ts'
+import { type Cidr, cidrOf, type Family, type IpAddr, networkAddress, prefixLength } from '../lib/address.ts'
 import { printable } from '../lib/errors.ts'
 import type { NetworkConfig } from './network-config.ts'
 import type { Lease, PeerPath } from './types.ts'
@@ -9,20 +9,35 @@ const uniqueFields: readonly { readonly field: string; readonly reason: string; 
   { field: 'PublicKey', reason: 'duplicate-key', name: 'public key' },
 ]
 
-/** Remembers what accepted leases hold, so that a younger one with the same is found at once: by key, never by comparing pairs. */
+/**
+ * Remembers what accepted leases hold, so that a younger one with the same is found at once: by key, never by comparing pairs.
+ * The keys are the leases' own strings, of which there are thousands.
+ */
 export class DuplicateFinder {
-  readonly #holders = new Map<string, string>()
+  readonly #addresses = new Map<IpAddr, Lease>()
+  /** By field and family. */
+  readonly #uniques = new Map<string, Map<string, Lease>>()
   readonly #subnets = new Map<Family, SubnetTree>([
     [4, new SubnetTree()],
     [6, new SubnetTree()],
   ])
+  readonly #own: Lease | undefined
 
-  add(lease: Lease, holder: string): void {
+  constructor(own: Lease | undefined) {
+    this.#own = own
+    if (own !== undefined) this.add(own)
+  }
+
+  add(lease: Lease): void {
     for (const [family, part] of lease.families) {
-      this.#holders.set(`address ${part.publicIp}`, holder)
-      this.#subnets.get(family)?.add(part.subnet, holder)
+      this.#addresses.set(part.publicIp, lease)
+      this.#subnets.get(family)?.add(part.subnet, lease)
     }
-    for (const { key } of uniqueValues(lease)) this.#holders.set(key, holder)
+    for (const { kind, value } of uniqueValues(lease)) {
+      const holders = this.#uniques.get(kind)
+      if (holders === undefined) this.#uniques.set(kind, new Map([[value, lease]]))
+      else holders.set(value, lease)
+    }
   }
 
   find(lease: Lease, network: NetworkConfig): { reason: string; text: string } | undefined {
@@ -30,26 +45,30 @@ export class DuplicateFinder {
       if (!network.families.has(family)) continue
       const overlapped = this.#subnets.get(family)?.overlapping(subnet)
       if (overlapped !== undefined)
-        return { reason: 'overlap', text: `${subnet} overlaps the subnet of ${overlapped}, which is older` }
-      const holder = this.#holders.get(`address ${publicIp}`)
+        return { reason: 'overlap', text: `${subnet} overlaps the subnet of ${this.#name(overlapped)}, which is older` }
+      const holder = this.#addresses.get(publicIp)
       if (holder !== undefined) {
         return {
           reason: 'duplicate-public-address',
-          text: `its public address ${publicIp} is that of ${holder}, which is older`,
+          text: `its public address ${publicIp} is that of ${this.#name(holder)}, which is older`,
         }
       }
     }
-    for (const { key, reason, name, value } of uniqueValues(lease)) {
-      const holder = this.#holders.get(key)
+    for (const { kind, reason, name, value } of uniqueValues(lease)) {
+      const holder = this.#uniques.get(kind)?.get(value)
       if (holder !== undefined)
-        return { reason, text: `its ${name} ${printable(value)} is that of ${holder}, which is older` }
+        return { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}, which is older` }
     }
     return undefined
   }
+
+  #name(lease: Lease): string {
+    return lease === this.#own ? 'this node' : `lease ${lease.id}`
+  }
 }
 
-function uniqueValues(lease: Lease): { key: string; reason: string; name: string; value: string }[] {
-  const found: { key: string; reason: string; name: string; value: string }[] = []
+function uniqueValues(lease: Lease): { kind: string; reason: string; name: string; value: string }[] {
+  const found: { kind: string; reason: string; name: string; value: string }[] = []
   const paths: readonly PeerPath[] = [lease.primary, ...lease.accepts]
   for (const path of paths) {
     for (const [family, data] of path.data) {
@@ -60,7 +79,7 @@ function uniqueValues(lease: Lease): { key: string; reason: string; name: string
         if (typeof value !== 'string' || value.length > 64) continue
         const text = field === 'VtepMAC' ? value.toLowerCase() : value
         // Each family has a device of its own, so v4 and v6 may share a MAC, as they share a WireGuard key.
-        found.push({ key: `${field} ${family} ${text}`, reason, name, value: text })
+        found.push({ kind: `${field} ${family}`, reason, name, value: text })
       }
     }
   }
@@ -70,23 +89,23 @@ function uniqueValues(lease: Lease): { key: string; reason: string; name: string
 /** Accepted subnets, none of which overlap. Lookups cost one step per prefix length in use: one, in etcd. */
 class SubnetTree {
   /** By length: the subnets themselves, and what lies above longer ones. */
-  readonly #held = new Map<number, Map<Cidr, string>>()
-  readonly #above = new Map<number, Map<Cidr, string>>()
+  readonly #held = new Map<number, Map<Cidr, Lease>>()
+  readonly #above = new Map<number, Map<Cidr, Lease>>()
 
-  add(subnet: Cidr, holder: string): void {
+  add(subnet: Cidr, lease: Lease): void {
     const length = prefixLength(subnet)
     let held = this.#held.get(length)
     if (held === undefined) {
       held = new Map()
       this.#held.set(length, held)
     }
-    held.set(subnet, holder)
+    held.set(subnet, lease)
     for (const [shorter, parents] of this.#above) {
-      if (shorter < length) parents.set(truncate(subnet, shorter), holder)
+      if (shorter < length) parents.set(truncate(subnet, shorter), lease)
     }
   }
 
-  overlapping(subnet: Cidr): string | undefined {
+  overlapping(subnet: Cidr): Lease | undefined {
     const length = prefixLength(subnet)
     for (const [other, held] of this.#held) {
       if (other > length) continue
@@ -96,13 +115,13 @@ class SubnetTree {
     return this.#parentsAt(length).get(subnet)
   }
 
-  #parentsAt(length: number): Map<Cidr, string> {
+  #parentsAt(length: number): Map<Cidr, Lease> {
     const known = this.#above.get(length)
     if (known !== undefined) return known
-    const parents = new Map<Cidr, string>()
+    const parents = new Map<Cidr, Lease>()
     for (const [longer, held] of this.#held) {
       if (longer <= length) continue
-      for (const [subnet, holder] of held) parents.set(truncate(subnet, length), holder)
+      for (const [subnet, lease] of held) parents.set(truncate(subnet, length), lease)
     }
     this.#above.set(length, parents)
     return parents

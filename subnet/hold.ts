@@ -26,6 +26,10 @@ export function holdVanished(
   accepted: readonly Lease[],
   time: { readonly now: number; readonly holdMs: number },
 ): HoldState {
+  // The usual case, thousands of peers long: nobody left.
+  if (before.held.size === 0 && before.accepted.every((lease, index) => lease === accepted[index])) {
+    return { accepted, held: before.held }
+  }
   const present = new Set(accepted.map((lease) => lease.id))
   const missing = before.accepted.filter((lease) => !present.has(lease.id))
   const candidates = new Map([...before.held].filter(([, { until }]) => until > time.now))

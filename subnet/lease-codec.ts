@@ -163,8 +163,11 @@ function addressField(fields: JsonFields, name: string, family: Family): IpAddr 
   return address
 }
 
-function readAccepts(fields: JsonFields): PeerPath[] {
-  const list = fields.raw('Accepts') ?? []
+const NOTHING: readonly PeerPath[] = []
+
+function readAccepts(fields: JsonFields): readonly PeerPath[] {
+  const list = fields.raw('Accepts')
+  if (list === undefined) return NOTHING
   if (!Array.isArray(list)) throw new ConfigError(fields.at('Accepts'), 'must be an array', list)
   return list.map((item, index) => readPath(new JsonFields(item, `Accepts[${index}]`)))
 }

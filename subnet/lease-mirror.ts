@@ -92,7 +92,8 @@ export class LeaseMirror {
           // Written by us after the list was read.
           if (BigInt(entry.modified) > revision) next.set(entry.id, entry)
         }
-        this.#entries = next
+        // Oldest first, as later entries come: whoever sorts a snapshot by age finds it sorted.
+        this.#entries = new Map([...next].sort(([, a], [, b]) => compareText(a.lease?.age ?? '', b.lease?.age ?? '')))
         this.#revision = 0n
         this.#followed = revision
         this.#changed(revision)
@@ -121,11 +122,27 @@ export class LeaseMirror {
 }
 
 function readEntry(raw: RawLease): MirrorEntry {
-  const { id, modified, expiry } = raw
+  const { id, modified } = raw
+  // The decoder of 64-bit numbers concatenates them digit by digit.
+  const expiry = flat(raw.expiry)
   const result = readLease(raw)
   return 'reason' in result
     ? { id, modified, expiry, lease: undefined, rejected: result }
     : { id, modified, expiry, lease: result, rejected: undefined }
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** A decimal revision as text of equal length. */
+function ageOf(created: string): string {
+  return flat('0'.repeat(Math.max(0, 20 - created.length)), created)
+}
+
+// V8 keeps the parts of a concatenation beside the result, but not those of a join: there are thousands of each of these texts.
+function flat(...parts: readonly string[]): string {
+  return ['', ...parts].join('')
 }
 
 /** The entry as a lease, or why it is none. */
@@ -133,8 +150,8 @@ export function readLease({ id, value, created, expiry }: RawLease): Lease | Rej
   try {
     const subnets = decodeLeaseKey(id)
     if (subnets === undefined) return { id, reason: 'foreign-key', text: 'the key is not that of a lease' }
-    const content = decodeLeaseValue(value, subnets)
-    return { id, ...content, age: created.padStart(20, '0'), reserved: expiry === '0' }
+    const { node, primary, accepts, families } = decodeLeaseValue(value, subnets)
+    return { id, node, primary, accepts, families, age: ageOf(created), reserved: expiry === '0' }
   } catch (cause) {
     if (cause instanceof InvalidLease) return { id, reason: 'unreadable', text: cause.message }
     throw cause

@@ -30,35 +30,70 @@ interface Fault {
 }
 
 /**
- * Which leases may become routes. Pure, and independent of the order of the snapshot: of two that exclude each other the older
- * one stays. The accepted ones come oldest first. What only a backend can judge (VNI, port, keys) is left to it.
+ * Which leases may become routes: of two that exclude each other the older one stays, whatever the order of the snapshot. The
+ * accepted ones come oldest first. What only a backend can judge (VNI, port, keys) is left to it.
+ *
+ * A lease is judged beside all older ones, so a snapshot that only adds younger leases to the last one (a node joins) costs
+ * their judgement alone. Any other change, of what is judged by included, begins anew. The verdicts are those of a new judge.
  */
-export function acceptPeers(input: PeerRuleInput): PeerVerdicts {
-  const { snapshot, own } = input
-  const rules = new PeerRules(input)
-  const accepted: Lease[] = []
-  const rejected: RejectedLease[] = [...snapshot.unreadable]
-  const sorted = [...snapshot.leases.values()].sort(olderFirst)
-  for (const lease of sorted) {
-    if (own !== undefined && lease.id === own.id) continue
-    const fault = rules.judge(lease)
-    if (fault === undefined) accepted.push(lease)
-    else rejected.push({ id: lease.id, ...fault })
+export class PeerJudge {
+  #basis = ''
+  #own: Lease | undefined
+  #network: NetworkConfig | undefined
+  #rules: PeerRules | undefined
+  #judged: readonly Lease[] = []
+  readonly #accepted: Lease[] = []
+  readonly #rejected: RejectedLease[] = []
+
+  judge(input: PeerRuleInput): PeerVerdicts {
+    const { snapshot, own } = input
+    const sorted = [...snapshot.leases.values()].sort(olderFirst)
+    const rules = this.#rulesFor(input, sorted)
+    for (const lease of sorted.slice(this.#judged.length)) {
+      if (own !== undefined && lease.id === own.id) continue
+      const fault = rules.judge(lease)
+      if (fault === undefined) this.#accepted.push(lease)
+      else this.#rejected.push({ id: lease.id, ...fault })
+    }
+    this.#judged = sorted
+    return { accepted: [...this.#accepted], rejected: [...snapshot.unreadable, ...this.#rejected] }
   }
-  return { accepted, rejected }
+
+  #rulesFor(input: PeerRuleInput, sorted: readonly Lease[]): PeerRules {
+    const { own, network, hostRanges, protectedRanges, exactSubnets } = input
+    const basis = JSON.stringify([hostRanges, protectedRanges, exactSubnets])
+    const same = basis === this.#basis && own === this.#own && network === this.#network
+    if (same && this.#rules !== undefined && startsWith(sorted, this.#judged)) return this.#rules
+    this.#basis = basis
+    this.#own = own
+    this.#network = network
+    this.#judged = []
+    this.#accepted.length = 0
+    this.#rejected.length = 0
+    this.#rules = new PeerRules(input)
+    return this.#rules
+  }
+}
+
+export function acceptPeers(input: PeerRuleInput): PeerVerdicts {
+  return new PeerJudge().judge(input)
+}
+
+function startsWith(leases: readonly Lease[], beginning: readonly Lease[]): boolean {
+  return beginning.length <= leases.length && beginning.every((lease, index) => lease === leases[index])
 }
 
 class PeerRules {
   readonly #input: PeerRuleInput
   readonly #places: ReadonlyMap<Family, SubnetRules>
   readonly #addresses: PeerAddressRules
-  readonly #duplicates = new DuplicateFinder()
+  readonly #duplicates: DuplicateFinder
 
   constructor(input: PeerRuleInput) {
     this.#input = input
     this.#places = new Map([...input.network.families.keys()].map((family) => [family, new SubnetRules(input, family)]))
     this.#addresses = new PeerAddressRules(input)
-    if (input.own !== undefined) this.#duplicates.add(input.own, 'this node')
+    this.#duplicates = new DuplicateFinder(input.own)
   }
 
   judge(lease: Lease): Fault | undefined {
@@ -80,7 +115,7 @@ class PeerRules {
     if (checked === 0) return { reason: 'no-family', text: 'it has a subnet in none of the enabled address families' }
     const duplicate = this.#duplicates.find(lease, network)
     if (duplicate !== undefined) return duplicate
-    this.#duplicates.add(lease, `lease ${lease.id}`)
+    this.#duplicates.add(lease)
     return undefined
   }
 }

@@ -1,7 +1,9 @@
 import type { DesiredObject, Role } from '../../kernel/objects.ts'
 import { type Family, type MacAddr, networkAddress } from '../../lib/address.ts'
 import { InvalidLease } from '../../lib/errors.ts'
+import type { Lease } from '../../subnet/types.ts'
 import type { HostFacts, Plan, PlanInput, PlannedPeer } from '../backend.ts'
+import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
 import { PlanBuilder } from '../plan-builder.ts'
 import { gatewayRoute, tunnelAddress } from '../routes.ts'
 import type { VxlanConfig } from './config.ts'
@@ -11,6 +13,10 @@ import { decodeVtep, vtepDevice } from './vtep.ts'
 export type VtepIdentity = ReadonlyMap<Family, MacAddr>
 
 type Input = PlanInput<VxlanConfig, VtepIdentity>
+/** Names of the own devices: each once, and not once for each peer. */
+type Devices = ReadonlyMap<Family, string>
+
+const memo = new PeerMemo()
 
 /**
  * Per family one device and its address; per peer a route, and unless it is reached directly, a neighbour and an FDB
@@ -21,7 +27,16 @@ export function planVxlan(input: Input): Plan {
   const families = [...input.network.families.keys()]
   for (const family of families) plan.add(...localObjects(input, family))
   if (input.config.directRouting && input.facts.strictReversePath) plan.add(looseUplink(input.facts.external.name))
-  for (const peer of input.peers) planPeer(input, peer, plan)
+  memo.begin([input.config, input.network, input.identity])
+  const devices = new Map(families.map((family) => [family, vtepDevice(family, input.config.vni)]))
+  for (const peer of input.peers) {
+    const { lease } = peer
+    const direct = families.map((family) => directDevice(input, lease, family) ?? '')
+    plan.addPeer(
+      lease.id,
+      memo.of(lease, direct.join(' '), () => planPeer(input, peer, devices)),
+    )
+  }
   return plan.build(Math.min(...families.map((family) => deviceMtu(input, family))))
 }
 
@@ -85,50 +100,47 @@ function looseUplink(device: string): DesiredObject {
   return { kind: 'sysctl', path, value: '2', borrowed: true, role: { class: 'advisory', remedy } }
 }
 
-function planPeer(input: Input, peer: PlannedPeer, plan: PlanBuilder): void {
+function planPeer(input: Input, peer: PlannedPeer, devices: Devices): PeerPlan {
+  const { lease } = peer
   try {
-    const parts = [...input.network.families.keys()].map((family) => familyObjects(input, peer, family))
-    const direct = parts.every((part) => part.direct)
-    plan.addPeer(
-      peer.lease.id,
-      direct ? 'direct' : 'tunnel',
-      parts.flatMap((part) => part.objects),
-    )
+    const role: Role = { class: 'peer', peer: lease.id }
+    const objects = [...devices].flatMap(([family, device]) => familyObjects(input, peer, { family, device, role }))
+    const direct = [...devices.keys()].every((family) => directDevice(input, lease, family) !== undefined)
+    return peerPlan(direct ? 'direct' : 'tunnel', objects)
   } catch (cause) {
     if (!(cause instanceof InvalidLease)) throw cause
-    plan.skip(peer.lease.id, 'invalid-vtep', cause.message)
+    return { reason: 'invalid-vtep', text: cause.message }
   }
+}
+
+/** Where the peer is reached without the tunnel; undefined: nowhere. */
+function directDevice({ config, facts }: Input, lease: Lease, family: Family): string | undefined {
+  const part = config.directRouting ? lease.families.get(family) : undefined
+  const reach = part && facts.reach.get(part.publicIp)
+  return reach?.answered ? reach.onLink : undefined
 }
 
 function familyObjects(
   input: Input,
-  peer: PlannedPeer,
-  family: Family,
-): { direct: boolean; objects: readonly DesiredObject[] } {
-  const part = peer.lease.families.get(family)
+  { lease, path }: PlannedPeer,
+  { family, device, role }: { family: Family; device: string; role: Role },
+): readonly DesiredObject[] {
+  const part = lease.families.get(family)
   if (part === undefined) throw new InvalidLease(`the lease has no IPv${family} subnet`)
-  const role: Role = { class: 'peer', peer: peer.lease.id }
   const dst = part.subnet
-  const reach = input.facts.reach.get(part.publicIp)
-  if (input.config.directRouting && reach?.onLink !== undefined && reach.answered) {
-    return {
-      direct: true,
-      objects: [gatewayRoute(role, { dst, via: part.publicIp, device: reach.onLink, onLink: false })],
-    }
+  const direct = directDevice(input, lease, family)
+  if (direct !== undefined) {
+    return [gatewayRoute(role, { dst, via: part.publicIp, device: direct, onLink: false })]
   }
-  const vtep = decodeVtep(peer.path.data.get(family), family === 4 ? 'BackendData' : 'BackendV6Data')
+  const vtep = decodeVtep(path.data.get(family), family === 4 ? 'BackendData' : 'BackendV6Data')
   if (vtep.vni !== 0 && vtep.vni !== input.config.vni) {
     throw new InvalidLease(`VNI ${vtep.vni} is not ours (${input.config.vni})`)
   }
   if (vtep.mac === input.identity.get(family)) throw new InvalidLease(`VtepMAC ${vtep.mac} is our own`)
-  const device = vtepDevice(family, input.config.vni)
   const gateway = networkAddress(dst)
-  return {
-    direct: false,
-    objects: [
-      { kind: 'neighbour', role, family, device, address: gateway, mac: vtep.mac },
-      { kind: 'fdb', role, device, mac: vtep.mac, dst: part.publicIp },
-      gatewayRoute(role, { dst, via: gateway, device, onLink: true }),
-    ],
-  }
+  return [
+    { kind: 'neighbour', role, family, device, address: gateway, mac: vtep.mac },
+    { kind: 'fdb', role, device, mac: vtep.mac, dst: part.publicIp },
+    gatewayRoute(role, { dst, via: gateway, device, onLink: true }),
+  ]
 }

@@ -4,7 +4,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/log.ts'
 import { type HoldState, holdVanished, nothingHeld } from '../../subnet/hold.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
-import { acceptPeers } from '../../subnet/peer-rules.ts'
+import { PeerJudge } from '../../subnet/peer-rules.ts'
 import type { Lease, LeaseSnapshot, RejectedLease } from '../../subnet/types.ts'
 
 /** Which peers are planned, and why the others are not. */
@@ -23,6 +23,7 @@ export class PeerView {
   readonly #options: { protectedRanges: readonly Cidr[]; holdMs: number }
   readonly #sayRejected: (rejected: readonly RejectedLease[]) => void
   readonly #saySkipped: (skipped: readonly SkippedPeer[]) => void
+  readonly #judge = new PeerJudge()
   #hold: HoldState = nothingHeld
 
   constructor(needs: { clock: Clock; log: Logger }, options: { protectedRanges: readonly Cidr[]; holdMs: number }) {
@@ -40,7 +41,7 @@ export class PeerView {
     hostRanges: readonly Cidr[]
   }): PeerVerdicts {
     const { protectedRanges, holdMs } = this.#options
-    const { accepted, rejected } = acceptPeers({ ...input, protectedRanges, exactSubnets: true })
+    const { accepted, rejected } = this.#judge.judge({ ...input, protectedRanges, exactSubnets: true })
     const before = this.#hold.held.size
     this.#hold = holdVanished(this.#hold, accepted, { now: this.#clock.now(), holdMs })
     const { held } = this.#hold

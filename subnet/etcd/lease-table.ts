@@ -120,5 +120,6 @@ export function rawLease(entry: IKeyValue, folder: string): RawLease {
 }
 
 export function idOf(entry: IKeyValue, folder: string): string {
-  return entry.key.toString().slice(folder.length)
+  // Not a slice of the whole key's text, which would keep that text alive.
+  return entry.key.toString('utf8', Buffer.byteLength(folder))
 }

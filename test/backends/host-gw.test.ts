@@ -40,7 +40,7 @@ describe('host-gw plan', () => {
 describe('alloc plan', () => {
   it('makes nothing', () => {
     const plan = planOf({ backend: alloc as AnyBackend, own, peers: [near], facts: facts() })
-    assert.deepEqual([plan.objects, plan.mtu], [[], 1500])
+    assert.deepEqual([plan.objects.size, plan.mtu], [0, 1500])
   })
 })
 

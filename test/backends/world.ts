@@ -81,7 +81,7 @@ export function planOf(world: PlanWorld): Plan {
 
 /** The plan as the commands that would make it, for golden texts. */
 export function commandText(plan: Plan): string {
-  return plan.objects.flatMap((object) => commandsFor({ verb: 'create', object })).join('\n')
+  return [...plan.objects.values()].flatMap((object) => commandsFor({ verb: 'create', object })).join('\n')
 }
 
 export const MACS = { own: '02:00:00:00:00:11' as MacAddr, own6: '02:00:00:00:06:11' as MacAddr }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { type Cidr, contains, overlaps } from '../../lib/address.ts'
-import { acceptPeers, type PeerRuleInput } from '../../subnet/peer-rules.ts'
+import { acceptPeers, PeerJudge, type PeerRuleInput } from '../../subnet/peer-rules.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { type LeaseSketch, lease, networkOf, snapshot } from './leases.ts'
 
@@ -177,6 +177,28 @@ describe('acceptPeers', () => {
         for (const [index, a] of subnets.entries()) {
           assert.ok(contains('10.5.0.0/16' as Cidr, a))
           for (const b of subnets.slice(index + 1)) assert.ok(!overlaps(a, b), `${a} ${b}`)
+        }
+      }),
+    )
+  })
+
+  it('gives the verdicts of a new judge after any sequence of snapshots', () => {
+    const histories = fc.array(
+      fc.oneof(
+        anyLease.map((one) => (held: readonly Lease[]) => [...held.filter(({ id }) => id !== one.id), one]),
+        fc.nat({ max: 11 }).map((at) => (held: readonly Lease[]) => held.filter((_one, index) => index !== at)),
+      ),
+      { maxLength: 30 },
+    )
+    fc.assert(
+      fc.property(histories, (steps) => {
+        const judge = new PeerJudge()
+        let held: readonly Lease[] = []
+        for (const [at, step] of steps.entries()) {
+          held = step(held)
+          const hostRanges = at % 7 < 6 ? [] : ['10.5.0.128/25' as Cidr]
+          const input = { ...base, hostRanges, snapshot: snapshot(held) }
+          assert.deepEqual(judge.judge(input), acceptPeers(input))
         }
       }),
     )
