@@ -25,7 +25,7 @@ const attributes = new AttributeTable(FOU_ATTR_LOCAL_V4)
 export function addFouPort(family: number, { port, protocol, local }: FouPort): Uint8Array {
   beginGeneric(writer, family, FOU_CMD_ADD)
   putPort(port)
-  writer.putU8(FOU_ATTR_IPPROTO, protocol).putU8(FOU_ATTR_TYPE, FOU_ENCAP_DIRECT)
+  writer.putU8(FOU_ATTR_IPPROTO, protocol)
   if (local !== undefined) writer.putAddress(FOU_ATTR_LOCAL_V4, local)
   return writer.finish()
 }
@@ -57,5 +57,5 @@ export function parseFouPort(message: Message): FouPort | undefined {
 }
 
 function putPort(port: number): void {
-  writer.putU16be(FOU_ATTR_PORT, port).putU8(FOU_ATTR_AF, ADDRESS_FAMILY[4])
+  writer.putU16be(FOU_ATTR_PORT, port).putU8(FOU_ATTR_TYPE, FOU_ENCAP_DIRECT).putU8(FOU_ATTR_AF, ADDRESS_FAMILY[4])
 }

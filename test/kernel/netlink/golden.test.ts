@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { deleteAddress, writeAddress } from '../../../kernel/netlink/address-messages.ts'
+import { addFouPort, deleteFouPort } from '../../../kernel/netlink/fou-messages.ts'
 import { changeDriver, changeLink, createLink, deleteLink } from '../../../kernel/netlink/link-messages.ts'
 import { deleteFdb, deleteNeighbour, writeFdb, writeNeighbour } from '../../../kernel/netlink/neighbour-messages.ts'
 import { deleteRoute, writeRoute } from '../../../kernel/netlink/route-messages.ts'
@@ -9,6 +10,8 @@ import type { Cidr, IpAddr, MacAddr } from '../../../lib/address.ts'
 const ip = (text: string) => text as IpAddr
 const mac = (text: string) => text as MacAddr
 const INDEX = 5
+/** Of the family "fou"; the kernel gives another one each time. */
+const FOU = 32
 
 const driver: VxlanDriver = {
   type: 'vxlan',
@@ -86,6 +89,16 @@ const golden: readonly { command: string; ours: Uint8Array; hex: string; differe
     hex: `84000000 10000506 00000000 00000000 00000000 00000000 01000000 01000000 0a000100 02112233 44550000 08000400
       aa050000 0e000300 666c616e 6e656c2e 31000000 40001200 09000100 76786c61 6e000000 30000200 08000300 03000000
       04001700 08000100 01000000 08000400 c0a8400b 05000700 00000000 06000f00 21180000`,
+  },
+  {
+    command: 'ip fou add port 8285 ipproto 4',
+    ours: addFouPort(FOU, { kind: 'fou-port', port: 8285, protocol: 4 }),
+    hex: '34000000 20000500 00000000 00000000 01010000 06000100 205d0000 05000400 01000000 05000200 02000000 05000300 04000000',
+  },
+  {
+    command: 'ip fou del port 8285',
+    ours: deleteFouPort(FOU, { kind: 'fou-port', port: 8285, protocol: 4 }),
+    hex: '2c000000 20000500 00000000 00000000 02010000 06000100 205d0000 05000400 01000000 05000200 02000000',
   },
   {
     command: 'ip link set dev flannel.1 mtu 1400 address 02:11:22:33:44:66 up',
