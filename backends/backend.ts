@@ -48,6 +48,8 @@ export interface PrepareContext {
   readonly previous: PeerPath | undefined
   /** Cryptographically strong random bytes. */
   readonly randomBytes: (count: number) => Uint8Array
+  /** Whether the kernel unwraps packets from UDP by itself, asked now. */
+  readonly hasFou: () => Promise<boolean>
 }
 
 export interface Prepared<I> {
@@ -108,6 +110,8 @@ export interface Backend<C, I> {
   readonly type: string
   /** What stands as BackendType in a lease; differs from `type` for udp and alloc (empty). */
   readonly wireType: string
+  /** Families that it carries; both where nothing is said. Of a network's others it plans nothing. */
+  readonly families?: readonly Family[]
   /** Throws ConfigError with a path below `Backend`; `warnings` receives unknown keys. */
   parseConfig(raw: unknown, warnings: string[]): C
   /** The one impure step: keys, MAC. Called once per start. */
@@ -115,6 +119,8 @@ export interface Backend<C, I> {
   plan(input: PlanInput<C, I>): Plan
   /** Names of all devices that this backend may make under this config: recorded before they are made. */
   devices(config: C, network: NetworkConfig): readonly string[]
+  /** FOU ports that this backend may open under this config; recorded like the devices. */
+  fouPorts?(config: C): readonly number[]
   /** Whether `plan` looks at `facts.reach`; where it does, neighbour replies are asked for (`answered`) only if `probe`. */
   reach(config: C): 'unused' | 'lookup' | 'probe'
 }

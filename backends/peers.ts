@@ -14,11 +14,16 @@ export function peersOf(
   const planned: PlannedPeer[] = []
   const skipped: SkippedPeer[] = []
   for (const lease of leases) {
-    const path = pathsOf(lease).find((candidate) => candidate.backend === wireType)
+    const path = pathsOf(lease).find((candidate) => wireTypeOf(candidate) === wireType)
     if (path !== undefined) planned.push({ lease, path })
     else skipped.push({ id: lease.id, ...otherBackend(lease, wireType) })
   }
   return { planned, skipped }
+}
+
+/** A lease of udp says nothing, but may say `udp`. */
+function wireTypeOf({ backend }: PeerPath): string {
+  return backend === 'udp' ? '' : backend
 }
 
 function otherBackend(lease: Lease, wireType: string): { reason: string; text: string } {

@@ -2,14 +2,22 @@ import { ConfigError } from '../lib/errors.ts'
 import { alloc } from './alloc.ts'
 import type { Backend } from './backend.ts'
 import { hostGw } from './host-gw.ts'
+import { ipip } from './ipip.ts'
+import { udp } from './udp/backend.ts'
 import { vxlan } from './vxlan/backend.ts'
 
 /** A backend whose own types are nobody else's business. */
 export type AnyBackend = Backend<unknown, unknown>
 
-const BACKENDS: readonly AnyBackend[] = [vxlan as AnyBackend, hostGw as AnyBackend, alloc as AnyBackend]
+const BACKENDS: readonly AnyBackend[] = [
+  vxlan as AnyBackend,
+  hostGw as AnyBackend,
+  ipip as AnyBackend,
+  udp as AnyBackend,
+  alloc as AnyBackend,
+]
 
-const PLANNED = ['udp', 'ipip', 'wireguard', 'extension']
+const PLANNED = ['wireguard', 'extension']
 const FLANNEL_ONLY = ['ipsec', 'tencent-vpc']
 
 /** Throws ConfigError for a type that is unknown, flannel's alone, or not there yet. */

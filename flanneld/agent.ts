@@ -29,6 +29,7 @@ import {
   kernelConditions,
   leaseConditions,
   missingRequirement,
+  noticeConditions,
   peerConditions,
   readinessChecks,
 } from './status/node-conditions.ts'
@@ -215,6 +216,7 @@ export class Agent {
     const { verdicts, plan } = await planAll(sources, this.#peers, { ...this.#options, traffic })
     this.#see({ verdicts, plan })
     this.#needs.conditions.replace('peers', peerConditions(verdicts))
+    this.#needs.conditions.replace('notices', noticeConditions(plan.notices))
     this.#peers.skipped(plan.skipped)
     await sysctls.borrow(plan.desired.objects.values())
     const generation = this.reconciler.setDesired(plan.desired)

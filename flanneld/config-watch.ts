@@ -1,3 +1,4 @@
+import { checkFamilies } from '../backends/families.ts'
 import { backendFor } from '../backends/registry.ts'
 import { ConfigError } from '../lib/errors.ts'
 import { Latest, type Source } from '../lib/latest.ts'
@@ -110,7 +111,9 @@ export class ConfigWatch {
 
 /** Refuses, with ConfigError, what only the backend's own parser can judge. */
 export function checkBackend(network: NetworkConfig): void {
-  backendFor(network.backendType).parseConfig(network.backend, [])
+  const backend = backendFor(network.backendType)
+  backend.parseConfig(network.backend, [])
+  checkFamilies(backend, network)
 }
 
 /** What differs, in the words of the document. */

@@ -27,7 +27,11 @@ export function activate(network: NetworkConfig, warn: (text: string) => void): 
 /** What this instance may come to own in the kernel under this configuration. */
 export function footprintOf({ backend, config }: ActiveBackend, network: NetworkConfig): OwnershipScope {
   const networks = [...network.families.values()].map((part) => ({ network: part.network, subnetLen: part.subnetLen }))
-  return { devices: new Set(backend.devices(config, network)), networks }
+  return {
+    devices: new Set(backend.devices(config, network)),
+    fouPorts: new Set(backend.fouPorts?.(config) ?? []),
+    networks,
+  }
 }
 
 /** Throws NoInterfaceError when no interface fits. */
@@ -49,11 +53,11 @@ export function previousLease(snapshot: LeaseSnapshot, node: string, host: HostV
 
 export async function prepareBackend(
   active: ActiveBackend,
-  context: Omit<PrepareContext, 'facts'>,
+  context: Omit<PrepareContext, 'facts' | 'hasFou'>,
   host: HostView,
 ): Promise<Prepared<unknown>> {
   const facts = await host.facts(new Set(), 'unused')
-  return await active.backend.prepare(active.config, { ...context, facts })
+  return await active.backend.prepare(active.config, { ...context, facts, hasFou: () => host.hasFou() })
 }
 
 export interface PlanSources {

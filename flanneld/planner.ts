@@ -1,4 +1,5 @@
 import type { HostFacts, Notice, PathState, SkippedPeer } from '../backends/backend.ts'
+import { familyNotices } from '../backends/families.ts'
 import { peersOf } from '../backends/peers.ts'
 import type { AnyBackend } from '../backends/registry.ts'
 import { blackholeRoute } from '../backends/routes.ts'
@@ -68,7 +69,7 @@ export function planNode(input: PlannerInput): NodePlan {
     mtu: plan.mtu,
     skipped: [...skipped, ...plan.skipped],
     paths: plan.paths,
-    notices: plan.notices,
+    notices: [...familyNotices(active.backend, network), ...plan.notices],
   }
 }
 

@@ -5,6 +5,7 @@ import type { Lease } from '../../subnet/types.ts'
 import type { HostFacts, Plan, PlanInput, PlannedPeer } from '../backend.ts'
 import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
 import { PlanBuilder } from '../plan-builder.ts'
+import { looseReversePath, looseUplink } from '../reverse-path.ts'
 import { gatewayRoute, tunnelAddress } from '../routes.ts'
 import type { VxlanConfig } from './config.ts'
 import { decodeVtep, vtepDevice } from './vtep.ts'
@@ -84,20 +85,11 @@ export function tunnelSource(facts: HostFacts, family: Family) {
   return facts.external.addresses.get(family)
 }
 
-// A strict reverse path filter drops what comes back by another way than it left, which mixed direct and tunnel paths do;
-// router advertisements from a container must not change the host's routes.
+// Router advertisements from a container must not change the host's routes.
 function deviceSysctl(family: Family, device: string): DesiredObject {
-  const [path, value] =
-    family === 4 ? [`net/ipv4/conf/${device}/rp_filter`, '2'] : [`net/ipv6/conf/${device}/accept_ra`, '0']
-  return { kind: 'sysctl', path, value, role: { class: 'advisory', remedy: `echo ${value} > /proc/sys/${path}` } }
-}
-
-// While one side already sends directly and the other still through the tunnel, a strict uplink drops all that the first
-// one sends. When that ends is known to neither side, so it is loose as long as direct paths are in use.
-function looseUplink(device: string): DesiredObject {
-  const path = `net/ipv4/conf/${device}/rp_filter`
-  const remedy = `echo 2 > /proc/sys/${path}, else packets are lost while two hosts disagree about a direct path`
-  return { kind: 'sysctl', path, value: '2', borrowed: true, role: { class: 'advisory', remedy } }
+  if (family === 4) return looseReversePath(device)
+  const path = `net/ipv6/conf/${device}/accept_ra`
+  return { kind: 'sysctl', path, value: '0', role: { class: 'advisory', remedy: `echo 0 > /proc/sys/${path}` } }
 }
 
 function planPeer(input: Input, peer: PlannedPeer, devices: Devices): PeerPlan {

@@ -67,6 +67,7 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
     const planned = await planAll(sources, peers, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, traffic })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
+    for (const { text } of planned.plan.notices) print(`# ${text}\n`)
     for (const { id, text } of planned.plan.skipped) print(`# peer ${id} is skipped: ${text}\n`)
     print(planText(await preview(kernel.tables, planned.plan.desired)))
     return 0
@@ -84,7 +85,11 @@ export function planText({ ops, failures }: OpPlan): string {
 }
 
 function union(a: OwnershipScope, b: OwnershipScope): OwnershipScope {
-  return { devices: new Set([...a.devices, ...b.devices]), networks: [...a.networks, ...b.networks] }
+  return {
+    devices: new Set([...a.devices, ...b.devices]),
+    fouPorts: new Set([...(a.fouPorts ?? []), ...(b.fouPorts ?? [])]),
+    networks: [...a.networks, ...b.networks],
+  }
 }
 
 async function fault(running: Promise<void>): Promise<never> {

@@ -45,6 +45,10 @@ export class HostView {
     this.#external = await this.#choose(this.#interfaces)
   }
 
+  hasFou(): Promise<boolean> {
+    return this.#kernel.hasFou()
+  }
+
   get interfaces(): readonly HostInterface[] {
     return this.#interfaces
   }

@@ -64,12 +64,20 @@ export class StateDir {
 
   /** Adds to the footprint. Await it before the first of these is made, else a crash in between leaves an orphan. */
   async record(more: Footprint): Promise<void> {
-    const devices = new Set([...this.#footprint.devices, ...more.devices])
-    const networks = [...this.#footprint.networks]
+    const before = this.#footprint
+    const devices = new Set([...before.devices, ...more.devices])
+    const fouPorts = new Set([...(before.fouPorts ?? []), ...(more.fouPorts ?? [])])
+    const networks = [...before.networks]
     for (const each of more.networks) if (!networks.some((known) => sameNetwork(known, each))) networks.push(each)
-    if (devices.size === this.#footprint.devices.size && networks.length === this.#footprint.networks.length) return
+    const sizes = [devices.size, fouPorts.size, networks.length]
+    const sizesBefore = [before.devices.size, before.fouPorts?.size ?? 0, before.networks.length]
+    if (sizes.every((size, index) => size === sizesBefore[index])) return
     // The oldest go first; without a limit a config that flaps for years would fill the disk.
-    const next = { devices: new Set([...devices].slice(-MOST_DEVICES)), networks: networks.slice(-MOST_NETWORKS) }
+    const next = footprint(
+      [...devices].slice(-MOST_DEVICES),
+      [...fouPorts].slice(-MOST_DEVICES),
+      networks.slice(-MOST_NETWORKS),
+    )
     await this.#write(next)
     this.#footprint = next
   }
@@ -80,9 +88,9 @@ export class StateDir {
     await this.#files.remove(FOOTPRINT)
   }
 
-  async #write(footprint: Footprint): Promise<void> {
-    const { devices, networks } = footprint
-    await this.#files.write(FOOTPRINT, `${JSON.stringify({ version: 1, devices: [...devices], networks })}\n`)
+  async #write({ devices, fouPorts, networks }: Footprint): Promise<void> {
+    const ports = fouPorts === undefined ? {} : { fouPorts: [...fouPorts] }
+    await this.#files.write(FOOTPRINT, `${JSON.stringify({ version: 1, devices: [...devices], ...ports, networks })}\n`)
   }
 
   async #readFootprint(): Promise<Footprint | undefined> {
@@ -145,7 +153,21 @@ export function parseFootprint(text: string): Footprint {
     const subnetLen = entry.integer('subnetLen', { least, most: addressBits(familyOf(network)), fallback: least })
     return { network, subnetLen }
   })
-  return { devices: new Set(devices), networks }
+  const fouPorts = fields.has('fouPorts') ? listOf(fields, 'fouPorts').map(portOf) : []
+  return footprint(devices, fouPorts, networks)
+}
+
+function footprint(
+  devices: readonly string[],
+  fouPorts: readonly number[],
+  networks: Footprint['networks'],
+): Footprint {
+  return { devices: new Set(devices), ...(fouPorts.length === 0 ? {} : { fouPorts: new Set(fouPorts) }), networks }
+}
+
+function portOf(value: unknown): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 65535) return value
+  throw new ConfigError('fouPorts', 'must be port numbers', value)
 }
 
 function listOf(fields: JsonFields, name: string): readonly unknown[] {

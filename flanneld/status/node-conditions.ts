@@ -1,3 +1,4 @@
+import type { Notice } from '../../backends/backend.ts'
 import type { Failure } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
@@ -64,6 +65,11 @@ export function peerConditions({ held }: PeerVerdicts): readonly Condition[] {
       remedy: 'a wiped or restored etcd? they are let go when their nodes publish again or --hold has passed',
     },
   ]
+}
+
+/** Nothing is wrong: what the operator should know of this configuration on this host. */
+export function noticeConditions(notices: readonly Notice[]): readonly Condition[] {
+  return notices.map((notice) => ({ severity: 'info', ...notice }))
 }
 
 /** Peers' objects are shown with the peer, not here. */

@@ -32,7 +32,8 @@ describe('host-gw plan', () => {
 
   it('refuses a public address that is not on this host', async () => {
     const foreign = facts({}, { publicIps: new Map<Family, IpAddr>([[4, '203.0.113.9' as IpAddr]]) })
-    const context = { network: network(4), facts: foreign, previous: undefined, randomBytes: () => new Uint8Array(6) }
+    const noise = { randomBytes: () => new Uint8Array(6), hasFou: async () => false }
+    const context = { network: network(4), facts: foreign, previous: undefined, ...noise }
     await assert.rejects(hostGw.prepare(null, context), ConfigError)
   })
 })
@@ -46,9 +47,9 @@ describe('alloc plan', () => {
 
 describe('backend registry', () => {
   const cases: readonly [string, RegExp][] = [
-    ['wireguard', /Backend\.Type: is not available yet; use one of vxlan, host-gw, alloc, got "wireguard"/],
+    ['wireguard', /Backend\.Type: is not available yet; use one of vxlan, host-gw, ipip, udp, alloc, got "wireguard"/],
     ['ipsec', /exists only in flannel/],
-    ['vxlam', /must be one of vxlan, host-gw, alloc, got "vxlam"/],
+    ['vxlam', /must be one of vxlan, host-gw, ipip, udp, alloc, got "vxlam"/],
   ]
   for (const [type, text] of cases) it(`refuses ${type}`, () => assert.throws(() => backendFor(type), text))
 })

@@ -155,6 +155,7 @@ describe('vxlan identity', () => {
       facts: { ...facts(), deviceMacs: new Map(mac === undefined ? [] : [['flannel.1', mac as MacAddr]]) },
       previous: undefined,
       randomBytes: (count: number) => new Uint8Array(count).fill(0xff),
+      hasFou: async () => false,
       ...change,
     })
 

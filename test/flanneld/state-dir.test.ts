@@ -67,6 +67,16 @@ describe('the state directory', () => {
     )
   })
 
+  it('remembers FOU ports', async () => {
+    const state = await open()
+    await state.record({ devices: new Set(['flannel0']), fouPorts: new Set([8285]), networks: [network] })
+    await state.record({ devices: new Set(['flannel0']), fouPorts: new Set([9000]), networks: [network] })
+    await state.record({ devices: new Set(['flannel0']), networks: [network] })
+    const again = (await open()).footprint
+    assert.deepEqual(again, state.footprint)
+    assert.deepEqual([...(again.fouPorts ?? [])], [8285, 9000])
+  })
+
   it('writes nothing when nothing is new', async () => {
     const state = await open()
     await state.record({ devices: new Set(['flannel.1']), networks: [network] })
