@@ -7,6 +7,8 @@ interface KindTraits {
   readonly events: boolean
   /** What is ours and not wanted is removed. Values and files that others may rely on stay. */
   readonly removed: boolean
+  /** Read by a program of its own, so it takes no turns of ours; its events are held back at their source. */
+  readonly paced?: true
 }
 
 /** Every kind must be listed here and in `APPLY_ORDER`: that is all the reconciler knows of kinds. */
@@ -18,10 +20,10 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
   neighbour: { onDevices: true, events: true, removed: true },
   fdb: { onDevices: true, events: true, removed: true },
   route: { onDevices: true, events: true, removed: true },
-  'iptables-chain': { onDevices: false, events: true, removed: true },
-  'nft-table': { onDevices: false, events: true, removed: true },
+  'iptables-chain': { onDevices: false, events: true, removed: true, paced: true },
+  'nft-table': { onDevices: false, events: true, removed: true, paced: true },
   // Read for what is wanted only.
-  'clear-path': { onDevices: false, events: false, removed: false },
+  'clear-path': { onDevices: false, events: false, removed: false, paced: true },
   file: { onDevices: false, events: false, removed: false },
 }
 

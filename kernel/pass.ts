@@ -32,7 +32,7 @@ export interface Tally {
  */
 export class Pass {
   readonly failures = new Map<string, Failure>()
-  /** Milliseconds spent reading the kernel. */
+  /** Milliseconds that reading the kernel has kept others waiting. */
   readMs = 0
   readonly #needs: PassNeeds
   readonly #desired: DesiredState
@@ -133,7 +133,7 @@ export class Pass {
   async #refresh(mirror: KindMirror): Promise<boolean> {
     const startedAt = this.#now()
     const readable = await mirror.refresh(this.#needs.clock, () => this.#count('errors', mirror.kind))
-    this.readMs += this.#now() - startedAt
+    if (!KINDS[mirror.kind].paced) this.readMs += this.#now() - startedAt
     return readable
   }
 
