@@ -45,6 +45,8 @@ export interface AgentNeeds {
   /** The store needs the network to choose a subnet, so it is made when that is known. */
   readonly openStore: (network: NetworkConfig) => LeaseStore
   readonly state: StateDir
+  /** Says what will be used, to this state directory and to other instances; throws ConfigError naming one that uses it. */
+  readonly record: StateDir['record']
   readonly conditions: ConditionSet
   readonly lifecycle: Lifecycle
   readonly clock: Clock
@@ -158,7 +160,7 @@ export class Agent {
   }
 
   async #configure(signal: AbortSignal): Promise<{ network: NetworkConfig; active: ActiveBackend }> {
-    const { configSource, conditions, log, lifecycle, state } = this.#needs
+    const { configSource, conditions, log, lifecycle, record } = this.#needs
     const watch = new ConfigWatch({ source: configSource, conditions, check: checkBackend })
     lifecycle.run('configuration', (stop) => watch.run(stop))
     const { network, origin } = await watch.first(signal)
@@ -166,7 +168,7 @@ export class Agent {
     const networks = [...network.families.values()].map((part) => part.network).join(' ')
     log.info('network configuration read', { origin, backend: active.backend.type, networks })
     // Written before anything is made: a crash in between must not leave an orphan.
-    await state.record(footprintOf(active, network))
+    await record(footprintOf(active, network))
     return { network, active }
   }
 

@@ -11,8 +11,9 @@ import { agentOptions, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
 import type { ProcessPort } from './process-port.ts'
 import { instanceOf } from './state/instance.ts'
+import { InstanceClaim } from './state/instance-claim.ts'
 import { lockInstance } from './state/instance-lock.ts'
-import { StateDir } from './state/state-dir.ts'
+import { type Footprint, StateDir } from './state/state-dir.ts'
 import { StatusEndpoints } from './status/endpoints.ts'
 import { Histogram, RECONCILE_BOUNDS } from './status/metrics.ts'
 import { ConditionSet } from './status/status.ts'
@@ -41,9 +42,15 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   const kernel = await createKernel()
   const etcd = openEtcd({ clock, log, conditions, random: Math.random }, options)
   const durations = new Histogram(RECONCILE_BOUNDS)
+  const { etcdPrefix, subnetFile } = options
+  const claim = new InstanceClaim({ clock, signal: port.stop }, { instance, pid: port.pid, etcdPrefix, subnetFile })
+  const record = async (footprint: Footprint) => {
+    await claim.make(footprint)
+    await state.record(footprint)
+  }
   const onPass = (seconds: number) => durations.observe(seconds)
   const agent = new Agent(
-    { kernel, onPass, ...etcd, state, conditions, lifecycle, clock, log, randomBytes },
+    { kernel, onPass, ...etcd, state, record, conditions, lifecycle, clock, log, randomBytes },
     await agentOptions(options, nodeId, log),
   )
   const endpoints = new StatusEndpoints(

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import type { Outcome } from '../../lab/command.ts'
 import type { DaemonOptions } from '../../lab/daemon.ts'
 import type { Host } from '../../lab/host.ts'
@@ -35,6 +36,8 @@ describe('configuration', function () {
     const segments = [...(oneSegment(1) ?? []), { name: 'lan2', subnet: '192.168.65.0/24', hosts: ['h1'] }]
     lab = await Lab.create({ segments })
     host = lab.host('h1')
+    // iptables-nft makes a table with its first rule, and it stays.
+    await host.exec(['sh', '-c', 'iptables -w -A FORWARD -j ACCEPT && iptables -w -D FORWARD -j ACCEPT'])
     empty = await networkOf(host)
   })
 
@@ -135,6 +138,9 @@ describe('configuration', function () {
     const [warning] = lines.map((line) => JSON.parse(line)).filter(({ warning }) => warning !== undefined)
     assert.match(warning.warning, /FLANNELD_HEALTHZ_PORT was ignored, "many" must be an integer/)
     assert.equal((await lab.etcd.list('/by/flag/subnets/')).length, 1)
+    // Another prefix is another instance, so it needs a clean-up of its own.
+    await host.daemon?.stop()
+    assert.equal((await flanneld(host, ['cleanup'], { args: ['-etcd-prefix', '/by/flag/'] })).code, 0)
   })
 
   const first = '192.168.64.11'
@@ -243,5 +249,31 @@ describe('configuration', function () {
       ),
     )
     assert.match((await host.subnetEnv()).text, /^FLANNEL_NETWORK=10\.9\.0\.0\/16\nFLANNEL_SUBNET=10\.9\./)
+  })
+
+  it('of a second instance that would share a device or a network with the first is refused', async () => {
+    await lab.configure(vxlan)
+    await startDaemon(host)
+    await ready(host)
+    const running = await networkOf(host)
+    const cases: readonly [config: unknown, says: RegExp][] = [
+      [{ ...vxlan, Backend: { Type: 'vxlan', VNI: 2 } }, /10\.5\.0\.0\/16/],
+      [{ ...vxlan, Network: '10.4.0.0/15', Backend: { Type: 'host-gw' } }, /10\.5\.0\.0\/16/],
+      [{ ...vxlan, Network: '10.6.0.0/16' }, /flannel\.1/],
+    ]
+    for (const [config, says] of cases) {
+      await lab.configure(config, '/other')
+      const args = [
+        '--etcd-prefix=/other',
+        `--subnet-file=${join(host.folder, 'other.env')}`,
+        `--status-socket=${join(host.folder, 'other.sock')}`,
+      ]
+      const { code, stderr } = await flanneld(host, [], { args })
+      assert.equal(code, 78, `${JSON.stringify(config)}\n${stderr}`)
+      assert.match(stderr, says)
+      assert.match(stderr, new RegExp(`another flanneld on this host \\(pid ${host.daemon?.pid}, etcd prefix /coreos`))
+      assertSame(await networkOf(host), running)
+    }
+    assert.deepEqual(await lab.etcd.list('/other/subnets/'), [])
   })
 })

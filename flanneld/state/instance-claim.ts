@@ -1,0 +1,126 @@
+import { closeSync, constants, ftruncateSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { tryLock } from '../../kernel/ffi/lock.ts'
+import { contains, networkAddress } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { AlreadyRunningError, ConfigError } from '../../lib/errors.ts'
+import type { Instance } from './instance.ts'
+import { type Footprint, parseFootprint } from './state-dir.ts'
+
+const FILE = 'claim.json'
+/** Who looks whether we run holds our lock for a moment. */
+const TRIES = 100
+const AGAIN_MS = 10
+
+interface ClaimNeeds {
+  readonly clock: Clock
+  readonly signal: AbortSignal
+}
+
+interface ClaimOptions {
+  readonly instance: Instance
+  readonly pid: number
+  readonly etcdPrefix: string
+  readonly subnetFile: string
+}
+
+/**
+ * Says what this instance uses, for as long as the process lives, and looks what the other running instances of this
+ * state directory use: with a shared device or network each would take the other's objects for its own and remove them.
+ */
+export class InstanceClaim {
+  readonly #needs: ClaimNeeds
+  readonly #options: ClaimOptions
+  // Never closed: the kernel gives the lock back when the process ends, however it ends.
+  #fd: number | undefined
+
+  constructor(needs: ClaimNeeds, options: ClaimOptions) {
+    this.#needs = needs
+    this.#options = options
+  }
+
+  /**
+   * Await it before anything of `footprint` is made. The claim is written before the others are read: of two that start
+   * at once at least one sees the other.
+   *
+   * @throws ConfigError naming the other
+   */
+  async make(footprint: Footprint): Promise<void> {
+    const { instance, pid, etcdPrefix, subnetFile } = this.#options
+    this.#fd ??= await this.#lock(join(instance.stateDir, FILE))
+    const who = `pid ${pid}, etcd prefix ${etcdPrefix}, subnet file ${subnetFile}`
+    const { devices, networks } = footprint
+    ftruncateSync(this.#fd)
+    writeSync(this.#fd, `${JSON.stringify({ version: 1, who, devices: [...devices], networks })}\n`, 0)
+    for (const other of othersOf(instance)) refuseConflict(footprint, other)
+  }
+
+  async #lock(path: string): Promise<number> {
+    const { clock, signal } = this.#needs
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+    for (let tries = 0; !tryLock(fd); tries += 1) {
+      if (tries === TRIES) throw new AlreadyRunningError(`another flanneld holds ${path}`)
+      await clock.sleep(AGAIN_MS, signal)
+    }
+    return fd
+  }
+}
+
+interface Other {
+  readonly who: string
+  readonly footprint: Footprint
+}
+
+// The default instance lies in the state directory itself, the others in folders below it.
+function othersOf({ name, stateDir }: Instance): readonly Other[] {
+  const root = name === '' ? stateDir : dirname(stateDir)
+  const folders = readdirSync(root).filter((entry) => /^[0-9a-f]{8}$/.test(entry))
+  return [root, ...folders.map((folder) => join(root, folder))]
+    .filter((folder) => folder !== stateDir)
+    .flatMap((folder) => runningClaim(join(folder, FILE)) ?? [])
+}
+
+/** Undefined when there is none, when its process has ended, or when it is just being written (then that one will see us). */
+function runningClaim(path: string): Other | undefined {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch {
+    return undefined
+  }
+  try {
+    if (tryLock(fd)) return undefined
+    const text = readFileSync(fd, 'utf8')
+    const who: unknown = JSON.parse(text).who
+    return { who: typeof who === 'string' ? who : 'unknown', footprint: parseFootprint(text) }
+  } catch {
+    return undefined
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function refuseConflict({ devices, networks }: Footprint, { who, footprint }: Other): void {
+  for (const { network } of networks) {
+    const theirs = footprint.networks.find(({ network: other }) => overlap(network, other))
+    if (theirs !== undefined) {
+      const path = network.includes(':') ? 'IPv6Network' : 'Network'
+      throw new ConfigError(
+        path,
+        `must not overlap ${theirs.network} of another flanneld on this host (${who})`,
+        network,
+      )
+    }
+  }
+  for (const device of devices) {
+    if (footprint.devices.has(device)) {
+      throw new ConfigError('Backend', `would share the device with another flanneld on this host (${who})`, device)
+    }
+  }
+}
+
+type Network = Footprint['networks'][number]['network']
+
+function overlap(a: Network, b: Network): boolean {
+  return contains(a, networkAddress(b)) || contains(b, networkAddress(a))
+}

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { InstanceClaim } from '../../flanneld/state/instance-claim.ts'
+import type { Footprint } from '../../flanneld/state/state-dir.ts'
+import type { Cidr } from '../../lib/address.ts'
+import { systemClock } from '../../lib/clock.ts'
+
+const uses = (network: string, ...devices: string[]): Footprint => ({
+  devices: new Set(devices),
+  networks: [{ network: network as Cidr, subnetLen: 24 }],
+})
+
+describe('the claim of an instance', () => {
+  let root: string
+
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), 'claim-'))
+  })
+  afterEach(() => rmSync(root, { recursive: true }))
+
+  /** Empty name: the default instance. */
+  const instance = (name: string) => {
+    const stateDir = name === '' ? root : join(root, name)
+    mkdirSync(stateDir, { recursive: true })
+    return new InstanceClaim(
+      { clock: systemClock, signal: AbortSignal.timeout(5_000) },
+      {
+        instance: { name, stateDir, statusSocket: undefined },
+        pid: 7,
+        etcdPrefix: `/prefix/${name}`,
+        subnetFile: '/run/subnet.env',
+      },
+    )
+  }
+
+  const conflicts: readonly [what: string, mine: Footprint, says: RegExp][] = [
+    ['the same network', uses('10.5.0.0/16', 'flannel.2'), /^Network: must not overlap 10\.5\.0\.0\/16/],
+    ['a larger network', uses('10.4.0.0/15', 'flannel.2'), /^Network: must not overlap 10\.5\.0\.0\/16/],
+    ['a part of the network', uses('10.5.128.0/17', 'flannel.2'), /^Network: .*got "10\.5\.128\.0\/17"/],
+    ['the same device', uses('10.6.0.0/16', 'flannel.1'), /^Backend: would share the device .*got "flannel\.1"/],
+  ]
+  for (const [what, mine, says] of conflicts) {
+    for (const [first, second] of [
+      ['', '0123abcd'],
+      ['0123abcd', ''],
+      ['0123abcd', '4567abcd'],
+    ] as const) {
+      it(`on ${what} is refused while ${first || 'the default one'} has it and ${second || 'the default one'} comes`, async () => {
+        await instance(first).make(uses('10.5.0.0/16', 'flannel.1'))
+        await assert.rejects(instance(second).make(mine), (cause: Error) => {
+          assert.match(cause.message, says)
+          assert.ok(cause.message.includes(`(pid 7, etcd prefix /prefix/${first}, subnet file /run/subnet.env)`))
+          return true
+        })
+      })
+    }
+  }
+
+  it('stands beside one of other things, and may be made again', async () => {
+    await instance('').make(uses('10.5.0.0/16', 'flannel.1'))
+    const other = instance('0123abcd')
+    await other.make(uses('10.6.0.0/16', 'flannel.2'))
+    await other.make(uses('10.7.0.0/16', 'flannel.3'))
+  })
+
+  it('does not count when its process has ended, or when it cannot be read', async () => {
+    mkdirSync(join(root, '4567abcd'))
+    const claim = {
+      version: 1,
+      who: 'gone',
+      devices: ['flannel.1'],
+      networks: [{ network: '10.5.0.0/16', subnetLen: 24 }],
+    }
+    writeFileSync(join(root, '4567abcd', 'claim.json'), JSON.stringify(claim))
+    mkdirSync(join(root, '89abcdef'))
+    writeFileSync(join(root, '89abcdef', 'claim.json'), '{')
+    await instance('0123abcd').make(uses('10.5.0.0/16', 'flannel.1'))
+  })
+})
