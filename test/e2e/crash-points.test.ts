@@ -14,7 +14,7 @@ import {
   oneSegment,
   startDaemon,
   strangerLease,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 /** A start with this many peers takes about this long; the kills spread over it and a little more. */
@@ -31,7 +31,7 @@ describe('a daemon killed at any point of its start', function () {
   let bare: readonly string[]
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlanFrom100 })
     host = lab.host('h1')
     await lab.etcd.putAll(Array.from({ length: peers }, (_unused, n) => strangerLease(n + 1)))
     // iptables-nft makes a table with its first rule, and it stays: as on every host where somebody has had one.
@@ -70,7 +70,7 @@ describe('a daemon killed at any point of its start', function () {
       const kind = (['fresh', 'complete', 'changed'] as const)[kill % 3]
       if (kind === 'fresh') await cleanUp()
       if (kind === 'changed') {
-        await host.exec(['sh', '-c', 'ip link del flannel.1; ip route add 10.5.200.0/24 via 192.168.64.1 proto 102'])
+        await host.exec(['sh', '-c', 'ip link del flannel.1; ip route add 10.5.90.0/24 via 192.168.64.1 proto 102'])
       }
       const delay = 5 + Math.round((startMs * kill) / kills)
       await startDaemon(host)

@@ -17,7 +17,7 @@ import {
   status,
   strangerLease,
   until,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 /** Fault rows 11 to 14: whatever happens to etcd, traffic flows, and what was missed is made up for. */
@@ -32,7 +32,7 @@ describe('while etcd', function () {
   let proxy: NamespaceProxy
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(2), netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(2), netConf: vxlanFrom100 })
     await lab.etcd.putAll([1, 2, 3].map((n) => strangerLease(n)))
     await bringUp(lab.hosts)
     host = lab.host('h1')

@@ -15,7 +15,7 @@ import {
   status,
   strangerLease,
   until,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 /** Fault rows 36, 37, 38, 40: whatever happens to our objects, they are back within a second. */
@@ -30,7 +30,7 @@ describe('healing', function () {
   let healthy: readonly string[]
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(2), netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(2), netConf: vxlanFrom100 })
     await lab.etcd.putAll([1, 2, 3].map((n) => strangerLease(n)))
     await bringUp(lab.hosts)
     host = lab.host('h1')

@@ -23,7 +23,7 @@ import {
   status,
   strangerLease,
   until,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 const port = 8089
@@ -83,7 +83,7 @@ describe('health', function () {
 
   it('is ready once subnet.env is there; who waits for that is answered', async () => {
     const waiting = flanneld(host, ['status', '--wait', '30s', '--brief'])
-    await lab.configure(vxlan)
+    await lab.configure(vxlanFrom100)
     await until(10_000, 'READY=1', async () => {
       const told = manager.told()
       // Whoever is started after the daemon reads the file at once.

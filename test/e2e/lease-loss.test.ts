@@ -15,7 +15,7 @@ import {
   startOver,
   status,
   until,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 describe('a lost lease', function () {
@@ -25,13 +25,13 @@ describe('a lost lease', function () {
   let host: Host
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlanFrom100 })
     host = lab.host('h1')
   })
 
   afterEach(async function () {
     await logsInFailure(this.currentTest?.err, lab)
-    await startOver(lab, vxlan)
+    await startOver(lab, vxlanFrom100)
   })
 
   after(async () => {

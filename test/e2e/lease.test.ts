@@ -16,7 +16,7 @@ import {
   status,
   strangerLease,
   until,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 describe('the own lease', function () {
@@ -26,13 +26,13 @@ describe('the own lease', function () {
   let host: Host
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(5), netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(5), netConf: vxlanFrom100 })
     host = lab.host('h1')
   })
 
   afterEach(async function () {
     await logsInFailure(this.currentTest?.err, lab)
-    await startOver(lab, vxlan)
+    await startOver(lab, vxlanFrom100)
   })
 
   after(async () => {
@@ -75,18 +75,18 @@ describe('the own lease', function () {
       await ready(host)
       return await subnetOf(host)
     }
-    assert.equal(await startWith(text('10.5.123.1/24')), '10.5.123.0/24')
+    assert.equal(await startWith(text('10.5.240.1/24')), '10.5.240.0/24')
     assert.notEqual(await startWith(text('10.5.7.1/24')), '10.5.7.0/24')
     for (const poison of [
-      text(`10.5.124.1/24; touch ${trap}`),
+      text(`10.5.241.1/24; touch ${trap}`),
       text(`$(touch ${trap})`),
       text('10.6.1.1/24'),
-      text('10.5.124.1/16'),
+      text('10.5.241.1/16'),
       'no subnet at all',
     ]) {
       const subnet = await startWith(poison)
       assert.match(subnet ?? '', /^10\.5\.\d+\.0\/24$/)
-      assert.notEqual(subnet, '10.5.124.0/24')
+      assert.notEqual(subnet, '10.5.241.0/24')
     }
     await assert.rejects(host.exec(['test', '-e', trap]))
     assert.equal(JSON.parse((await lab.etcd.get(strangerLease(7)[0]))?.value ?? '').PublicIP, '192.168.64.107')
@@ -164,12 +164,12 @@ describe('the own lease', function () {
   })
 
   it('claims a reservation and leaves it one', async () => {
-    const key = `${leasePrefix}10.5.66.0-24`
+    const key = `${leasePrefix}10.5.166.0-24`
     await lab.etcd.put(key, '{"PublicIP":"192.168.64.11"}')
-    await lab.etcd.put(`${leasePrefix}10.5.67.0-24`, '{"PublicIP":"192.168.64.99"}')
+    await lab.etcd.put(`${leasePrefix}10.5.167.0-24`, '{"PublicIP":"192.168.64.99"}')
     await startDaemon(host)
     await ready(host)
-    assert.equal(await subnetOf(host), '10.5.66.0/24')
+    assert.equal(await subnetOf(host), '10.5.166.0/24')
     const claimed = await lab.etcd.get(key)
     assert.equal(claimed?.lease, '0')
     assert.equal(JSON.parse(claimed?.value ?? '').BackendType, 'vxlan')

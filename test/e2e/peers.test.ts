@@ -16,10 +16,10 @@ import {
   status,
   strangerLease,
   until,
+  vxlanFrom100,
 } from './world.ts'
 
-/** `SubnetMin` allows no first subnet; 10.5.96.0/20 stands for a service range. */
-const netConf = { Network: '10.5.0.0/16', Backend: { Type: 'vxlan' } }
+// 10.5.96.0/20 stands for a service range.
 const args = ['--protected-cidrs=10.5.96.0/20,169.254.0.0/16', '--healthz-port=8080', '--log-format=json']
 const evil = '02:00:00:00:66:66'
 const nodeId = 'e'.repeat(32)
@@ -45,7 +45,7 @@ describe('leases that must not become routes', function () {
   let own: { readonly subnet: string; readonly mac: string; readonly node: string }
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(1), netConf })
+    lab = await Lab.create({ segments: oneSegment(1), netConf: { ...vxlanFrom100, SubnetMin: '10.5.112.0' } })
     host = lab.host('h1')
     await lab.etcd.putAll([1, 2].map((n) => strangerLease(n)))
     // A network of the host inside the overlay's, as a bridge of another tool would have it.

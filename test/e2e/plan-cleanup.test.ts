@@ -18,7 +18,7 @@ import {
   startDaemon,
   strangerLease,
   until,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 describe('commands', function () {
@@ -28,7 +28,7 @@ describe('commands', function () {
   let host: Host
 
   beforeEach(async () => {
-    const netConf = { ...vxlan, Backend: { Type: 'vxlan', DirectRouting: true } }
+    const netConf = { ...vxlanFrom100, Backend: { Type: 'vxlan', DirectRouting: true } }
     // A strict uplink: direct paths change it, and whoever cleans up must give it back.
     lab = await Lab.create({ segments: oneSegment(2), rpFilter: 1, netConf })
     host = lab.host('h1')

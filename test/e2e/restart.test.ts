@@ -18,7 +18,7 @@ import {
   status,
   strangerLease,
   until,
-  vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 describe('restart', function () {
@@ -28,7 +28,7 @@ describe('restart', function () {
   let host: Host
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(2), netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(2), netConf: vxlanFrom100 })
     await lab.etcd.putAll([1, 2, 3].map((n) => strangerLease(n)))
     await bringUp(lab.hosts)
     host = lab.host('h1')

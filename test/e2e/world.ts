@@ -15,6 +15,8 @@ export const daemonProgram = env['FLANNELD_PROGRAM'] || builtDaemon
 
 export const leasePrefix = '/coreos.com/network/subnets/'
 export const vxlan = { Network: '10.5.0.0/16', Backend: { Type: 'vxlan' } }
+/** Hosts get no subnet below 10.5.100.0, so that a test may put leases of strangers there. */
+export const vxlanFrom100 = { ...vxlan, SubnetMin: '10.5.100.0' }
 
 /** Hosts h1, h2, ... on one L2 segment, 192.168.64.0/24 from .11 on. */
 export function oneSegment(hosts: number): LabOptions['segments'] {
@@ -138,7 +140,7 @@ export async function overlayOf(host: Host): Promise<readonly string[]> {
   )
 }
 
-/** A vxlan lease as flannel would write it; `n` gives its subnet 10.5.N.0/24, its address 192.168.64.(100 + n) and its MAC. */
+/** A vxlan lease as flannel would write it; `n`, below 100, gives its subnet 10.5.N.0/24, its address 192.168.64.(100 + n) and its MAC. */
 export function strangerLease(n: number, more: Record<string, unknown> = {}): readonly [key: string, value: string] {
   const mac = `02:00:00:00:00:${n.toString(16).padStart(2, '0')}`
   const value = {
