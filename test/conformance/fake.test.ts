@@ -2,6 +2,7 @@ import type { KernelEvent } from '../../kernel/table.ts'
 import { settleTasks } from '../fakes/clock.ts'
 import { FakeKernel } from '../fakes/kernel.ts'
 import * as the from '../kernel/fixtures.ts'
+import { rulesConformance } from './rules.ts'
 import { tablesConformance, type World } from './tables.ts'
 import { tunnelsConformance } from './tunnels.ts'
 
@@ -38,4 +39,13 @@ describe('conformance of the fake kernel', () => {
 
   tablesConformance(() => world)
   tunnelsConformance(() => world)
+})
+
+describe('conformance of the fake kernel’s rules', () => {
+  let kernel: FakeKernel
+  beforeEach(() => {
+    kernel = new FakeKernel()
+  })
+
+  rulesConformance(() => kernel.tables)
 })

@@ -10,6 +10,7 @@ import type { Cidr } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { lease, network, vxlanPath } from '../backends/world.ts'
+import { rulesConformance } from '../conformance/rules.ts'
 import { ownNamespace } from './own-namespace.ts'
 
 const own = lease('10.5.72.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
@@ -127,7 +128,7 @@ describe('traffic rules in the real kernel', function () {
       })
 
       it('are put right whatever was done to them, and nothing is doubled', async () => {
-        const jump = 'POSTROUTING -m comment --comment flanneld_masq -j FLANNEL-POSTRTG'.replaceAll('_', ' ')
+        const jump = ['-m', 'comment', '--comment', 'flanneld masq', '-j', 'FLANNEL-POSTRTG']
         await applyOnce(wanted({ world }))
         for (const args of [
           ['-t', 'nat', '-F', 'FLANNEL-POSTRTG'],
@@ -136,15 +137,7 @@ describe('traffic rules in the real kernel', function () {
           ['-t', 'nat', '-D', 'FLANNEL-POSTRTG', '3'],
           ['-t', 'nat', '-I', 'FLANNEL-POSTRTG', '-j', 'ACCEPT'],
           ['-t', 'nat', '-R', 'FLANNEL-POSTRTG', '3', '-s', '10.9.0.0/16', '-j', 'RETURN'],
-          [
-            '-t',
-            'nat',
-            '-A',
-            ...jump
-              .replace('flanneld masq', '@')
-              .split(' ')
-              .map((word) => word.replace('@', 'flanneld masq')),
-          ],
+          ['-t', 'nat', '-A', 'POSTROUTING', ...jump],
         ]) {
           execFileSync(program, args, { stdio: 'pipe' })
           namespace.kernel.rules.sets.iptables(world, 4).forget()
@@ -201,6 +194,8 @@ COMMIT
       })
     })
   }
+
+  describe('conform', () => rulesConformance(() => namespace.kernel.tables))
 
   describe('with nft', () => {
     const tables = () =>
