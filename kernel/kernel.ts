@@ -45,8 +45,8 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     queueBytes: options.eventQueueBytes ?? EVENT_QUEUE_BYTES,
     groups: MONITOR_GROUPS,
   })
-  const rules = openRules(options.clock ?? systemClock)
   const generic = openGenericNetlink()
+  const rules = openRules(options.clock ?? systemClock)
   const channel = new NetlinkChannel({ socket })
   const devices = new DeviceIndex({ channel })
   const needs = { channel, devices }

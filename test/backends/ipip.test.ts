@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { checkFamilies, familyNotices } from '../../backends/families.ts'
 import { ipip } from '../../backends/ipip.ts'
 import type { AnyBackend } from '../../backends/registry.ts'
+import { udp } from '../../backends/udp/backend.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { commandText, facts, lease, NO_DATA, network, planOf } from './world.ts'
 
@@ -54,6 +55,25 @@ describe('ipip plan', () => {
       assert.deepEqual([...plan.paths.values()], [way])
     })
   }
+
+  it('follows a peer that stops answering, and one that is planned for another backend in between', () => {
+    const lines = (answered: boolean, other: AnyBackend = backend) =>
+      commandText(
+        planOf({
+          backend: other,
+          identity: { engine: 'kernel' },
+          own,
+          peers: [{ ...near, accepts: [] }, far],
+          ...(other === backend ? { config: { DirectRouting: true } } : {}),
+          facts: facts({ '192.168.65.13': { onLink: 'eth1', answered } }),
+        }),
+      ).match(/10\.5\.3\.0\/24 .* dev (\S+)/)?.[1]
+    const peerOfUdp = { ...udp, wireType: 'ipip' } as AnyBackend
+    assert.deepEqual(
+      [lines(true), lines(false), lines(true), lines(true, peerOfUdp), lines(true)],
+      ['eth1', 'flannel.ipip', 'eth1', 'flannel0', 'eth1'],
+    )
+  })
 
   it('without DirectRouting looks at no neighbour', () => {
     const reach = { '192.168.64.12': { onLink: 'eth0', answered: true } }

@@ -4,9 +4,9 @@ import type { Host } from '../../lab/host.ts'
 import type { Lab } from '../../lab/lab.ts'
 import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-table.ts'
 import { transfer } from '../e2e/transfer.ts'
-import { flanneld, leasePrefix, logsInFailure, startDaemon, status, twoSegments, until } from '../e2e/world.ts'
+import { leasePrefix, logsInFailure, startDaemon, status, twoSegments, until } from '../e2e/world.ts'
 import { needs } from '../needs.ts'
-import { allKnow, bringUp, ipip, loadFou, patience, tunnelLab, udp } from './tunnel-world.ts'
+import { allKnow, bringUp, cleanUp, ipip, loadFou, patience, patiently, tunnelLab, udp } from './tunnel-world.ts'
 
 for (const each of [ipip, udp]) {
   const { title, device, mtu } = each
@@ -43,7 +43,7 @@ for (const each of [ipip, udp]) {
       await allKnow(all.slice(0, 2), 1)
       await bringUp(all.slice(2))
       await allKnow(all, 2)
-      await until(patience, 'all pairs', async () => {
+      await patiently('all pairs', async () => {
         const table = await measureReach(all)
         assert.ok(everyPairReaches(table), formatReach(table, { colour: false }).join('\n'))
       })
@@ -92,11 +92,11 @@ for (const each of [ipip, udp]) {
       try {
         await judge.answered(AbortSignal.timeout(patience))
         one.daemon?.kill('SIGKILL')
-        await until(patience, 'packets while it is dead', async () => assert.ok(judge.verdict().sent > 40))
+        await patiently('packets while it is dead', async () => assert.ok(judge.verdict().sent > 40))
         await startDaemon(one)
         await allKnow([one], 2)
         const { sent } = judge.verdict()
-        await until(patience, 'packets after', async () => assert.ok(judge.verdict().sent > sent + 20))
+        await patiently('packets after', async () => assert.ok(judge.verdict().sent > sent + 20))
       } finally {
         await judge.stop()
       }
@@ -114,18 +114,17 @@ for (const each of [ipip, udp]) {
       for (const address of ['192.168.64.99', '192.168.65.99']) {
         // Without one it would be a reservation.
         await lab.etcd.put(key, value(address), { lease })
-        await until(patience, 'the route', async () => assert.deepEqual(await gateways(), [`${address} ${device}`]))
+        await patiently('the route', async () => assert.deepEqual(await gateways(), [`${address} ${device}`]))
       }
       await lab.etcd.del(key)
-      await until(patience, 'no route', async () => assert.deepEqual(await gateways(), []))
+      await patiently('no route', async () => assert.deepEqual(await gateways(), []))
     })
 
     it('nothing of it is left after cleanup, and the kernel’s own tunnel was never touched', async () => {
       const [, , three] = hosts()
       const foreign = (await three.ipJson('link', 'show', 'type', 'ipip')).filter(({ ifname }) => ifname !== device)
       await three.daemon?.stop()
-      const { code, stdout } = await flanneld(three, ['cleanup'])
-      assert.equal(code, 0, stdout)
+      await cleanUp(three)
       assert.deepEqual(await three.ipJson('link', 'show', 'type', 'ipip'), foreign)
       assert.equal((await three.exec(['ip', 'fou', 'show'])).stdout, '')
     })

@@ -1,8 +1,10 @@
+import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import type { DaemonOptions } from '../../lab/daemon.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type DaemonOptions, daemonCommand } from '../../lab/daemon.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab, type LabOptions } from '../../lab/lab.ts'
-import { knowsPeers, startDaemon } from '../e2e/world.ts'
+import { daemonProgram, startDaemon, status } from '../e2e/world.ts'
 
 /** What can be proven under Debian's kernel only: backends whose modules a test machine's own lacks. */
 export interface TunnelCase {
@@ -21,7 +23,7 @@ export const udp: TunnelCase = {
 }
 
 /** Emulated: everything takes up to ten times as long. */
-export const patience = 60_000
+export const patience = 90_000
 
 /** Nothing loads fou by itself. */
 export function loadFou(): void {
@@ -41,6 +43,32 @@ export async function bringUp(hosts: readonly Host[], options: DaemonOptions = {
   }
 }
 
-export async function allKnow(hosts: readonly Host[], peers: number): Promise<void> {
-  for (const host of hosts) await knowsPeers(host, peers, patience)
+export async function allKnow(hosts: readonly Host[], count: number): Promise<void> {
+  for (const host of hosts) {
+    await patiently(`${host.label} knows ${count} peers`, async () => {
+      const { peers, notReady } = await status(host)
+      assert.deepEqual([peers.length, notReady], [count, []])
+    })
+  }
+}
+
+/** Looks twice a second: on one emulated processor a look more often would slow down what it waits for. */
+export async function patiently(what: string, check: () => Promise<unknown>): Promise<void> {
+  const deadline = Date.now() + patience
+  for (;;) {
+    try {
+      await check()
+      return
+    } catch (cause) {
+      if (Date.now() > deadline)
+        throw new Error(`not within ${patience} ms: ${what}: ${(cause as Error).message}`, { cause })
+    }
+    await delay(500)
+  }
+}
+
+/** `flanneld cleanup` on a host whose daemon has stopped. */
+export async function cleanUp(host: Host): Promise<void> {
+  const argv = await daemonCommand({ program: daemonProgram }, host.paths, 'http://192.0.2.10:2379')
+  await host.exec([...argv, 'cleanup'], { timeout: patience })
 }
