@@ -1,7 +1,7 @@
 import type { Failure, ReconcileCounts } from '../../kernel/desired.ts'
 import { FAMILIES, type Family } from '../../lib/address.ts'
 import type { Lease, StoreHealth } from '../../subnet/types.ts'
-import type { AgentView } from '../agent.ts'
+import type { AgentView } from '../agent-needs.ts'
 import {
   type Counts,
   type LastingCondition,
