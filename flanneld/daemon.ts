@@ -5,6 +5,7 @@ import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import { Agent } from './agent.ts'
 import { exitCodeOf } from './exit-code.ts'
+import { collectAfterStart, keepHeapSmall } from './heap.ts'
 import { openEtcd } from './leases/lease-source.ts'
 import { knownGaps } from './options/availability.ts'
 import { agentOptions, requireNetAdmin } from './options/node-options.ts'
@@ -27,6 +28,7 @@ export interface DaemonNeeds {
 /** Runs until the process shall stop. What it throws decides on the exit code. */
 export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<void> {
   const { clock, log, port } = needs
+  keepHeapSmall()
   const startedAt = clock.wall()
   await requireNetAdmin()
   const lock = lockInstance(options.subnetFile, port.pid)
@@ -62,6 +64,11 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     etcd.configSource.refresh()
   })
 
+  lifecycle.run('heap', async (stop) => {
+    await untilReady(agent, stop)
+    await collectAfterStart(clock, stop)
+  })
+
   try {
     await endpoints.open()
     await agent.run(AbortSignal.any([port.stop, fatal.signal]))
@@ -77,6 +84,10 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     lock.release()
   }
   if (fatal.signal.aborted && !port.stop.aborted) throw fatal.signal.reason
+}
+
+async function untilReady(agent: Agent, signal: AbortSignal): Promise<void> {
+  for await (const _ of agent.changes.watch(signal)) if (agent.notReady().length === 0) return
 }
 
 /** What a background task throws ends the daemon; a fault of the program is logged with the task that had it. */

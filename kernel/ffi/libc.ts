@@ -58,6 +58,17 @@ export function closeDescriptor(fd: number): number {
   return resultOf(calls.close(fd))
 }
 
+/** Gives memory that was freed back to the system, as malloc_trim(3); where the library has no such function (musl) it does so by itself. */
+export function returnFreedMemory(): void {
+  let trim: (pad: number) => number
+  try {
+    trim = libc.func('int malloc_trim(size_t)')
+  } catch {
+    return
+  }
+  trim(0)
+}
+
 /** Calls `onReadable` from the event loop while there is something to read, an error of the socket included; parks no thread. */
 export function watchReadable(fd: number, onReadable: () => void): { close(): void } {
   let closed = false
