@@ -3,7 +3,7 @@ import { runInNewContext } from 'node:vm'
 import { returnFreedMemory } from '../kernel/ffi/libc.ts'
 import type { Clock } from '../lib/clock.ts'
 
-// Measured in Documentation/decisions/0005-heap.md. V8 reads these while it runs, so they work however the program was started.
+// Measured in Documentation/decisions/0007-heap.md. V8 reads these while it runs, so they work however the program was started.
 const FLAGS = [
   // The young generation stays at its first size. It would grow to 32 MB during the start and never shrink again.
   '--semi-space-growth-factor=1',
