@@ -1,5 +1,8 @@
-import type { DesiredObject } from '../kernel/objects.ts'
+import type { DesiredObject, ObjectKind } from '../kernel/objects.ts'
+import type { ObjectTable } from '../kernel/table.ts'
 import type { Family, IpAddr, MacAddr } from '../lib/address.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease, PeerPath } from '../subnet/types.ts'
 
@@ -101,6 +104,35 @@ export interface Notice {
   readonly remedy: string
 }
 
+/** What tables that live in this process may use. */
+export interface Ports {
+  readonly clock: Clock
+  readonly log: Logger
+  /** As Math.random. */
+  readonly random: () => number
+  /** To be told when objects of these kinds change by themselves. */
+  readonly onChange: (kinds: readonly ObjectKind[]) => void
+}
+
+/** Objects that live in this process and not in the kernel, as the reconciler sees them. */
+export interface BackendTables {
+  readonly tables: readonly ObjectTable[]
+  /** Undefined before packets were carried for the first time. */
+  counts(): DataPlaneCounts | undefined
+  /** When the daemon ends: at once, whatever is wanted. */
+  stop(): Promise<void>
+}
+
+/** What this process carried itself; all numbers only grow. */
+export interface DataPlaneCounts {
+  readonly packets: { readonly in: number; readonly out: number }
+  readonly bytes: { readonly in: number; readonly out: number }
+  /** Packets by reason, as in `inner-source`. */
+  readonly drops: Readonly<Record<string, number>>
+  /** How often the worker died and was started anew. */
+  readonly deaths: number
+}
+
 /**
  * One way to carry packets between hosts. `plan` is pure, synchronous and total: a bad peer is skipped, never thrown.
  * C: the parsed `Backend` object. I: what makes this node recognisable to peers (MAC, key).
@@ -121,6 +153,8 @@ export interface Backend<C, I> {
   devices(config: C, network: NetworkConfig): readonly string[]
   /** FOU ports that this backend may open under this config; recorded like the devices. */
   fouPorts?(config: C): readonly number[]
+  /** Of kinds that no other backend has. Nothing runs before an object is applied. */
+  tables?(ports: Ports): BackendTables
   /** Whether `plan` looks at `facts.reach`; where it does, neighbour replies are asked for (`answered`) only if `probe`. */
   reach(config: C): 'unused' | 'lookup' | 'probe'
 }

@@ -1,6 +1,6 @@
 import { ConfigError } from '../lib/errors.ts'
 import { alloc } from './alloc.ts'
-import type { Backend } from './backend.ts'
+import type { Backend, BackendTables, Ports } from './backend.ts'
 import { hostGw } from './host-gw.ts'
 import { ipip } from './ipip.ts'
 import { udp } from './udp/backend.ts'
@@ -16,6 +16,11 @@ const BACKENDS: readonly AnyBackend[] = [
   udp as AnyBackend,
   alloc as AnyBackend,
 ]
+
+/** Of all backends: which one is in use is known later. */
+export function openTables(ports: Ports): readonly BackendTables[] {
+  return BACKENDS.flatMap((backend) => backend.tables?.(ports) ?? [])
+}
 
 const PLANNED = ['wireguard', 'extension']
 const FLANNEL_ONLY = ['ipsec', 'tencent-vpc']

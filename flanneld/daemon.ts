@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { openTables } from '../backends/registry.ts'
 import { createKernel } from '../kernel/kernel.ts'
 import type { Clock } from '../lib/clock.ts'
 import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
@@ -42,6 +43,13 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   const lifecycle = lifecycleOf(log, fatal)
   const conditions = conditionsOf(clock, log)
   const kernel = await createKernel()
+  const planes = openTables({
+    clock,
+    log,
+    random: Math.random,
+    onChange: (kinds) => agent.reconciler.onEvents([{ type: 'kinds', kinds }]),
+  })
+  const tables = [...kernel.tables, ...planes.flatMap((plane) => plane.tables)]
   const etcd = openEtcd({ clock, log, conditions, random: Math.random }, options)
   const durations = new Histogram(RECONCILE_BOUNDS)
   const { etcdPrefix, subnetFile } = options
@@ -52,11 +60,11 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   }
   const onPass = (seconds: number) => durations.observe(seconds)
   const agent = new Agent(
-    { kernel, onPass, ...etcd, state, record, conditions, lifecycle, clock, log, randomBytes },
+    { kernel: { ...kernel, tables }, onPass, ...etcd, state, record, conditions, lifecycle, clock, log, randomBytes },
     await agentOptions(options, nodeId, log),
   )
   const endpoints = new StatusEndpoints(
-    { agent, conditions, durations, lifecycle, clock, log, port },
+    { agent, planes, conditions, durations, lifecycle, clock, log, port },
     { options, nodeId, startedAt, socketPath: instance.statusSocket },
   )
   port.onReload(() => {
@@ -79,6 +87,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     endpoints.stopping()
     await lifecycle.stop()
     await agent.reconciler.stop()
+    await Promise.all(planes.map((plane) => plane.stop()))
     await endpoints.close()
     kernel.close()
     lock.release()

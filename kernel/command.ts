@@ -1,5 +1,6 @@
 import { familyOf } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
+import { describe } from './describe.ts'
 import { driverChangeText, driverText } from './driver-text.ts'
 import { BOOT_PROTOCOL, type FouPort, type KernelObject, type Link, type Route } from './objects.ts'
 import { ruleChange, ruleRemoval } from './rules/commands.ts'
@@ -36,6 +37,9 @@ function creation(object: KernelObject, verb: 'add' | 'replace'): readonly strin
       return linkCreation(object)
     case 'address':
       return [`ip address ${verb} ${object.address}/${object.length} dev ${object.device}`]
+    case 'udp-peer':
+    case 'udp-proxy':
+      return [`# in flanneld: ${describe(object)}`]
     case 'route':
       return [`ip ${flag(object)}route ${verb} ${routeText(object)}`]
     case 'neighbour':
@@ -66,6 +70,9 @@ function removal(object: KernelObject): string {
       return `ip link delete ${object.name}`
     case 'address':
       return `ip address delete ${object.address}/${object.length} dev ${object.device}`
+    case 'udp-peer':
+    case 'udp-proxy':
+      return `# ends with flanneld: ${describe(object)}`
     case 'route':
       return `ip ${flag(object)}route delete ${routeText(object)}`
     case 'neighbour':
@@ -90,6 +97,10 @@ function fouText({ port, local }: FouPort): string {
 }
 
 function linkCreation(link: Link): readonly string[] {
+  if (link.driver.type === 'tun') {
+    const state = link.up ? ' up' : ''
+    return [`ip tuntap add dev ${link.name} mode tun`, `ip link set ${link.name} mtu ${link.mtu}${state}`]
+  }
   const commands = [
     `ip link add ${link.name}${link.mac === undefined ? '' : ` address ${link.mac}`} mtu ${link.mtu} type ${driverText(link.driver)}`,
   ]

@@ -12,6 +12,10 @@ export function describe(object: KernelObject): string {
       return describeLink(object)
     case 'address':
       return `${object.address}/${object.length} dev ${object.device}`
+    case 'udp-peer':
+      return `${object.subnet} to ${object.publicIp} by the udp proxy`
+    case 'udp-proxy':
+      return `udp proxy of ${object.device} at ${object.local}:${object.port}, own address ${object.own}`
     case 'route':
       return join([
         object.type === 'blackhole' && 'blackhole',

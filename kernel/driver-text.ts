@@ -16,6 +16,8 @@ export function driverText(driver: LinkDriver): string {
       )
     case 'ipip':
       return ipipText(driver)
+    case 'tun':
+      return 'tun'
     case 'other':
       return driver.name
     default:
@@ -37,6 +39,7 @@ export function driverChangeText(actual: LinkDriver, desired: LinkDriver): strin
     }
     case 'ipip':
       return ipipText(desired)
+    case 'tun':
     case 'other':
       return undefined
     default:

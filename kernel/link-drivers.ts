@@ -5,7 +5,7 @@ import { assertNever } from '../lib/errors.ts'
 export type LinkDriver = MadeDriver | { readonly type: 'other'; readonly name: string }
 
 /** What this program makes. A new one: here, in `netlink/drivers/`, `driver-text.ts`, and a case of the conformance suite. */
-export type MadeDriver = VxlanDriver | IpipDriver
+export type MadeDriver = VxlanDriver | IpipDriver | TunDriver
 
 /** Source: linux/if_link.h, IFLA_VXLAN_*. */
 export interface VxlanDriver {
@@ -37,6 +37,13 @@ export interface IpipDriver {
   readonly encapsulation?: FouEncapsulation
 }
 
+/** A device whose packets a program reads and writes. Source: linux/if_tun.h. */
+export interface TunDriver {
+  readonly type: 'tun'
+  /** Stays when no program holds it: packets are lost then, and do not leave by another route. Ours always does. */
+  readonly persistent: boolean
+}
+
 /** The outer packet is carried in UDP: what a FOU port with IP protocol 4 at the far end unwraps. Ports in host byte order. */
 export interface FouEncapsulation {
   readonly sourcePort: number
@@ -52,6 +59,9 @@ export function compareDrivers(actual: LinkDriver, desired: LinkDriver): Compari
       return actual.type === 'vxlan' ? compareVxlan(actual, desired) : 'recreate'
     case 'ipip':
       return actual.type === 'ipip' ? compareIpip(actual, desired) : 'recreate'
+    case 'tun':
+      if (actual.type !== 'tun') return 'recreate'
+      return actual.persistent === desired.persistent ? 'same' : 'update'
     case 'other':
       return actual.type === 'other' ? 'same' : 'recreate'
     default:
@@ -61,7 +71,7 @@ export function compareDrivers(actual: LinkDriver, desired: LinkDriver): Compari
 
 /** Name of the device below; undefined: none. */
 export function underlayOf(driver: LinkDriver): string | undefined {
-  return driver.type === 'other' ? undefined : driver.underlay
+  return 'underlay' in driver ? driver.underlay : undefined
 }
 
 /** Name of the kernel's kind, which is also that of its module. */

@@ -16,7 +16,18 @@ export type Role =
   | { readonly class: 'advisory'; readonly remedy: string }
 
 /** Everything the kernel (or the file system) may be asked to hold. Devices are named by name; tables turn names into indexes. */
-export type KernelObject = FouPort | Link | Address | Route | Neighbour | Fdb | Sysctl | StateFile | RuleObject
+export type KernelObject =
+  | FouPort
+  | Link
+  | Address
+  | UdpPeer
+  | UdpProxy
+  | Route
+  | Neighbour
+  | Fdb
+  | Sysctl
+  | StateFile
+  | RuleObject
 export type ObjectKind = KernelObject['kind']
 export type DesiredObject = KernelObject & { readonly role: Role }
 
@@ -50,6 +61,26 @@ export interface Address {
   readonly address: IpAddr
   /** Prefix length in bits. */
   readonly length: number
+}
+
+/** A subnet that this process's udp proxy sends to, and takes packets from: `backends/udp/proxy-tables.ts`. */
+export interface UdpPeer {
+  readonly kind: 'udp-peer'
+  readonly subnet: Cidr
+  readonly publicIp: IpAddr
+}
+
+/** A worker of this process that carries packets between a tun device and a UDP port. It lives no longer than the process. */
+export interface UdpProxy {
+  readonly kind: 'udp-proxy'
+  /** Name of the tun. */
+  readonly device: string
+  /** Address of the socket. */
+  readonly local: IpAddr
+  /** Of this node and of every peer; host byte order. */
+  readonly port: number
+  /** The tun's address: source of "net unreachable". */
+  readonly own: IpAddr
 }
 
 /** A route of the main table; key: destination and metric. */
@@ -118,6 +149,10 @@ export function keyOf(object: KernelObject): string {
       return `link ${object.name}`
     case 'address':
       return `address ${object.device} ${object.address}/${object.length}`
+    case 'udp-peer':
+      return text('udp-peer', object.subnet)
+    case 'udp-proxy':
+      return `udp-proxy ${object.device}`
     case 'route':
       return text('route', object.dst, 'metric', object.metric)
     case 'neighbour':
@@ -153,6 +188,7 @@ export function deviceOf(object: KernelObject): string | undefined {
     case 'sysctl':
       // Sysctls of a device come back with their defaults when it is made again.
       return /^net\/[^/]+\/(?:conf|neigh)\/([^/]+)\//.exec(object.path)?.[1]
+    // A proxy would make its device anew: it must be gone before its device, not with it.
     default:
       return undefined
   }
@@ -172,6 +208,10 @@ export function compare(actual: KernelObject, desired: KernelObject): Comparison
       return sameRoute(actual as Route, desired) ? 'same' : 'update'
     case 'address':
       return 'same'
+    case 'udp-peer':
+      return (actual as UdpPeer).publicIp === desired.publicIp ? 'same' : 'update'
+    case 'udp-proxy':
+      return compareProxies(actual as UdpProxy, desired)
     case 'neighbour':
       return (actual as Neighbour).mac === desired.mac ? 'same' : 'update'
     case 'fdb':
@@ -197,6 +237,11 @@ function compareLinks(actual: Link, desired: Link): Comparison {
   const same =
     actual.mtu === desired.mtu && actual.up === desired.up && (desired.mac === undefined || actual.mac === desired.mac)
   return same ? 'same' : 'update'
+}
+
+function compareProxies(actual: UdpProxy, desired: UdpProxy): Comparison {
+  if (actual.local !== desired.local || actual.port !== desired.port) return 'recreate'
+  return actual.own === desired.own ? 'same' : 'update'
 }
 
 function sameRoute(actual: Route, desired: Route): boolean {

@@ -17,6 +17,9 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
   link: { onDevices: false, events: true, removed: true },
   sysctl: { onDevices: true, events: false, removed: false },
   address: { onDevices: true, events: true, removed: true },
+  // They hang on our own process, which tells of itself.
+  'udp-peer': { onDevices: false, events: true, removed: true },
+  'udp-proxy': { onDevices: false, events: true, removed: true },
   neighbour: { onDevices: true, events: true, removed: true },
   fdb: { onDevices: true, events: true, removed: true },
   route: { onDevices: true, events: true, removed: true },
@@ -36,6 +39,8 @@ export const APPLY_ORDER: readonly ObjectKind[] = [
   'link',
   'sysctl',
   'address',
+  'udp-peer',
+  'udp-proxy',
   'neighbour',
   'fdb',
   'route',

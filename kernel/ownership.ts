@@ -32,6 +32,10 @@ export function ownershipOf(actual: KernelObject, desired: DesiredState): Owners
       return ownershipOfAddress(actual, desired.scope)
     case 'route':
       return ownershipOfRoute(actual, wanted, desired)
+    case 'udp-peer':
+    case 'udp-proxy':
+      // Nobody else can make one in this process.
+      return 'ours'
     case 'neighbour':
     case 'fdb':
       // These carry no mark of their maker. Nobody else has business on our devices.
@@ -60,8 +64,21 @@ function ownershipOfLink(link: Link, { objects, scope }: DesiredState): Ownershi
   if (link.driver.type === 'other') return 'foreign'
   const wanted = objects.get(keyOf(link))
   // So is a device of a kind that we make, but not under this name.
-  if (wanted?.kind === 'link') return wanted.driver.type === link.driver.type ? 'adoptable' : 'foreign'
+  if (wanted?.kind === 'link') {
+    const adoptable = wanted.driver.type === link.driver.type || isOtherUdpEngine(link, wanted, scope)
+    return adoptable ? 'adoptable' : 'foreign'
+  }
   return scope.devices.has(link.name) ? 'ours' : 'foreign'
+}
+
+// The two engines of the udp backend share a name. flannel's own tun is not persistent and goes when flannel ends.
+function isOtherUdpEngine({ name, driver }: Link, wanted: Link, scope: OwnershipScope): boolean {
+  if (!scope.devices.has(name)) return false
+  if (wanted.driver.type === 'ipip' && driver.type === 'tun') {
+    return wanted.driver.encapsulation !== undefined && driver.persistent
+  }
+  const port = driver.type === 'ipip' ? driver.encapsulation?.port : undefined
+  return wanted.driver.type === 'tun' && port !== undefined && (scope.fouPorts?.has(port) ?? false)
 }
 
 function ownershipOfAddress(address: Address, scope: OwnershipScope): Ownership {

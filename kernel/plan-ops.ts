@@ -45,7 +45,9 @@ export async function preview(tables: readonly ObjectTable[], desired: DesiredSt
   const wanted = groupByKind(desired)
   const dumps = new Map<ObjectKind, readonly KernelObject[]>()
   for (const table of tables) dumps.set(table.kind, await table.dump((wanted.get(table.kind) ?? new Map()).values()))
-  return planOps(desired, dumps)
+  // What lives in the daemon's own process has no table here, and is neither there nor missing.
+  const objects = new Map([...desired.objects].filter(([, { kind }]) => dumps.has(kind)))
+  return planOps({ ...desired, objects }, dumps)
 }
 
 export function groupByKind(desired: DesiredState): Map<ObjectKind, Map<string, DesiredObject>> {

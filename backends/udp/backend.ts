@@ -2,6 +2,7 @@ import { ConfigError } from '../../lib/errors.ts'
 import type { Backend } from '../backend.ts'
 import { parseUdpConfig, type UdpConfig } from './config.ts'
 import { planUdp, UDP_DEVICE, type UdpIdentity } from './plan.ts'
+import { ProxyTables } from './proxy-tables.ts'
 
 /** A lease of it says nothing: flannel's daemon takes every lease without a type for one of udp. */
 export const udp: Backend<UdpConfig, UdpIdentity> = {
@@ -16,17 +17,16 @@ export const udp: Backend<UdpConfig, UdpIdentity> = {
   plan: planUdp,
   devices: () => [UDP_DEVICE],
   fouPorts: ({ port }) => [port],
+  tables: (ports) => new ProxyTables(ports),
   reach: () => 'unused',
 }
-
-const LOAD = "load the kernel module fou on the host with 'modprobe fou'"
 
 /** Found out by asking the kernel; nothing loads its module by itself. */
 async function chooseEngine({ engine }: UdpConfig, hasFou: () => Promise<boolean>): Promise<UdpIdentity['engine']> {
   if (engine !== 'userspace' && (await hasFou())) return 'kernel'
   if (engine === 'kernel') {
-    throw new ConfigError('Backend.Engine', `needs the kernel module fou: ${LOAD}, or choose another engine`, engine)
+    const remedy = "load it on the host with 'modprobe fou', or choose another engine"
+    throw new ConfigError('Backend.Engine', `needs the kernel module fou: ${remedy}`, engine)
   }
-  const instead = engine === 'auto' ? `; ${LOAD} for the engine kernel` : ''
-  throw new ConfigError('Backend.Engine', `the engine userspace is not available yet${instead}`, engine)
+  return 'userspace'
 }

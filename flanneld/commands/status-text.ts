@@ -41,6 +41,7 @@ export function statusText(status: StatusDocument): string {
         ? 'none yet'
         : `${backend.type}, MTU ${backend.mtu}${backend.devices.length > 0 ? `, ${backend.devices.join(' ')}` : ''}`,
     ],
+    ...dataPlaneRow(status),
     [
       'datastore',
       datastore.up
@@ -104,4 +105,16 @@ function both(values: PerFamily): string {
 // The daemon says what others wrote into their leases: none of it may drive the terminal.
 function clean(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?')
+}
+
+function dataPlaneRow({ dataPlane }: StatusDocument): [string, string][] {
+  if (dataPlane === null) return []
+  const { packets, drops, deaths } = dataPlane
+  const dropped = Object.entries(drops).flatMap(([reason, count]) => (count > 0 ? [`${reason} ${count}`] : []))
+  const text = [
+    `${packets.out} packets out, ${packets.in} in`,
+    `dropped ${dropped.length === 0 ? 'none' : dropped.join(' ')}`,
+    ...(deaths > 0 ? [`worker died ${deaths}x`] : []),
+  ]
+  return [['data plane', text.join('; ')]]
 }

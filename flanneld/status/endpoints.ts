@@ -1,3 +1,4 @@
+import type { BackendTables } from '../../backends/backend.ts'
 import { createNotifier } from '../../kernel/ffi/notify.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
@@ -16,6 +17,7 @@ import { statusDocument } from './status-view.ts'
 
 export interface EndpointNeeds {
   readonly agent: Agent
+  readonly planes: readonly BackendTables[]
   readonly conditions: ConditionSet
   readonly durations: Histogram
   readonly lifecycle: Lifecycle
@@ -110,7 +112,7 @@ export class StatusEndpoints {
   }
 
   #status(): StatusDocument {
-    const { agent, conditions, clock, port } = this.#needs
+    const { agent, planes, conditions, clock, port } = this.#needs
     const { nodeId, startedAt } = this.#identity
     return statusDocument({
       version: port.version,
@@ -124,6 +126,7 @@ export class StatusEndpoints {
       view: agent.view,
       failures: agent.reconciler.failures(),
       counts: agent.reconciler.counts(),
+      dataPlane: planes.flatMap((plane) => plane.counts() ?? [])[0],
     })
   }
 

@@ -121,6 +121,7 @@ export function renderMetrics(input: MetricsInput): string {
     family('flannel_netlink_overruns_total', 'counter', 'Overflows of the event queue.', [
       [{}, counters.netlinkOverruns],
     ]),
+    ...dataPlane(status),
     family('flannel_event_loop_lag_seconds', 'gauge', 'Lateness of the last heartbeat.', [
       [{}, input.eventLoopLagSeconds],
     ]),
@@ -128,6 +129,18 @@ export function renderMetrics(input: MetricsInput): string {
     family('process_resident_memory_bytes', 'gauge', 'Resident memory.', [[{}, process.residentBytes]]),
     family('process_start_time_seconds', 'gauge', 'Start, as Unix time.', [[{}, process.startTimeSeconds]]),
   ].join('')
+}
+
+/** Only where this process carries packets itself. */
+function dataPlane({ dataPlane }: StatusDocument): readonly string[] {
+  if (dataPlane === null) return []
+  const { packets, bytes, drops, deaths } = dataPlane
+  return [
+    family('flannel_dataplane_packets_total', 'counter', 'Packets carried.', byLabel('direction', packets)),
+    family('flannel_dataplane_bytes_total', 'counter', 'Bytes of packets carried.', byLabel('direction', bytes)),
+    family('flannel_dataplane_drops_total', 'counter', 'Packets dropped, by reason.', byLabel('reason', drops)),
+    family('flannel_dataplane_deaths_total', 'counter', 'Workers that died and were replaced.', [[{}, deaths]]),
+  ]
 }
 
 function leaseStates(status: StatusDocument): readonly Sample[] {

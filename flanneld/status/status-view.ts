@@ -1,3 +1,4 @@
+import type { DataPlaneCounts } from '../../backends/backend.ts'
 import type { Failure, ReconcileCounts } from '../../kernel/desired.ts'
 import { FAMILIES, type Family } from '../../lib/address.ts'
 import type { Lease, StoreHealth } from '../../subnet/types.ts'
@@ -24,6 +25,8 @@ export interface StatusFacts {
   readonly view: AgentView
   readonly failures: ReadonlyMap<string, Failure>
   readonly counts: ReconcileCounts
+  /** Undefined: this process carries no packets. */
+  readonly dataPlane: DataPlaneCounts | undefined
 }
 
 /** The status document of one moment; pure. */
@@ -50,6 +53,7 @@ export function statusDocument(facts: StatusFacts): StatusDocument {
     peers,
     rejected: view.verdicts?.rejected ?? view.snapshot?.unreadable ?? [],
     counters: countersOf(view, facts.counts),
+    dataPlane: facts.dataPlane ?? null,
     datastore: datastoreOf(view.store),
   }
 }

@@ -1,3 +1,4 @@
+import type { DataPlaneCounts } from '../../backends/backend.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 
@@ -154,6 +155,8 @@ export interface StatusDocument {
   readonly peers: readonly PeerStatus[]
   readonly rejected: readonly { readonly id: string; readonly reason: string; readonly text: string }[]
   readonly counters: StatusCounters
+  /** Null: this process carries no packets, the kernel does. */
+  readonly dataPlane: DataPlaneCounts | null
   readonly datastore: {
     readonly up: boolean
     readonly endpoint: string | null

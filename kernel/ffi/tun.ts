@@ -62,6 +62,14 @@ export function openTun(name: string): Tun | number {
   return { fd, tcpSegments, udpSegments }
 }
 
+/** Makes the device, or makes it stay; nobody holds it afterwards. Returns 0 or what `openTun` does. */
+export function makeTun(name: string): number {
+  const tun = openTun(name)
+  if (typeof tun === 'number') return tun
+  closeDescriptor(tun.fd)
+  return 0
+}
+
 function attach(fd: number, request: Uint8Array): number {
   if (ioctlPointer(fd, TUNSETIFF, request) < 0) return -koffi.errno()
   if (ioctlPointer(fd, TUNSETVNETHDRSZ, Int32Array.of(VNET_HEADER_BYTES)) < 0) return -koffi.errno()

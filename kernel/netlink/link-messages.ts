@@ -116,7 +116,7 @@ export function linkOf(record: LinkRecord, nameOf: (index: number) => string | u
 function driverOf(record: LinkRecord, nameOf: (index: number) => string | undefined): LinkDriver {
   if (record.made === undefined) return { type: 'other', name: record.kind }
   const { driver, underlayIndex } = record.made
-  if (underlayIndex === 0) return driver
+  if (underlayIndex === 0 || driver.type === 'tun') return driver
   // A device in another namespace, or one that is gone, has a number here but no name.
   return { ...driver, underlay: nameOf(underlayIndex) ?? `#${underlayIndex}` }
 }

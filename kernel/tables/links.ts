@@ -1,6 +1,8 @@
+import { makeTun } from '../ffi/tun.ts'
 import { compareDrivers, underlayOf } from '../link-drivers.ts'
 import type { NetlinkChannel } from '../netlink/channel.ts'
 import type { DeviceIndex } from '../netlink/device-index.ts'
+import { errorOf } from '../netlink/kernel-error.ts'
 import { changeDriver, changeLink, createLink, deleteLink, type LinkRecord, linkOf } from '../netlink/link-messages.ts'
 import type { Link, LinkDriver } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
@@ -52,11 +54,26 @@ export class LinkTable implements ObjectTable<Link> {
   async #create(link: Link): Promise<OpError | undefined> {
     const { driver, name } = link
     if (driver.type === 'other') return { code: 'EOPNOTSUPP', message: `a device of driver ${driver.name} is not made` }
+    if (driver.type === 'tun') return await this.#createTun(link)
     const underlay = await this.#underlayIndex(driver)
     if (underlay === undefined) return missingUnderlay(driver)
     const verdict = await this.#ask(createLink(link, driver, underlay))
     await this.#devices.look(name)
     return verdict
+  }
+
+  async #createTun(link: Link): Promise<OpError | undefined> {
+    const { name } = link
+    // Opening it would succeed.
+    if ((await this.#devices.look(name)) !== undefined) {
+      return { code: 'EEXIST', message: `there is a device ${name} already` }
+    }
+    const verdict = tunVerdict(name)
+    if (verdict !== undefined) return verdict
+    const record = await this.#devices.look(name)
+    if (record === undefined) return { code: 'ENODEV', message: `${name} was deleted again` }
+    const actual = linkOf(record, (index) => this.#devices.nameOf(index))
+    return await this.#ask(changeLink(record.index, link, actual))
   }
 
   async #underlayIndex(driver: LinkDriver): Promise<number | undefined> {
@@ -67,7 +84,10 @@ export class LinkTable implements ObjectTable<Link> {
 
   async #update(record: LinkRecord, actual: Link, link: Link): Promise<OpError | undefined> {
     const { driver } = link
-    if (driver.type !== 'other' && compareDrivers(actual.driver, driver) !== 'same') {
+    if (driver.type === 'tun' && compareDrivers(actual.driver, driver) === 'update') {
+      const verdict = tunVerdict(link.name)
+      if (verdict !== undefined) return verdict
+    } else if (driver.type !== 'other' && compareDrivers(actual.driver, driver) !== 'same') {
       const underlay = await this.#underlayIndex(driver)
       if (underlay === undefined) return missingUnderlay(driver)
       const verdict = await this.#ask(changeDriver(record.index, driver, underlay))
@@ -86,6 +106,19 @@ export class LinkTable implements ObjectTable<Link> {
     const [verdict] = await this.#channel.request([message])
     return verdict
   }
+}
+
+const EBUSY = 16
+/** ENOENT, ENXIO, ENODEV. */
+const NO_TUN = [2, 6, 19]
+
+function tunVerdict(name: string): OpError | undefined {
+  const errno = -makeTun(name)
+  if (errno === 0) return undefined
+  if (errno === EBUSY) return { code: 'EBUSY', message: `another program holds the device ${name}` }
+  // Said as by a kernel that lacks the driver: that is what it means.
+  if (NO_TUN.includes(errno)) return { code: 'EOPNOTSUPP', message: '/dev/net/tun is not there' }
+  return errorOf(errno)
 }
 
 function missingUnderlay(driver: LinkDriver): OpError {

@@ -34,6 +34,7 @@ const SYSCTL = the.sysctl('net/ipv4/conf/flannel.1/rp_filter', '2')
 const DIRECT = the.route('10.5.3.0/24', { via: the.ip('192.168.64.13'), device: 'uplink' })
 const DIRECT6 = the.route('2001:db8:5:3::/64', { via: the.ip('fd64::13'), device: 'uplink' })
 const BLACKHOLE = the.route('10.5.1.0/24', { type: 'blackhole', metric: 4_294_967_294 })
+const TUN = the.tun('flannel8')
 const ALL: readonly KernelObject[] = [
   DEVICE,
   SYSCTL,
@@ -84,6 +85,16 @@ const CASES: readonly Case[] = [
     what: 'a device on no underlay',
     op: create(the.vxlan('flannel.2', {}, { vni: 2, underlay: 'nowhere' })),
     expect: 'ENODEV',
+  },
+  { what: 'a tun', before: [], op: create(TUN), expect: 'ok' },
+  { what: 'a tun that is down', before: [], op: create({ ...TUN, up: false }), expect: 'ok' },
+  { what: 'a tun whose name is taken', before: [TUN], op: create(TUN), expect: 'EEXIST' },
+  { what: 'change of a tun’s MTU', before: [TUN], op: update(TUN, { ...TUN, mtu: 1400 }), expect: 'ok' },
+  { what: 'removal of a missing tun', before: [], op: remove(TUN), expect: 'ENODEV' },
+  {
+    what: 'a tun in the place of another device',
+    op: { verb: 'recreate', actual: DEVICE, object: { ...TUN, name: DEVICE.name } },
+    expect: 'ok',
   },
   { what: 'a device of a driver that is not ours', op: create(the.bridge('br9')), expect: 'EOPNOTSUPP' },
   { what: 'change of a missing device', before: [], op: update(DEVICE, { ...DEVICE, mtu: 1400 }), expect: 'ENODEV' },

@@ -1,3 +1,4 @@
+import { underlayOf } from '../../kernel/link-drivers.ts'
 import {
   type Address,
   compare,
@@ -124,7 +125,7 @@ export class FakeKernel {
 
   #linkRefusal({ name, driver }: Link): string | undefined {
     if (driver.type === 'other') return 'EOPNOTSUPP'
-    if (driver.underlay !== undefined && this.get(`link ${driver.underlay}`) === undefined) return 'ENODEV'
+    if (underlayOf(driver) !== undefined && this.get(`link ${underlayOf(driver)}`) === undefined) return 'ENODEV'
     for (const other of this.all('link')) {
       if (other.kind === 'link' && other.name !== name && excludeEachOther(other.driver, driver)) return 'EEXIST'
     }
@@ -155,9 +156,9 @@ export class FakeKernel {
 
   #putLink(link: Link): void {
     const before = this.get(`link ${link.name}`)
-    // A tunnel of IP in IP has no hardware address.
+    // What carries bare packets has no hardware address.
     const mac =
-      link.driver.type === 'ipip'
+      link.driver.type === 'ipip' || link.driver.type === 'tun'
         ? undefined
         : (link.mac ?? (before?.kind === 'link' ? before.mac : undefined) ?? this.#newMac())
     this.put({ ...link, ...(mac === undefined ? {} : { mac }) })
@@ -275,6 +276,8 @@ const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
   'fou-port': 'ENOENT',
   link: 'ENODEV',
   address: 'EADDRNOTAVAIL',
+  'udp-peer': 'ENOENT',
+  'udp-proxy': 'ENOENT',
   route: 'ESRCH',
   neighbour: 'ENOENT',
   fdb: 'ENOENT',

@@ -12,6 +12,12 @@ describe('metrics', () => {
         { id: 'x', reason: 'a"b\\c\nd', text: '' },
         { id: 'y', reason: 'a"b\\c\nd', text: '' },
       ],
+      dataPlane: {
+        packets: { in: 3, out: 4 },
+        bytes: { in: 300, out: 400 },
+        drops: { 'inner-source': 2, stranger: 0 },
+        deaths: 1,
+      },
     })
     const text = renderMetrics({
       status,
@@ -36,6 +42,10 @@ describe('metrics', () => {
       'flannel_reconcile_duration_seconds_count 4',
       'flannel_drift_repaired_total{kind="route"} 2',
       'flannel_netlink_overruns_total 0',
+      'flannel_dataplane_packets_total{direction="out"} 4',
+      'flannel_dataplane_bytes_total{direction="in"} 300',
+      'flannel_dataplane_drops_total{reason="inner-source"} 2',
+      'flannel_dataplane_deaths_total 1',
       'flannel_event_loop_lag_seconds 0.002',
       'process_resident_memory_bytes 60000000',
     ]) {

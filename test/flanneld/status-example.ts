@@ -47,6 +47,7 @@ export function exampleStatus(more: Partial<StatusDocument> = {}): StatusDocumen
       leaseRenewals: { ok: 1 },
       datastoreResyncs: { start: 1 },
     },
+    dataPlane: null,
     datastore: { up: true, endpoint: 'http://127.0.0.1:2379', lastSuccess: '2026-11-21T09:00:59.000Z', error: null },
     ...more,
   }

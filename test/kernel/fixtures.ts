@@ -66,6 +66,10 @@ export function ipip(name = 'flannel.ipip', driver: Partial<IpipDriver> = {}): L
   return { kind: 'link', name, mtu: 1480, up: true, driver: { ...plain, ...driver } }
 }
 
+export function tun(name = 'flannel0', persistent = true): Link {
+  return { kind: 'link', name, mtu: 1472, up: true, driver: { type: 'tun', persistent } }
+}
+
 export function fouPort(port: number, fields: Partial<FouPort> = {}): FouPort {
   return { kind: 'fou-port', port, protocol: 4, ...fields }
 }

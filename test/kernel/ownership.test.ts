@@ -70,7 +70,23 @@ const CASES: [string, KernelObject, Ownership][] = [
   ['another file', the.file('old', '/etc/passwd'), 'foreign'],
 ]
 
+const fou = (port: number) => the.ipip('flannel0', { encapsulation: { sourcePort: port, port } })
+const engines = { ...scope, devices: new Set(['flannel0']) }
+const ENGINE_CASES: [string, KernelObject, KernelObject, Ownership][] = [
+  ['the tun of the other engine', the.tun(), fou(8285), 'adoptable'],
+  ['a tun that its program holds', the.tun('flannel0', false), fou(8285), 'foreign'],
+  ['a tun where a bare tunnel is wanted', the.tun(), the.ipip('flannel0'), 'foreign'],
+  ['the FOU device of the other engine', fou(8285), the.tun(), 'adoptable'],
+  ['a FOU device of a port that was never ours', fou(9999), the.tun(), 'foreign'],
+  ['a bare tunnel of the name', the.ipip('flannel0'), the.tun(), 'foreign'],
+  ['a tun of the name', the.tun('flannel0', false), the.tun(), 'adoptable'],
+]
+
 describe('ownership', () => {
+  for (const [what, object, wish, expected] of ENGINE_CASES) {
+    const state = the.desiredOf([the.required(wish)], { scope: engines })
+    it(`${what}: ${expected}`, () => assert.equal(ownershipOf(object, state), expected))
+  }
   for (const [what, object, expected] of CASES) {
     it(`${what}: ${expected}`, () => assert.equal(ownershipOf(object, desired), expected))
   }

@@ -5,7 +5,7 @@ import { type OwnNamespace, ownNamespace } from './own-namespace.ts'
 
 /** Events come within a millisecond or so; the longest pause within a cascade is the kernel's clean-up after a device. */
 const QUIET_MS = 40
-const OUR_KINDS = ['vxlan', 'ipip'] as const
+const OUR_KINDS = ['vxlan', 'ipip', 'tun'] as const
 
 /** A namespace of the real kernel for the conformance suites; call inside `describe`. */
 export function realWorld(suite: Mocha.Suite): () => World {

@@ -20,6 +20,6 @@ export interface DriverCodec<D extends MadeDriver = MadeDriver> {
   putNew(writer: MessageWriter, driver: D, underlayIndex: number): void
   /** What may change while the device lives. */
   putLive(writer: MessageWriter, driver: D, underlayIndex: number): void
-  /** `info` holds the attributes inside IFLA_LINKINFO. @throws MalformedMessage */
-  read(info: AttributeTable): DriverRecord
+  /** `info` holds the attributes inside IFLA_LINKINFO. Undefined: of the kind, but no device as we make. @throws MalformedMessage */
+  read(info: AttributeTable): DriverRecord | undefined
 }

@@ -41,6 +41,47 @@ describe('udp plan of the kernel engine', () => {
   })
 })
 
+describe('udp plan of the userspace engine', () => {
+  const plan = (config = {}) => {
+    const peers = [
+      lease('10.5.2.0/24 192.168.64.12', path),
+      lease('10.5.3.0/24 192.168.65.13', { backend: 'udp', data: NO_DATA }),
+      lease('10.5.4.0/24 192.168.65.14', { backend: 'vxlan', data: NO_DATA }),
+    ]
+    return planOf({ backend, identity: { engine: 'userspace' }, own, peers, config })
+  }
+
+  it('is a tun, a proxy, one route for the network, and the peers in the proxy', () => {
+    const { objects, mtu, paths } = plan()
+    assert.deepEqual(commandText(plan()).split('\n'), [
+      'ip tuntap add dev flannel0 mode tun',
+      'ip link set flannel0 mtu 1472 up',
+      'ip address add 10.5.1.0/32 dev flannel0',
+      'echo 2 > /proc/sys/net/ipv4/conf/flannel0/rp_filter',
+      'echo 1 > /proc/sys/net/ipv4/conf/flannel0/accept_local',
+      '# in flanneld: udp proxy of flannel0 at 192.168.64.11:8285, own address 10.5.1.0',
+      'ip route add 10.5.0.0/16 dev flannel0 proto 102 scope link',
+      '# in flanneld: 10.5.2.0/24 to 192.168.64.12 by the udp proxy',
+      '# in flanneld: 10.5.3.0/24 to 192.168.65.13 by the udp proxy',
+    ])
+    assert.equal(mtu, 1472)
+    assert.deepEqual([...paths.values()], ['tunnel', 'tunnel'])
+    const roles = [...objects.values()].map(({ kind, role }) => `${kind} ${role.class}`)
+    assert(roles.includes('udp-proxy required') && roles.includes('udp-peer peer'))
+  })
+
+  it('says which engine runs and why', () => {
+    for (const [config, text] of [
+      [{}, /runs in this process: the kernel has no FOU/],
+      [{ Engine: 'userspace' }, /runs in this process: Backend.Engine says so/],
+    ] as const) {
+      const [notice] = plan(config).notices
+      assert.equal(notice?.code, 'udp-engine-userspace')
+      assert.match(notice.text, text)
+    }
+  })
+})
+
 describe('udp backend', () => {
   const config = (engine: UdpConfig['engine']) => ({ port: 8285, engine })
   const prepare = (engine: UdpConfig['engine'], fou: boolean) =>
@@ -58,16 +99,19 @@ describe('udp backend', () => {
     }
   })
 
-  const refused: readonly [UdpConfig['engine'], boolean, RegExp][] = [
-    ['kernel', false, /needs the kernel module fou: .*'modprobe fou'/],
-    ['auto', false, /userspace is not available yet; .*'modprobe fou'/],
-    ['userspace', true, /userspace is not available yet, got "userspace"/],
-  ]
-  for (const [engine, fou, text] of refused) {
-    it(`refuses the engine ${engine} ${fou ? 'even with' : 'without'} FOU`, async () => {
-      await assert.rejects(prepare(engine, fou), (cause) => cause instanceof ConfigError && text.test(cause.message))
-    })
-  }
+  it('runs in this process where the kernel cannot, or when told to', async () => {
+    for (const [engine, fou] of [
+      ['auto', false],
+      ['userspace', true],
+    ] as const) {
+      assert.deepEqual((await prepare(engine, fou)).identity, { engine: 'userspace' })
+    }
+  })
+
+  it('refuses the engine kernel without FOU', async () => {
+    const text = /needs the kernel module fou: .*'modprobe fou'/
+    await assert.rejects(prepare('kernel', false), (cause) => cause instanceof ConfigError && text.test(cause.message))
+  })
 
   it('reads its configuration', () => {
     const warnings: string[] = []

@@ -1,0 +1,76 @@
+import type { DesiredObject, Role } from '../../kernel/objects.ts'
+import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
+import { networkAddress } from '../../lib/address.ts'
+import type { Lease } from '../../subnet/types.ts'
+import type { PlanInput } from '../backend.ts'
+import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
+import type { PlanBuilder } from '../plan-builder.ts'
+import { looseReversePath } from '../reverse-path.ts'
+import { defaultMetric, tunnelAddress } from '../routes.ts'
+import type { UdpConfig } from './config.ts'
+
+const memo = new PeerMemo()
+
+/** The proxy of this process: one device, one route for the whole network, and the peers in the proxy's own table. */
+export function planProxy(
+  input: PlanInput<UdpConfig, unknown>,
+  { device, mtu }: { readonly device: string; readonly mtu: number },
+  plan: PlanBuilder,
+): void {
+  plan.add(...localObjects(input, device, mtu))
+  for (const { lease } of input.peers)
+    plan.addPeer(
+      lease.id,
+      memo.of(lease, '', () => planPeer(lease)),
+    )
+  plan.notice({
+    code: 'udp-engine-userspace',
+    text: `the backend udp runs in this process: ${reason(input.config)}`,
+    remedy: 'packets are lost while the daemon is away; Backend.Engine chooses the engine',
+  })
+}
+
+function reason({ engine }: UdpConfig): string {
+  return engine === 'auto' ? 'the kernel has no FOU, or its module fou is not loaded' : 'Backend.Engine says so'
+}
+
+function localObjects(input: PlanInput<UdpConfig, unknown>, device: string, mtu: number): readonly DesiredObject[] {
+  const { config, own, facts, network } = input
+  const role: Role = { class: 'required' }
+  const local = facts.external.addresses.get(4)
+  const subnet = own.families.get(4)?.subnet
+  const whole = network.families.get(4)?.network
+  if (local === undefined || subnet === undefined || whole === undefined) return []
+  const address = networkAddress(subnet)
+  return [
+    { kind: 'link', role, name: device, mtu, up: true, driver: { type: 'tun', persistent: true } },
+    tunnelAddress(device, address),
+    looseReversePath(device),
+    acceptLocal(device),
+    { kind: 'udp-proxy', role, device, local, port: config.port, own: address },
+    {
+      kind: 'route',
+      role,
+      family: 4,
+      type: 'unicast',
+      dst: whole,
+      metric: defaultMetric(4),
+      device,
+      scope: 'link',
+      protocol: ROUTE_PROTOCOL,
+    },
+  ]
+}
+
+/** The proxy says "net unreachable" in the name of the device's own address, which the kernel would take for a forgery. */
+function acceptLocal(device: string): DesiredObject {
+  const path = `net/ipv4/conf/${device}/accept_local`
+  return { kind: 'sysctl', path, value: '1', role: { class: 'advisory', remedy: `echo 1 > /proc/sys/${path}` } }
+}
+
+function planPeer(lease: Lease): PeerPlan {
+  const part = lease.families.get(4)
+  if (part === undefined) return { reason: 'missing-family', text: 'the lease has no IPv4 subnet' }
+  const role: Role = { class: 'peer', peer: lease.id }
+  return peerPlan('tunnel', [{ kind: 'udp-peer', role, subnet: part.subnet, publicIp: part.publicIp }])
+}

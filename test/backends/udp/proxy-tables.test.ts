@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict'
+import type { EngineState, ProxyTable } from '../../../backends/udp/engine.ts'
+import { counterNames } from '../../../backends/udp/proxy-memory.ts'
+import { type MakeEngine, type ProxyEngine, ProxyTables } from '../../../backends/udp/proxy-tables.ts'
+import type { DesiredObject, KernelObject, UdpPeer, UdpProxy } from '../../../kernel/objects.ts'
+import { Reconciler } from '../../../kernel/reconciler.ts'
+import type { ObjectTable, Op, OpResult } from '../../../kernel/table.ts'
+import { silentLogger } from '../../../lib/log.ts'
+import { VirtualClock } from '../../fakes/clock.ts'
+import * as the from '../../kernel/fixtures.ts'
+
+const RUNNING: EngineState = {
+  at: 'running',
+  offloads: { tunTcp: true, tunUdp: true, segmentation: true, coalescing: true },
+}
+const PROXY: UdpProxy = {
+  kind: 'udp-proxy',
+  device: 'flannel0',
+  local: the.ip('192.168.64.11'),
+  port: 8285,
+  own: the.ip('10.5.1.0'),
+}
+const peer = (n: number, host = n): UdpPeer => ({
+  kind: 'udp-peer',
+  subnet: the.cidr(`10.5.${n}.0/24`),
+  publicIp: the.ip(`192.168.64.${host}`),
+})
+
+class FakeEngine implements ProxyEngine {
+  state: EngineState = { at: 'stopped' }
+  deaths = 0
+  table: ProxyTable
+  readonly #onState: (state: EngineState) => void
+  readonly #failure: Error | undefined
+
+  constructor(needs: Parameters<MakeEngine>[0], failure: Error | undefined) {
+    this.table = needs.table
+    this.#onState = needs.onState
+    this.#failure = failure
+  }
+
+  go(state: EngineState): void {
+    this.state = state
+    this.#onState(state)
+  }
+
+  async start() {
+    this.go({ at: 'starting' })
+    if (this.#failure !== undefined) {
+      this.go({ at: 'stopped' })
+      throw this.#failure
+    }
+    this.go(RUNNING)
+    return RUNNING.at === 'running' ? RUNNING.offloads : assert.fail()
+  }
+
+  counters() {
+    return Object.fromEntries(counterNames.map((name) => [name, 1])) as ReturnType<ProxyEngine['counters']>
+  }
+
+  replaceTable(table: ProxyTable): void {
+    this.table = table
+  }
+
+  async stop(): Promise<void> {
+    this.go({ at: 'stopped' })
+  }
+}
+
+describe('udp proxy tables', () => {
+  let engines: FakeEngine[]
+  let changes: number
+  let failure: Error | undefined
+  let proxies: ProxyTables
+  let onChange: () => void
+
+  beforeEach(() => {
+    engines = []
+    changes = 0
+    failure = undefined
+    onChange = () => {
+      changes += 1
+    }
+    proxies = new ProxyTables(
+      { clock: new VirtualClock(), log: silentLogger, random: () => 0.5, onChange: () => onChange() },
+      (needs) => {
+        const engine = new FakeEngine(needs, failure)
+        engines.push(engine)
+        return engine
+      },
+    )
+  })
+
+  const tableOf = (kind: KernelObject['kind']): ObjectTable => {
+    const table = proxies.tables.find((each) => each.kind === kind)
+    assert(table !== undefined)
+    return table
+  }
+  const apply = async (op: Op<KernelObject>): Promise<OpResult | undefined> =>
+    (await tableOf(op.object.kind).apply([op]))[0]
+  const make = async (...objects: KernelObject[]) => {
+    for (const object of objects) assert.deepEqual(await apply({ verb: 'create', object }), { ok: true })
+  }
+  const held = async () => [...(await tableOf('udp-peer').dump([])), ...(await tableOf('udp-proxy').dump([]))]
+
+  it('start an engine with the peers that are there, and show what it runs', async () => {
+    await make(peer(2), peer(3), PROXY)
+    assert.deepEqual(engines[0]?.table, { own: PROXY.own, peers: [peer(2), peer(3)] })
+    assert.deepEqual(await held(), [peer(2), peer(3), PROXY])
+    assert.equal(changes, 0, 'what we did ourselves is no news')
+  })
+
+  it('hand over a new table for a peer that comes, moves, goes, and for another own address', async () => {
+    await make(PROXY, peer(2), peer(3))
+    await apply({ verb: 'update', object: peer(2, 99), actual: peer(2) })
+    await apply({ verb: 'remove', object: peer(3) })
+    const moved = { ...PROXY, own: the.ip('10.5.9.0') }
+    await apply({ verb: 'update', object: moved, actual: PROXY })
+    assert.equal(engines.length, 1)
+    assert.deepEqual(engines[0]?.table, { own: moved.own, peers: [peer(2, 99)] })
+    assert.deepEqual(await held(), [peer(2, 99), moved])
+  })
+
+  it('replace the engine when address or port change, and keep peers and counts', async () => {
+    await make(peer(2), PROXY)
+    const moved = { ...PROXY, local: the.ip('192.168.64.12') }
+    await apply({ verb: 'recreate', object: moved, actual: PROXY })
+    assert.deepEqual(
+      engines.map(({ state }) => state.at),
+      ['stopped', 'running'],
+    )
+    assert.deepEqual(engines[1]?.table.peers, [peer(2)])
+    const counts = proxies.counts()
+    assert.deepEqual([counts?.packets, counts?.drops['inner-source']], [{ in: 2, out: 2 }, 2])
+  })
+
+  it('do not show a proxy whose worker died, say why, and tell of its return', async () => {
+    await make(PROXY)
+    engines[0]?.go({ at: 'failed', error: new Error('the tun device was deleted') })
+    assert.deepEqual([await held(), changes], [[], 1])
+    const refused = await apply({ verb: 'create', object: PROXY })
+    assert.deepEqual(refused, { ok: false, error: { code: 'EIO', message: 'the tun device was deleted' } })
+    engines[0]?.go(RUNNING)
+    assert.deepEqual([await held(), changes, engines.length], [[PROXY], 2, 1])
+  })
+
+  it('answer with what kept the engine from starting, and try anew', async () => {
+    failure = new Error('no')
+    assert.equal((await apply({ verb: 'create', object: PROXY }))?.ok, false)
+    assert.deepEqual([await held(), proxies.counts()], [[], undefined])
+    failure = undefined
+    await make(PROXY)
+    assert.equal(engines.length, 2)
+  })
+
+  it('stop the engine with its object, and only once', async () => {
+    await make(PROXY)
+    assert.deepEqual(await apply({ verb: 'remove', object: PROXY }), { ok: true })
+    assert.equal((await apply({ verb: 'remove', object: PROXY }))?.ok, false)
+    assert.equal(engines[0]?.state.at, 'stopped')
+    await proxies.stop()
+  })
+
+  it('are ordinary tables for the reconciler, which heals them without counting a death as drift', async () => {
+    const clock = new VirtualClock()
+    const reconciler = new Reconciler({ tables: proxies.tables, clock, log: silentLogger })
+    onChange = () => reconciler.onEvents([{ type: 'kinds', kinds: ['udp-proxy'] }])
+    const required = (object: KernelObject): DesiredObject => ({ ...object, role: { class: 'required' } })
+    const settle = async (...objects: KernelObject[]) => {
+      const settled = reconciler.settled(
+        reconciler.setDesired(the.desiredOf(objects.map(required))),
+        AbortSignal.timeout(1_000),
+      )
+      await clock.advance(100)
+      return (await settled).failures.size
+    }
+    assert.equal(await settle(PROXY, peer(2)), 0)
+    engines[0]?.go({ at: 'failed', error: new Error('died') })
+    await clock.advance(100)
+    assert.deepEqual([...reconciler.failures().keys()], ['udp-proxy flannel0'])
+    engines[0]?.go(RUNNING)
+    await clock.advance(100)
+    assert.equal(reconciler.failures().size, 0)
+    assert.deepEqual([...reconciler.counts().driftRepaired], [])
+    assert.equal(await settle(), 0)
+    assert.deepEqual([await held(), engines[0]?.state.at], [[], 'stopped'])
+    await reconciler.stop()
+  })
+})
