@@ -5,7 +5,7 @@ import type { Lab } from '../../lab/lab.ts'
 import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-table.ts'
 import { logsInFailure, startDaemon, twoSegments } from '../e2e/world.ts'
 import { needs, peerProgram } from '../needs.ts'
-import { allKnow, cleanUp, ipip, loadFou, patience, patiently, tunnelLab, udp } from './tunnel-world.ts'
+import { allKnow, bringUp, cleanUp, ipip, loadFou, patience, patiently, tunnelLab, udp } from './tunnel-world.ts'
 
 for (const each of [ipip, udp]) {
   describe(`${each.title} beside flannel's daemon`, function () {
@@ -14,17 +14,13 @@ for (const each of [ipip, udp]) {
     let lab: Lab
     let [h1, h2, h3]: Host[] = []
 
-    // flannel's key Backend.Engine is unknown to it, and to it that is no error.
+    // To flannel Backend.Engine is an unknown key, which is no error there.
     before(async () => {
       loadFou()
       lab = await tunnelLab(each, twoSegments)
       ;[h1, h2, h3] = [lab.host('h1'), lab.host('h2'), lab.host('h3')]
-      await startDaemon(h1, { program: peerProgram('peer:flanneld') })
-      for (const host of [h2, h3]) await startDaemon(host)
-      for (const host of lab.hosts) {
-        await host.subnetEnv({ timeout: patience })
-        await host.addContainer('c1')
-      }
+      await bringUp([h1], { program: peerProgram('peer:flanneld') })
+      await bringUp([h2, h3])
     })
     afterEach(async function () {
       await logsInFailure(this.currentTest?.err, lab)

@@ -34,10 +34,10 @@ export async function tunnelLab({ backend }: TunnelCase, segments: LabOptions['s
   return await Lab.create({ segments, rpFilter: 1, netConf: { Network: '10.5.0.0/16', Backend: backend } })
 }
 
-/** Daemons, then a container `c1` behind each. */
+/** A daemon and a container `c1` on each, one host after the other: several that start at once wait for the one processor. */
 export async function bringUp(hosts: readonly Host[], options: DaemonOptions = {}): Promise<void> {
-  for (const host of hosts) await startDaemon(host, options)
   for (const host of hosts) {
+    await startDaemon(host, options)
     await host.subnetEnv({ timeout: patience })
     await host.addContainer('c1')
   }
