@@ -302,16 +302,20 @@ COMMIT
       const reconciler = await apply(wanted(change))
       if (line === 'nft flush ruleset' && 'world' in change) monitor.start((events) => current?.onEvents(events))
       current = reconciler
-      await delay(700)
-      run(line)
-      const began = performance.now()
-      for (;;) {
-        const { ops } = await preview(namespace.kernel.tables, wanted(change))
-        if (ops.length === 0) break
-        assert(performance.now() - began < 1_000, line)
-        await delay(10)
+      try {
+        await delay(700)
+        run(line)
+        const began = performance.now()
+        for (;;) {
+          const { ops } = await preview(namespace.kernel.tables, wanted(change))
+          if (ops.length === 0) break
+          assert(performance.now() - began < 1_000, line)
+          await delay(10)
+        }
+      } finally {
+        // One that went on would repair what the next test does.
+        await reconciler.stop()
       }
-      await reconciler.stop()
     }
   })
   let current: Reconciler | undefined
