@@ -14,6 +14,8 @@ export class KindMirror {
   held = new KeyedObjects()
   /** Must be read before it is compared again. */
   stale = true
+  /** Must be checked for changes that no event told of, and be read only if there are any. */
+  doubtful = false
   /** Why it cannot be read now, and when that is tried again, on `Clock.now()`. */
   unreadable: { readonly text: string; readonly failures: number; readonly retryAt: number } | undefined
   /** Changes between passes only. */
@@ -34,6 +36,8 @@ export class KindMirror {
    * could not a short time ago. `onError` hears of each failed try.
    */
   async refresh(clock: Clock, onError: () => void): Promise<boolean> {
+    if (this.doubtful && !this.stale && !(await this.#unchanged())) this.stale = true
+    this.doubtful = false
     if (!this.stale) return true
     if (this.unreadable !== undefined && this.unreadable.retryAt > clock.now()) return false
     for (let tries = 1; ; tries += 1) {
@@ -55,6 +59,12 @@ export class KindMirror {
         return false
       }
     }
+  }
+
+  async #unchanged(): Promise<boolean> {
+    // What we changed ourselves is not in what the table remembers.
+    if (this.held.touched || this.table.unchanged === undefined) return false
+    return await this.table.unchanged().catch(() => false)
   }
 
   /** The wanted objects at the `changed` keys. */

@@ -52,7 +52,7 @@ function newsOfObject(object: KernelObject, present: boolean, { mirrors, desired
   if (object.kind === 'address' && !present && devices.has(object.device)) return { of: 'device', name: object.device }
   if (!desired.objects.has(key)) {
     if (!present || ownershipOf(object, desired) === 'foreign') {
-      if (present) mirror.held.front.set(key, object)
+      if (present) mirror.held.put(key, object)
       else mirror.held.delete(key, object)
       return NOTHING
     }

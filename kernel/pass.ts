@@ -192,7 +192,7 @@ export class Pass {
       if (ownership === 'leftover') this.#needs.repairs.cleared(kind, planned, this.#now())
     } else {
       const wasSettled = !mirror.unsettled.has(key)
-      mirror.held.front.set(key, op.object)
+      mirror.held.put(key, op.object)
       mirror.unsettled.delete(key)
       if (wasSettled) {
         this.#count('driftRepaired', kind)

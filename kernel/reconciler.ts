@@ -72,7 +72,7 @@ export class Reconciler {
     this.#log = needs.log
     this.#clock = needs.clock
     this.#onPass = needs.onPass ?? (() => {})
-    this.#audits = new Audits({ auditMs: 60_000, sweepMs: 30_000, ...options })
+    this.#audits = new Audits({ auditMs: 115_000, sweepMs: 30_000, ...options })
     this.#mirrors = new Map(needs.tables.map((table) => [table.kind, new KindMirror(table)]))
     this.#kinds = [...this.#mirrors.keys()]
     this.#pass = {
@@ -189,7 +189,8 @@ export class Reconciler {
     const generation = this.#desiredGeneration
     const startedAt = this.#clock.now()
     const due = this.#audits.take(startedAt)
-    if (due !== undefined) this.#doubt(this.#kinds.filter((kind) => due === 'everything' || !KINDS[kind].events))
+    if (due !== undefined) this.#doubt(this.#kinds.filter((kind) => !KINDS[kind].events))
+    if (due === 'everything') for (const mirror of this.#mirrors.values()) mirror.doubtful = true
     const pass = new Pass(this.#pass, { desired })
     this.#running = true
     this.#busySince = startedAt

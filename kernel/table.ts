@@ -26,6 +26,8 @@ export interface ObjectTable<O extends KernelObject = KernelObject> {
    * Kinds too many to list (sysctl, file) read only the keys of `wanted`, and leave out what does not exist.
    */
   dump(wanted: Iterable<O>): Promise<readonly O[]>
+  /** Whether `dump` would give what it gave the last time: a kind of thousands can tell without reading them. Throws as `dump`. */
+  unchanged?(): Promise<boolean>
   /** One result per op, in order; a bad object never stops the rest. Never throws for one. */
   apply(ops: readonly Op<O>[]): Promise<readonly OpResult[]>
 }

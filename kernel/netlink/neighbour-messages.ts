@@ -12,6 +12,7 @@ import {
   WRITE_FLAGS,
   type WriteMode,
 } from './constants.ts'
+import type { DigestForm } from './dump-digest.ts'
 import { behind, type Message } from './message.ts'
 
 /** An entry of a neighbour table or of a forwarding database. Source: linux/neighbour.h. */
@@ -37,6 +38,8 @@ const NTF_PROXY = 0x08
 const NDMSG_BYTES = 12
 const NDA_DST = 1
 const NDA_LLADDR = 2
+const NDA_CACHEINFO = 3
+const NDA_PROBES = 4
 const NDA_IFINDEX = 8
 
 const writer = new MessageWriter()
@@ -87,6 +90,13 @@ export function deleteFdb(object: Fdb, index: number): Uint8Array {
 export function dumpFdb(): Uint8Array {
   header(RTM_GETNEIGH, 0, AF_BRIDGE, 0, 0, 0)
   return writer.finish()
+}
+
+/** For `DumpDigest`: permanent entries only. How long ago one was used or confirmed, and how often probed, is no change. */
+export const NEIGHBOUR_FORM: DigestForm = {
+  fixedBytes: NDMSG_BYTES,
+  volatile: [NDA_CACHEINFO, NDA_PROBES],
+  counts: ({ view, start }) => (view.getUint16(start + 8, LITTLE) & NUD_PERMANENT) !== 0,
 }
 
 /** Undefined for other families and for proxy entries, which lie in a table of their own. */

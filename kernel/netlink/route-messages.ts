@@ -11,6 +11,7 @@ import {
   WRITE_FLAGS,
   type WriteMode,
 } from './constants.ts'
+import type { DigestForm } from './dump-digest.ts'
 import { behind, type Message } from './message.ts'
 
 /** A route as read; `index` 0: no device. */
@@ -45,8 +46,10 @@ const RTA_GATEWAY = 5
 const RTA_PRIORITY = 6
 const RTA_PREFSRC = 7
 const RTA_MULTIPATH = 9
+const RTA_CACHEINFO = 12
 const RTA_TABLE = 15
 const RTA_VIA = 18
+const RTA_EXPIRES = 23
 
 const writer = new MessageWriter()
 const attributes = new AttributeTable(RTA_VIA)
@@ -68,6 +71,13 @@ export function deleteRoute(route: Route, index: number): Uint8Array {
 export function dumpRoutes(family: Family): Uint8Array {
   header(RTM_GETROUTE, 0, ADDRESS_FAMILY[family], 0, RT_TABLE_MAIN, 0, 0, 0, 0)
   return writer.finish()
+}
+
+/** For `DumpDigest`: no cached copies. Routes from router advertisements grow older. */
+export const ROUTE_FORM: DigestForm = {
+  fixedBytes: RTMSG_BYTES,
+  volatile: [RTA_CACHEINFO, RTA_EXPIRES],
+  counts: ({ view, start }) => (view.getUint32(start + 8, LITTLE) & RTM_F_CLONED) === 0,
 }
 
 /** `ip route get IP` */

@@ -1,4 +1,5 @@
-import { deleteFdb, dumpFdb, fdbOf, parseNeighbour, writeFdb } from '../netlink/neighbour-messages.ts'
+import { DumpDigest } from '../netlink/dump-digest.ts'
+import { deleteFdb, dumpFdb, fdbOf, NEIGHBOUR_FORM, parseNeighbour, writeFdb } from '../netlink/neighbour-messages.ts'
 import type { Fdb } from '../objects.ts'
 import type { ObjectTable, Op, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
@@ -10,14 +11,20 @@ import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
 export class FdbTable implements ObjectTable<Fdb> {
   readonly kind = 'fdb'
   readonly #needs: NetlinkNeeds
+  readonly #digest: DumpDigest
 
   constructor(needs: NetlinkNeeds) {
     this.#needs = needs
+    this.#digest = new DumpDigest(needs, NEIGHBOUR_FORM)
+  }
+
+  async unchanged(): Promise<boolean> {
+    return await this.#digest.unchanged(dumpFdb())
   }
 
   async dump(): Promise<readonly Fdb[]> {
-    const { channel, devices } = this.#needs
-    const records = await channel.dump(dumpFdb(), (message) => {
+    const { devices } = this.#needs
+    const records = await this.#digest.dump(dumpFdb(), (message) => {
       const record = parseNeighbour(message)
       return record === undefined || fdbOf(record, '') === undefined ? undefined : record
     })

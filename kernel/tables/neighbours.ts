@@ -1,7 +1,9 @@
+import { DumpDigest } from '../netlink/dump-digest.ts'
 import {
   deleteNeighbour,
   dumpNeighbours,
   getNeighbour,
+  NEIGHBOUR_FORM,
   NUD_PERMANENT,
   neighbourOf,
   parseNeighbour,
@@ -15,14 +17,20 @@ import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
 export class NeighbourTable implements ObjectTable<Neighbour> {
   readonly kind = 'neighbour'
   readonly #needs: NetlinkNeeds
+  readonly #digest: DumpDigest
 
   constructor(needs: NetlinkNeeds) {
     this.#needs = needs
+    this.#digest = new DumpDigest(needs, NEIGHBOUR_FORM)
+  }
+
+  async unchanged(): Promise<boolean> {
+    return await this.#digest.unchanged(dumpNeighbours())
   }
 
   async dump(): Promise<readonly Neighbour[]> {
-    const { channel, devices } = this.#needs
-    const records = await channel.dump(dumpNeighbours(), (message) => {
+    const { devices } = this.#needs
+    const records = await this.#digest.dump(dumpNeighbours(), (message) => {
       const record = parseNeighbour(message)
       return record !== undefined && record.state & NUD_PERMANENT ? record : undefined
     })

@@ -1,8 +1,10 @@
-import type { Cidr } from '../../lib/address.ts'
+import { type Cidr, FAMILIES, type Family } from '../../lib/address.ts'
+import { DumpDigest } from '../netlink/dump-digest.ts'
 import {
   deleteRoute,
   dumpRoutes,
   parseRoute,
+  ROUTE_FORM,
   type RouteRecord,
   routeOf,
   writeRoute,
@@ -21,16 +23,23 @@ const DETOUR_METRIC = 4_294_967_293
 export class RouteTable implements ObjectTable<Route> {
   readonly kind = 'route'
   readonly #needs: NetlinkNeeds
+  readonly #digests: readonly { readonly family: Family; readonly digest: DumpDigest }[]
 
   constructor(needs: NetlinkNeeds) {
     this.#needs = needs
+    this.#digests = FAMILIES.map((family) => ({ family, digest: new DumpDigest(needs, ROUTE_FORM) }))
+  }
+
+  async unchanged(): Promise<boolean> {
+    for (const { family, digest } of this.#digests) if (!(await digest.unchanged(dumpRoutes(family)))) return false
+    return true
   }
 
   async dump(): Promise<readonly Route[]> {
-    const { channel, devices } = this.#needs
+    const { devices } = this.#needs
     const records: RouteRecord[] = []
-    for (const family of [4, 6] as const) {
-      for (const record of await channel.dump(dumpRoutes(family), parseRoute)) records.push(record)
+    for (const { family, digest } of this.#digests) {
+      for (const record of await digest.dump(dumpRoutes(family), parseRoute)) records.push(record)
     }
     if (records.some(({ index }) => index > 0 && devices.nameOf(index) === undefined)) await devices.refresh()
     return records.map((record) => routeOf(record, devices.nameOf(record.index)))

@@ -6,6 +6,7 @@ import type { FakeKernel } from './kernel.ts'
 export class FakeTable implements ObjectTable {
   readonly kind: ObjectKind
   readonly #kernel: FakeKernel
+  #dumped: readonly KernelObject[] | undefined
 
   constructor(kernel: FakeKernel, kind: ObjectKind) {
     this.kind = kind
@@ -17,9 +18,17 @@ export class FakeTable implements ObjectTable {
     const fault = this.#kernel.call(this.kind, 'dump')
     if (fault !== undefined) throw new OpFailure({ code: fault.code, message: 'injected' })
     const all = this.#kernel.all(this.kind)
+    this.#dumped = [...all]
     if (this.kind !== 'sysctl' && this.kind !== 'file') return all
     const keys = new Set([...wanted].map(keyOf))
     return all.filter((object) => keys.has(keyOf(object)))
+  }
+
+  async unchanged(): Promise<boolean> {
+    await nextTurn()
+    const dumped = this.#dumped
+    const all = this.#kernel.all(this.kind)
+    return all.length === dumped?.length && all.every((object, index) => object === dumped[index])
   }
 
   async apply(ops: readonly Op<KernelObject>[]): Promise<readonly OpResult[]> {
