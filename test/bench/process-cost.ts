@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs'
 /** USER_HZ: what /proc counts processor time in, on every Linux. */
 const TICK_MS = 10
 
-/** User and system time of a process with all its threads, dead ones too, in ms. */
+/** User and system time of a process with all its threads and of the programs that it ran to their end (iptables), in ms. */
 export function cpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   // The name, in parentheses, may hold spaces.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * TICK_MS
+  const [user, system, childUser, childSystem] = fields.slice(11, 15).map(Number)
+  return ((user ?? 0) + (system ?? 0) + (childUser ?? 0) + (childSystem ?? 0)) * TICK_MS
 }
 
 /** Resident memory in MB (10^6 bytes are not meant: 2^20). */
