@@ -198,6 +198,8 @@ export class Pass {
         this.#count('driftRepaired', kind)
         this.#needs.fights.repaired(key, op.object, this.#now())
         this.#needs.repairs.repaired(kind, planned, this.#now())
+      } else if (op.verb !== 'create' && 'role' in op.actual) {
+        this.#needs.repairs.updated(kind, planned, this.#now())
       } else if (ownership === 'adoptable') {
         this.#count('adopted', kind)
         this.#needs.repairs.adopted(kind, planned, this.#now())

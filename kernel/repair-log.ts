@@ -29,6 +29,11 @@ export class RepairLog {
     if (this.#isFirst(`${kind} adopted`, now)) this.#log.info(`${kind} adopted`, fieldsOf(planned))
   }
 
+  /** What stood there was wanted until now. */
+  updated(kind: ObjectKind, planned: PlannedOp, now: number): void {
+    if (this.#isFirst(`${kind} updated`, now)) this.#log.info(`${kind} updated`, fieldsOf(planned))
+  }
+
   /** Left behind by flannel. */
   cleared(kind: ObjectKind, planned: PlannedOp, now: number): void {
     if (this.#isFirst(`leftover ${kind} removed`, now)) this.#log.info(`leftover ${kind} removed`, fieldsOf(planned))

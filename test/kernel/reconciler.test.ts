@@ -205,6 +205,19 @@ describe('reconciler', () => {
       assert.equal(rig.reconciler.counts().adopted.get('route'), 1)
     })
 
+    it('none of ours is taken for one when its wish changes: that is an update, and no drift', async () => {
+      await rig.want(WANTED)
+      await rig.clock.advance(1_000)
+      rig.lines.length = 0
+      const moved = the
+        .peer(2)
+        .map((object) => (object.kind === 'neighbour' ? { ...object, mac: the.mac(99) } : object))
+      await rig.want(the.desiredOf([...the.local(), ...moved, ...the.peer(3)]))
+      assert.match(rig.lines.join('\n'), /^info neighbour updated .*02:aa:00:00:00:02.*02:aa:00:00:00:63/)
+      const { adopted, driftRepaired } = rig.reconciler.counts()
+      assert.deepEqual([[...adopted], [...driftRepaired]], [[], []])
+    })
+
     it('a route of another protocol stays, the others are made', async () => {
       const foreign = the.route('10.64.2.0/24', { protocol: 4, via: the.ip('192.0.2.9'), device: 'eth0' })
       rig.kernel.put(foreign)
