@@ -7,19 +7,34 @@ import { until } from './world.ts'
 
 /** The lab's place outside of the overlay: only the router knows the way, and none back into the overlay. */
 export const outside = '192.0.2.10'
-const port = 7001
+export const answerPort = 7001
 
-/** Answers each datagram with the address that it came from. */
+/** Answers each datagram, and each connection, with the address that it came from. */
 const answerer = `
 const socket = require('node:dgram').createSocket('udp4')
 socket.on('message', (_m, from) => socket.send(from.address, from.port, from.address))
-socket.bind(${port}, '0.0.0.0')`
+socket.bind(${answerPort}, '0.0.0.0')
+require('node:net').createServer((client) => {
+  client.on('error', () => {})
+  client.end(client.remoteAddress)
+}).listen(${answerPort}, '0.0.0.0')`
 
-const asker = (address: string) => `
+/** What comes from elsewhere than the question went to is no answer. */
+const udpAsker = (address: string, port: number) => `
 const socket = require('node:dgram').createSocket('udp4')
 const ask = () => socket.send('?', ${port}, '${address}')
-socket.on('message', (message) => { process.stdout.write(message); process.exit(0) })
+socket.on('message', (message, from) => {
+  if (from.address !== '${address}' || from.port !== ${port}) return
+  process.stdout.write(message)
+  process.exit(0)
+})
 ask(); setInterval(ask, 100); setTimeout(() => process.exit(1), 1500)`
+
+const tcpAsker = (address: string, port: number) => `
+const socket = require('node:net').connect(${port}, '${address}')
+socket.on('data', (text) => process.stdout.write(text))
+socket.on('end', () => process.exit(0)).on('error', () => process.exit(1))
+setTimeout(() => process.exit(1), 1500)`
 
 export async function answer(place: Namespace): Promise<void> {
   await place.start([execPath, '-e', answerer], { log: '/dev/null' })
@@ -27,7 +42,16 @@ export async function answer(place: Namespace): Promise<void> {
 
 /** As whom `address` sees us; empty: no answer came. */
 export async function seenAs(from: Namespace, address: string): Promise<string> {
-  const { stdout } = await from.exec([execPath, '-e', asker(address)], { anyCode: true })
+  return await askedAs(from, { address, port: answerPort, protocol: 'udp' })
+}
+
+/** The same of any port, which may lead elsewhere. */
+export async function askedAs(
+  from: Namespace,
+  { address, port, protocol }: { address: string; port: number; protocol: 'tcp' | 'udp' },
+): Promise<string> {
+  const asker = protocol === 'tcp' ? tcpAsker : udpAsker
+  const { stdout } = await from.exec([execPath, '-e', asker(address, port)], { anyCode: true })
   return stdout
 }
 
