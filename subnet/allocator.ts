@@ -1,4 +1,4 @@
-import { type Cidr, cidrOf, type Family, ipFromNumber, ipToNumber } from '../lib/address.ts'
+import { type Cidr, cidrOf, contains, type Family, ipFromNumber, ipToNumber } from '../lib/address.ts'
 import { InvalidLease } from '../lib/errors.ts'
 import { decodeLeaseKey, encodeLeaseKey } from './lease-codec.ts'
 import type { FamilyNetwork, NetworkConfig } from './network-config.ts'
@@ -77,11 +77,12 @@ function addressTaken(lease: Lease): LeaseDecision {
 }
 
 /** After a loss the running containers need exactly this subnet: it is taken again if it is free, else that is the operator's. */
-function decideOnly({ snapshot, want }: LeaseQuestion, only: ReadonlyMap<Family, Cidr>): LeaseDecision {
+function decideOnly(question: LeaseQuestion, only: ReadonlyMap<Family, Cidr>): LeaseDecision {
+  const { snapshot, want } = question
   const id = encodeLeaseKey(only)
   const holder = snapshot.leases.get(id)
   if (holder !== undefined) return decideHeld(holder, want)
-  const taken = takenSubnets(snapshot)
+  const taken = takenSubnets(question)
   for (const [family, subnet] of only) {
     const other = new RangeSet(taken.get(family) ?? []).overlapping(rangeOf(subnet))
     if (other !== undefined) return subnetTaken(id, `the lease of ${other.cidr}`)
@@ -113,8 +114,8 @@ function subnetTaken(id: string, holder: string): LeaseDecision {
 }
 
 function createSomewhere(question: LeaseQuestion): LeaseDecision {
-  const { network, hints, snapshot } = question
-  const taken = takenSubnets(snapshot)
+  const { network, hints } = question
+  const taken = takenSubnets(question)
   const subnets = new Map<Family, Cidr>()
   for (const [family, rules] of network.families) {
     const busy = new RangeSet(taken.get(family) ?? [])
@@ -157,17 +158,24 @@ export function freeSubnets(family: Family, rules: FamilyNetwork, busy: RangeSet
   return free
 }
 
-/** Every subnet that any key names: also where the value cannot be read, for its key is in the way all the same. */
-function takenSubnets(snapshot: LeaseSnapshot): ReadonlyMap<Family, Cidr[]> {
+/**
+ * Every subnet that any key names: also where the value cannot be read, for its key is in the way all the same. Not one as wide as
+ * the network, which is nobody's subnet: it would leave no address for anyone.
+ */
+function takenSubnets({ snapshot, network }: LeaseQuestion): ReadonlyMap<Family, Cidr[]> {
   const taken = new Map<Family, Cidr[]>([
     [4, []],
     [6, []],
   ])
+  const take = (family: Family, subnet: Cidr) => {
+    const rules = network.families.get(family)
+    if (rules !== undefined && !contains(subnet, rules.network)) taken.get(family)?.push(subnet)
+  }
   for (const lease of snapshot.leases.values()) {
-    for (const [family, { subnet }] of lease.families) taken.get(family)?.push(subnet)
+    for (const [family, { subnet }] of lease.families) take(family, subnet)
   }
   for (const { id } of snapshot.unreadable) {
-    for (const [family, subnet] of subnetsOfKey(id)) taken.get(family)?.push(subnet)
+    for (const [family, subnet] of subnetsOfKey(id)) take(family, subnet)
   }
   return taken
 }

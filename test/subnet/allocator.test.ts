@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { type Cidr, type Family, type IpAddr, overlaps } from '../../lib/address.ts'
 import { decideLease, type LeaseDecision, type LeaseQuestion } from '../../subnet/allocator.ts'
-import { decodeLeaseKey } from '../../subnet/lease-codec.ts'
+import { decodeLeaseKey, encodeLeaseKey } from '../../subnet/lease-codec.ts'
 import type { AcquireHints, Lease, RejectedLease } from '../../subnet/types.ts'
 import { lease, networkOf, snapshot } from './leases.ts'
 
@@ -180,7 +180,11 @@ describe('decideLease', () => {
       ask([], { network: dual, hint: { previous: cidrs('10.5.72.0/24') } }),
       'create 10.5.72.0-24&fc00:0:0:1::-64',
     ],
-    ['dual stack with one family exhausted', ask([lease('fc00::/48')], { network: dual }), 'conflict pool-exhausted'],
+    [
+      'dual stack with one family exhausted',
+      ask([lease('fc00::/49'), lease('fc00:0:0:8000::/49')], { network: dual }),
+      'conflict pool-exhausted',
+    ],
     ['IPv6 alone', ask([lease('fc00:0:0:1::/64')], { network: v6 }), 'create 0.0.0.0-0&fc00:0:0:2::-64'],
     [
       'IPv6 alone, our address',
@@ -221,6 +225,24 @@ describe('decideLease', () => {
   ]
   for (const [what, decision, expected] of cases) {
     it(`with ${what}: ${expected}`, () => assert.equal(line(decision as LeaseDecision), expected))
+  }
+
+  for (const [wide, network] of [
+    ['10.5.0.0/16', v4],
+    ['10.0.0.0/8', v4],
+    ['10.5.0.0/16 fc00::/48', dual],
+    ['fc00::/40', v6],
+  ] as const) {
+    it(`finds the pool as full as without a key as wide as the network: ${wide}`, () => {
+      const stranger = lease(wide)
+      const unreadable = { id: encodeLeaseKey(cidrs(...wide.split(' '))), reason: 'unreadable', text: '' }
+      const expected = line(ask([], { network }))
+      assert.match(expected, /^create /)
+      assert.equal(line(ask([stranger], { network })), expected)
+      assert.equal(line(ask([], { network, bad: [unreadable] })), expected)
+      const again = { network, hint: { only: new Map(decodeLeaseKey(expected.slice('create '.length))) } }
+      assert.equal(line(ask([stranger], again)), expected.replace('create', 'recreate'))
+    })
   }
 
   it('chooses a free subnet inside the limits, whatever is taken', () => {
