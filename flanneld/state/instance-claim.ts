@@ -3,8 +3,9 @@ import { dirname, join } from 'node:path'
 import { tryLock } from '../../kernel/ffi/lock.ts'
 import { contains, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { AlreadyRunningError, ConfigError } from '../../lib/errors.ts'
+import { AlreadyRunningError, ConfigError, PermissionError } from '../../lib/errors.ts'
 import type { Instance } from './instance.ts'
+import { asPermissionError } from './private-files.ts'
 import { type Footprint, parseFootprint } from './state-dir.ts'
 
 const FILE = 'claim.json'
@@ -57,12 +58,24 @@ export class InstanceClaim {
 
   async #lock(path: string): Promise<number> {
     const { clock, signal } = this.#needs
-    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+    const fd = openClaim(path)
     for (let tries = 0; !tryLock(fd); tries += 1) {
       if (tries === TRIES) throw new AlreadyRunningError(`another flanneld holds ${path}`)
       await clock.sleep(AGAIN_MS, signal)
     }
     return fd
+  }
+}
+
+/** @throws PermissionError for what somebody put in its place */
+function openClaim(path: string): number {
+  try {
+    return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === 'ELOOP') throw new PermissionError(`${path} is a symbolic link; remove it`, { cause })
+    if (code === 'EISDIR') throw new PermissionError(`${path} is no plain file; remove it`, { cause })
+    throw asPermissionError(path, cause)
   }
 }
 

@@ -12,10 +12,12 @@ const MOST_BYTES = 64 * 1024 * 1024
 export class PrivateFiles {
   readonly path: string
   readonly #uid: number
+  readonly #mends: boolean
 
-  private constructor(path: string, uid: number) {
+  private constructor(path: string, uid: number, mends: boolean) {
     this.path = path
     this.#uid = uid
+    this.#mends = mends
   }
 
   /**
@@ -27,15 +29,25 @@ export class PrivateFiles {
     try {
       await mkdir(dirname(path), { recursive: true, mode: 0o755 })
       await mkdir(path, { mode: 0o700 }).catch((cause) => ignore('EEXIST', cause))
-      const found = await lstat(path)
-      if (!found.isDirectory()) throw new PermissionError(`${path} is not a directory; remove it`)
-      if (found.uid !== uid)
-        throw new PermissionError(`${path} belongs to user ${found.uid}; run: chown ${uid} ${path}`)
-      if ((found.mode & 0o022) !== 0) throw new PermissionError(`others may write in ${path}; run: chmod 0700 ${path}`)
+      const mode = await checkedMode(path, uid)
       // systemd makes state directories 0755.
-      if ((found.mode & 0o077) !== 0) await chmod(path, 0o700)
-      return new PrivateFiles(path, uid)
+      if ((mode & 0o077) !== 0) await chmod(path, 0o700)
+      return new PrivateFiles(path, uid, true)
     } catch (cause) {
+      throw asPermissionError(path, cause)
+    }
+  }
+
+  /**
+   * To look only: nothing is made, and no mode mended. Undefined when there is no such directory.
+   * @throws PermissionError as `open`
+   */
+  static async peek(path: string, uid: number): Promise<PrivateFiles | undefined> {
+    try {
+      await checkedMode(path, uid)
+      return new PrivateFiles(path, uid, false)
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw asPermissionError(path, cause)
     }
   }
@@ -52,7 +64,7 @@ export class PrivateFiles {
           throw new PermissionError(`${path} belongs to user ${found.uid}; run: chown ${this.#uid} ${path}`)
         if ((found.mode & 0o022) !== 0) throw new PermissionError(`others may write ${path}; run: chmod 0600 ${path}`)
         // Restored from a backup, say; nobody else gets through the directory anyway.
-        if ((found.mode & 0o077) !== 0) await file.chmod(0o600)
+        if (this.#mends && (found.mode & 0o077) !== 0) await file.chmod(0o600)
         if (found.size > MOST_BYTES) throw new PermissionError(`${path} has ${found.size} bytes; remove it`)
         return await file.readFile('utf8')
       } finally {
@@ -108,7 +120,16 @@ export class PrivateFiles {
   }
 }
 
-function asPermissionError(path: string, cause: unknown): unknown {
+async function checkedMode(path: string, uid: number): Promise<number> {
+  const found = await lstat(path)
+  if (!found.isDirectory()) throw new PermissionError(`${path} is not a directory; remove it`)
+  if (found.uid !== uid) throw new PermissionError(`${path} belongs to user ${found.uid}; run: chown ${uid} ${path}`)
+  if ((found.mode & 0o022) !== 0) throw new PermissionError(`others may write in ${path}; run: chmod 0700 ${path}`)
+  return found.mode
+}
+
+/** Lack of rights as a PermissionError with the remedy; anything else as it is. */
+export function asPermissionError(path: string, cause: unknown): unknown {
   const { code } = cause as NodeJS.ErrnoException
   if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') return cause
   return new PermissionError(`${path} cannot be used (${code}); name a directory of this user by --state-dir`, {

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import { addressBits, familyOf, parseCidr, prefixLength } from '../../lib/address.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
@@ -118,8 +117,8 @@ export interface PeekedState {
 
 /** @throws PermissionError */
 export async function peekState(path: string, uid: number): Promise<PeekedState | undefined> {
-  if (!existsSync(path)) return undefined
-  const files = await PrivateFiles.open(path, uid)
+  const files = await PrivateFiles.peek(path, uid)
+  if (files === undefined) return undefined
   const nodeId = (await files.read(NODE_ID))?.trim() ?? ''
   const text = await files.read(FOOTPRINT)
   const footprint = text === undefined ? { devices: new Set<string>(), networks: [] } : parseFootprint(text)

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { InstanceClaim } from '../../flanneld/state/instance-claim.ts'
 import type { Footprint } from '../../flanneld/state/state-dir.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
+import { PermissionError } from '../../lib/errors.ts'
 
 const uses = (network: string, ...devices: string[]): Footprint => ({
   devices: new Set(devices),
@@ -64,6 +65,29 @@ describe('the claim of an instance', () => {
     await other.make(uses('10.6.0.0/16', 'flannel.2'))
     await other.make(uses('10.7.0.0/16', 'flannel.3'))
   })
+
+  const inTheWay: Record<string, { put: (path: string) => void; text: RegExp }> = {
+    'a symbolic link': {
+      put: (path) => symlinkSync(join(root, 'elsewhere'), path),
+      text: /is a symbolic link; remove it$/,
+    },
+    'a directory': { put: (path) => mkdirSync(path), text: /is no plain file; remove it$/ },
+  }
+  for (const [what, { put, text }] of Object.entries(inTheWay)) {
+    it(`refuses ${what} in its place, with the remedy`, async () => {
+      writeFileSync(join(root, 'elsewhere'), 'kept')
+      const claim = instance('0123abcd')
+      const path = join(root, '0123abcd', 'claim.json')
+      put(path)
+      await assert.rejects(claim.make(uses('10.5.0.0/16', 'flannel.1')), (cause: Error) => {
+        assert.ok(cause instanceof PermissionError, cause.message)
+        assert.ok(cause.message.includes(path))
+        assert.match(cause.message, text)
+        return true
+      })
+      assert.equal(readFileSync(join(root, 'elsewhere'), 'utf8'), 'kept')
+    })
+  }
 
   it('does not count when its process has ended, or when it cannot be read', async () => {
     mkdirSync(join(root, '4567abcd'))

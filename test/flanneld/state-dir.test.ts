@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { instanceOf } from '../../flanneld/state/instance.ts'
-import { parseFootprint, StateDir } from '../../flanneld/state/state-dir.ts'
+import { parseFootprint, peekState, StateDir } from '../../flanneld/state/state-dir.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { ConfigError, PermissionError } from '../../lib/errors.ts'
 import { createLogger } from '../../lib/log.ts'
@@ -111,6 +111,28 @@ describe('the state directory', () => {
     assert.equal(warnings.length, 1)
     await state.record({ devices: new Set(['flannel.1']), networks: [network] })
     assert.equal((await open()).footprint.devices.size, 1)
+  })
+
+  it('is looked at without a change of anything', async () => {
+    assert.equal(await peekState(path, uid), undefined)
+    assert.deepEqual(readdirSync(parent), [])
+    const state = await open()
+    const id = await state.nodeId()
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    chmodSync(path, 0o755)
+    for (const name of readdirSync(path)) chmodSync(join(path, name), 0o644)
+    const facts = () =>
+      ['.', ...readdirSync(path)].map((name) => {
+        const { mode, ino, mtimeMs, ctimeMs } = statSync(join(path, name))
+        return [name, mode, ino, mtimeMs, ctimeMs]
+      })
+    const before = facts()
+    const peeked = await peekState(path, uid)
+    assert.deepEqual([peeked?.nodeId, peeked?.footprint], [id, state.footprint])
+    assert.deepEqual(facts(), before)
+    await assert.rejects(peekState(path, uid + 1), /chown/)
+    await open()
+    assert.equal(statSync(path).mode & 0o7777, 0o700)
   })
 
   it('leaves no temporary file behind and is not stopped by one', async () => {
