@@ -10,6 +10,7 @@ import type { HostView } from './host/host-view.ts'
 import { heldLease, leaseAttrs } from './leases/lease-attrs.ts'
 import { PeerView } from './leases/peer-view.ts'
 import { planAll } from './node-setup.ts'
+import { Replanner } from './replanner.ts'
 import { startNode } from './start-node.ts'
 import { watchFile } from './state/file-watch.ts'
 import type { Check } from './status/health.ts'
@@ -27,8 +28,8 @@ import { startTraffic } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 /**
- * Joins the parts: configuration, host, leases -> planner -> reconciler. Every change of any input plans everything anew;
- * the reconciler applies the difference.
+ * Joins the parts: configuration, host, leases -> planner -> reconciler. Every change of any input makes a new whole plan,
+ * which shares with the last one what has not changed; the reconciler applies the difference.
  */
 export class Agent {
   /** Counts changes of what `view` and `notReady` say. */
@@ -38,6 +39,7 @@ export class Agent {
   readonly #options: AgentOptions
   readonly #dirty = new Latest<number>('inputs of the plan')
   readonly #peers: PeerView
+  readonly #planner = new Replanner()
   #view: AgentView = {}
   #traffic: TrafficOptions | undefined
   #firstGeneration = Number.POSITIVE_INFINITY
@@ -115,12 +117,16 @@ export class Agent {
     keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Set(), 'unused')))
     const { footprint: scope, sysctls } = this.#needs.state
     const sources = { network, active, host, own: own.lease, snapshot, scope, borrowed: sysctls.originals }
-    const { verdicts, plan } = await planAll(sources, this.#peers, { ...this.#options, traffic })
+    const { verdicts, plan } = await planAll(
+      sources,
+      { peers: this.#peers, planner: this.#planner },
+      { ...this.#options, traffic },
+    )
     this.#see({ verdicts, plan })
     this.#needs.conditions.replace('peers', peerConditions(verdicts))
     this.#needs.conditions.replace('notices', noticeConditions(plan.notices))
     this.#peers.skipped(plan.skipped)
-    await sysctls.borrow(plan.desired.objects.values())
+    await sysctls.borrow(plan.own)
     const generation = this.reconciler.setDesired(plan.desired)
     this.#firstGeneration = Math.min(this.#firstGeneration, generation)
     this.#lastGeneration = generation
@@ -163,7 +169,7 @@ export class Agent {
     if (plan === undefined || sysctls.originals.size === 0 || generation < this.#lastGeneration) return
     const isBack = (object: DesiredObject) =>
       object.kind === 'sysctl' && !object.borrowed && !failures.has(keyOf(object))
-    await sysctls.returned([...plan.desired.objects.values()].filter(isBack))
+    await sysctls.returned(plan.own.filter(isBack))
   }
 
   #fileWatchNeeds() {

@@ -10,7 +10,8 @@ import type { Lease, LeaseSnapshot } from '../subnet/types.ts'
 import type { InterfaceWish } from './host/external-interface.ts'
 import { HostView, interfaceChooser } from './host/host-view.ts'
 import type { PeerVerdicts, PeerView } from './leases/peer-view.ts'
-import { type ActiveBackend, type NodePlan, planNode } from './planner.ts'
+import type { ActiveBackend, NodePlan } from './planner.ts'
+import type { Replanner } from './replanner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */
@@ -77,10 +78,10 @@ export interface PlanOptions {
   readonly traffic: TrafficOptions
 }
 
-/** Judges the peers, looks up how they are reached and plans; `peers` remembers what was said already. */
+/** Judges the peers, looks up how they are reached and plans; `peers` and `planner` remember the last time. */
 export async function planAll(
   sources: PlanSources,
-  peers: PeerView,
+  { peers, planner }: { readonly peers: PeerView; readonly planner: Replanner },
   options: PlanOptions,
 ): Promise<{ verdicts: PeerVerdicts; plan: NodePlan }> {
   const { network, active, host, own, snapshot, borrowed } = sources
@@ -91,10 +92,11 @@ export async function planAll(
   const addresses = reach === 'unused' ? new Set<IpAddr>() : publicAddresses(verdicts)
   const facts = await host.facts(addresses, reach, borrowed)
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
-  const plan = planNode({ network, active, own, scope, borrowed, options, ...peersAndFacts })
+  const plan = planner.plan({ network, active, own, scope, borrowed, options, ...peersAndFacts })
   return { verdicts, plan }
 }
 
 function publicAddresses(verdicts: PeerVerdicts): ReadonlySet<IpAddr> {
-  return new Set(verdicts.planned.flatMap(({ families }) => [...families.values()].map(({ publicIp }) => publicIp)))
+  const leases = [...verdicts.planned.values()]
+  return new Set(leases.flatMap(({ families }) => [...families.values()].map(({ publicIp }) => publicIp)))
 }

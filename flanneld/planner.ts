@@ -1,11 +1,13 @@
-import type { HostFacts, Notice, PathState, SkippedPeer } from '../backends/backend.ts'
+import type { HostFacts, Notice, PathState, Plan, SkippedPeer } from '../backends/backend.ts'
 import { familyNotices } from '../backends/families.ts'
 import { peersOf } from '../backends/peers.ts'
 import type { AnyBackend } from '../backends/registry.ts'
 import { blackholeRoute } from '../backends/routes.ts'
 import type { DesiredState, OwnershipScope } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
+import { PersistentMap } from '../lib/persistent-map.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
+import { olderFirst } from '../subnet/own-lease.ts'
 import type { Lease } from '../subnet/types.ts'
 import { sysctlReturns } from './state/borrowed-sysctls.ts'
 import { renderSubnetFile } from './state/subnet-file.ts'
@@ -22,8 +24,8 @@ export interface PlannerInput {
   readonly network: NetworkConfig
   readonly active: ActiveBackend
   readonly own: Lease
-  /** Accepted peers only; their order does not matter. */
-  readonly peers: readonly Lease[]
+  /** Accepted peers only, by id. */
+  readonly peers: ReadonlyMap<string, Lease>
   readonly facts: HostFacts
   readonly scope: OwnershipScope
   /** Sysctls of the host that are changed now, with their own values. */
@@ -40,43 +42,39 @@ export interface PlannerInput {
 }
 
 export interface NodePlan {
-  readonly desired: DesiredState
+  readonly desired: DesiredState & { readonly objects: PersistentMap<DesiredObject> }
+  /** Of the desired objects those that belong to no peer. */
+  readonly own: readonly DesiredObject[]
   readonly mtu: number
   readonly skipped: readonly SkippedPeer[]
   /** By lease id. */
-  readonly paths: ReadonlyMap<string, PathState>
+  readonly paths: PersistentMap<PathState>
   readonly notices: readonly Notice[]
 }
 
 /** All that this host shall hold: pure and total, the same for every order of the peers. */
 export function planNode(input: PlannerInput): NodePlan {
-  const { active, network, own, facts } = input
-  const peers = [...input.peers].sort(olderFirst)
-  const { planned, skipped } = peersOf(peers, active.backend.wireType)
-  const plan = active.backend.plan({
-    config: active.config,
-    network,
-    identity: active.identity,
-    own,
-    peers: planned,
-    facts,
-  })
-  const { objects } = plan
-  for (const object of ownObjects(input, plan.mtu)) objects.set(keyOf(object), object)
+  const { active, network } = input
+  // Of two peers that want one kernel object the older wins.
+  const { objects, mtu, skipped, paths, notices } = planPeers(input, [...input.peers.values()].sort(olderFirst))
+  for (const object of ownObjects(input, mtu)) objects.set(keyOf(object), object)
   for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
   return {
-    desired: { objects, complete: input.complete, scope: input.scope },
-    mtu: plan.mtu,
-    skipped: [...skipped, ...plan.skipped],
-    paths: plan.paths,
-    notices: [...familyNotices(active.backend, network), ...plan.notices],
+    desired: { objects: PersistentMap.from(objects), complete: input.complete, scope: input.scope },
+    own: [...objects.values()].filter(({ role }) => role.class !== 'peer'),
+    mtu,
+    skipped,
+    paths: PersistentMap.from(paths),
+    notices: [...familyNotices(active.backend, network), ...notices],
   }
 }
 
-// Of two peers that want one kernel object the older wins, whatever order they came in.
-function olderFirst(a: Lease, b: Lease): number {
-  if (a.age !== b.age) return a.age < b.age ? -1 : 1
-  return a.id < b.id ? -1 : 1
+/** What the backend plans for these peers, its own objects included. */
+export function planPeers({ active, network, own, facts }: PlannerInput, leases: readonly Lease[]): Plan {
+  const { planned, skipped } = peersOf(leases, active.backend.wireType)
+  const { config, identity } = active
+  const plan = active.backend.plan({ config, network, identity, own, peers: planned, facts })
+  return { ...plan, skipped: [...skipped, ...plan.skipped] }
 }
 
 function ownObjects(input: PlannerInput, mtu: number): DesiredObject[] {

@@ -66,11 +66,11 @@ export function dependsOn(object: KernelObject, device: string): boolean {
   return object.name === device || underlayOf(object.driver) === device
 }
 
-/** Names of the devices that the desired state depends on. */
-export function devicesOf(desired: DesiredState): ReadonlySet<string> {
-  const devices = new Set(desired.scope.devices)
+/** Names of the devices on which the objects depend. */
+export function devicesOf(objects: Iterable<KernelObject>): ReadonlySet<string> {
+  const devices = new Set<string>()
   let last: string | undefined
-  for (const object of desired.objects.values()) {
+  for (const object of objects) {
     const device = object.kind === 'link' ? object.name : deviceOf(object)
     if (device !== undefined && device !== last) devices.add(device)
     last = device

@@ -40,14 +40,17 @@ export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, re
   }
 }
 
-/** Reads the kernel and plans; changes nothing. Throws an OpFailure when a kind cannot be read. */
+const naturally = new Intl.Collator('en', { numeric: true })
+
+/** Reads the kernel and plans; changes nothing. In an order for readers. Throws an OpFailure when a kind cannot be read. */
 export async function preview(tables: readonly ObjectTable[], desired: DesiredState): Promise<OpPlan> {
   const wanted = groupByKind(desired)
   const dumps = new Map<ObjectKind, readonly KernelObject[]>()
   for (const table of tables) dumps.set(table.kind, await table.dump((wanted.get(table.kind) ?? new Map()).values()))
   // What lives in the daemon's own process has no table here, and is neither there nor missing.
-  const objects = new Map([...desired.objects].filter(([, { kind }]) => dumps.has(kind)))
-  return planOps({ ...desired, objects }, dumps)
+  const objects = [...desired.objects].filter(([, { kind }]) => dumps.has(kind))
+  objects.sort(([a], [b]) => naturally.compare(a, b))
+  return planOps({ ...desired, objects: new Map(objects) }, dumps)
 }
 
 export function groupByKind(desired: DesiredState): Map<ObjectKind, Map<string, DesiredObject>> {

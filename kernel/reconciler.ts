@@ -2,6 +2,7 @@ import type { Clock } from '../lib/clock.ts'
 import { assertNever } from '../lib/errors.ts'
 import { Latest } from '../lib/latest.ts'
 import type { Logger } from '../lib/log.ts'
+import { changesBetween } from '../lib/persistent-map.ts'
 import { type AuditOptions, Audits } from './audits.ts'
 import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlement } from './desired.ts'
 import { Fights } from './fights.ts'
@@ -88,8 +89,10 @@ export class Reconciler {
 
   /** Replaces all that was wanted; returns the generation to wait for. Throws a TypeError for a kind without a table. */
   setDesired(next: DesiredState): number {
-    for (const { kind } of next.objects.values()) {
-      if (!this.#mirrors.has(kind)) throw new TypeError(`no table for objects of the kind ${kind}`)
+    const latest = this.#next ?? this.#desired ?? NOTHING_WANTED
+    for (const { after } of changesBetween(latest.objects, next.objects)) {
+      if (after === undefined || this.#mirrors.has(after.kind)) continue
+      throw new TypeError(`no table for objects of the kind ${after.kind}`)
     }
     this.#next = next
     this.#generation += 1
@@ -152,13 +155,16 @@ export class Reconciler {
     const next = this.#next
     this.#next = undefined
     if (next === undefined) return
-    const differs = adopt(this.#pass, this.#desired ?? NOTHING_WANTED, next)
+    const differing = adopt(this.#pass, this.#desired ?? NOTHING_WANTED, next)
     this.#desired = next
     this.#desiredGeneration = this.#generation
-    if (!differs) return
-    const devices = devicesOf(next)
+    if (differing === undefined) return
+    // Names that no longer matter stay until there is a new one: they cost a reading at most.
+    const named = new Set([...next.scope.devices, ...devicesOf(differing)])
+    if ([...named].every((name) => this.#devices.has(name))) return
     // Events of devices that did not matter until now were not heeded.
-    if ([...devices].some((name) => !this.#devices.has(name))) this.#doubt(['link', ...KINDS_ON_DEVICES])
+    const devices = new Set([...next.scope.devices, ...devicesOf(next.objects.values())])
+    this.#doubt(['link', ...KINDS_ON_DEVICES])
     this.#devices = devices
   }
 

@@ -1,6 +1,7 @@
+import { changesBetween } from '../lib/persistent-map.ts'
 import type { DesiredState } from './desired.ts'
 import type { KindMirror } from './mirror.ts'
-import { compare, type ObjectKind } from './objects.ts'
+import { compare, type DesiredObject, type ObjectKind } from './objects.ts'
 import { KINDS } from './order.ts'
 import type { Retries } from './retries.ts'
 
@@ -12,39 +13,35 @@ export const NOTHING_WANTED: DesiredState = {
 
 /**
  * Tells the mirrors what is wanted from now on, and which keys differ from what was wanted `before`: only these are compared
- * with the kernel. An object that is the very same value as before costs one look-up; false when nothing differs.
+ * with the kernel. Returns the objects that are wanted otherwise than before or no more; undefined: nothing differs at all.
  */
 export function adopt(
   needs: { mirrors: ReadonlyMap<ObjectKind, KindMirror>; retries: Retries },
   before: DesiredState,
   next: DesiredState,
-): boolean {
-  let kept = 0
-  let differs = false
-  for (const [key, object] of next.objects) {
-    const was = before.objects.get(key)
-    if (was !== undefined) kept += 1
-    if (was === object) continue
-    const mirror = needs.mirrors.get(object.kind)
+): readonly DesiredObject[] | undefined {
+  const differing: DesiredObject[] = []
+  for (const { key, before: was, after } of changesBetween(before.objects, next.objects)) {
+    if (after === undefined) {
+      if (was === undefined) continue
+      needs.mirrors.get(was.kind)?.unwant(key)
+      differing.push(was)
+      continue
+    }
+    const mirror = needs.mirrors.get(after.kind)
     if (mirror === undefined) continue
-    mirror.wanted.set(key, object)
-    if (was !== undefined && compare(was, object) === 'same') continue
-    differs = true
+    mirror.wanted.set(key, after)
+    if (was !== undefined && compare(was, after) === 'same') continue
+    differing.push(after)
     mirror.changed.add(key)
     mirror.unsettled.add(key)
     needs.retries.forget(key)
     // The dump of these kinds holds only what was wanted then.
     if (!KINDS[mirror.kind].events && was === undefined) mirror.stale = true
   }
-  if (kept < before.objects.size) {
-    differs = true
-    for (const [key, { kind }] of before.objects) if (!next.objects.has(key)) needs.mirrors.get(kind)?.unwant(key)
-  }
-  if (next.complete !== before.complete || scopeText(next) !== scopeText(before)) {
-    differs = true
-    for (const mirror of needs.mirrors.values()) mirror.unexamined = true
-  }
-  return differs
+  const otherwise = next.complete !== before.complete || scopeText(next) !== scopeText(before)
+  if (otherwise) for (const mirror of needs.mirrors.values()) mirror.unexamined = true
+  return differing.length > 0 || otherwise ? differing : undefined
 }
 
 function scopeText({ scope }: DesiredState): string {

@@ -40,6 +40,18 @@ export class DuplicateFinder {
     }
   }
 
+  /** Takes back what `add` remembered. */
+  forget(lease: Lease): void {
+    for (const [family, part] of lease.families) {
+      if (this.#addresses.get(part.publicIp) === lease) this.#addresses.delete(part.publicIp)
+      this.#subnets.get(family)?.remove(part.subnet)
+    }
+    for (const { kind, value } of uniqueValues(lease)) {
+      const holders = this.#uniques.get(kind)
+      if (holders?.get(value) === lease) holders.delete(value)
+    }
+  }
+
   find(lease: Lease, network: NetworkConfig): { reason: string; text: string } | undefined {
     for (const [family, { subnet, publicIp }] of lease.families) {
       if (!network.families.has(family)) continue
@@ -103,6 +115,12 @@ class SubnetTree {
     for (const [shorter, parents] of this.#above) {
       if (shorter < length) parents.set(truncate(subnet, shorter), lease)
     }
+  }
+
+  remove(subnet: Cidr): void {
+    this.#held.get(prefixLength(subnet))?.delete(subnet)
+    // Another subnet may lie below the same parent: found again when it is asked for.
+    this.#above.clear()
   }
 
   overlapping(subnet: Cidr): Lease | undefined {

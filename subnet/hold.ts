@@ -1,10 +1,11 @@
 import { overlaps } from '../lib/address.ts'
+import { changesBetween } from '../lib/persistent-map.ts'
 import type { Lease } from './types.ts'
 
 /** Peers that vanished together and are kept for a while, with the time at which each is let go. */
 export interface HoldState {
   /** The accepted peers of the last snapshot, held ones not among them. */
-  readonly accepted: readonly Lease[]
+  readonly accepted: ReadonlyMap<string, Lease>
   readonly held: ReadonlyMap<string, HeldPeer>
 }
 
@@ -14,7 +15,7 @@ export interface HeldPeer {
   readonly until: number
 }
 
-export const nothingHeld: HoldState = { accepted: [], held: new Map() }
+export const nothingHeld: HoldState = { accepted: new Map(), held: new Map() }
 
 /**
  * A wiped or restored store must not take the network down with it: where one snapshot drops more than max(3, half) of the
@@ -23,21 +24,18 @@ export const nothingHeld: HoldState = { accepted: [], held: new Map() }
  */
 export function holdVanished(
   before: HoldState,
-  accepted: readonly Lease[],
+  accepted: ReadonlyMap<string, Lease>,
   time: { readonly now: number; readonly holdMs: number },
 ): HoldState {
-  // The usual case, thousands of peers long: nobody left.
-  if (before.held.size === 0 && before.accepted.every((lease, index) => lease === accepted[index])) {
-    return { accepted, held: before.held }
-  }
-  const present = new Set(accepted.map((lease) => lease.id))
-  const missing = before.accepted.filter((lease) => !present.has(lease.id))
+  const missing = changesBetween(before.accepted, accepted).flatMap(({ before: lease, after }) =>
+    lease === undefined || after !== undefined ? [] : [lease],
+  )
   const candidates = new Map([...before.held].filter(([, { until }]) => until > time.now))
-  if (missing.length > Math.max(3, before.accepted.length / 2) && time.holdMs > 0) {
+  if (missing.length > Math.max(3, before.accepted.size / 2) && time.holdMs > 0) {
     for (const lease of missing) candidates.set(lease.id, { lease, until: time.now + time.holdMs })
   }
   if (candidates.size === 0) return { accepted, held: candidates }
-  const published = new Published(accepted)
+  const published = new Published([...accepted.values()])
   const held = new Map([...candidates].filter(([, { lease }]) => !published.replaces(lease)))
   return { accepted, held }
 }

@@ -1,4 +1,5 @@
 import { InvalidLease } from '../lib/errors.ts'
+import { PersistentMap } from '../lib/persistent-map.ts'
 import { decodeLeaseKey, decodeLeaseValue } from './lease-codec.ts'
 import type { Lease, LeaseSnapshot, RejectedLease } from './types.ts'
 
@@ -24,11 +25,13 @@ export interface MirrorEntry {
 }
 
 /**
- * The leases as the store was last seen to hold them. Only what changed is decoded; snapshots are made when somebody asks, so a burst of
- * changes costs one copy.
+ * The leases as the store was last seen to hold them. Only what changed is decoded; a snapshot shares with the one before what has not
+ * changed.
  */
 export class LeaseMirror {
   #entries = new Map<string, MirrorEntry>()
+  #leases = PersistentMap.from<Lease>([])
+  readonly #unreadable = new Map<string, RejectedLease>()
   #revision = 0n
   /** How far the lists and the watch have told everything. */
   #followed = 0n
@@ -43,7 +46,11 @@ export class LeaseMirror {
   }
 
   snapshot(): LeaseSnapshot {
-    this.#snapshot ??= this.#copy()
+    this.#snapshot ??= {
+      revision: String(this.#revision),
+      leases: this.#leases,
+      unreadable: [...this.#unreadable.values()],
+    }
     return this.#snapshot
   }
 
@@ -52,7 +59,12 @@ export class LeaseMirror {
     this.#follow(BigInt(raw.modified))
     const known = this.#entries.get(raw.id)
     if (known !== undefined && BigInt(known.modified) >= BigInt(raw.modified)) return
-    this.#entries.set(raw.id, readEntry(raw))
+    const entry = readEntry(raw)
+    this.#entries.set(raw.id, entry)
+    if (entry.lease === undefined) this.#drop(raw.id)
+    else this.#leases = this.#leases.patched([], [[raw.id, entry.lease]])
+    if (entry.rejected === undefined) this.#unreadable.delete(raw.id)
+    else this.#unreadable.set(raw.id, entry.rejected)
     this.#changed(BigInt(raw.modified))
   }
 
@@ -62,6 +74,8 @@ export class LeaseMirror {
     const known = this.#entries.get(id)
     if (known === undefined || BigInt(known.modified) > BigInt(revision)) return
     this.#entries.delete(id)
+    this.#drop(id)
+    this.#unreadable.delete(id)
     this.#changed(BigInt(revision))
   }
 
@@ -92,8 +106,10 @@ export class LeaseMirror {
           // Written by us after the list was read.
           if (BigInt(entry.modified) > revision) next.set(entry.id, entry)
         }
-        // Oldest first, as later entries come: whoever sorts a snapshot by age finds it sorted.
-        this.#entries = new Map([...next].sort(([, a], [, b]) => compareText(a.lease?.age ?? '', b.lease?.age ?? '')))
+        this.#entries = next
+        this.#leases = PersistentMap.from(leasesOf(next.values()))
+        this.#unreadable.clear()
+        for (const { id, rejected } of next.values()) if (rejected !== undefined) this.#unreadable.set(id, rejected)
         this.#revision = 0n
         this.#followed = revision
         this.#changed(revision)
@@ -105,19 +121,13 @@ export class LeaseMirror {
     if (revision > this.#followed) this.#followed = revision
   }
 
+  #drop(id: string): void {
+    if (this.#leases.has(id)) this.#leases = this.#leases.patched([id], [])
+  }
+
   #changed(revision: bigint): void {
     if (revision > this.#revision) this.#revision = revision
     this.#snapshot = undefined
-  }
-
-  #copy(): LeaseSnapshot {
-    const leases = new Map<string, Lease>()
-    const unreadable: RejectedLease[] = []
-    for (const { id, lease, rejected } of this.#entries.values()) {
-      if (lease !== undefined) leases.set(id, lease)
-      if (rejected !== undefined) unreadable.push(rejected)
-    }
-    return { revision: String(this.#revision), leases, unreadable }
   }
 }
 
@@ -131,8 +141,8 @@ function readEntry(raw: RawLease): MirrorEntry {
     : { id, modified, expiry, lease: result, rejected: undefined }
 }
 
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
+function* leasesOf(entries: Iterable<MirrorEntry>): Generator<readonly [string, Lease]> {
+  for (const { id, lease } of entries) if (lease !== undefined) yield [id, lease]
 }
 
 /** A decimal revision as text of equal length. */

@@ -1,4 +1,5 @@
 import { type Cidr, type Family, familyOf, type IpAddr, networkAddress, prefixLength } from '../lib/address.ts'
+import { changesBetween, PersistentMap } from '../lib/persistent-map.ts'
 import { DuplicateFinder } from './duplicates.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { olderFirst } from './own-lease.ts'
@@ -19,7 +20,8 @@ export interface PeerRuleInput {
 }
 
 export interface PeerVerdicts {
-  readonly accepted: readonly Lease[]
+  /** By id. */
+  readonly accepted: PersistentMap<Lease>
   /** Also what the store could not read. */
   readonly rejected: readonly RejectedLease[]
 }
@@ -27,60 +29,88 @@ export interface PeerVerdicts {
 interface Fault {
   readonly reason: string
   readonly text: string
+  /** Because of another peer, without which it might be accepted. */
+  readonly relative?: true
+}
+
+interface Rejection {
+  readonly lease: Lease
+  readonly fault: Fault
 }
 
 /**
- * Which leases may become routes: of two that exclude each other the older one stays, whatever the order of the snapshot. The
- * accepted ones come oldest first. What only a backend can judge (VNI, port, keys) is left to it.
+ * Which leases may become routes: of two that exclude each other the older one stays, whatever the order of the snapshot. What
+ * only a backend can judge (VNI, port, keys) is left to it.
  *
- * A lease is judged beside all older ones, so a snapshot that only adds younger leases to the last one (a node joins) costs
- * their judgement alone. Any other change, of what is judged by included, begins anew. The verdicts are those of a new judge.
+ * As long as no two leases exclude each other, a change of the snapshot costs the judgement of the leases that changed. Any other
+ * change, of what is judged by included, begins anew. The verdicts are those of a new judge.
  */
 export class PeerJudge {
-  #basis = ''
-  #own: Lease | undefined
-  #network: NetworkConfig | undefined
+  #basis: readonly unknown[] = []
   #rules: PeerRules | undefined
-  #judged: readonly Lease[] = []
-  readonly #accepted: Lease[] = []
-  readonly #rejected: RejectedLease[] = []
+  #judged: ReadonlyMap<string, Lease> = new Map()
+  #accepted = PersistentMap.from<Lease>([])
+  /** Oldest first. */
+  #rejected: readonly Rejection[] = []
 
   judge(input: PeerRuleInput): PeerVerdicts {
-    const { snapshot, own } = input
-    const sorted = [...snapshot.leases.values()].sort(olderFirst)
-    const rules = this.#rulesFor(input, sorted)
-    for (const lease of sorted.slice(this.#judged.length)) {
-      if (own !== undefined && lease.id === own.id) continue
-      const fault = rules.judge(lease)
-      if (fault === undefined) this.#accepted.push(lease)
-      else this.#rejected.push({ id: lease.id, ...fault })
-    }
-    this.#judged = sorted
-    return { accepted: [...this.#accepted], rejected: [...snapshot.unreadable, ...this.#rejected] }
+    const { leases, unreadable } = input.snapshot
+    const rules = this.#isSameBasis(input) ? this.#rules : undefined
+    if (rules === undefined || !this.#judgeChanges(rules, input)) this.#judgeAll(input)
+    this.#judged = leases
+    const rejected = this.#rejected.map(({ lease: { id }, fault: { reason, text } }) => ({ id, reason, text }))
+    return { accepted: this.#accepted, rejected: [...unreadable, ...rejected] }
   }
 
-  #rulesFor(input: PeerRuleInput, sorted: readonly Lease[]): PeerRules {
-    const { own, network, hostRanges, protectedRanges, exactSubnets } = input
-    const basis = JSON.stringify([hostRanges, protectedRanges, exactSubnets])
-    const same = basis === this.#basis && own === this.#own && network === this.#network
-    if (same && this.#rules !== undefined && startsWith(sorted, this.#judged)) return this.#rules
+  #judgeAll(input: PeerRuleInput): void {
+    const rules = new PeerRules(input)
+    const accepted = new Map<string, Lease>()
+    const rejected: Rejection[] = []
+    for (const lease of [...input.snapshot.leases.values()].sort(olderFirst)) {
+      if (lease.id === input.own?.id) continue
+      const fault = rules.judge(lease)
+      if (fault === undefined) accepted.set(lease.id, lease)
+      else rejected.push({ lease, fault })
+    }
+    this.#rules = rules
+    this.#accepted = PersistentMap.from(accepted)
+    this.#rejected = rejected
+  }
+
+  /** False: leases exclude each other, so their ages decide, and everything must be judged anew. */
+  #judgeChanges(rules: PeerRules, { snapshot, own }: PeerRuleInput): boolean {
+    if (this.#rejected.some(({ fault }) => fault.relative)) return false
+    const changes = changesBetween(this.#judged, snapshot.leases).filter(({ key }) => key !== own?.id)
+    if (changes.length === 0) return true
+    const gone = changes.filter(({ key }) => this.#accepted.has(key))
+    for (const { before } of gone) if (before !== undefined) rules.forget(before)
+    const accepted: [string, Lease][] = []
+    const touched = new Set(changes.map(({ key }) => key))
+    const rejected = this.#rejected.filter(({ lease }) => !touched.has(lease.id))
+    for (const { key, after } of changes) {
+      const fault = after && rules.judge(after)
+      if (fault?.relative) return false
+      if (after !== undefined && fault !== undefined) rejected.push({ lease: after, fault })
+      else if (after !== undefined) accepted.push([key, after])
+    }
+    this.#accepted = this.#accepted.patched(
+      gone.map(({ key }) => key),
+      accepted,
+    )
+    this.#rejected = rejected.sort((a, b) => olderFirst(a.lease, b.lease))
+    return true
+  }
+
+  #isSameBasis({ own, network, hostRanges, protectedRanges, exactSubnets }: PeerRuleInput): boolean {
+    const basis = [own, network, JSON.stringify([hostRanges, protectedRanges, exactSubnets])]
+    const same = basis.every((value, index) => value === this.#basis[index])
     this.#basis = basis
-    this.#own = own
-    this.#network = network
-    this.#judged = []
-    this.#accepted.length = 0
-    this.#rejected.length = 0
-    this.#rules = new PeerRules(input)
-    return this.#rules
+    return same
   }
 }
 
 export function acceptPeers(input: PeerRuleInput): PeerVerdicts {
   return new PeerJudge().judge(input)
-}
-
-function startsWith(leases: readonly Lease[], beginning: readonly Lease[]): boolean {
-  return beginning.length <= leases.length && beginning.every((lease, index) => lease === leases[index])
 }
 
 class PeerRules {
@@ -114,9 +144,14 @@ class PeerRules {
     }
     if (checked === 0) return { reason: 'no-family', text: 'it has a subnet in none of the enabled address families' }
     const duplicate = this.#duplicates.find(lease, network)
-    if (duplicate !== undefined) return duplicate
+    if (duplicate !== undefined) return { ...duplicate, relative: true }
     this.#duplicates.add(lease)
     return undefined
+  }
+
+  /** An accepted lease is there no more. */
+  forget(lease: Lease): void {
+    this.#duplicates.forget(lease)
   }
 }
 

@@ -15,6 +15,7 @@ import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost
 import { interfaceWish, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
+import { Replanner } from '../replanner.ts'
 import { instanceOf } from '../state/instance.ts'
 import { type PeekedState, peekState } from '../state/state-dir.ts'
 import { ConditionSet } from '../status/status.ts'
@@ -65,7 +66,8 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
-    const planned = await planAll(sources, peers, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, traffic })
+    const memory = { peers, planner: new Replanner() }
+    const planned = await planAll(sources, memory, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, traffic })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
     for (const { text } of planned.plan.notices) print(`# ${text}\n`)
     for (const { id, text } of planned.plan.skipped) print(`# peer ${id} is skipped: ${text}\n`)

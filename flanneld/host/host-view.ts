@@ -12,6 +12,8 @@ import { chooseExternalInterface, type InterfaceWish } from './external-interfac
 /** Kernel events come in bursts; the host is read once after each. */
 const QUIET_MS = 100
 
+const NOT_LOOKED_UP: HostFacts['reach'] = new Map()
+
 /** What the plan must know of this host, read again whenever the kernel says that something other than our own objects has changed. */
 export class HostView {
   /** Counts changes of the facts. */
@@ -22,6 +24,8 @@ export class HostView {
   readonly #choose: (interfaces: readonly HostInterface[]) => Promise<ExternalInterface>
   readonly #dirty = new Latest<number>('host changed')
   #interfaces: readonly HostInterface[] = []
+  #ownAddresses: HostFacts['ownAddresses'] = new Set()
+  #deviceMacs: HostFacts['deviceMacs'] = new Map()
   #external: ExternalInterface | undefined
   #count = 0
   #digest = ''
@@ -43,6 +47,10 @@ export class HostView {
   async read(): Promise<void> {
     this.#interfaces = await this.#kernel.listInterfaces()
     this.#external = await this.#choose(this.#interfaces)
+    this.#ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
+    this.#deviceMacs = new Map(
+      this.#interfaces.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])),
+    )
   }
 
   hasFou(): Promise<boolean> {
@@ -72,15 +80,13 @@ export class HostView {
     reach: 'unused' | 'lookup' | 'probe',
     borrowed: ReadonlyMap<string, string> = new Map(),
   ): Promise<HostFacts> {
-    const known = reach === 'unused' ? new Map() : await this.paths.resolve(peers, reach === 'probe')
+    const known = reach === 'unused' ? NOT_LOOKED_UP : await this.paths.resolve(peers, reach === 'probe')
     return {
       external: this.external,
       reach: known,
-      ownAddresses: new Set(this.#interfaces.flatMap((device) => device.addresses.map(({ address }) => address))),
+      ownAddresses: this.#ownAddresses,
       strictReversePath: reach === 'probe' && (await isStrict(this.external.name, borrowed)),
-      deviceMacs: new Map(
-        this.#interfaces.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])),
-      ),
+      deviceMacs: this.#deviceMacs,
     }
   }
 

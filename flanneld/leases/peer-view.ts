@@ -2,6 +2,7 @@ import type { SkippedPeer } from '../../backends/backend.ts'
 import type { Cidr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/log.ts'
+import type { PersistentMap } from '../../lib/persistent-map.ts'
 import { type HoldState, holdVanished, nothingHeld } from '../../subnet/hold.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import { PeerJudge } from '../../subnet/peer-rules.ts'
@@ -9,8 +10,8 @@ import type { Lease, LeaseSnapshot, RejectedLease } from '../../subnet/types.ts'
 
 /** Which peers are planned, and why the others are not. */
 export interface PeerVerdicts {
-  /** Accepted now, oldest first, then those that are held. */
-  readonly planned: readonly Lease[]
+  /** Accepted or held, by id. */
+  readonly planned: PersistentMap<Lease>
   /** Ids of peers that vanished together with many others and are kept for a while. */
   readonly held: ReadonlySet<string>
   readonly rejected: readonly RejectedLease[]
@@ -47,7 +48,10 @@ export class PeerView {
     const { held } = this.#hold
     if (held.size > before) this.#log.warn('many peers vanished at once and are held', { peers: held.size })
     this.#sayRejected(rejected)
-    const planned = held.size === 0 ? accepted : [...accepted, ...[...held.values()].map(({ lease }) => lease)]
+    const planned = accepted.patched(
+      [],
+      [...held].map(([id, { lease }]) => [id, lease] as const),
+    )
     return { planned, held: new Set(held.keys()), rejected }
   }
 

@@ -154,6 +154,6 @@ export class StatusEndpoints {
 }
 
 function readyText({ view }: Agent): string {
-  const peers = view.verdicts?.planned.length ?? 0
+  const peers = view.verdicts?.planned.size ?? 0
   return `ready: ${view.active?.backend.type ?? ''}, ${peers} peer${peers === 1 ? '' : 's'}`
 }

@@ -1,6 +1,7 @@
 import type { DataPlaneCounts } from '../../backends/backend.ts'
 import type { Failure, ReconcileCounts } from '../../kernel/desired.ts'
 import { FAMILIES, type Family } from '../../lib/address.ts'
+import { olderFirst } from '../../subnet/own-lease.ts'
 import type { Lease, StoreHealth } from '../../subnet/types.ts'
 import type { AgentView } from '../agent-needs.ts'
 import {
@@ -95,7 +96,7 @@ function peerStatuses(view: AgentView, failures: ReadonlyMap<string, Failure>): 
   }
   const skipped = new Map(plan.skipped.map(({ id, reason, text }) => [id, `${reason}: ${text}`]))
   const silent = new Set(host?.paths.silent() ?? [])
-  return verdicts.planned.map((lease) => {
+  return [...verdicts.planned.values()].sort(olderFirst).map((lease) => {
     const path = plan.paths.get(lease.id) ?? 'none'
     const unanswered = path === 'direct' && [...lease.families.values()].some(({ publicIp }) => silent.has(publicIp))
     const degraded = broken.get(lease.id) ?? (unanswered ? 'its address has not answered for 10 s' : undefined)

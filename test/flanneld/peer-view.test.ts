@@ -41,17 +41,17 @@ describe('the view of the peers', () => {
     const { judge } = start()
     judge(...peers)
     const { planned, held } = judge(...peers.slice(3))
-    assert.deepEqual([planned.length, held.size], [5, 0])
+    assert.deepEqual([planned.size, held.size], [5, 0])
   })
 
   it('holds those that vanish together, and lets them go when their time is over', async () => {
     const { clock, view, judge } = start()
     judge(...peers)
     const { planned, held } = judge(...peers.slice(6))
-    assert.deepEqual([planned.length, held.size], [8, 6])
+    assert.deepEqual([planned.size, held.size], [8, 6])
     assert.equal(view.nextRelease(), HOUR)
     await clock.advance(HOUR)
-    assert.deepEqual([judge(...peers.slice(6)).planned.length, view.nextRelease()], [2, undefined])
+    assert.deepEqual([judge(...peers.slice(6)).planned.size, view.nextRelease()], [2, undefined])
   })
 
   it('lets a held peer go when its subnet is leased to another', () => {
@@ -61,7 +61,7 @@ describe('the view of the peers', () => {
     const { planned, held } = judge(heir)
     assert.equal(held.has(peers[0]?.id ?? ''), false)
     assert.deepEqual(
-      planned.filter(({ families }) => families.get(4)?.subnet === '10.5.2.0/24').map(({ node }) => node),
+      [...planned.values()].filter(({ families }) => families.get(4)?.subnet === '10.5.2.0/24').map(({ node }) => node),
       ['heir'],
     )
   })
@@ -69,6 +69,6 @@ describe('the view of the peers', () => {
   it('holds nobody when told so', () => {
     const { judge } = start(0)
     judge(...peers)
-    assert.equal(judge().planned.length, 0)
+    assert.equal(judge().planned.size, 0)
   })
 })

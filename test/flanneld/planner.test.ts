@@ -3,9 +3,11 @@ import fc from 'fast-check'
 import type { AnyBackend } from '../../backends/registry.ts'
 import { vxlan } from '../../backends/vxlan/backend.ts'
 import type { VtepIdentity } from '../../backends/vxlan/plan.ts'
-import { type NodePlan, planNode } from '../../flanneld/planner.ts'
+import { type NodePlan, type PlannerInput, planNode } from '../../flanneld/planner.ts'
+import { Replanner } from '../../flanneld/replanner.ts'
 import { commandsFor } from '../../kernel/command.ts'
 import { contains, type IpAddr } from '../../lib/address.ts'
+import { PersistentMap } from '../../lib/persistent-map.ts'
 import { acceptPeers } from '../../subnet/peer-rules.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { facts, lease, MACS, network, vxlanPath } from '../backends/world.ts'
@@ -13,9 +15,14 @@ import { facts, lease, MACS, network, vxlanPath } from '../backends/world.ts'
 const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
 const identity: VtepIdentity = new Map([[4, MACS.own]])
 
-function plan(peers: readonly Lease[], change: { blackholeRoute?: boolean; directRouting?: boolean } = {}): NodePlan {
+interface Change {
+  readonly blackholeRoute?: boolean
+  readonly directRouting?: boolean
+}
+
+function inputOf(peers: readonly Lease[], change: Change = {}): PlannerInput {
   const onLink = new Map(peers.map((peer) => [publicIp(peer), { onLink: 'eth0', answered: true }]))
-  return planNode({
+  return {
     network: network(4),
     active: {
       backend: vxlan as AnyBackend,
@@ -23,13 +30,21 @@ function plan(peers: readonly Lease[], change: { blackholeRoute?: boolean; direc
       identity,
     },
     own,
-    peers,
+    peers: byId(peers),
     facts: { ...facts(), reach: onLink },
     scope: { devices: new Set(['flannel.1']), networks: [] },
     borrowed: new Map(),
     complete: true,
     options: { subnetFile: '/run/flannel/subnet.env', ipMasq: false, blackholeRoute: change.blackholeRoute ?? false },
-  })
+  }
+}
+
+function plan(peers: readonly Lease[], change: Change = {}): NodePlan {
+  return planNode(inputOf(peers, change))
+}
+
+function byId(leases: readonly Lease[]): ReadonlyMap<string, Lease> {
+  return new Map(leases.map((each) => [each.id, each]))
 }
 
 function publicIp(peer: Lease): IpAddr {
@@ -37,7 +52,8 @@ function publicIp(peer: Lease): IpAddr {
 }
 
 function text(planned: NodePlan): string {
-  return [...planned.desired.objects.values()].flatMap((object) => commandsFor({ verb: 'create', object })).join('\n')
+  const objects = [...planned.desired.objects].sort(([a], [b]) => (a < b ? -1 : 1))
+  return objects.flatMap(([, object]) => commandsFor({ verb: 'create', object })).join('\n')
 }
 
 /** Leases as strangers may write them: duplicates, overlaps, addresses from everywhere. */
@@ -64,15 +80,16 @@ function shuffled(leases: readonly Lease[]): fc.Arbitrary<[Lease[], Lease[]]> {
 }
 
 function accepted(leases: readonly Lease[]): readonly Lease[] {
-  const snapshot = { revision: '1', leases: new Map(leases.map((each) => [each.id, each])), unreadable: [] }
+  const snapshot = { revision: '1', leases: byId(leases), unreadable: [] }
   const rules = { network: network(4), own, hostRanges: [], protectedRanges: [], exactSubnets: true }
-  return acceptPeers({ ...rules, snapshot }).accepted
+  return [...acceptPeers({ ...rules, snapshot }).accepted.values()]
 }
 
 describe('node plan', () => {
-  it('ends with subnet.env', () => {
+  it('writes subnet.env', () => {
     const lines = text(plan([])).split('\n')
-    assert.deepEqual(lines.slice(-6), [
+    const begin = lines.findIndex((line) => line.startsWith('install'))
+    assert.deepEqual(lines.slice(begin, begin + 6), [
       "install -D -m 0644 /dev/stdin /run/flannel/subnet.env <<'END'",
       'FLANNEL_NETWORK=10.5.0.0/16',
       'FLANNEL_SUBNET=10.5.1.1/24',
@@ -130,4 +147,51 @@ describe('node plan', () => {
       }),
     )
   })
+
+  it('is the same when it is made from the last one and the peers that changed', () => {
+    const histories = fc.array(fc.array(anyLease, { maxLength: 8 }), { minLength: 2, maxLength: 8 })
+    fc.assert(
+      fc.property(histories, fc.boolean(), (history, judged) => {
+        const planner = new Replanner()
+        const first = inputOf([])
+        for (const leases of history) {
+          // What nobody judged has peers that want one object.
+          const peers = judged ? accepted(leases) : leases
+          const input = { ...first, peers: byId(peers) }
+          const { desired, own: ownObjects, skipped, paths, ...rest } = planner.plan(input)
+          const anew = planNode(input)
+          assert.deepEqual(new Map(desired.objects), new Map(anew.desired.objects))
+          assert.deepEqual(new Map(paths), new Map(anew.paths))
+          assert.deepEqual(byIdText(skipped), byIdText(anew.skipped))
+          assert.deepEqual([ownObjects, rest.mtu, rest.notices], [anew.own, anew.mtu, anew.notices])
+        }
+      }),
+    )
+  })
+
+  it('shares with the last one all that belongs to peers that have not changed', () => {
+    const planner = new Replanner()
+    const peers = Array.from({ length: 250 }, (_unused, at) =>
+      lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
+    )
+    const first = { ...inputOf([]), peers: PersistentMap.from(byId(peers)) }
+    const before = planner.plan(first).desired.objects
+    const after = planner.plan({ ...first, peers: first.peers.patched(['10.5.9.0-24'], []) }).desired.objects
+    assert.equal(after.size, before.size - 3)
+    assert.ok(after.buckets.filter((bucket, at) => bucket !== before.buckets[at]).length <= 3)
+  })
+
+  it('is made anew when anything but the peers differs', () => {
+    const planner = new Replanner()
+    const first = inputOf([])
+    planner.plan(first)
+    const renamed = { ...first, options: { ...first.options, subnetFile: '/elsewhere' } }
+    assert.ok(planner.plan(renamed).desired.objects.has('file /elsewhere'))
+    const smaller = { ...first, facts: { ...first.facts, external: { ...first.facts.external, mtu: 1400 } } }
+    assert.equal(planner.plan(smaller).mtu, 1350)
+  })
 })
+
+function byIdText(skipped: NodePlan['skipped']): readonly string[] {
+  return skipped.map((each) => JSON.stringify(each)).sort()
+}

@@ -9,9 +9,12 @@ const peers = (count: number) =>
     lease(`10.5.${n + 1}.0/24`, { ip: `192.168.64.${n + 1}`, node: `n${n + 1}` }),
   )
 
+const byId = (leases: readonly Lease[]) => new Map(leases.map((one) => [one.id, one]))
+
 function holdAfter(...steps: readonly (readonly Lease[])[]): HoldState {
   let state = nothingHeld
-  for (const [index, accepted] of steps.entries()) state = holdVanished(state, accepted, { now: index * 1000, holdMs })
+  for (const [index, accepted] of steps.entries())
+    state = holdVanished(state, byId(accepted), { now: index * 1000, holdMs })
   return state
 }
 
@@ -57,8 +60,8 @@ describe('holdVanished', () => {
 
   it('lets them go when the time is over', () => {
     const lost = holdAfter(peers(4), [])
-    assert.equal(holdVanished(lost, [], { now: 1000 + holdMs - 1, holdMs }).held.size, 4)
-    assert.equal(holdVanished(lost, [], { now: 1000 + holdMs, holdMs }).held.size, 0)
+    assert.equal(holdVanished(lost, byId([]), { now: 1000 + holdMs - 1, holdMs }).held.size, 4)
+    assert.equal(holdVanished(lost, byId([]), { now: 1000 + holdMs, holdMs }).held.size, 0)
   })
 
   it('keeps holding through later snapshots, and applies small losses meanwhile', () => {
@@ -72,7 +75,7 @@ describe('holdVanished', () => {
   })
 
   it('does nothing with a hold of zero', () => {
-    const state = holdVanished({ accepted: peers(9), held: new Map() }, [], { now: 0, holdMs: 0 })
+    const state = holdVanished({ accepted: byId(peers(9)), held: new Map() }, byId([]), { now: 0, holdMs: 0 })
     assert.equal(state.held.size, 0)
   })
 })

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { changesBetween, PersistentMap } from '../../lib/persistent-map.ts'
+
+const text = fc.constantFrom('a', 'b', 'route 10.1.0.0/24', 'route 10.1.1.0/24', '', 'é', ...'0123456789')
+const anyMap = fc.array(fc.tuple(text, fc.nat({ max: 3 })), { maxLength: 20 }).map((entries) => new Map(entries))
+
+describe('PersistentMap', () => {
+  it('holds what a Map would hold after the same changes, and its older versions stay as they were', () => {
+    const steps = fc.array(fc.record({ gone: fc.array(text, { maxLength: 4 }), come: anyMap }), { maxLength: 8 })
+    fc.assert(
+      fc.property(anyMap, steps, (first, changes) => {
+        const model = new Map(first)
+        let map = PersistentMap.from(first)
+        const versions = [{ map, model: new Map(model) }]
+        for (const { gone, come } of changes) {
+          for (const key of gone) model.delete(key)
+          for (const [key, value] of come) model.set(key, value)
+          map = map.patched(gone, come)
+          versions.push({ map, model: new Map(model) })
+        }
+        for (const version of versions) {
+          assert.deepEqual(new Map(version.map), version.model)
+          assert.equal(version.map.size, version.model.size)
+          for (const key of [...version.model.keys(), 'never there']) {
+            assert.equal(version.map.get(key), version.model.get(key))
+            assert.equal(version.map.has(key), version.model.has(key))
+          }
+        }
+      }),
+    )
+  })
+
+  it('tells the difference between two versions as between two plain maps', () => {
+    fc.assert(
+      fc.property(anyMap, fc.array(text), anyMap, (first, gone, come) => {
+        const before = PersistentMap.from(first)
+        const after = before.patched(gone, come)
+        const plain = changesBetween(new Map(before), new Map(after))
+        const sorted = (changes: typeof plain) => [...changes].sort((a, b) => (a.key < b.key ? -1 : 1))
+        assert.deepEqual(sorted(changesBetween(before, after)), sorted(plain))
+        const rebuilt = new Map(before)
+        for (const { key, after: value } of plain) value === undefined ? rebuilt.delete(key) : rebuilt.set(key, value)
+        assert.deepEqual(rebuilt, new Map(after))
+      }),
+    )
+  })
+
+  it('is not equal to another for whoever compares fields', () => {
+    assert.notDeepEqual(PersistentMap.from([['a', 1]]), PersistentMap.from([['a', 2]]))
+  })
+
+  it('copies a small part of a large map, and finds the change there', () => {
+    const before = PersistentMap.from(Array.from({ length: 5000 }, (_unused, at) => [`10.1.${at}`, at] as const))
+    const after = before.patched([], [['10.1.77', -1]])
+    const copied = after.buckets.filter((bucket, at) => bucket !== before.buckets[at])
+    assert.equal(copied.length, 1)
+    assert.ok((copied[0]?.size ?? 0) < 100, `a bucket of ${copied[0]?.size}`)
+    assert.deepEqual(changesBetween(before, after), [{ key: '10.1.77', before: 77, after: -1 }])
+  })
+
+  it('keeps its buckets small while it grows one by one', () => {
+    let map = PersistentMap.from<number>([])
+    for (let at = 0; at < 5000; at += 1) map = map.patched([], [[`peer ${at}`, at]])
+    assert.equal(map.size, 5000)
+    assert.ok(Math.max(...map.buckets.map(({ size }) => size)) < 300)
+  })
+})
