@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { Etcd3, type IOptions, type IWatchRequest, type IWatchResponse } from 'etcd3'
+import { parseIp } from '../../lib/address.ts'
 import type { Endpoint, TlsFiles } from './endpoints.ts'
 
 /** gRPC services and methods of etcd that are used; the payloads are those of `rpc.proto`. */
@@ -41,8 +42,33 @@ interface Stub {
 // etcd3's own calls retry three times beneath a deadline, log in again without end, and cannot be cancelled. Beneath them lies the
 // pool, which hands out the bare gRPC stub.
 class BareEtcd extends Etcd3 {
+  constructor(options: IOptions) {
+    super(options)
+    const { hosts } = this.pool as unknown as { hosts: readonly { channelCredentials: Credentials }[] }
+    for (const { channelCredentials } of hosts) nameNoAddress(channelCredentials)
+  }
+
   use<T>(service: EtcdService | 'Watch', work: (stub: Stub, metadata: Metadata) => Promise<T> | T): Promise<T> {
     return this.pool.withConnection(service, ({ client, metadata }) => work(client as unknown as Stub, metadata))
+  }
+}
+
+interface TlsConnector {
+  readonly connectionOptions?: { host?: string; servername?: string | undefined }
+}
+interface Credentials {
+  _createSecureConnector(...args: unknown[]): TlsConnector
+}
+
+// gRPC asks the server for the certificate of its name, also where that is an address, which is not allowed (RFC 6066, section 3).
+// Without a name TLS checks the certificate against the host all the same.
+function nameNoAddress(credentials: Credentials): void {
+  const create = credentials._createSecureConnector.bind(credentials)
+  credentials._createSecureConnector = (...args) => {
+    const connector = create(...args)
+    const options = connector.connectionOptions
+    if (parseIp(options?.host ?? '') !== undefined) delete options?.servername
+    return connector
   }
 }
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createServer, type TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import type { EtcdAccess } from '../../subnet/etcd/endpoints.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
@@ -56,7 +59,7 @@ describe('etcd over TLS (row 26)', function () {
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'flannel-tls-'))
     await Promise.all([authority('ca'), authority('other-ca')])
-    await certificate('server', 'ca', 'IP:127.0.0.1')
+    await certificate('server', 'ca', 'IP:127.0.0.1,DNS:localhost')
     await certificate('elsewhere', 'ca', 'DNS:elsewhere.example')
     await certificate('client', 'ca', 'DNS:client')
   })
@@ -114,6 +117,35 @@ describe('etcd over TLS (row 26)', function () {
   it('refuses an unknown CA when only the system\u2019s are given', async () => {
     assert.equal((await healthWith(await serve('server'), {})).up, false)
   })
+
+  // An address is no server name (RFC 6066, section 3); Node warns of one, and servers may refuse it.
+  for (const [host, sent] of [
+    ['127.0.0.1', false],
+    ['localhost', 'localhost'],
+  ] as const) {
+    it(`asks a server at ${host} for ${sent === false ? 'no name' : 'its name'}, without a warning of Node`, async () => {
+      const names: (string | false | null | undefined)[] = []
+      const warnings: Error[] = []
+      const warned = (warning: Error) => void warnings.push(warning)
+      process.on('warning', warned)
+      const secure = { cert: readFileSync(at('server.crt')), key: readFileSync(at('server.key')) }
+      const listener = createServer({ ...secure, ALPNProtocols: ['h2'] }, (socket) => {
+        names.push((socket as TLSSocket & { servername?: string | false }).servername)
+        socket.destroy()
+      })
+      await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
+      const { port } = listener.address() as AddressInfo
+      daemons.store(daemons.client(access([`https://${host}:${port}`], { caFile: at('ca.crt') })))
+      for (let tries = 0; names.length === 0 && tries < 100; tries += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+      listener.close()
+      process.off('warning', warned)
+      assert.equal(names[0], sent)
+      assert.deepEqual(warnings, [])
+    })
+  }
 
   it('uses files that were put right, without a restart', async () => {
     const url = await serve('server')
