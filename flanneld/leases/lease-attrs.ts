@@ -9,7 +9,9 @@ export function leaseAttrs(node: string, path: PeerPath, facts: HostFacts): Leas
   const tunnelIps = new Map<Family, IpAddr>()
   for (const [family, publicIp] of publicIps) {
     const address = addresses.get(family)
-    if (!facts.ownAddresses.has(publicIp) && address !== undefined) tunnelIps.set(family, address)
+    if (address === undefined || facts.ownAddresses.has(publicIp)) continue
+    // While the interface is away the host owns neither.
+    if (address !== publicIp) tunnelIps.set(family, address)
   }
   return { node, primary: path, accepts: [], publicIps, tunnelIps }
 }

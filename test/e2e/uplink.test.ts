@@ -4,7 +4,17 @@ import { Lab } from '../../lab/lab.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { needs } from '../needs.ts'
 import { transfer } from './transfer.ts'
-import { assertSame, bringUp, knowsPeers, logsInFailure, networkOf, oneSegment, until } from './world.ts'
+import {
+  assertSame,
+  bringUp,
+  knowsPeers,
+  leaseOf,
+  logsInFailure,
+  networkOf,
+  oneSegment,
+  status,
+  until,
+} from './world.ts'
 
 /** Fault rows 39 and 45: what happens to the interface below. */
 for (const backend of [{ Type: 'vxlan' }, { Type: 'vxlan', DirectRouting: true }, { Type: 'host-gw' }]) {
@@ -57,9 +67,10 @@ for (const backend of [{ Type: 'vxlan' }, { Type: 'vxlan', DirectRouting: true }
       await restored(2_000)
     })
 
-    it('may be unplugged and deleted and come back as a new device', async () => {
+    it('may be unplugged and deleted and come back as a new device (row 39)', async () => {
       const [nic] = host.layout.nics
       assert.ok(nic)
+      const lease = await leaseOf(lab, host)
       await host.ip('link', 'del', nic.device)
       await until(2_000, 'the device has gone', async () => {
         assert.doesNotMatch((await networkOf(host)).join('\n'), /^flannel\.1: /m)
@@ -76,6 +87,9 @@ for (const backend of [{ Type: 'vxlan' }, { Type: 'vxlan', DirectRouting: true }
       healthy = await networkOf(host)
       // A new connection to etcd is waited for, and peers' neighbour entries of the old MAC run out.
       await restored(20_000)
+      await until(20_000, 'etcd is followed again', async () => assert.equal((await status(host)).state, 'ok'))
+      // The same host at the same address: there was nothing to write.
+      assert.deepEqual(await leaseOf(lab, host), lease)
     })
 
     it('may change its MTU: device and subnet.env follow, a stream carries on (row 45)', async () => {
