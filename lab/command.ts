@@ -46,6 +46,7 @@ const debianPackages: Readonly<Record<string, string>> = {
   nft: 'nftables',
   iptables: 'iptables',
   iperf3: 'iperf3',
+  dockerd: 'docker.io',
 }
 
 export function missingProgram(program: string): MissingProgramError {

@@ -73,7 +73,8 @@ export class Namespace {
     return new PingJudge({ enter: this.enter, env: this.environment(), signal: this.#signal }, { address, intervalMs })
   }
 
-  protected get signal(): AbortSignal {
+  /** Aborted when the lab closes. */
+  get signal(): AbortSignal {
     return this.#signal
   }
 

@@ -3,6 +3,7 @@
 //   node scripts/ensure.mjs npm tools       ... and the Debian programs that tests, demo and benchmarks drive are there
 //   node scripts/ensure.mjs npm tools build ... and dist/ is newer than the sources
 //   node scripts/ensure.mjs nodes           the Node versions that dist/ is tested with lie in .tools/
+//   node scripts/ensure.mjs docker          Debian's dockerd is there; it is started by tests only
 //   node scripts/ensure.mjs npm vm          what lab/vm boots is there: qemu, and Debian's kernel in .tools/
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
@@ -34,9 +35,19 @@ const machineTools = {
   xz: 'xz-utils',
 }
 
+/** The same, for the suite `docker`. */
+const dockerTools = { dockerd: 'docker.io', busybox: 'busybox-static' }
+
 const quietly = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
 
-const steps = { npm: ensureNpm, tools: ensureTools, build: ensureBuild, nodes: ensureNodes, vm: ensureMachine }
+const steps = {
+  npm: ensureNpm,
+  tools: ensureTools,
+  build: ensureBuild,
+  nodes: ensureNodes,
+  docker: ensureDocker,
+  vm: ensureMachine,
+}
 
 ensureNode()
 for (const name of process.argv.slice(2)) {
@@ -139,16 +150,27 @@ function ensureNodes() {
   }
 }
 
+function ensureDocker() {
+  installIfPossible(dockerTools, 'no Docker')
+}
+
 function ensureMachine() {
-  // Here, too, what cannot be had is no failure.
-  const missing = missingPackages(machineTools)
-  if (missing.length > 0) {
-    const command = `apt-get install ${missing.join(' ')}`
-    if (process.getuid() !== 0 || !found('apt-get')) return say(`no virtual machine; it needs: ${command}`)
-    say(command)
-    for (const args of installation(missing)) spawnSync('apt-get', args, { env: quietly, stdio: ['ignore', 2, 2] })
-  }
+  if (!installIfPossible(machineTools, 'no virtual machine')) return
   spawnSync('node', ['--import', 'tsx', 'lab/vm/main.ts', '--fetch'], { cwd: root, stdio: ['ignore', 2, 2] })
+}
+
+/** What cannot be had is no failure here: the tests that need it then say that they did not run. */
+function installIfPossible(programs, what) {
+  const missing = missingPackages(programs)
+  if (missing.length === 0) return true
+  const command = `apt-get install ${missing.join(' ')}`
+  if (process.getuid() !== 0 || !found('apt-get')) {
+    say(`${what}; it needs: ${command}`)
+    return false
+  }
+  say(command)
+  for (const args of installation(missing)) spawnSync('apt-get', args, { env: quietly, stdio: ['ignore', 2, 2] })
+  return true
 }
 
 function newestTime(path) {

@@ -22,6 +22,7 @@ export const suites: readonly Suite[] = [
   { name: 'netns', folders: ['netns'], needs: ['netns'], minutes: 10, minutesLong: 60 },
   { name: 'lab', folders: ['lab'], needs: ['netns', 'etcd'], minutes: 10, minutesLong: 30 },
   { name: 'vm', folders: ['vm'], needs: ['vm'], minutes: 30, minutesLong: 60, inMachine: true },
+  { name: 'docker', folders: ['docker'], needs: ['netns', 'etcd', 'docker'], minutes: 10, minutesLong: 30 },
   { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 30, minutesLong: 240 },
 ]
 

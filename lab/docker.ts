@@ -1,0 +1,119 @@
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { IpAddr } from '../lib/address.ts'
+import { systemClock } from '../lib/clock.ts'
+import { run } from './command.ts'
+import type { Host } from './host.ts'
+import { Namespace } from './namespace.ts'
+import { labVariable } from './proc.ts'
+import type { Program } from './program.ts'
+
+/** Another `docker` may come first in PATH. */
+const client = '/usr/bin/docker'
+const image = 'lab'
+const cgroups = '/sys/fs/cgroup'
+const startMs = 60_000
+
+/** Debian's dockerd in a host of the lab. Whatever it mounts is its own; its containers and cgroups go with `stop`. */
+export class Docker {
+  readonly #host: Host
+  readonly #program: Program
+  readonly #socket: string
+
+  private constructor(host: Host, program: Program, socket: string) {
+    this.#host = host
+    this.#program = program
+    this.#socket = socket
+  }
+
+  /** `args` behind its own, as mk-docker-opts makes them from subnet.env. Resolves when it has answered and has an image. */
+  static async start(host: Host, args: readonly string[]): Promise<Docker> {
+    // Short: the longest socket below must fit 108 bytes.
+    const folder = join(host.folder, 'd')
+    await mkdir(folder, { recursive: true })
+    const socket = join(folder, 'sock')
+    const program = await host.start(
+      [
+        ...['unshare', '--mount', '--propagation', 'private', 'dockerd', '--storage-driver', 'overlay2'],
+        ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', join(folder, 'pid')],
+        ...['-H', `unix://${socket}`, '--cgroup-parent', `/${host.name}`, '--userland-proxy=false', ...args],
+      ],
+      { log: join(host.folder, 'dockerd.log') },
+    )
+    const docker = new Docker(host, program, socket)
+    await docker.#answers()
+    await docker.#importImage()
+    return docker
+  }
+
+  /** A container on the default bridge that does nothing; names have two characters at least. */
+  async run(name: string): Promise<DockerContainer> {
+    // The mark lets the lab's end find it even when this process has crashed.
+    const mark = `${labVariable}=${this.#host.labId}`
+    await this.#docker('run', '--detach', '--env', mark, '--name', name, image, '/bin/sleep', '86400')
+    const format = '{{.State.Pid}} {{.NetworkSettings.IPAddress}}'
+    const [pid = '', address = ''] = (await this.#docker('inspect', '--format', format, name)).trim().split(' ')
+    return new DockerContainer(this.#host, { name, pid: Number(pid), address: address as IpAddr })
+  }
+
+  async stop(): Promise<void> {
+    if (this.#program.running) {
+      const ids = (await this.#docker('ps', '--all', '--quiet')).split('\n').filter((id) => id !== '')
+      if (ids.length > 0) await this.#docker('rm', '--force', ...ids)
+    }
+    await this.#program.stop(15_000)
+    await this.#removeCgroups()
+    await rm(join(this.#host.folder, 'd'), { recursive: true, force: true })
+  }
+
+  async #answers(): Promise<void> {
+    const deadline = systemClock.now() + startMs
+    for (;;) {
+      const answer = await run([client, '-H', `unix://${this.#socket}`, 'version'], { anyCode: true })
+      if (answer.code === 0) return
+      if (!this.#program.running || systemClock.now() > deadline)
+        throw new Error(
+          `dockerd of ${this.#host.label} did not start:\n${(await this.#program.logText()).slice(-3_000)}`,
+        )
+      await systemClock.sleep(100, AbortSignal.timeout(1_000))
+    }
+  }
+
+  async #importImage(): Promise<void> {
+    const root = join(this.#host.folder, 'image')
+    await mkdir(join(root, 'bin'), { recursive: true })
+    const busybox = (await run(['sh', '-c', 'command -v busybox'])).stdout.trim()
+    const tar = `cp ${busybox} ${root}/bin/busybox && ln -sf busybox ${root}/bin/sleep && tar -C ${root} -c . | ${client} -H unix://${this.#socket} import - ${image}`
+    await run(['sh', '-ec', tar], { timeout: 60_000 })
+  }
+
+  async #docker(...args: readonly string[]): Promise<string> {
+    return (await run([client, '-H', `unix://${this.#socket}`, ...args], { timeout: 60_000 })).stdout
+  }
+
+  /** They are outside of every namespace and nobody else removes them. */
+  async #removeCgroups(): Promise<void> {
+    for (const controller of await readdir(cgroups).catch(() => [])) {
+      const folder = join(cgroups, controller, this.#host.name)
+      const tasks = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(() => undefined)
+      if (tasks !== undefined)
+        await run(['find', folder, '-depth', '-type', 'd', '-exec', 'rmdir', '{}', ';'], { anyCode: true })
+    }
+  }
+}
+
+/** A container's network namespace, entered by its process. The image has nothing but busybox, programs come from outside. */
+export class DockerContainer extends Namespace {
+  readonly address: IpAddr
+  readonly #pid: number
+
+  constructor(host: Host, options: { name: string; pid: number; address: IpAddr }) {
+    super({ labId: host.labId, signal: host.signal }, { name: options.name })
+    this.#pid = options.pid
+    this.address = options.address
+  }
+
+  override get enter(): readonly string[] {
+    return ['nsenter', `--net=/proc/${this.#pid}/ns/net`, '--']
+  }
+}
