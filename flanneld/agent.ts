@@ -76,12 +76,16 @@ export class Agent {
     this.#followHealth()
     const hooks = {
       see: (more: AgentView) => this.#see(more),
-      hostRead: async (host: HostView, network: NetworkConfig) => {
+      hostRead: (host: HostView, network: NetworkConfig) => {
         kernel.monitor.start(
           (events) => this.#onEvents(events),
           (event) => host.paths.onNeighbourState(event),
         )
-        this.#traffic = await startTraffic({ ...this.#needs, reconciler: this.reconciler }, this.#options, network)
+        // The programs that are asked answer while the own lease is acquired.
+        lifecycle.run('traffic rules', async () => {
+          this.#traffic = await startTraffic({ ...this.#needs, reconciler: this.reconciler }, this.#options, network)
+          this.#touch()
+        })
       },
     }
     const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, hooks, signal)

@@ -27,7 +27,7 @@ export interface StartHooks {
   /** Hears of each part as soon as it is known, for the status. */
   readonly see: (more: AgentView) => void
   /** The host was read: from here on its changes must be heard. */
-  readonly hostRead: (host: HostView, network: NetworkConfig) => Promise<void>
+  readonly hostRead: (host: HostView, network: NetworkConfig) => void
 }
 
 /**
@@ -42,12 +42,13 @@ export async function startNode(
 ): Promise<StartedNode> {
   const { kernel, lifecycle, clock, randomBytes } = needs
   const { network, active } = await configure(needs, signal)
+  // The leases are on their way while the host is read.
+  const store = needs.openStore(network)
+  lifecycle.run('lease store', (stop) => store.run(stop))
   const host = await readHost({ kernel: kernel.host, clock }, options.wish, network)
   sayInterface(needs, host)
   hooks.see({ network, host })
-  await hooks.hostRead(host, network)
-  const store = needs.openStore(network)
-  lifecycle.run('lease store', (stop) => store.run(stop))
+  hooks.hostRead(host, network)
   const snapshot = await firstOf(store.watch(signal), signal)
   const previous = previousLease(snapshot, options.nodeId, host)?.primary
   const prepared = await prepareBackend(active, { network, previous, randomBytes }, host)

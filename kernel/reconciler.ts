@@ -32,6 +32,8 @@ export type ReconcilerOptions = Partial<AuditOptions>
 const BURST_MS = 10
 /** After reading because of events, at least this many times as long is spent on other things. */
 const REST = 4
+/** Why a pause ends; made once, because a signal without a reason makes an error with a stack each time. */
+const WOKEN = new Error('something is to be done')
 /** Timers take no more than 2^31 ms. */
 const LONGEST_MS = 2 ** 31 - 1
 
@@ -146,7 +148,7 @@ export class Reconciler {
   /** Ends after the batch that is under way; the kernel keeps what it has. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the reconciler was stopped'))
-    this.#alarm.abort()
+    this.#alarm.abort(WOKEN)
     await this.#loop
     this.status.close()
   }
@@ -185,7 +187,7 @@ export class Reconciler {
   #wake(at: number): void {
     if (at >= this.#wakeAt) return
     this.#wakeAt = at
-    this.#alarm.abort()
+    this.#alarm.abort(WOKEN)
   }
 
   async #tryAll(signal: AbortSignal): Promise<void> {

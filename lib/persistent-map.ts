@@ -96,9 +96,9 @@ export function changesBetween<V>(before: ReadonlyMap<string, V>, after: Readonl
     collectChanges(before, after, changes)
     return changes
   }
-  for (const [at, bucket] of after.buckets.entries()) {
-    const old = before.buckets[at]
-    if (old !== undefined && old !== bucket) collectChanges(old, bucket, changes)
+  for (let at = 0; at < after.buckets.length; at += 1) {
+    const [old, bucket] = [before.buckets[at], after.buckets[at]]
+    if (old !== bucket && old !== undefined && bucket !== undefined) collectChanges(old, bucket, changes)
   }
   return changes
 }

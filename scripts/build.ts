@@ -4,8 +4,8 @@ import { type Entry, fill } from './bundle/fill.ts'
 
 /** What dist/ is made of. */
 const entries: readonly Entry[] = [
-  { source: 'flanneld/main.ts', file: 'flanneld', executable: true },
-  { source: 'backends/udp/worker.ts', file: 'udp-worker.js', executable: false },
+  { source: 'flanneld/main.ts', file: 'flanneld.js', command: 'flanneld' },
+  { source: 'backends/udp/worker.ts', file: 'udp-worker.js' },
 ]
 
 const root = join(import.meta.dirname, '..')

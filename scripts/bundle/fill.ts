@@ -1,5 +1,7 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { etcdProto } from './etcd-proto.ts'
 import { copyKoffi, koffiNative, koffiPlatforms } from './koffi-native.ts'
@@ -10,7 +12,8 @@ export interface Entry {
   readonly source: string
   /** Name in the folder that is filled. */
   readonly file: string
-  readonly executable: boolean
+  /** Name of the command that runs the file; it must know `--version`. Undefined: it is not run by itself. */
+  readonly command?: string
 }
 
 const root = join(import.meta.dirname, '../..')
@@ -21,13 +24,19 @@ export async function fill(folder: string, entries: readonly Entry[]): Promise<v
   await mkdir(folder, { recursive: true })
   const platforms = await koffiPlatforms(nodeModules)
   const bundled = new Set<string>()
-  for (const { source, file, executable } of entries) {
+  for (const { source, file } of entries) {
     for (const input of await bundle(source, join(folder, file), platforms)) bundled.add(input)
-    if (executable) await chmod(join(folder, file), 0o755)
   }
   await copyKoffi(nodeModules, folder, platforms)
+  for (const { command } of entries) if (command !== undefined) await addCommand(join(folder, command))
   await writeFile(join(folder, 'package.json'), '{ "type": "commonjs" }\n')
   await writeFile(join(folder, 'THIRD-PARTY-LICENSES'), await thirdPartyLicenses(root, [...bundled]))
+}
+
+async function addCommand(path: string): Promise<void> {
+  await copyFile(join(import.meta.dirname, 'launcher.cjs'), path)
+  await chmod(path, 0o755)
+  await promisify(execFile)(process.execPath, [join(import.meta.dirname, 'write-bytecode.cjs'), path])
 }
 
 /** Returns the paths of all files that went in. Why these options: Documentation/decisions/0002-bundle.md. */
@@ -44,7 +53,7 @@ async function bundle(source: string, outfile: string, platforms: readonly strin
     legalComments: 'none',
     minifySyntax: true,
     logLevel: 'warning',
-    banner: { js: '#!/usr/bin/env node\nconst importMetaUrl = require("node:url").pathToFileURL(__filename).href' },
+    banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href' },
     define: {
       'import.meta.url': 'importMetaUrl',
       'import.meta.dirname': '__dirname',

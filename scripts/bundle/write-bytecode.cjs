@@ -1,0 +1,18 @@
+'use strict'
+
+// node write-bytecode.cjs PROGRAM: runs `PROGRAM --version` as launcher.cjs would, and writes the bytecode of all that was
+// compiled for it to PROGRAM.v8, behind the description of this Node.
+
+const { readFileSync, writeFileSync } = require('node:fs')
+const { createRequire } = require('node:module')
+const { dirname } = require('node:path')
+const { Script } = require('node:vm')
+
+const program = process.argv[2]
+const file = `${program}.js`
+process.argv = [process.execPath, program, '--version']
+const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`
+const script = new Script(source, { filename: file })
+const writer = Buffer.from(JSON.stringify([process.versions, process.arch, process.config]))
+process.on('exit', () => writeFileSync(`${program}.v8`, Buffer.concat([writer, script.createCachedData()])))
+script.runInThisContext()(exports, createRequire(file), module, file, dirname(file))
