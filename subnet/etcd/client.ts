@@ -58,6 +58,7 @@ export class EtcdClient {
     for (let tries = 1; ; tries += 1) {
       signal.throwIfAborted()
       const left = end - this.#clock.now()
+      const isNew = this.#connection === undefined
       const connection = await this.#connect()
       try {
         const response = await connection.unary<T>({ ...call, deadlineMs: Math.min(tryMs, Math.max(left, 1)) }, signal)
@@ -68,8 +69,8 @@ export class EtcdClient {
         const answer = answerOf(cause)
         if (answer !== undefined) throw answer
         faults.add(this.#retire(connection, messageOf(cause)).message)
-        // Twice even with one endpoint: a lost login is repaired by the next connection.
-        if (tries >= Math.max(2, this.#endpoints.length) || this.#clock.now() >= end) {
+        // Twice even with one endpoint, if the connection was old: a lost login is repaired by the next one.
+        if (tries >= Math.max(isNew ? 1 : 2, this.#endpoints.length) || this.#clock.now() >= end) {
           throw new StoreUnavailable([...faults].join('; '), { cause })
         }
       }

@@ -38,10 +38,13 @@ export interface FollowerOptions {
 
 /** Time for the server to answer on a new or a questioned stream. */
 const answerMs = 5000
-/** Outages up to a minute are tried often: a daemon that was started before etcd wants it at once. */
+/**
+ * A daemon that was started before etcd wants it at once. Each try costs both sides a connection, so the longer etcd is away the
+ * rarer they become: coming back is noticed after at most an eighth of the time that it was away.
+ */
 const eager = { firstMs: 100, mostMs: 1000 }
-const patient = { firstMs: 1000, mostMs: 10_000 }
-const eagerForMs = 60_000
+const shareOfOutage = 1 / 8
+const mostMs = 10_000
 
 interface Position {
   readonly cluster: string
@@ -60,7 +63,7 @@ export class RangeFollower {
   readonly #random: () => number
   readonly #sink: RangeSink
   readonly #options: FollowerOptions
-  readonly #backoffs: { eager: Backoff; patient: Backoff }
+  readonly #backoff: Backoff
   #position: Position | undefined
   #endWatch: ((cause: string) => void) | undefined
   #failingSince: number | undefined
@@ -77,7 +80,7 @@ export class RangeFollower {
     this.#random = needs.random
     this.#sink = needs.sink
     this.#options = options
-    this.#backoffs = { eager: new Backoff(needs, eager), patient: new Backoff(needs, patient) }
+    this.#backoff = new Backoff(needs, eager)
   }
 
   /** Resolves when a list was read whose watch is alive; at once if that is so now. */
@@ -119,7 +122,8 @@ export class RangeFollower {
   #pause(): number {
     const now = this.#clock.now()
     this.#failingSince ??= now
-    const wait = this.#backoffs[now - this.#failingSince < eagerForMs ? 'eager' : 'patient'].next()
+    const patient = Math.min(mostMs, (now - this.#failingSince) * shareOfOutage) * (0.5 + this.#random() / 2)
+    const wait = Math.max(this.#backoff.next(), patient)
     // Many hosts lose the same server at once, and a long list costs it more.
     return wait + this.#random() * Math.min(1000, this.#sink.size / 5)
   }
@@ -247,7 +251,6 @@ export class RangeFollower {
 
   #recovered(): void {
     this.#failingSince = undefined
-    this.#backoffs.eager.succeeded()
-    this.#backoffs.patient.succeeded()
+    this.#backoff.succeeded()
   }
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { type AddressInfo, createServer } from 'node:net'
 import { TcpProxy } from '../../lab/tcp-proxy.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { createLogger, Secret, silentLogger } from '../../lib/log.ts'
@@ -324,6 +325,26 @@ describe('etcd lease store under faults', function () {
     stop.abort(new Error('over'))
     await running
     await client.close()
+  })
+
+  it('tries a single endpoint that is away once, and a second time where it was there before', async () => {
+    const ask = (client: EtcdClient) =>
+      client.call({ service: 'KV', method: 'range', payload: { key: Buffer.from('x') } }, daemons.signal)
+    const before = direct()
+    await ask(before)
+    await server.kill()
+    await server.start()
+    await ask(before)
+    let tries = 0
+    const hangsUp = createServer((socket) => {
+      tries += 1
+      socket.destroy()
+    })
+    await new Promise<void>((resolve) => hangsUp.listen(0, '127.0.0.1', resolve))
+    const { port } = hangsUp.address() as AddressInfo
+    await assert.rejects(ask(daemons.client(access([`http://127.0.0.1:${port}`]))), /UNAVAILABLE/)
+    hangsUp.close()
+    assert.equal(tries, 1)
   })
 
   it('says which port refuses', async () => {
