@@ -2,6 +2,8 @@ import { familyOf } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
 import { describe } from './describe.ts'
 import { driverChangeText, driverText } from './driver-text.ts'
+import { guardChange, guardRemoval } from './guard/commands.ts'
+import { isGuard } from './guard/objects.ts'
 import { BOOT_PROTOCOL, type FouPort, type KernelObject, type Link, type Route } from './objects.ts'
 import { ruleChange, ruleRemoval } from './rules/commands.ts'
 import { isRules } from './rules/objects.ts'
@@ -26,6 +28,7 @@ export function commandsFor(op: Op<KernelObject>): readonly string[] {
 function change(object: KernelObject, actual: KernelObject): readonly string[] {
   if (object.kind === 'link' && actual.kind === 'link') return linkChange(object, actual)
   if (isRules(object) && isRules(actual)) return ruleChange(object, actual)
+  if (isGuard(object) && isGuard(actual)) return guardChange(object, actual)
   return creation(object, 'replace')
 }
 
@@ -57,6 +60,10 @@ function creation(object: KernelObject, verb: 'add' | 'replace'): readonly strin
     case 'iptables-chain':
     case 'clear-path':
       return ruleChange(object, undefined)
+    case 'guard-sets':
+    case 'guard-peer':
+    case 'guard-chains':
+      return guardChange(object, undefined)
     default:
       return assertNever(object)
   }
@@ -87,6 +94,10 @@ function removal(object: KernelObject): string {
     case 'iptables-chain':
     case 'clear-path':
       return ruleRemoval(object).join('\n')
+    case 'guard-sets':
+    case 'guard-peer':
+    case 'guard-chains':
+      return guardRemoval(object).join('\n')
     default:
       return assertNever(object)
   }

@@ -1,5 +1,6 @@
 import { assertNever } from '../lib/errors.ts'
 import { driverDescription } from './driver-text.ts'
+import { describeGuard } from './guard/commands.ts'
 import type { KernelObject, Link } from './objects.ts'
 import { describeRules } from './rules/commands.ts'
 
@@ -39,6 +40,10 @@ export function describe(object: KernelObject): string {
     case 'iptables-chain':
     case 'clear-path':
       return describeRules(object)
+    case 'guard-sets':
+    case 'guard-peer':
+    case 'guard-chains':
+      return describeGuard(object)
     default:
       return assertNever(object)
   }

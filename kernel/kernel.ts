@@ -12,6 +12,9 @@ import { ClearPathTable } from './tables/clear-paths.ts'
 import { FdbTable } from './tables/fdb.ts'
 import { FileTable } from './tables/files.ts'
 import { FouPortTable } from './tables/fou-ports.ts'
+import { GuardChainsTable } from './tables/guard-chains.ts'
+import { GuardPeersTable } from './tables/guard-peers.ts'
+import { GuardSetsTable } from './tables/guard-sets.ts'
 import { IptablesTable } from './tables/iptables.ts'
 import { LinkTable } from './tables/links.ts'
 import { NeighbourTable } from './tables/neighbours.ts'
@@ -57,12 +60,15 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
       new FouPortTable({ generic }),
       new LinkTable(needs),
       new AddressTable(needs),
+      new GuardSetsTable(rules),
+      new GuardPeersTable(rules),
       new RouteTable(needs),
       new NeighbourTable(needs),
       new FdbTable(needs),
       new SysctlTable(),
       new IptablesTable(rules),
       new NftablesTable(rules),
+      new GuardChainsTable(rules),
       new ClearPathTable(rules),
       new FileTable(),
     ],

@@ -4,6 +4,7 @@ import { type Comparison, compareDrivers, type LinkDriver } from './link-drivers
 
 export type { Comparison, IpipDriver, LinkDriver, MadeDriver, VxlanDriver } from './link-drivers.ts'
 
+import { compareGuard, type GuardObject, keyOfGuard } from './guard/objects.ts'
 import { keyOfRules, type RuleObject, sameRules } from './rules/objects.ts'
 
 /**
@@ -28,6 +29,7 @@ export type KernelObject =
   | Sysctl
   | StateFile
   | RuleObject
+  | GuardObject
 export type ObjectKind = KernelObject['kind']
 export type DesiredObject = KernelObject & { readonly role: Role }
 
@@ -167,6 +169,10 @@ export function keyOf(object: KernelObject): string {
     case 'iptables-chain':
     case 'clear-path':
       return keyOfRules(object)
+    case 'guard-sets':
+    case 'guard-peer':
+    case 'guard-chains':
+      return keyOfGuard(object)
     default:
       return assertNever(object)
   }
@@ -226,6 +232,10 @@ export function compare(actual: KernelObject, desired: KernelObject): Comparison
     case 'iptables-chain':
     case 'clear-path':
       return sameRules(actual as RuleObject, desired) ? 'same' : 'update'
+    case 'guard-sets':
+    case 'guard-peer':
+    case 'guard-chains':
+      return compareGuard(actual as GuardObject, desired)
     default:
       return assertNever(desired)
   }

@@ -25,6 +25,9 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
   route: { onDevices: true, events: true, removed: true },
   'iptables-chain': { onDevices: false, events: true, removed: true, paced: true },
   'nft-table': { onDevices: false, events: true, removed: true, paced: true },
+  'guard-sets': { onDevices: false, events: true, removed: true },
+  'guard-peer': { onDevices: false, events: true, removed: true },
+  'guard-chains': { onDevices: false, events: true, removed: true },
   // Read for what is wanted only.
   'clear-path': { onDevices: false, events: false, removed: false, paced: true },
   file: { onDevices: false, events: false, removed: false },
@@ -32,7 +35,8 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
 
 /**
  * One phase per kind. A device that speaks first must find its port open; sysctls below a device's directory need the device; a packet that takes a route must find neighbour
- * and FDB entry in place; files come last, because a subnet.env that is there means "ready" to other programs.
+ * and FDB entry in place, and be let in by the guard where it comes back; a
+ * guard judges when all its elements are there; files come last, because a subnet.env that is there means "ready" to other programs.
  */
 export const APPLY_ORDER: readonly ObjectKind[] = [
   'fou-port',
@@ -41,11 +45,14 @@ export const APPLY_ORDER: readonly ObjectKind[] = [
   'address',
   'udp-peer',
   'udp-proxy',
+  'guard-sets',
+  'guard-peer',
   'neighbour',
   'fdb',
   'route',
   'iptables-chain',
   'nft-table',
+  'guard-chains',
   'clear-path',
   'file',
 ]

@@ -12,6 +12,7 @@ import {
   ROUTE_PROTOCOL,
   type Route,
 } from './objects.ts'
+import { instanceOfGuard } from './rules/names.ts'
 import { ownershipOfRules } from './rules/ownership.ts'
 
 /**
@@ -45,6 +46,12 @@ export function ownershipOf(actual: KernelObject, desired: DesiredState): Owners
     case 'iptables-chain':
     case 'clear-path':
       return ownershipOfRules(actual, wanted, desired.scope)
+    case 'guard-sets':
+      if (actual.alien) return 'foreign'
+      return instanceOfGuard(actual.table) === (desired.scope.instance ?? '') ? 'ours' : 'foreign'
+    case 'guard-peer':
+    case 'guard-chains':
+      return instanceOfGuard(actual.table) === (desired.scope.instance ?? '') ? 'ours' : 'foreign'
     case 'sysctl':
     case 'file':
       return wanted ? 'ours' : 'foreign'

@@ -96,6 +96,11 @@ export class MessageWriter {
     return this
   }
 
+  putBytes(type: number, bytes: Uint8Array): this {
+    this.#bytes.set(bytes, this.#attribute(type, bytes.length))
+    return this
+  }
+
   /** Four or sixteen bytes in network order. */
   putAddress(type: number, address: IpAddr): this {
     if (address.includes(':')) {
@@ -227,6 +232,12 @@ export class AttributeTable {
 
   u32be(type: number): number {
     return this.#view.getUint32(this.#payload(type, 4))
+  }
+
+  /** Beyond 2^53 no longer exact. */
+  u64be(type: number): number {
+    const at = this.#payload(type, 8)
+    return this.#view.getUint32(at) * 2 ** 32 + this.#view.getUint32(at + 4)
   }
 
   bytes(type: number): Uint8Array {

@@ -12,7 +12,7 @@ export interface ChannelOptions {
 }
 
 const BATCH = 64
-const BATCH_BYTES = 32 * 1024
+export const BATCH_BYTES = 32 * 1024
 /** The kernel fills at most 32 KiB of a dump at once; single messages (a NIC with many functions) may need more. */
 const RECEIVE_BYTES = 64 * 1024
 const DUMP_TRIES = 8
@@ -65,6 +65,16 @@ export class NetlinkChannel {
       bytes += message.length
     }
     await flush()
+    return verdicts
+  }
+
+  /**
+   * Sends the messages as one datagram, for parts of the kernel that do all of it or nothing: verdicts as of `request`. They take no
+   * more than `BATCH_BYTES` together.
+   */
+  async exchange(messages: readonly Uint8Array[]): Promise<(OpError | undefined)[]> {
+    const verdicts: (OpError | undefined)[] = []
+    await this.#inTurn(async () => this.#exchange(messages, 0, verdicts, undefined))
     return verdicts
   }
 

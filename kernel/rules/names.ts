@@ -25,3 +25,13 @@ export function instanceOfTable(name: string): string | undefined {
   const match = OWN_TABLE.exec(name)
   return match === null ? undefined : (match[1] ?? '')
 }
+
+/** The table of the ingress guard, of the family inet. */
+export const GUARD_TABLE = 'flanneld-guard'
+const OWN_GUARD = /^flanneld-guard(?:-([0-9a-f]{8}))?$/
+
+/** The same for the table of an ingress guard. */
+export function instanceOfGuard(name: string): string | undefined {
+  const match = OWN_GUARD.exec(name)
+  return match === null ? undefined : (match[1] ?? '')
+}

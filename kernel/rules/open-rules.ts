@@ -1,4 +1,5 @@
 import type { Clock } from '../../lib/clock.ts'
+import { GuardKernel } from '../guard/guard-kernel.ts'
 import { NetlinkChannel } from '../netlink/channel.ts'
 import { NETLINK_NETFILTER, NFTABLES_GROUP } from '../netlink/nftables-messages.ts'
 import { type NetlinkSocket, openNetlinkSocket } from '../netlink/socket.ts'
@@ -10,6 +11,7 @@ import { RuleSets } from './rule-sets.ts'
 /** The packet filters of the calling thread's network namespace. */
 export interface OpenRules {
   readonly sets: RuleSets
+  readonly guard: GuardKernel
   /** Undefined where the kernel has no nf_tables. */
   readonly monitor: RuleMonitor | undefined
   close(): void
@@ -24,10 +26,13 @@ export function openRules(clock: Clock): OpenRules {
   const socket = openNetfilter(ANSWER_QUEUE_BYTES, [])
   const events = openNetfilter(EVENT_QUEUE_BYTES, [NFTABLES_GROUP])
   const channel = socket && new NetlinkChannel({ socket })
-  const sets = new RuleSets({ netfilter: new Netfilter({ channel }) })
-  const monitor = events && new RuleMonitor({ socket: events, sets, clock })
+  const netfilter = new Netfilter({ channel })
+  const sets = new RuleSets({ netfilter })
+  const guard = new GuardKernel({ netfilter, channel })
+  const monitor = events && new RuleMonitor({ socket: events, sets, clock, ownPort: socket?.port ?? 0 })
   return {
     sets,
+    guard,
     monitor,
     close() {
       monitor?.close()

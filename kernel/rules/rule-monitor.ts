@@ -1,17 +1,19 @@
 import type { Clock } from '../../lib/clock.ts'
 import { MalformedMessage } from '../netlink/attributes.ts'
+import { parseSetChange } from '../netlink/guard-messages.ts'
 import { eachMessage } from '../netlink/message.ts'
 import { NF_INET_FORWARD, parseRuleChange, type RuleChange } from '../netlink/nftables-messages.ts'
 import { EINTR, ENOBUFS, type NetlinkSocket } from '../netlink/socket.ts'
 import type { ObjectKind } from '../objects.ts'
 import type { KernelEvent } from '../table.ts'
-import { instanceOfChain, instanceOfTable } from './names.ts'
+import { instanceOfChain, instanceOfGuard, instanceOfTable } from './names.ts'
 import type { RuleSets } from './rule-sets.ts'
 
 /** Reading rules back starts a program, so it is asked for at most this often. */
 const QUIET_MS = 500
 const BURST = 1024
-const ALL: readonly ObjectKind[] = ['iptables-chain', 'nft-table', 'clear-path']
+const GUARD: readonly ObjectKind[] = ['guard-sets', 'guard-peer', 'guard-chains']
+const ALL: readonly ObjectKind[] = ['iptables-chain', 'nft-table', 'clear-path', ...GUARD]
 const IPTABLES: readonly ObjectKind[] = ['iptables-chain', 'clear-path']
 /** Chains of others that decide about our traffic, by table. */
 const WATCHED: Readonly<Record<string, readonly string[]>> = {
@@ -27,6 +29,7 @@ export class RuleMonitor {
   readonly #socket: NetlinkSocket
   readonly #sets: RuleSets
   readonly #clock: Clock
+  readonly #ownPort: number
   readonly #buffer = new Uint8Array(64 * 1024)
   readonly #view = new DataView(this.#buffer.buffer)
   readonly #closing = new AbortController()
@@ -34,11 +37,12 @@ export class RuleMonitor {
   #lastTold = Number.NEGATIVE_INFINITY
   #waiting = false
 
-  /** `socket` hears `NFTABLES_GROUP`. */
-  constructor(needs: { socket: NetlinkSocket; sets: RuleSets; clock: Clock }) {
+  /** `socket` hears `NFTABLES_GROUP`. `ownPort` is our channel's: elements that were changed through it are no news. */
+  constructor(needs: { socket: NetlinkSocket; sets: RuleSets; clock: Clock; ownPort: number }) {
     this.#socket = needs.socket
     this.#sets = needs.sets
     this.#clock = needs.clock
+    this.#ownPort = needs.ownPort
   }
 
   start(onEvents: (events: readonly KernelEvent[]) => void): void {
@@ -66,8 +70,13 @@ export class RuleMonitor {
   #read(length: number): boolean {
     try {
       eachMessage(this.#view, length, (message) => {
+        if (message.port === this.#ownPort && message.port !== 0) return
         const change = parseRuleChange(message)
         if (change !== undefined) this.#note(kindsOf(change, this.#sets.watched))
+        const inSet = change === undefined ? parseSetChange(message) : undefined
+        if (inSet !== undefined && instanceOfGuard(inSet.table) !== undefined) {
+          this.#note(inSet.of === 'set' ? GUARD : ['guard-peer'])
+        }
       })
       return true
     } catch (cause) {
@@ -103,6 +112,7 @@ export class RuleMonitor {
 
 function kindsOf(change: RuleChange, others: ReadonlySet<string>): readonly ObjectKind[] {
   const { family, table, chain, hook } = change
+  if (family === 'inet' && instanceOfGuard(table) !== undefined) return chain === undefined ? GUARD : ['guard-chains']
   if (instanceOfTable(table) !== undefined) return ['nft-table']
   if (hook === NF_INET_FORWARD || others.has(`${family} ${table} ${chain}`)) return IPTABLES
   const watched = family === 'inet' ? undefined : WATCHED[table]

@@ -2,6 +2,7 @@ import type { KernelEvent } from '../../kernel/table.ts'
 import { settleTasks } from '../fakes/clock.ts'
 import { FakeKernel } from '../fakes/kernel.ts'
 import * as the from '../kernel/fixtures.ts'
+import { guardConformance } from './guard.ts'
 import { rulesConformance } from './rules.ts'
 import { tablesConformance, type World } from './tables.ts'
 import { tunnelsConformance } from './tunnels.ts'
@@ -48,4 +49,5 @@ describe('conformance of the fake kernel’s rules', () => {
   })
 
   rulesConformance(() => kernel.tables)
+  guardConformance(() => kernel.tables)
 })

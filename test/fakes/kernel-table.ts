@@ -19,6 +19,11 @@ export class FakeTable implements ObjectTable {
     if (fault !== undefined) throw new OpFailure({ code: fault.code, message: 'injected' })
     const all = this.#kernel.all(this.kind)
     this.#dumped = [...all]
+    if (this.kind === 'guard-peer') {
+      const isHeld = (object: KernelObject) =>
+        'table' in object && this.#kernel.get(`guard-sets ${object.table}`) !== undefined
+      return [...all, ...[...wanted].filter((object) => !isHeld(object))]
+    }
     if (this.kind !== 'sysctl' && this.kind !== 'file') return all
     const keys = new Set([...wanted].map(keyOf))
     return all.filter((object) => keys.has(keyOf(object)))

@@ -1,3 +1,4 @@
+import { type GuardPeer, sameSender } from '../../kernel/guard/objects.ts'
 import { underlayOf } from '../../kernel/link-drivers.ts'
 import {
   type Address,
@@ -68,6 +69,7 @@ export class FakeKernel {
     if (op.verb === 'remove') return this.#remove(object)
     if (op.verb === 'recreate') return this.#remove(op.actual) ?? this.change({ verb: 'create', object })
     if (object.kind === 'sysctl' || object.kind === 'file') return this.#write(object)
+    if (object.kind === 'guard-peer') return this.#putGuardPeer(object)
     const refusal = this.#refusal(object, op.verb === 'create')
     if (refusal !== undefined) return refusal
     if (object.kind === 'link') this.#putLink(object)
@@ -145,6 +147,26 @@ export class FakeKernel {
     return family === 4 ? 'ENETUNREACH' : 'EHOSTUNREACH'
   }
 
+  // An element stands in a set once, under the name that came last.
+  #putGuardPeer(peer: GuardPeer): string | undefined {
+    if (this.get(`guard-sets ${peer.table}`) === undefined) return 'ENOENT'
+    for (const other of this.all('guard-peer') as GuardPeer[]) {
+      if (other.table !== peer.table || other.name === peer.name) continue
+      const vteps = other.vteps.filter((vtep) => !peer.vteps.includes(vtep))
+      const senders = other.senders.filter((sender) => !peer.senders.some((taken) => sameSender(sender, taken)))
+      if (vteps.length + senders.length === 0) this.delete(keyOf(other))
+      else this.put({ ...other, vteps, senders }, { silent: true })
+    }
+    this.put(peer)
+    return undefined
+  }
+
+  #guardGone(table: string): void {
+    for (const kind of ['guard-chains', 'guard-peer'] as const) {
+      for (const object of this.all(kind)) if ('table' in object && object.table === table) this.#remove(object)
+    }
+  }
+
   #write(object: KernelObject): string | undefined {
     const device = deviceOf(object)
     if (device !== undefined && device !== 'all' && device !== 'default' && !this.#of('link').has(`link ${device}`)) {
@@ -191,6 +213,7 @@ export class FakeKernel {
     this.#emit({ type: 'object', present: false, object: actual })
     if (object.kind === 'address') this.#addressGone(object)
     if (object.kind === 'link') this.#deviceGone(object.name)
+    if (object.kind === 'guard-sets') this.#guardGone(object.table)
     return undefined
   }
 
@@ -285,5 +308,8 @@ const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
   'nft-table': 'ENOENT',
   'iptables-chain': 'ENOENT',
   'clear-path': 'ENOENT',
+  'guard-sets': 'ENOENT',
+  'guard-peer': 'ENOENT',
+  'guard-chains': 'ENOENT',
   file: 'ENOENT',
 }

@@ -13,8 +13,13 @@ describe('order', () => {
     assert.equal(APPLY_ORDER.at(-1), 'file')
   })
 
-  it('removes rules and routes first and devices last but for their ports, and never a sysctl or a file', () => {
-    assert.deepEqual(REMOVE_ORDER.slice(0, 3), ['nft-table', 'iptables-chain', 'route'])
+  it('fills the guard between its sets and its chains, before the routes by which answers come', () => {
+    const at = (kind: (typeof APPLY_ORDER)[number]) => APPLY_ORDER.indexOf(kind)
+    assert(at('guard-sets') < at('guard-peer') && at('guard-peer') < at('route') && at('route') < at('guard-chains'))
+  })
+
+  it('removes judging chains, rules and routes first and devices last but for their ports, and never a sysctl or a file', () => {
+    assert.deepEqual(REMOVE_ORDER.slice(0, 4), ['guard-chains', 'nft-table', 'iptables-chain', 'route'])
     assert.deepEqual(REMOVE_ORDER.slice(-2), ['link', 'fou-port'])
     assert(!REMOVE_ORDER.includes('sysctl') && !REMOVE_ORDER.includes('file'))
   })

@@ -1,0 +1,181 @@
+import { bytesToIp, type IpAddr, ipToBytes } from '../../lib/address.ts'
+import { AttributeTable, align4, LITTLE, MalformedMessage, MessageWriter } from './attributes.ts'
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST } from './constants.ts'
+import { behind, type Message } from './message.ts'
+
+// Sources: linux/netfilter/nf_tables.h, libnftnl's udata.h, nft(8) on concatenations: every part of a key is padded to four bytes.
+
+const NFNL_MSG_BATCH_BEGIN = 16
+const NFNL_MSG_BATCH_END = 17
+const NFNL_SUBSYS_NFTABLES = 10
+const NFPROTO_INET = 1
+const NFGENMSG_BYTES = 4
+const messageType = (number: number) => (NFNL_SUBSYS_NFTABLES << 8) | number
+const NFT_MSG_NEWSETELEM = messageType(12)
+const NFT_MSG_GETSETELEM = messageType(13)
+const NFT_MSG_DELSETELEM = messageType(14)
+
+const NFTA_SET_ELEM_LIST_TABLE = 1
+const NFTA_SET_ELEM_LIST_SET = 2
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3
+const NFTA_LIST_ELEM = 1
+const NFTA_SET_ELEM_KEY = 1
+const NFTA_SET_ELEM_TIMEOUT = 4
+const NFTA_SET_ELEM_EXPIRATION = 5
+const NFTA_SET_ELEM_USERDATA = 6
+const NFTA_SET_ELEM_EXPR = 7
+const NFTA_DATA_VALUE = 1
+const NFTA_EXPR_DATA = 2
+const NFTA_COUNTER_PACKETS = 2
+const NFTNL_UDATA_SET_ELEM_COMMENT = 0
+
+/** IFNAMSIZ */
+const DEVICE_BYTES = 16
+
+/** A set of a table; its keys are addresses or `ifname . address`. */
+export interface SetName {
+  readonly table: string
+  readonly set: string
+}
+
+export interface SetElement {
+  /** Absent of a key that is an address alone. */
+  readonly device?: string
+  readonly source: IpAddr
+  /** Empty where there is none. */
+  readonly comment: string
+}
+
+/** An element that packets made, with what the kernel says of it. */
+export interface SeenElement extends SetElement {
+  readonly packets: number
+  /** Milliseconds since the last packet. */
+  readonly ageMs: number
+}
+
+const writer = new MessageWriter()
+const lists = new AttributeTable(NFTA_SET_ELEM_LIST_ELEMENTS)
+const element = new AttributeTable(NFTA_SET_ELEM_EXPR)
+const nested = new AttributeTable(2)
+
+/** First and last message of a transaction of nf_tables; between them all takes effect, or nothing does. */
+export function transactionBounds(): readonly [begin: Uint8Array, end: Uint8Array] {
+  const bound = (type: number) =>
+    // The number of the part of netfilter stands in network order here.
+    writer.begin(type, NLM_F_REQUEST).u8(0).u8(0).u8(0).u8(NFNL_SUBSYS_NFTABLES).finish()
+  return [bound(NFNL_MSG_BATCH_BEGIN), bound(NFNL_MSG_BATCH_END)]
+}
+
+/** `nft add element inet TABLE SET { ELEMENT comment "..." }`, refused where the element is there already. */
+export function addElement(name: SetName, item: SetElement): Uint8Array {
+  return elementMessage(NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, name, item)
+}
+
+/** `nft delete element inet TABLE SET { ELEMENT }`, whatever its comment. */
+export function deleteElement(name: SetName, item: Omit<SetElement, 'comment'>): Uint8Array {
+  return elementMessage(NFT_MSG_DELSETELEM, 0, name, { ...item, comment: '' })
+}
+
+/** `nft get element inet TABLE SET { ELEMENT }` */
+export function getElement(name: SetName, item: Omit<SetElement, 'comment'>): Uint8Array {
+  return elementMessage(NFT_MSG_GETSETELEM, 0, name, { ...item, comment: '' })
+}
+
+export function dumpElements({ table, set }: SetName): Uint8Array {
+  return beginList(NFT_MSG_GETSETELEM, 0, { table, set }).finish()
+}
+
+function beginList(type: number, flags: number, { table, set }: SetName): MessageWriter {
+  return writer
+    .begin(type, flags)
+    .u8(NFPROTO_INET)
+    .u8(0)
+    .u16(0)
+    .putText(NFTA_SET_ELEM_LIST_TABLE, table)
+    .putText(NFTA_SET_ELEM_LIST_SET, set)
+}
+
+function elementMessage(type: number, flags: number, name: SetName, item: SetElement): Uint8Array {
+  return beginList(type, flags, name)
+    .nest(NFTA_SET_ELEM_LIST_ELEMENTS, (list) =>
+      list.nest(NFTA_LIST_ELEM, (body) => {
+        body.nest(NFTA_SET_ELEM_KEY, (key) => key.putBytes(NFTA_DATA_VALUE, keyBytes(item)))
+        if (item.comment !== '') body.putBytes(NFTA_SET_ELEM_USERDATA, userComment(item.comment))
+      }),
+    )
+    .finish()
+}
+
+function keyBytes({ device, source }: Pick<SetElement, 'device' | 'source'>): Uint8Array {
+  const address = ipToBytes(source)
+  if (device === undefined) return address
+  const bytes = new Uint8Array(DEVICE_BYTES + address.length)
+  bytes.set(Buffer.from(device).subarray(0, DEVICE_BYTES - 1))
+  bytes.set(address, DEVICE_BYTES)
+  return bytes
+}
+
+function userComment(comment: string): Uint8Array {
+  const text = Buffer.from(`${comment}\0`)
+  return Uint8Array.of(NFTNL_UDATA_SET_ELEM_COMMENT, text.length, ...text)
+}
+
+/** Shows each element of the message; nothing where it is of another kind. @throws MalformedMessage */
+export function eachElement(message: Message, visit: (item: SetElement, attributes: AttributeTable) => void): void {
+  if (message.type !== NFT_MSG_NEWSETELEM) return
+  const { view } = message
+  lists.read(view, behind(message, NFGENMSG_BYTES), message.end)
+  if (!lists.has(NFTA_SET_ELEM_LIST_ELEMENTS)) return
+  const end = lists.start(NFTA_SET_ELEM_LIST_ELEMENTS) + lists.length(NFTA_SET_ELEM_LIST_ELEMENTS)
+  for (let at = lists.start(NFTA_SET_ELEM_LIST_ELEMENTS); at + 4 <= end; ) {
+    const length = view.getUint16(at, LITTLE)
+    if (length < 4 || at + length > end) throw new MalformedMessage('an element longer than its list')
+    element.read(view, at + 4, at + length)
+    visit(readElement(), element)
+    at += align4(length)
+  }
+}
+
+function readElement(): SetElement {
+  const { device, source } = readKey()
+  const comment = element.has(NFTA_SET_ELEM_USERDATA)
+    ? userText(element.bytes(NFTA_SET_ELEM_USERDATA), NFTNL_UDATA_SET_ELEM_COMMENT)
+    : ''
+  return device === undefined ? { source, comment } : { device, source, comment }
+}
+
+function readKey(): { readonly device: string | undefined; readonly source: IpAddr } {
+  const bytes = nested.readNested(element, NFTA_SET_ELEM_KEY).bytes(NFTA_DATA_VALUE)
+  if (bytes.length === 4 || bytes.length === DEVICE_BYTES) return { device: undefined, source: bytesToIp(bytes) }
+  if (bytes.length !== DEVICE_BYTES + 4 && bytes.length !== 2 * DEVICE_BYTES) {
+    throw new MalformedMessage(`a key of ${bytes.length} bytes`)
+  }
+  const end = bytes.indexOf(0)
+  const length = end < 0 || end > DEVICE_BYTES ? DEVICE_BYTES : end
+  const device = Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('latin1')
+  return { device, source: bytesToIp(bytes.subarray(DEVICE_BYTES)) }
+}
+
+/** The text of one type in what nft keeps beside an object: type, length, value, one after the other. */
+export function userText(bytes: Uint8Array, type: number): string {
+  for (let at = 0; at + 2 <= bytes.length; at += 2 + (bytes[at + 1] ?? 0)) {
+    if (bytes[at] !== type) continue
+    const text = Buffer.from(bytes.subarray(at + 2, at + 2 + (bytes[at + 1] ?? 0))).toString('utf8')
+    return text.endsWith('\0') ? text.slice(0, -1) : text
+  }
+  return ''
+}
+
+/** Of an element that packets made: how many, and how long ago. */
+export function seenOf(item: SetElement, attributes: AttributeTable): SeenElement {
+  let packets = 0
+  if (attributes.has(NFTA_SET_ELEM_EXPR)) {
+    counter.readNested(nested.readNested(attributes, NFTA_SET_ELEM_EXPR), NFTA_EXPR_DATA)
+    if (counter.has(NFTA_COUNTER_PACKETS)) packets = counter.u64be(NFTA_COUNTER_PACKETS)
+  }
+  const left = attributes.has(NFTA_SET_ELEM_EXPIRATION) ? attributes.u64be(NFTA_SET_ELEM_EXPIRATION) : 0
+  const whole = attributes.has(NFTA_SET_ELEM_TIMEOUT) ? attributes.u64be(NFTA_SET_ELEM_TIMEOUT) : left
+  return { ...item, packets, ageMs: Math.max(0, whole - left) }
+}
+
+const counter = new AttributeTable(NFTA_COUNTER_PACKETS)

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict'
+import type { GuardChains, GuardPeer, GuardSets } from '../../kernel/guard/objects.ts'
+import { GUARD_COMMENT, markedSet } from '../../kernel/guard/text.ts'
+import { compare, type KernelObject, keyOf } from '../../kernel/objects.ts'
+import { markedRules } from '../../kernel/rules/nft-text.ts'
+import type { ObjectTable, Op } from '../../kernel/table.ts'
+import type { IpAddr } from '../../lib/address.ts'
+
+const table = 'flanneld-guard'
+const ip = (text: string) => text as IpAddr
+
+export const guardSets: GuardSets = {
+  kind: 'guard-sets',
+  table,
+  sets: [
+    markedSet('vteps4', 'type ipv4_addr;'),
+    markedSet('vteps6', 'type ipv6_addr;'),
+    markedSet('senders4', 'type ifname . ipv4_addr;'),
+    markedSet('senders6', 'type ifname . ipv6_addr;'),
+    markedSet('inner4', 'type ifname . ipv4_addr; size 128; flags dynamic,timeout; timeout 1h;'),
+  ],
+  counters: ['inner-source'],
+}
+
+export const guardPeer: GuardPeer = {
+  kind: 'guard-peer',
+  table,
+  family: 4,
+  name: '10.5.2.0/24',
+  vteps: [ip('192.168.64.12')],
+  senders: [
+    { device: 'flannel.1', source: ip('10.5.2.0') },
+    { device: 'flannel.1', source: ip('10.5.77.0') },
+    { device: 'uplink', source: ip('10.5.2.0') },
+  ],
+}
+
+const peer6: GuardPeer = {
+  kind: 'guard-peer',
+  table,
+  family: 6,
+  name: 'fc00:0:0:2::/64',
+  vteps: [ip('2001:db8::12')],
+  senders: [{ device: 'flannel-v6.1', source: ip('fc00:0:0:2::') }],
+}
+
+const chains = (drop: boolean): GuardChains => {
+  const texts = ['counter name "inner-source" update @inner4 { iifname . ip saddr counter }', ...(drop ? ['drop'] : [])]
+  const judge = ['iifname "flannel.1" iifname . ip saddr & 255.255.255.0 != @senders4 jump inner4']
+  return {
+    kind: 'guard-chains',
+    table,
+    chains: [
+      { name: 'inner4', rules: markedRules(GUARD_COMMENT, texts) },
+      {
+        name: 'prerouting',
+        base: { hook: 'prerouting', priority: -150 },
+        rules: markedRules(GUARD_COMMENT, judge),
+      },
+    ],
+  }
+}
+export const guardChains = chains(false)
+
+/** The cases that the tables of the ingress guard must pass, on a host without one; call inside `describe`. */
+export function guardConformance(tables: () => readonly ObjectTable[]): void {
+  const tableOf = ({ kind }: KernelObject) => tables().find((candidate) => candidate.kind === kind) as ObjectTable
+  const applyAll = async (...ops: readonly Op<KernelObject>[]) => {
+    const [first] = ops
+    assert(first !== undefined)
+    const results = await tableOf(first.object).apply(ops)
+    return results.map((result) => (result.ok ? 'ok' : result.error.code))
+  }
+  const create = (...objects: readonly KernelObject[]) =>
+    applyAll(...objects.map((object) => ({ verb: 'create', object }) as const))
+  const find = async (object: KernelObject) =>
+    (await tableOf(object).dump([])).find((held) => keyOf(held) === keyOf(object))
+  const assertHeld = async (object: KernelObject) => {
+    const held = await find(object)
+    assert(held !== undefined, `${keyOf(object)} is there`)
+    assert.equal(compare(held, object), 'same', JSON.stringify(held))
+  }
+
+  afterEach(async () => {
+    const held = await find(guardSets)
+    if (held !== undefined) await applyAll({ verb: 'remove', object: held })
+  })
+
+  it('sets, elements and chains are found as they were asked for', async () => {
+    for (const object of [guardSets, guardPeer, guardChains]) {
+      assert.deepEqual([await find(object), await create(object)], [undefined, ['ok']])
+      await assertHeld(object)
+    }
+    assert.deepEqual(await create(peer6), ['ok'])
+    await assertHeld(peer6)
+    await assertHeld(guardPeer)
+  })
+
+  it('chains are rewritten around the elements', async () => {
+    for (const object of [guardSets, guardPeer, guardChains]) await create(object)
+    const actual = (await find(guardChains)) as GuardChains
+    const next = chains(true)
+    assert.equal(compare(actual, next), 'update')
+    assert.deepEqual(await applyAll({ verb: 'update', object: next, actual }), ['ok'])
+    for (const object of [guardSets, guardPeer, next]) await assertHeld(object)
+    assert.deepEqual(await applyAll({ verb: 'remove', object: next }), ['ok'])
+    assert.equal(await find(next), undefined)
+    await assertHeld(guardPeer)
+  })
+
+  it('a peer’s elements change and go without the others’', async () => {
+    await create(guardSets)
+    const other: GuardPeer = { ...guardPeer, name: '10.5.3.0/24', vteps: [ip('192.168.64.13')], senders: [] }
+    assert.deepEqual(await create(guardPeer, other), ['ok', 'ok'])
+    const next: GuardPeer = {
+      ...guardPeer,
+      vteps: [ip('192.168.64.22')],
+      senders: [
+        { device: 'uplink', source: ip('10.5.2.0') },
+        { device: 'flannel.1', source: ip('10.5.78.0') },
+      ],
+    }
+    const actual = (await find(guardPeer)) as GuardPeer
+    assert.equal(compare(actual, next), 'update')
+    assert.deepEqual(await applyAll({ verb: 'update', object: next, actual }), ['ok'])
+    await assertHeld(next)
+    await assertHeld(other)
+    assert.deepEqual(await applyAll({ verb: 'remove', object: next }), ['ok'])
+    assert.equal(await find(next), undefined)
+    await assertHeld(other)
+  })
+
+  it('an address goes from one peer to another, and the one that leaves does not take it along', async () => {
+    await create(guardSets)
+    await create(guardPeer)
+    const moved: GuardPeer = { ...guardPeer, name: '10.5.9.0/24' }
+    const fresh: GuardPeer = { ...guardPeer, name: '10.5.4.0/24', vteps: [ip('192.168.64.14')], senders: [] }
+    assert.deepEqual(await create(fresh, moved), ['ok', 'ok'])
+    await applyAll({ verb: 'remove', object: guardPeer })
+    await assertHeld(moved)
+    await assertHeld(fresh)
+    assert.equal(await find(guardPeer), undefined)
+  })
+
+  it('without its sets a peer counts as in place', async () => {
+    assert.deepEqual(await tableOf(guardPeer).dump([guardPeer]), [guardPeer])
+    await create(guardSets)
+    assert.deepEqual(await tableOf(guardPeer).dump([guardPeer]), [])
+  })
+
+  it('with the table all goes', async () => {
+    for (const object of [guardSets, guardPeer, guardChains]) await create(object)
+    const held = (await find(guardSets)) as GuardSets
+    assert.deepEqual(await applyAll({ verb: 'remove', object: held }), ['ok'])
+    for (const object of [guardSets, guardPeer, guardChains]) assert.equal(await find(object), undefined)
+  })
+}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { GuardPeer, GuardSets } from '../../kernel/guard/objects.ts'
+import type { KernelEvent, Op } from '../../kernel/table.ts'
+import type { IpAddr } from '../../lib/address.ts'
+import { guardChains, guardConformance, guardPeer, guardSets } from '../conformance/guard.ts'
+import { outcomes, ownNamespace, tableOf } from './own-namespace.ts'
+
+describe('ingress guard in the real kernel', function () {
+  this.timeout(20_000)
+  const namespace = ownNamespace(this)
+  const run = (line: string) => namespace.run(line)
+  let events: KernelEvent[] = []
+
+  before(() => namespace.kernel.rules.monitor?.start((burst) => void events.push(...burst)))
+
+  const kindsTold = async () => {
+    await delay(600)
+    const kinds = events.flatMap((event) => (event.type === 'kinds' ? event.kinds : []))
+    events = []
+    return new Set(kinds)
+  }
+  const sets = () => tableOf<GuardSets>(namespace.kernel, 'guard-sets')
+  const peers = () => tableOf<GuardPeer>(namespace.kernel, 'guard-peer')
+
+  guardConformance(() => namespace.kernel.tables)
+
+  it('writes elements as nft would', async () => {
+    await sets().apply([{ verb: 'create', object: guardSets }])
+    await peers().apply([{ verb: 'create', object: guardPeer }])
+    const listed = run('nft list set inet flanneld-guard senders4').replaceAll(/\s+/g, ' ')
+    assert.match(listed, /"flannel\.1" \. 10\.5\.2\.0 comment "10\.5\.2\.0\/24"/)
+    assert.match(listed, /"uplink" \. 10\.5\.2\.0 comment "10\.5\.2\.0\/24"/)
+    assert.match(listed, /"flannel\.1" \. 10\.5\.77\.0 comment "10\.5\.2\.0\/24"/)
+    assert.match(run('nft list set inet flanneld-guard vteps4'), /192\.168\.64\.12 comment "10\.5\.2\.0\/24"/)
+  })
+
+  it('reads elements that nft wrote, those without a name, too, and removes them', async () => {
+    await sets().apply([{ verb: 'create', object: guardSets }])
+    run('nft add element inet flanneld-guard vteps4 { 192.168.64.77 }')
+    run('nft add element inet flanneld-guard senders4 { "x" . 10.5.7.0, "x" . 10.5.8.0 }')
+    const [found, ...rest] = await peers().dump([])
+    assert(found !== undefined)
+    assert.deepEqual(rest, [])
+    const senders = [...found.senders].sort((a, b) => (a.source < b.source ? -1 : 1))
+    assert.deepEqual(
+      { ...found, senders },
+      {
+        kind: 'guard-peer',
+        table: 'flanneld-guard',
+        family: 4,
+        name: '?4',
+        vteps: ['192.168.64.77'],
+        senders: [
+          { device: 'x', source: '10.5.7.0' },
+          { device: 'x', source: '10.5.8.0' },
+        ],
+      },
+    )
+    assert.deepEqual(await outcomes(peers(), { verb: 'remove', object: found }), ['ok'])
+    assert.deepEqual(await peers().dump([]), [])
+  })
+
+  it('one bad peer does not stop the rest', async () => {
+    await sets().apply([{ verb: 'create', object: guardSets }])
+    const bad: GuardPeer = {
+      ...guardPeer,
+      name: 'bad',
+      vteps: [],
+      senders: [{ device: 'a', source: 'fc00::' as IpAddr }],
+    }
+    const other: GuardPeer = { ...guardPeer, name: 'other', vteps: ['192.168.64.99' as IpAddr], senders: [] }
+    const ops: Op<GuardPeer>[] = [guardPeer, bad, other].map((object) => ({ verb: 'create', object }))
+    const [first, second, third] = await outcomes(peers(), ...ops)
+    assert.deepEqual([first, third], ['ok', 'ok'])
+    assert.notEqual(second, 'ok')
+    assert.deepEqual((await peers().dump([])).map(({ name }) => name).sort(), ['10.5.2.0/24', 'other'])
+  })
+
+  it('tells of what others change in sets and chains, not of its own elements', async () => {
+    await sets().apply([{ verb: 'create', object: guardSets }])
+    await namespace.kernel.tables
+      .find(({ kind }) => kind === 'guard-chains')
+      ?.apply([{ verb: 'create', object: guardChains }])
+    assert.deepEqual(await kindsTold(), new Set(['guard-sets', 'guard-peer', 'guard-chains']))
+    await peers().apply([{ verb: 'create', object: guardPeer }])
+    assert.deepEqual(await kindsTold(), new Set())
+    run('nft flush set inet flanneld-guard vteps4')
+    assert.deepEqual(await kindsTold(), new Set(['guard-peer']))
+    run('nft flush chain inet flanneld-guard prerouting')
+    assert.deepEqual(await kindsTold(), new Set(['guard-chains']))
+    run('nft flush ruleset')
+    assert((await kindsTold()).has('guard-sets'))
+  })
+
+  it('five thousand peers, and one more', async () => {
+    await sets().apply([{ verb: 'create', object: guardSets }])
+    const peerOf = (n: number): GuardPeer => {
+      const first = `10.${n >> 8}.${n & 255}.0` as IpAddr
+      const address = `172.16.${n >> 8}.${n & 255}` as IpAddr
+      return {
+        ...guardPeer,
+        name: `${first}/24`,
+        vteps: [address],
+        senders: [
+          { device: 'flannel.1', source: first },
+          { device: 'eth0', source: first },
+        ],
+      }
+    }
+    const many = Array.from({ length: 5_000 }, (_unused, n) => peerOf(n))
+    const timed = async <T>(what: string, work: () => Promise<T>) => {
+      const from = performance.now()
+      const result = await work()
+      if (process.env['TIMES']) process.stdout.write(`${what} ${(performance.now() - from).toFixed(1)} ms\n`)
+      return result
+    }
+    const results = await timed('add', () => peers().apply(many.map((object) => ({ verb: 'create', object }))))
+    assert(results.every(({ ok }) => ok))
+    for (let n = 5_000; n < 5_003; n += 1) {
+      const [one] = await timed('one more', () => peers().apply([{ verb: 'create', object: peerOf(n) }]))
+      assert(one?.ok)
+    }
+    assert.equal((await timed('dump', () => peers().dump([]))).length, 5_003)
+    const gone = await timed('remove half', () =>
+      peers().apply(many.slice(0, 2_500).map((object) => ({ verb: 'remove', object }))),
+    )
+    assert(gone.every(({ ok }) => ok))
+    assert.equal((await peers().dump([])).length, 2_503)
+  })
+})
