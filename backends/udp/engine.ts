@@ -5,6 +5,7 @@ import { Backoff } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
+import { standsStill } from './heartbeat.ts'
 import { buildPeerTable, type ProxyPeer } from './peer-table.ts'
 import { Control, type CounterName, ProxyMemory } from './proxy-memory.ts'
 import type { Offloads, WorkerFailed, WorkerMessage, WorkerReady, WorkerStart } from './worker-messages.ts'
@@ -68,7 +69,7 @@ const errnoNames: Readonly<Record<number, string>> = {
 const ownWorker = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './udp-worker.js', import.meta.url)
 
 /**
- * The userspace udp proxy: a worker that carries packets, started again with the same table when it dies. The tun stays
+ * The userspace udp proxy: a worker that carries packets, started again with the same table when it dies or hangs. The tun stays
  * when the engine stops, so packets are lost then, and none leaves in clear.
  */
 export class UdpEngine {
@@ -109,7 +110,7 @@ export class UdpEngine {
     return this.#state
   }
 
-  /** How often a worker that had been running ended without being told to. */
+  /** How often a worker that had been running ended without being told to, or had to be ended because it hung. */
   get deaths(): number {
     return this.#deaths
   }
@@ -160,7 +161,8 @@ export class UdpEngine {
       if (this.#abort.signal.aborted) break
       this.#deaths += 1
       this.#log.warn('udp proxy worker died', { cause: cause.message, deaths: this.#deaths })
-      this.#set({ at: 'failed', error: cause })
+      // One that hung was said to have failed before it ended.
+      if (this.#state.at !== 'failed') this.#set({ at: 'failed', error: cause })
       // At once, unless it just started: then what killed it is likely to be still there.
       if (this.#clock.now() - since > SETTLED_MS) this.#backoff.succeeded()
       else await this.#pause()
@@ -201,6 +203,7 @@ export class UdpEngine {
       messages: port2,
       table: this.#table,
     }
+    const watch = new AbortController()
     const worker = new Worker(workerFile, { workerData: start, transferList: [port2], name: 'udp proxy' })
     this.#worker = worker
     this.#messages = port1
@@ -210,6 +213,7 @@ export class UdpEngine {
     })
     const ended = new Promise<Error>((resolve) => {
       worker.on('exit', (code) => {
+        watch.abort()
         port1.close()
         this.#closeDescriptors()
         resolve(failure ?? new Error(`the worker ended with code ${code}`))
@@ -223,6 +227,14 @@ export class UdpEngine {
       ended.then(reject)
     })
     this.#set({ at: 'running', offloads })
+    const turns = () => Atomics.load(this.#memory.control, Control.turns)
+    void standsStill({ clock: this.#clock, turns }, watch.signal).then((hangs) => {
+      if (!hangs) return
+      failure = new Error('the worker hung')
+      this.#set({ at: 'failed', error: failure })
+      // Ends what JavaScript does; a thread that hangs inside the kernel ends when the kernel lets it.
+      void worker.terminate()
+    })
     return { offloads, ended }
   }
 

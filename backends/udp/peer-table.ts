@@ -58,6 +58,8 @@ export class PeerTable {
     this.#slotBits = words[2] ?? 0
     this.#lastSlot = 2 ** this.#slotBits - 1
     this.#hosts = SLOTS + 2 ** this.#slotBits * ROUTE_WORDS
+    // Whoever asks for 0.0.0.0 first asks what seems to have been asked before.
+    this.#lastRoute = this.#search(0)
   }
 
   /** Public address of the peer whose subnet holds the address (the longest prefix), or 0. */

@@ -51,6 +51,8 @@ export const Control = {
   eventFd: 1,
   tunFd: 2,
   socketFd: 3,
+  /** Rises with every turn of the worker's loop: one that stands still for seconds belongs to a worker that hangs. */
+  turns: 4,
 } as const
 
 const CONTROL_BYTES = 64

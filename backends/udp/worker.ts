@@ -5,6 +5,7 @@ import {
   openUdpSocket,
   readInto,
   receiveMessages,
+  rest,
   sendMessages,
   waitFor,
   writeVectors,
@@ -16,6 +17,7 @@ import { Egress } from './egress.ts'
 import { Forwarding } from './forwarding.ts'
 import { Ingress } from './ingress.ts'
 import { Arena, type Memory } from './memory.ts'
+import { Moderation } from './moderation.ts'
 import { PeerTable } from './peer-table.ts'
 import { Control, ProxyMemory } from './proxy-memory.ts'
 import { ReceiveBatch } from './receive-batch.ts'
@@ -26,10 +28,12 @@ const ARENA_BYTES = 2 ** 21
 const RECEIVED_AT_ONCE = 8
 const SOCKET_BUFFER_BYTES = 4 * 2 ** 20
 /** A thread that waits in `poll` does not hear `terminate()`: so long at most does the end of the process take. */
-const POLL_MS = 1_000
+const POLL_MS = 500
 const SEND_TRIES = 20
+const REST_US = 50
 
 const EINTR = -4
+const EBADF = -9
 const EFAULT = -14
 const EBADFD = -77
 const POLLIN = 1
@@ -94,6 +98,8 @@ function run(start: WorkerStart, parent: MessagePort): void {
     idle: new PollSet(arena, [tun.fd, socket.fd, event]),
     silence: () => readInto(event, at + scratch, 8),
     doorbell: () => Atomics.load(control, Control.doorbell),
+    alive: () => void Atomics.add(control, Control.turns, 1),
+    moderation: new Moderation(counters),
     messages: start.messages,
   }
   const offloads: Offloads = {
@@ -114,16 +120,21 @@ interface Loop {
   /** Takes the event back to zero. */
   readonly silence: () => void
   readonly doorbell: () => number
+  /** To be called again and again: the engine replaces a worker that no longer does. */
+  readonly alive: () => void
+  readonly moderation: Moderation
   readonly messages: MessagePort
 }
 
 /** Both directions in turn while there is work, else waits. Returns when told to stop; throws when the tun is gone. */
-function carry({ ingress, egress, idle, silence, doorbell, messages }: Loop, firstTable: SharedArrayBuffer): void {
+function carry(loop: Loop, firstTable: SharedArrayBuffer): void {
+  const { ingress, egress, idle, silence, doorbell, alive, messages, moderation } = loop
   let table = new PeerTable(firstTable)
   let heard = 0
   let tunReady = true
   let socketReady = true
   for (;;) {
+    alive()
     const rung = doorbell()
     if (rung !== heard) {
       heard = rung
@@ -133,7 +144,12 @@ function carry({ ingress, egress, idle, silence, doorbell, messages }: Loop, fir
         table = new PeerTable(message.table)
       }
     }
-    if (socketReady) socketReady = ingress.turn(table, throwIfGone) > 0
+    if (socketReady) {
+      const received = ingress.turn(table, throwIfGone)
+      if (received === EBADF) throw new Error('the socket was closed')
+      socketReady = received > 0
+      if (moderation.shouldYield()) rest(REST_US)
+    }
     if (tunReady) {
       const read = egress.turn(table)
       throwIfGone(read)
@@ -143,18 +159,23 @@ function carry({ ingress, egress, idle, silence, doorbell, messages }: Loop, fir
       // While one side is busy, looking at the other is as cheap as asking whether to look.
       tunReady = true
       socketReady = true
+    } else if (moderation.isCrowded()) {
+      rest(REST_US)
+      tunReady = true
+      socketReady = true
     } else {
       idle.wait(POLL_MS, POLLIN)
       tunReady = idle.happened(0)
       socketReady = idle.happened(1)
       if (idle.happened(2)) silence()
+      moderation.waited()
     }
   }
 }
 
 // The device was deleted: this descriptor will never carry a packet again, a new worker makes the device anew.
 function throwIfGone(errno: number): void {
-  if (errno === EBADFD || errno === EFAULT) throw new Error('the tun device was deleted')
+  if (errno === EBADFD || errno === EFAULT || errno === EBADF) throw new Error('the tun device was deleted')
 }
 
 /** An array of struct pollfd. */

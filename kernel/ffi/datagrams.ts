@@ -9,6 +9,7 @@ const calls = {
   recvmmsg: libc.func('int recvmmsg(int, uintptr_t, uint32_t, int, void *)'),
   sendmmsg: libc.func('int sendmmsg(int, uintptr_t, uint32_t, int)'),
   poll: libc.func('int poll(uintptr_t, unsigned long, int)'),
+  usleep: libc.func('int usleep(uint32_t)'),
   eventfd: libc.func('int eventfd(uint32_t, int)'),
 }
 
@@ -88,6 +89,11 @@ export function sendMessages(fd: number, messages: number, count: number): numbe
 /** `set` points at `count` times struct pollfd. Blocks this thread, up to `timeoutMs` (-1: for ever). */
 export function waitFor(set: number, count: number, timeoutMs: number): number {
   return resultOf(calls.poll(set, count, timeoutMs))
+}
+
+/** Sleeps at least so many microseconds; the kernel adds some 50 (timer slack of the thread). */
+export function rest(microseconds: number): void {
+  calls.usleep(microseconds)
 }
 
 function resultOf(result: number): number {

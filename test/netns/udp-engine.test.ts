@@ -161,6 +161,25 @@ describe('udp engine between hosts', function () {
     assert.equal(await answered(container(0), container(1)), 3)
   })
 
+  it('has a new worker within a second when one dies under load, and carries on', async () => {
+    const { program } = host(0)
+    const stream = transfer(container(0), container(1), lab.folder, 300_000_001)
+    for (let round = 1; round <= 3; round += 1) {
+      await pause(300)
+      const logged = (await program.logText()).length
+      program.kill('SIGUSR1')
+      await host(0).waitFor(/"at":"failed"/, logged)
+      const died = systemClock.now()
+      await host(0).waitFor(/"at":"running"/, logged)
+      const gone = systemClock.now() - died
+      assert.ok(gone < 1_000, `${Math.round(gone)} ms`)
+      assert.match(await program.logText(), new RegExp(`"deaths":${round}\\b`))
+    }
+    // The device stayed, and all that was on it; TCP sends again what was lost.
+    await stream
+    assert.equal(await answered(container(0), container(1)), 3)
+  })
+
   it('makes the device anew when it was deleted', async () => {
     const logged = (await host(0).program.logText()).length
     await host(0).host.ip('link', 'del', 'flannel0')

@@ -1,6 +1,6 @@
 // Started by udp-host.ts in a namespace: a proxy without the daemon around it. SIGHUP: reads its table again. SIGUSR2: says
-// its counters. Each line of output is one JSON object.
-import { readFileSync } from 'node:fs'
+// its counters. SIGUSR1: takes the tun away from the worker, which dies of it. Each line of output is one JSON object.
+import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { type ProxyTable, UdpEngine } from '../../backends/udp/engine.ts'
 import { parseIp } from '../../lib/address.ts'
@@ -30,8 +30,21 @@ process.on('SIGHUP', () => {
   say({ tables: 'replaced' })
 })
 process.on('SIGUSR2', () => say({ counters: engine.counters(), deaths: engine.deaths }))
+process.on('SIGUSR1', () => {
+  const links = readdirSync('/proc/self/fd').map((fd) => ({ fd: Number(fd), target: targetOf(fd) }))
+  for (const { fd, target } of links) if (target === '/dev/net/tun') closeSync(fd)
+})
 process.on('SIGTERM', async () => {
   await engine.stop()
   clearInterval(alive)
 })
 await engine.start()
+
+function targetOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`)
+  } catch {
+    // That of the folder just read.
+    return ''
+  }
+}

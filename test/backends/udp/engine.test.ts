@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EngineFailure, type EngineState, UdpEngine } from '../../../backends/udp/engine.ts'
 import type { IpAddr } from '../../../lib/address.ts'
-import { systemClock } from '../../../lib/clock.ts'
+import { type Clock, systemClock } from '../../../lib/clock.ts'
 import { silentLogger } from '../../../lib/log.ts'
 
 describe('udp engine', () => {
@@ -23,11 +23,13 @@ describe('udp engine', () => {
 
   const heard = async () => (await readFile(join(folder, 'heard'), 'utf8')).trim().split('\n')
   const tableOf = (own: string) => ({ own: own as IpAddr, peers: [] })
+  // Looks at its worker ten times as often as in earnest.
+  const clock: Clock = { ...systemClock, sleep: async (ms, signal) => await systemClock.sleep(ms / 10, signal) }
   const make = (own: string) => {
     states = []
     engine = new UdpEngine(
       {
-        clock: systemClock,
+        clock,
         log: silentLogger,
         random: Math.random,
         table: tableOf(own),
@@ -84,6 +86,17 @@ describe('udp engine', () => {
       await until(() => engine.deaths === deaths && engine.state.at === 'running')
     }
     assert.equal((await heard()).filter((line) => line.startsWith('start')).length, 5)
+  })
+
+  it('replaces a worker that hangs, and counts it among the deaths', async () => {
+    await make('10.0.0.1').start()
+    engine.replaceTable(tableOf('7.7.7.1'))
+    engine.replaceTable(tableOf('10.0.0.9'))
+    await until(() => engine.deaths === 1 && engine.state.at === 'running')
+    assert.deepEqual((await heard()).at(-1), 'start a000009')
+    assert.deepEqual(states, ['starting', 'running', 'failed', 'running'])
+    await systemClock.sleep(1_000, AbortSignal.timeout(5_000))
+    assert.equal(engine.deaths, 1, 'one that lives is left alone')
   })
 
   it('says why it cannot start, and then does not go on', async () => {

@@ -37,6 +37,11 @@ describe('udp checksum', () => {
 })
 
 describe('udp peer table', () => {
+  it('finds a route for 0.0.0.0 as for any other address', () => {
+    const peers = [{ subnet: '0.0.0.0/0' as Cidr, publicIp: '192.168.64.12' as IpAddr }]
+    assert.equal(new PeerTable(buildPeerTable(own, peers)).routeOf(0), addressNumber('192.168.64.12' as IpAddr))
+  })
+
   it('finds the longest prefix', () => {
     const number = fc.integer({ min: 0, max: 0xffffffff })
     const address = number.map((n) => [24, 16, 8, 0].map((shift) => (n >>> shift) & 255).join('.') as IpAddr)
