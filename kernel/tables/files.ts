@@ -54,15 +54,16 @@ async function replace({ path, content, mode }: StateFile): Promise<void> {
   await unlink(temporary).catch(() => {})
   const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
   try {
-    await file.writeFile(content)
-    await file.chmod(mode)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  try {
+    try {
+      await file.writeFile(content)
+      await file.chmod(mode)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
     await rename(temporary, path)
   } catch (cause) {
+    // On a full disk half a file would only fill it more.
     await unlink(temporary).catch(() => {})
     throw cause
   }

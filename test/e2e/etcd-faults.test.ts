@@ -174,6 +174,37 @@ describe('while etcd', function () {
     await proxy.setMode('allow')
   })
 
+  it('stands behind a connection whose packets are lost from now on, another endpoint is taken within 15 s (row 12)', async () => {
+    const before = await networkOf(host)
+    await restart(`http://192.0.2.10:2379,http://192.0.2.10:${proxy.port}`)
+    assert.equal((await status(host)).datastore.endpoint, '192.0.2.10:2379')
+    const { stdout } = await host.exec(['ss', '-Htn', 'state', 'established', 'dst', '192.0.2.10:2379'])
+    const ports = [...stdout.matchAll(/ 192\.168\.64\.11:(\d+) /g)].map(([, port]) => port)
+    assert.ok(ports.length > 0, stdout)
+    const rules = ports.map(
+      (port) => `add rule ip hole in ip saddr 192.0.2.10 tcp sport 2379 tcp dport ${port} drop
+        add rule ip hole out ip daddr 192.0.2.10 tcp dport 2379 tcp sport ${port} drop`,
+    )
+    const hole = `add table ip hole
+      add chain ip hole in { type filter hook input priority 0; }
+      add chain ip hole out { type filter hook output priority 0; }
+      ${rules.join('\n')}`
+    await underTraffic(async () => {
+      await host.exec(['nft', '-f', '-'], { input: hole })
+      let revert = async () => {}
+      try {
+        revert = await change()
+        await until(noticedMs, 'the other endpoint is taken, and tells what has changed', async () => {
+          assert.equal((await status(host)).datastore.endpoint, `192.0.2.10:${proxy.port}`)
+          assert.match((await networkOf(host)).join('\n'), /10\.5\.5\.0\/24 via/)
+        })
+      } finally {
+        await host.exec(['nft', 'delete', 'table', 'ip', 'hole'])
+      }
+      await seen(revert, before)
+    })
+  })
+
   it('has forgotten the revisions missed, all is read again (row 14)', async () => {
     const before = await networkOf(host)
     await restart(`http://192.0.2.10:${proxy.port}`)

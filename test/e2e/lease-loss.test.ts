@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs } from '../needs.ts'
@@ -25,7 +26,7 @@ describe('a lost lease', function () {
   let host: Host
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlanFrom100 })
+    lab = await Lab.create({ segments: oneSegment(2), netConf: vxlanFrom100 })
     host = lab.host('h1')
   })
 
@@ -87,6 +88,44 @@ describe('a lost lease', function () {
     assert.notEqual((await leaseOf(lab, host)).key, lease.key)
     assert.equal((await lab.etcd.get(lease.key))?.modRevision, modified)
     await knowsPeers(host, 1)
+  })
+
+  it('that runs out in a partition and goes to another host stays with that one; the operator decides (row 18)', async () => {
+    const other = lab.host('h2')
+    await startDaemon(host)
+    await ready(host)
+    const lease = await leaseOf(lab, host)
+    const before = await networkOf(host)
+    // A lease lives a day; this one is given five seconds, with the value that it has.
+    await lab.etcd.put(lease.key, lease.value, { lease: await lab.etcd.grantLease(5) })
+    await host.cutWire()
+    try {
+      await until(15_000, 'the lease has run out', async () => assert.equal(await lab.etcd.get(lease.key), undefined))
+      // The other host wishes for the subnet that its own file of an earlier run names.
+      writeFileSync(other.paths.subnetFile, (await host.subnetEnv()).text)
+      await startDaemon(other)
+      await ready(other)
+      assert.equal((await leaseOf(lab, other)).key, lease.key)
+      // Nobody has told the host: it serves its containers with what it knows.
+      assertSame(await networkOf(host), before)
+    } finally {
+      await host.mendWire()
+    }
+    const taken = await lab.etcd.get(lease.key)
+    await until(30_000, 'the loss is noticed', async () => {
+      const { ready: isReady, notReady } = await status(host)
+      assert.equal(isReady, false)
+      assert.match(notReady.join('\n'), new RegExp(`now held by ${JSON.parse(taken?.value ?? '').NodeID}`))
+    })
+    assert.equal((await lab.etcd.get(lease.key))?.modRevision, taken?.modRevision)
+    assertSame(await networkOf(host), before)
+
+    await host.daemon?.stop()
+    await flanneld(host, ['cleanup'])
+    await startDaemon(host)
+    for (const each of lab.hosts) await knowsPeers(each, 1)
+    assert.notEqual((await leaseOf(lab, host)).key, lease.key)
+    assert.equal((await lab.etcd.get(lease.key))?.modRevision, taken?.modRevision)
   })
 
   it('gives the subnet up to nobody in a partition either: expired and leased by another (row 18)', async () => {
