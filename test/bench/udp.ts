@@ -1,188 +1,98 @@
-// npm run bench:udp [-- --seconds 5] [--rounds 3]: container to container through the userspace proxy and, alternating, through
-// flannel's daemon ($FLANNELD_PEER). One line per measure: ours, the peer's, the ratio of the medians.
-import { readFileSync } from 'node:fs'
+// npm run bench:udp [-- --seconds 4] [--rounds 5] [--only udp,rtt] [--sides ours,flannel]: container to container through the userspace
+// proxy, flannel's daemon ($FLANNELD_PEER) and what the kernel has, in turns. Prints every sample's median, the ratio to
+// flannel, and whether the goal is met. In the virtual machine: npm run vm -- --minutes 20 -- npx tsx test/bench/udp.ts --sides fou,vxlan,veth,ours
+import { existsSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import type { Container } from '../../lab/container.ts'
-import { Lab } from '../../lab/lab.ts'
-import type { Program } from '../../lab/program.ts'
-import type { Cidr } from '../../lib/address.ts'
-import { UdpHost, udpNetwork } from '../netns/udp-host.ts'
+import { formatColumns } from '../../lab/reach-table.ts'
+import { median } from './statistics.ts'
+import { type Figure, measures } from './udp-measures.ts'
+import { makeLab, type Side, sideNames, startSide } from './udp-sides.ts'
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '4' },
-    rounds: { type: 'string', default: '3' },
-    /** Only the measures whose names begin so: `UDP`. */
+    seconds: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '5' },
     only: { type: 'string', default: '' },
-    /** Only ours, to tune. */
-    alone: { type: 'boolean', default: false },
+    sides: { type: 'string', default: 'ours,flannel,vxlan,host-gw,veth' },
   },
 })
 const seconds = Number(values.seconds)
 const rounds = Number(values.rounds)
 const peerProgram = process.env['FLANNELD_PEER'] ?? ''
-if (peerProgram === '' && !values.alone) throw new Error('FLANNELD_PEER names no flannel daemon (or give --alone)')
+const wanted = values.sides.split(',')
+for (const name of wanted) if (!sideNames.includes(name)) throw new Error(`--sides: ${sideNames.join(', ')}`)
+if (!existsSync(peerProgram)) process.stderr.write('FLANNELD_PEER names no flannel daemon: no ratios\n')
+const names = wanted.filter((name) => name !== 'flannel' || existsSync(peerProgram))
+const chosen = measures.filter(({ name }) => values.only === '' || values.only.split(',').includes(name))
 
-interface Side {
-  readonly name: string
-  readonly from: Container
-  readonly to: Container
-  /** Both ends' daemons: their processor time is the price. */
-  readonly daemons: readonly Program[]
-}
-
-interface Measure {
-  readonly name: string
-  readonly unit: string
-  readonly digits: number
-  readonly better: 'more' | 'less'
-  take(side: Side): Promise<readonly number[]>
-  /** A measure may give more than one figure at once; the names of the further ones. */
-  readonly also?: readonly { name: string; unit: string; digits: number; better: 'more' | 'less' }[]
-}
-
-const allMeasures: readonly Measure[] = [
-  {
-    name: 'TCP, 1 stream',
-    unit: 'Gbit/s',
-    digits: 2,
-    better: 'more',
-    also: [{ name: '  daemons, CPU per Gbit/s', unit: '% of a core', digits: 0, better: 'less' }],
-    take: async (side) => await tcp(side, 1),
-  },
-  {
-    name: 'TCP, 4 streams',
-    unit: 'Gbit/s',
-    digits: 2,
-    better: 'more',
-    also: [{ name: '  daemons, CPU per Gbit/s', unit: '% of a core', digits: 0, better: 'less' }],
-    take: async (side) => await tcp(side, 4),
-  },
-  {
-    name: 'UDP, 64 bytes, received',
-    unit: '/s',
-    digits: 0,
-    better: 'more',
-    take: async (side) => {
-      const { end } = await iperf(side, ['-u', '-b', '0', '-l', '64'])
-      // What the receiver counted: flooded, the sender's number says nothing.
-      const { packets, lost_packets: lost } = end.sum_received ?? end.sum
-      return [(packets - lost) / seconds]
-    },
-  },
-  {
-    name: 'round trip, p50',
-    unit: 'us',
-    digits: 0,
-    better: 'less',
-    also: [{ name: 'round trip, p99', unit: 'us', digits: 0, better: 'less' }],
-    take: roundTrips,
-  },
-]
-
-const measures = allMeasures.filter(({ name }) => name.startsWith(values.only))
-
-const lab = await Lab.create({
-  segments: [{ name: 'lan', subnet: '192.168.64.0/24', hosts: ['ours1', 'ours2', 'peer1', 'peer2'] }],
-  netConf: { Network: udpNetwork, Backend: { Type: 'udp' } },
-})
+const lab = await makeLab(names)
 try {
-  const sides = [await ours(), ...(values.alone ? [] : [await peers()])]
-  const results = new Map<string, number[][]>()
+  const sides: Side[] = []
+  for (const name of names) sides.push(await startSide(lab, name, peerProgram))
+  const samples = new Map<string, number[]>()
+  const began = loadavg()[0]
   for (let round = 0; round < rounds; round += 1) {
-    for (const measure of measures) {
+    for (const measure of chosen) {
       for (const side of sides) {
-        const figures = await measure.take(side)
-        for (const [index, figure] of figures.entries()) {
-          const key = `${side.name} ${measure.name} ${index}`
-          results.set(key, [...(results.get(key) ?? []), [figure]])
+        if (measure.oursOnly && side.name !== 'ours') continue
+        const figures = await measure.take(side, seconds)
+        for (const [index, value] of figures.entries()) {
+          const key = keyOf(side.name, measure.name, index)
+          if (value !== undefined) samples.set(key, [...(samples.get(key) ?? []), value])
         }
-        await delay(200)
+        await delay(100)
       }
     }
+    process.stderr.write(`round ${round + 1} of ${rounds}\n`)
   }
-  for (const measure of measures) {
-    for (const [index, what] of [measure, ...(measure.also ?? [])].entries()) {
-      const medians = sides.map(({ name }) => median((results.get(`${name} ${measure.name} ${index}`) ?? []).flat()))
-      const [own = Number.NaN, peer] = medians
-      const shown = `${what.name.padEnd(26)} ${own.toFixed(what.digits).padStart(9)} ${what.unit}`
-      const against =
-        peer === undefined
-          ? ''
-          : `   flannel ${peer.toFixed(what.digits).padStart(8)}   ratio ${(own / peer).toFixed(2)}`
-      process.stdout.write(`${shown}${against}\n`)
-    }
-  }
+  const rows = chosen.flatMap((measure) =>
+    measure.figures.map((figure, index) => {
+      const medians = new Map(
+        names.flatMap((name) => {
+          const found = samples.get(keyOf(name, measure.name, index))
+          return found === undefined ? [] : [[name, median(found)] as const]
+        }),
+      )
+      return rowOf(figure, medians)
+    }),
+  )
+  process.stdout.write(`${formatColumns([['what', ...names, 'ratio', 'goal', ''], ...rows]).join('\n')}\n`)
+  process.stdout.write(
+    `medians of ${rounds}, ${seconds} s each; load average ${began?.toFixed(1)} at the start, ${loadavg()[0]?.toFixed(1)} at the end\n`,
+  )
 } finally {
   await lab.close()
 }
 
-async function ours(): Promise<Side> {
-  const [one, two] = [lab.host('ours1'), lab.host('ours2')]
-  const subnets = ['10.5.1.0/24', '10.5.2.0/24'] as Cidr[]
-  const [first = '' as Cidr, second = '' as Cidr] = subnets
-  const left = await UdpHost.start(one, first, [{ subnet: second, publicIp: two.address }])
-  const right = await UdpHost.start(two, second, [{ subnet: first, publicIp: one.address }])
-  return await side('ours', left.program, right.program, one, two)
+function keyOf(side: string, measure: string, index: number): string {
+  return `${side} ${measure} ${index}`
 }
 
-async function peers(): Promise<Side> {
-  const [one, two] = [lab.host('peer1'), lab.host('peer2')]
-  const left = await one.startDaemon({ program: peerProgram })
-  const right = await two.startDaemon({ program: peerProgram })
-  return await side('flannel', left, right, one, two)
+/** The ratio is that of ours to flannel's. */
+function rowOf(figure: Figure, medians: ReadonlyMap<string, number>): readonly string[] {
+  const [own, peer] = [medians.get('ours'), medians.get('flannel')]
+  const ratio = own === undefined || !peer ? undefined : own / peer
+  const shown = names.map((name) => medians.get(name)?.toFixed(figure.digits) ?? '-')
+  return [
+    `${figure.title} [${figure.unit}]`,
+    ...shown,
+    ratio?.toFixed(2) ?? '',
+    goalText(figure),
+    verdict(figure, own, ratio),
+  ]
 }
 
-async function side(
-  name: string,
-  left: Program,
-  right: Program,
-  one: (typeof lab.hosts)[0],
-  two: (typeof lab.hosts)[0],
-) {
-  if (one === undefined || two === undefined) throw new Error('the lab has too few hosts')
-  const [from, to] = [await one.addContainer('c'), await two.addContainer('c')]
-  await to.start(['iperf3', '-s'], { log: `${two.folder}/iperf.log` })
-  for (let tries = 0; (await from.ping(to.address, { count: 1 })).received === 0; tries += 1) {
-    if (tries > 10) throw new Error(`${name}: the containers do not reach each other`)
-  }
-  return { name, from, to, daemons: [left, right] }
+function goalText({ goal, unit }: Figure): string {
+  if (goal === undefined) return ''
+  if ('under' in goal) return `under ${goal.under} ${unit}`
+  return 'atLeast' in goal ? `${goal.atLeast} times or more` : `${goal.atMost} times or less`
 }
 
-async function tcp(side: Side, streams: number): Promise<readonly number[]> {
-  const before = processorSeconds(side)
-  const { end } = await iperf(side, ['-P', String(streams)])
-  const used = ((processorSeconds(side) - before) / seconds) * 100
-  const gigabits = end.sum_received.bits_per_second / 1e9
-  return [gigabits, used / gigabits]
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: the shape is iperf3's
-async function iperf(side: Side, args: readonly string[]): Promise<any> {
-  const argv = ['iperf3', '-J', '-c', side.to.address, '-t', String(seconds), ...args]
-  const { stdout } = await side.from.exec(argv, { timeout: (seconds + 20) * 1000 })
-  return JSON.parse(stdout)
-}
-
-async function roundTrips(side: Side): Promise<readonly number[]> {
-  const argv = ['ping', '-n', '-i', '0.002', '-c', '1000', side.to.address]
-  const { stdout } = await side.from.exec(argv, { anyCode: true })
-  const times = [...stdout.matchAll(/time=([\d.]+)/g)].map(([, ms]) => Number(ms) * 1000).sort((a, b) => a - b)
-  return [times[Math.floor(times.length / 2)] ?? Number.NaN, times[Math.floor(times.length * 0.99)] ?? Number.NaN]
-}
-
-/** User and system time of the daemons so far. */
-function processorSeconds({ daemons }: Side): number {
-  return daemons.reduce((sum, { pid }) => {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /, '')
-      .split(' ')
-    return sum + (Number(fields[11]) + Number(fields[12])) / 100
-  }, 0)
-}
-
-function median(figures: readonly number[]): number {
-  const sorted = figures.toSorted((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+function verdict({ goal }: Figure, own: number | undefined, ratio: number | undefined): string {
+  if (goal === undefined || own === undefined) return ''
+  if ('under' in goal) return own < goal.under ? 'met' : 'MISSED'
+  if (ratio === undefined) return ''
+  return ('atLeast' in goal ? ratio >= goal.atLeast : ratio <= goal.atMost) ? 'met' : 'MISSED'
 }
