@@ -1,6 +1,6 @@
 import type { DesiredObject, ObjectKind } from '../kernel/objects.ts'
 import type { ObjectTable } from '../kernel/table.ts'
-import type { Family, IpAddr, MacAddr } from '../lib/address.ts'
+import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
@@ -33,6 +33,8 @@ export interface HostFacts {
   readonly external: ExternalInterface
   /** By public address of a peer; absent: not looked up yet. */
   readonly reach: ReadonlyMap<IpAddr, Reach>
+  /** Prefixes on the external interface's link; none where nothing is said. */
+  readonly onLink?: readonly Cidr[]
   /** Every address of this host: decides whether the public address is its own. */
   readonly ownAddresses: ReadonlySet<IpAddr>
   /**
@@ -74,6 +76,8 @@ export interface PlanInput<C, I> {
   readonly own: Lease
   readonly peers: readonly PlannedPeer[]
   readonly facts: HostFacts
+  /** Table of the ingress guard that peers' elements go to; undefined: none is wanted. */
+  readonly guard?: string
 }
 
 export interface SkippedPeer {
@@ -96,6 +100,20 @@ export interface Plan {
   readonly paths: ReadonlyMap<string, PathState>
   /** Things true of this host and config that the operator should know; stable code, sentence, remedy. */
   readonly notices: readonly Notice[]
+  /** Undefined: peers' packets do not come in by this backend's doing. */
+  readonly ingress?: Ingress
+}
+
+/** Where packets of peers come in under a plan, for the rules that judge them. */
+export interface Ingress {
+  /** Devices that packets come out of their tunnel by. */
+  readonly tunnels: readonly string[]
+  /** UDP ports at which the outer packets arrive. */
+  readonly ports: readonly number[]
+  /** Outer packets also are bare packets of the IP protocol 4. */
+  readonly ipip: boolean
+  /** What this host itself says by a tunnel device, as if it had come from outside. */
+  readonly own?: { readonly device: string; readonly address: IpAddr }
 }
 
 export interface Notice {

@@ -4,6 +4,7 @@ import { ConfigError } from '../lib/errors.ts'
 import { JsonFields } from '../lib/json-fields.ts'
 import type { Lease } from '../subnet/types.ts'
 import type { Backend, Plan, PlanInput } from './backend.ts'
+import { guardBasis, guardPeers } from './ingress-guard.ts'
 import { PeerMemo, type PeerPlan, peerPlan } from './peer-memo.ts'
 import { PlanBuilder } from './plan-builder.ts'
 import { gatewayRoute } from './routes.ts'
@@ -34,10 +35,12 @@ export const hostGw: Backend<null, null> = {
 }
 
 const memo = new PeerMemo()
+const NO_TUNNELS: ReadonlyMap<Family, string> = new Map()
 
 function planHostGw(input: Input): Plan {
   const plan = new PlanBuilder()
-  memo.begin([input.network])
+  memo.begin([input.network, ...guardBasis(input)])
+  plan.comesIn({ tunnels: [], ports: [], ipip: false })
   for (const { lease } of input.peers) {
     const devices = [...input.network.families.keys()].map((family) => deviceTo(input, lease, family) ?? '')
     plan.addPeer(
@@ -63,7 +66,7 @@ function planPeer(input: Input, lease: Lease): PeerPlan {
     }
     objects.push(gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device, onLink: false }))
   }
-  return peerPlan('direct', objects)
+  return peerPlan('direct', [...guardPeers(input, lease, NO_TUNNELS, role), ...objects])
 }
 
 function deviceTo({ facts }: Input, lease: Lease, family: Family): string | undefined {

@@ -1,13 +1,14 @@
 import type { DesiredObject, IpipDriver, Role } from '../kernel/objects.ts'
-import { networkAddress } from '../lib/address.ts'
+import { type Family, networkAddress } from '../lib/address.ts'
 import type { Lease } from '../subnet/types.ts'
 import type { HostFacts, PlanInput } from './backend.ts'
+import { guardBasis, guardPeers, guardVariant } from './ingress-guard.ts'
 import { PeerMemo, type PeerPlan, peerPlan } from './peer-memo.ts'
 import type { PlanBuilder } from './plan-builder.ts'
 import { looseReversePath } from './reverse-path.ts'
 import { gatewayRoute, tunnelAddress } from './routes.ts'
 
-type Input = Pick<PlanInput<unknown, unknown>, 'own' | 'peers' | 'facts'>
+type Input = Pick<PlanInput<unknown, unknown>, 'own' | 'peers' | 'facts' | 'guard'>
 
 /** Bytes that the outer IPv4 header takes. */
 export const IPV4_HEADER = 20
@@ -27,11 +28,17 @@ const memo = new PeerMemo()
 /** Adds the device and, per peer, the route through it: one device for all, the gateway of a route is the far end. */
 export function planTunnel(input: Input, tunnel: Ipv4Tunnel, plan: PlanBuilder): void {
   plan.add(...localObjects(input, tunnel))
+  memo.begin(guardBasis(input))
+  const tunnels = new Map([[4, tunnel.device]] as const)
+  const port = tunnel.driver.encapsulation?.port
+  plan.comesIn({ tunnels: [tunnel.device], ports: port === undefined ? [] : [port], ipip: true })
   for (const { lease } of input.peers) {
     const direct = tunnel.directRouting ? directDevice(input.facts, lease) : undefined
     plan.addPeer(
       lease.id,
-      memo.of(lease, `${tunnel.device} ${direct ?? ''}`, () => planPeer(lease, tunnel.device, direct)),
+      memo.of(lease, `${tunnel.device} ${direct ?? ''} ${guardVariant(input, lease)}`, () =>
+        planPeer(input, lease, tunnels, direct ?? tunnel.device),
+      ),
     )
   }
 }
@@ -53,12 +60,13 @@ function localObjects({ own, facts }: Input, { device, mtu, driver }: Ipv4Tunnel
   ]
 }
 
-function planPeer(lease: Lease, tunnel: string, direct: string | undefined): PeerPlan {
+function planPeer(input: Input, lease: Lease, tunnels: ReadonlyMap<Family, string>, device: string): PeerPlan {
   const part = lease.families.get(4)
   if (part === undefined) return { reason: 'missing-family', text: 'the lease has no IPv4 subnet' }
   const role: Role = { class: 'peer', peer: lease.id }
-  const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device: direct ?? tunnel, onLink: true })
-  return peerPlan(direct === undefined ? 'tunnel' : 'direct', [route])
+  const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device, onLink: true })
+  const path = device === tunnels.get(4) ? 'tunnel' : 'direct'
+  return peerPlan(path, [...guardPeers(input, lease, tunnels, role), route])
 }
 
 /** The device on whose link the peer has answered. */

@@ -1,5 +1,5 @@
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
-import type { Notice, PathState, Plan, SkippedPeer } from './backend.ts'
+import type { Ingress, Notice, PathState, Plan, SkippedPeer } from './backend.ts'
 import type { PeerPlan } from './peer-memo.ts'
 
 /**
@@ -11,9 +11,14 @@ export class PlanBuilder {
   readonly #skipped: SkippedPeer[] = []
   readonly #paths = new Map<string, PathState>()
   readonly #notices: Notice[] = []
+  #ingress: Ingress | undefined
 
   add(...objects: readonly DesiredObject[]): void {
     for (const object of objects) this.#objects.set(keyOf(object), object)
+  }
+
+  comesIn(ingress: Ingress): void {
+    this.#ingress = ingress
   }
 
   notice(notice: Notice): void {
@@ -41,6 +46,7 @@ export class PlanBuilder {
       skipped: this.#skipped,
       paths: this.#paths,
       notices: this.#notices,
+      ...(this.#ingress === undefined ? {} : { ingress: this.#ingress }),
     }
   }
 

@@ -6,6 +6,7 @@ import type { Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { ConfigText, LeaseSnapshot, LeaseStore, StoreHealth } from '../subnet/types.ts'
+import type { GuardOptions } from './guard-rules.ts'
 import type { InterfaceWish } from './host/external-interface.ts'
 import type { HostView } from './host/host-view.ts'
 import type { TrafficWish } from './host/traffic-choice.ts'
@@ -42,6 +43,8 @@ export interface AgentOptions {
   readonly previousSubnets: ReadonlyMap<Family, Cidr>
   readonly ipMasq: boolean
   readonly traffic: TrafficWish
+  /** Undefined: no ingress guard. */
+  readonly guard: GuardOptions | undefined
   /** How often rules are read that nobody tells of when they change. */
   readonly resyncMs: number
   readonly blackholeRoute: boolean

@@ -7,6 +7,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { findOwnLease } from '../subnet/own-lease.ts'
 import type { Lease, LeaseSnapshot } from '../subnet/types.ts'
+import type { GuardOptions } from './guard-rules.ts'
 import type { InterfaceWish } from './host/external-interface.ts'
 import { HostView, interfaceChooser } from './host/host-view.ts'
 import type { PeerVerdicts, PeerView } from './leases/peer-view.ts'
@@ -76,6 +77,7 @@ export interface PlanOptions {
   readonly ipMasq: boolean
   readonly blackholeRoute: boolean
   readonly traffic: TrafficOptions
+  readonly guard?: GuardOptions | undefined
 }
 
 /** Judges the peers, looks up how they are reached and plans; `peers` and `planner` remember the last time. */

@@ -9,6 +9,7 @@ import { PersistentMap } from '../lib/persistent-map.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { olderFirst } from '../subnet/own-lease.ts'
 import type { Lease } from '../subnet/types.ts'
+import { type GuardOptions, guardObjects, guardTable } from './guard-rules.ts'
 import { sysctlReturns } from './state/borrowed-sysctls.ts'
 import { renderSubnetFile } from './state/subnet-file.ts'
 import { type TrafficOptions, trafficObjects } from './traffic-rules.ts'
@@ -38,6 +39,8 @@ export interface PlannerInput {
     readonly blackholeRoute: boolean
     /** Undefined: no rules. */
     readonly traffic?: TrafficOptions
+    /** Undefined: no ingress guard. */
+    readonly guard?: GuardOptions | undefined
   }
 }
 
@@ -55,9 +58,15 @@ export interface NodePlan {
 /** All that this host shall hold: pure and total, the same for every order of the peers. */
 export function planNode(input: PlannerInput): NodePlan {
   const { active, network } = input
+  const { guard } = input.options
   // Of two peers that want one kernel object the older wins.
-  const { objects, mtu, skipped, paths, notices } = planPeers(input, [...input.peers.values()].sort(olderFirst))
+  const { objects, mtu, skipped, paths, notices, ingress } = planPeers(
+    input,
+    [...input.peers.values()].sort(olderFirst),
+  )
   for (const object of ownObjects(input, mtu)) objects.set(keyOf(object), object)
+  const guarding = guard && ingress ? guardObjects(input, ingress, guard) : []
+  for (const object of guarding) objects.set(keyOf(object), object)
   for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
   return {
     desired: { objects: PersistentMap.from(objects), complete: input.complete, scope: input.scope },
@@ -70,10 +79,11 @@ export function planNode(input: PlannerInput): NodePlan {
 }
 
 /** What the backend plans for these peers, its own objects included. */
-export function planPeers({ active, network, own, facts }: PlannerInput, leases: readonly Lease[]): Plan {
+export function planPeers({ active, network, own, facts, options }: PlannerInput, leases: readonly Lease[]): Plan {
   const { planned, skipped } = peersOf(leases, active.backend.wireType)
   const { config, identity } = active
-  const plan = active.backend.plan({ config, network, identity, own, peers: planned, facts })
+  const guard = options.guard && { guard: guardTable(options.guard.instance) }
+  const plan = active.backend.plan({ config, network, identity, own, peers: planned, facts, ...guard })
   return { ...plan, skipped: [...skipped, ...plan.skipped] }
 }
 

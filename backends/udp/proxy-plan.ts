@@ -1,8 +1,9 @@
 import type { DesiredObject, Role } from '../../kernel/objects.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
-import { networkAddress } from '../../lib/address.ts'
+import { type Family, networkAddress } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import type { PlanInput } from '../backend.ts'
+import { guardBasis, guardPeers, guardVariant } from '../ingress-guard.ts'
 import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
 import type { PlanBuilder } from '../plan-builder.ts'
 import { looseReversePath } from '../reverse-path.ts'
@@ -18,10 +19,16 @@ export function planProxy(
   plan: PlanBuilder,
 ): void {
   plan.add(...localObjects(input, device, mtu))
+  memo.begin(guardBasis(input))
+  const tunnels = new Map([[4, device]] as const)
+  const subnet = input.own.families.get(4)?.subnet
+  // It says "net unreachable" in the name of the device.
+  const own = subnet === undefined ? {} : { own: { device, address: networkAddress(subnet) } }
+  plan.comesIn({ tunnels: [device], ports: [input.config.port], ipip: false, ...own })
   for (const { lease } of input.peers)
     plan.addPeer(
       lease.id,
-      memo.of(lease, '', () => planPeer(lease)),
+      memo.of(lease, guardVariant(input, lease), () => planPeer(input, lease, tunnels)),
     )
   plan.notice({
     code: 'udp-engine-userspace',
@@ -68,9 +75,12 @@ function acceptLocal(device: string): DesiredObject {
   return { kind: 'sysctl', path, value: '1', role: { class: 'advisory', remedy: `echo 1 > /proc/sys/${path}` } }
 }
 
-function planPeer(lease: Lease): PeerPlan {
+function planPeer(input: PlanInput<UdpConfig, unknown>, lease: Lease, tunnels: ReadonlyMap<Family, string>): PeerPlan {
   const part = lease.families.get(4)
   if (part === undefined) return { reason: 'missing-family', text: 'the lease has no IPv4 subnet' }
   const role: Role = { class: 'peer', peer: lease.id }
-  return peerPlan('tunnel', [{ kind: 'udp-peer', role, subnet: part.subnet, publicIp: part.publicIp }])
+  return peerPlan('tunnel', [
+    ...guardPeers(input, lease, tunnels, role),
+    { kind: 'udp-peer', role, subnet: part.subnet, publicIp: part.publicIp },
+  ])
 }

@@ -3,6 +3,7 @@ import { type Family, type MacAddr, networkAddress } from '../../lib/address.ts'
 import { InvalidLease } from '../../lib/errors.ts'
 import type { Lease } from '../../subnet/types.ts'
 import type { HostFacts, Plan, PlanInput, PlannedPeer } from '../backend.ts'
+import { guardBasis, guardPeers, guardVariant } from '../ingress-guard.ts'
 import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
 import { PlanBuilder } from '../plan-builder.ts'
 import { looseReversePath, looseUplink } from '../reverse-path.ts'
@@ -28,14 +29,15 @@ export function planVxlan(input: Input): Plan {
   const families = [...input.network.families.keys()]
   for (const family of families) plan.add(...localObjects(input, family))
   if (input.config.directRouting && input.facts.strictReversePath) plan.add(looseUplink(input.facts.external.name))
-  memo.begin([input.config, input.network, input.identity])
+  memo.begin([input.config, input.network, input.identity, ...guardBasis(input)])
   const devices = new Map(families.map((family) => [family, vtepDevice(family, input.config.vni)]))
+  plan.comesIn({ tunnels: [...devices.values()], ports: [input.config.port], ipip: false })
   for (const peer of input.peers) {
     const { lease } = peer
     const direct = families.map((family) => directDevice(input, lease, family) ?? '')
     plan.addPeer(
       lease.id,
-      memo.of(lease, direct.join(' '), () => planPeer(input, peer, devices)),
+      memo.of(lease, `${direct.join(' ')} ${guardVariant(input, lease)}`, () => planPeer(input, peer, devices)),
     )
   }
   return plan.build(Math.min(...families.map((family) => deviceMtu(input, family))))
@@ -98,7 +100,7 @@ function planPeer(input: Input, peer: PlannedPeer, devices: Devices): PeerPlan {
     const role: Role = { class: 'peer', peer: lease.id }
     const objects = [...devices].flatMap(([family, device]) => familyObjects(input, peer, { family, device, role }))
     const direct = [...devices.keys()].every((family) => directDevice(input, lease, family) !== undefined)
-    return peerPlan(direct ? 'direct' : 'tunnel', objects)
+    return peerPlan(direct ? 'direct' : 'tunnel', [...guardPeers(input, lease, devices, role), ...objects])
   } catch (cause) {
     if (!(cause instanceof InvalidLease)) throw cause
     return { reason: 'invalid-vtep', text: cause.message }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ExternalInterface, HostFacts } from '../../backends/backend.ts'
 import type { HostInterface, HostKernel } from '../../kernel/host.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
@@ -26,6 +27,7 @@ export class HostView {
   #interfaces: readonly HostInterface[] = []
   #ownAddresses: HostFacts['ownAddresses'] = new Set()
   #deviceMacs: HostFacts['deviceMacs'] = new Map()
+  #onLink: readonly Cidr[] = []
   #external: ExternalInterface | undefined
   #count = 0
   #digest = ''
@@ -46,11 +48,17 @@ export class HostView {
   /** Reads the host and chooses the external interface. Throws when none fits. */
   async read(): Promise<void> {
     this.#interfaces = await this.#kernel.listInterfaces()
-    this.#external = await this.#choose(this.#interfaces)
-    this.#ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
-    this.#deviceMacs = new Map(
+    const external = await this.#choose(this.#interfaces)
+    // The same values stay the same objects: whoever compares them sees at once that there is no news.
+    if (!isDeepStrictEqual(external, this.#external)) this.#external = external
+    const onLink = prefixesOf(this.#interfaces, external.name)
+    if (onLink.join() !== this.#onLink.join()) this.#onLink = onLink
+    const ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
+    const deviceMacs = new Map(
       this.#interfaces.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])),
     )
+    if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
+    if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
   }
 
   hasFou(): Promise<boolean> {
@@ -84,6 +92,7 @@ export class HostView {
     return {
       external: this.external,
       reach: known,
+      onLink: this.#onLink,
       ownAddresses: this.#ownAddresses,
       strictReversePath: reach === 'probe' && (await isStrict(this.external.name, borrowed)),
       deviceMacs: this.#deviceMacs,
@@ -118,7 +127,11 @@ export class HostView {
     const addressed = this.#interfaces.map(
       ({ name, up, mtu, addresses }) => [name, up, mtu, addresses.map(plain)] as const,
     )
-    const digest = JSON.stringify([addressed.filter(([, , , addresses]) => addresses.some(isGlobal)), this.#external])
+    const digest = JSON.stringify([
+      addressed.filter(([, , , addresses]) => addresses.some(isGlobal)),
+      this.#external,
+      this.#onLink,
+    ])
     const news = this.#routesChanged || digest !== this.#digest
     this.#digest = digest
     this.#routesChanged = false
@@ -129,6 +142,12 @@ export class HostView {
 
 function plain(entry: { readonly address: IpAddr }): IpAddr {
   return entry.address
+}
+
+function prefixesOf(interfaces: readonly HostInterface[], device: string): readonly Cidr[] {
+  const addresses = interfaces.flatMap(({ name, addresses }) => (name === device ? addresses : []))
+  const prefixes = addresses.map(({ address, length }) => cidrOf(address, length))
+  return [...new Set(prefixes)].filter((prefix) => isGlobal(networkAddress(prefix))).sort()
 }
 
 function isGlobal(address: IpAddr): boolean {

@@ -29,6 +29,7 @@ export async function agentOptions(options: Options, nodeId: string, log: Logger
     previousSubnets: await previousSubnets(options.subnetFile, log),
     ipMasq: options.ipMasq,
     traffic: trafficWish(options),
+    guard: undefined,
     resyncMs: options.iptablesResync * 1000,
     blackholeRoute: options.ipBlackholeRoute,
     protectedRanges: options.protectedCidrs,

@@ -35,6 +35,8 @@ export interface GuardPeer {
   readonly name: string
   /** Sources of outer packets. */
   readonly vteps: readonly IpAddr[]
+  /** Further sources of outer packets; where one bears another peer's name already, that is enough. Absent of what was read. */
+  readonly aliases?: readonly IpAddr[]
   /** By device, first addresses of the subnets that inner packets may come from. */
   readonly senders: readonly Sender[]
 }
@@ -89,9 +91,10 @@ export function sameSender(a: Sender, b: Sender): boolean {
 function sameElements(actual: GuardPeer, desired: GuardPeer): boolean {
   return (
     actual.family === desired.family &&
-    actual.vteps.length === desired.vteps.length &&
     actual.senders.length === desired.senders.length &&
-    actual.vteps.every((vtep) => desired.vteps.includes(vtep)) &&
+    desired.vteps.every((vtep) => actual.vteps.includes(vtep)) &&
+    actual.vteps.every((vtep) => desired.vteps.includes(vtep) || desired.aliases?.includes(vtep)) &&
+    (actual.aliases === undefined || actual.aliases.join() === desired.aliases?.join()) &&
     actual.senders.every((sender) => desired.senders.some((other) => sameSender(sender, other)))
   )
 }

@@ -77,7 +77,7 @@ function elementCommands(verb: 'add' | 'delete', peer: GuardPeer): readonly stri
           `nft '${verb} element inet ${table} ${set}${family} { ${elements.map((text) => `${text}${comment}`).join(', ')} }'`,
         ]
   return [
-    ...line('vteps', vteps),
+    ...line('vteps', [...vteps, ...(peer.aliases ?? [])]),
     ...line(
       'senders',
       senders.map(({ device, source }) => `"${device}" . ${source}`),

@@ -9,6 +9,13 @@ import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 interface Item {
   readonly set: SetName
   readonly item: SetElement
+  /** Under whatever name it is there. */
+  readonly anyName?: true
+}
+
+interface FoundPeer extends GuardPeer {
+  readonly vteps: IpAddr[]
+  readonly senders: Sender[]
 }
 
 interface Change {
@@ -49,12 +56,12 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
   }
 
   async #peers(table: string, family: Family): Promise<readonly GuardPeer[]> {
-    const found = new Map<string, GuardPeer & { vteps: IpAddr[]; senders: Sender[] }>()
+    const found = new Map<string, FoundPeer>()
     const peerOf = (comment: string) => {
       const name = comment === '' ? `?${family}` : comment
       const known = found.get(name)
       if (known !== undefined) return known
-      const peer = { kind: 'guard-peer' as const, table, family, name, vteps: [], senders: [] }
+      const peer: FoundPeer = { kind: 'guard-peer', table, family, name, vteps: [], senders: [] }
       found.set(name, peer)
       return peer
     }
@@ -124,9 +131,11 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
     const result: Change[] = []
     for (const change of changes) {
       const comments = indexes.has(change.index) ? await this.#guard.commentsOf(change.adds) : []
-      const inTheWay = change.adds.filter((_add, at) => comments[at] !== undefined)
+      const isThere = (at: number) => comments[at] !== undefined
+      const adds = change.adds.filter(({ anyName }, at) => !(anyName && isThere(at)))
+      const inTheWay = change.adds.filter(({ anyName }, at) => !anyName && isThere(at))
       const missing = inTheWay.filter((add) => !change.deletes.some((other) => isSame(add, other)))
-      result.push(missing.length === 0 ? change : encoded({ ...change, deletes: [...change.deletes, ...missing] }))
+      result.push(encoded({ ...change, adds, deletes: [...change.deletes, ...missing] }))
     }
     return result
   }
@@ -148,10 +157,17 @@ function itemsOf(peer: GuardPeer, without?: GuardPeer): readonly Item[] {
   const { table, family } = peer
   const comment = peer.name.startsWith('?') ? '' : peer.name
   const other = without?.family === family ? without : undefined
-  const vteps = peer.vteps.filter((vtep) => !other?.vteps.includes(vtep))
+  const isHeld = (vtep: IpAddr) => other?.vteps.includes(vtep) || other?.aliases?.includes(vtep)
+  const vteps = peer.vteps.filter((vtep) => !isHeld(vtep))
+  const aliases = (peer.aliases ?? []).filter((vtep) => !isHeld(vtep) && !peer.vteps.includes(vtep))
   const senders = peer.senders.filter((sender) => !other?.senders.some((known) => sameSender(known, sender)))
   return [
     ...vteps.map((source) => ({ set: { table, set: `vteps${family}` }, item: { source, comment } })),
+    ...aliases.map((source) => ({
+      set: { table, set: `vteps${family}` },
+      item: { source, comment },
+      anyName: true as const,
+    })),
     ...senders.map(({ device, source }) => ({
       set: { table, set: `senders${family}` },
       item: { device, source, comment },

@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { HostFacts, Ingress } from '../../backends/backend.ts'
+import { guardObjects, REFUSALS } from '../../flanneld/guard-rules.ts'
 import type { GuardPeer, GuardSets } from '../../kernel/guard/objects.ts'
+import { keyOf } from '../../kernel/objects.ts'
+import { preview } from '../../kernel/plan-ops.ts'
+import { Reconciler } from '../../kernel/reconciler.ts'
 import type { KernelEvent, Op } from '../../kernel/table.ts'
-import type { IpAddr } from '../../lib/address.ts'
+import type { Cidr, IpAddr } from '../../lib/address.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLogger } from '../../lib/log.ts'
+import { PersistentMap } from '../../lib/persistent-map.ts'
+import { lease, network, facts as someFacts, vxlanPath } from '../backends/world.ts'
 import { guardChains, guardConformance, guardPeer, guardSets } from '../conformance/guard.ts'
 import { outcomes, ownNamespace, tableOf } from './own-namespace.ts'
 
@@ -15,7 +24,7 @@ describe('ingress guard in the real kernel', function () {
   before(() => namespace.kernel.rules.monitor?.start((burst) => void events.push(...burst)))
 
   const kindsTold = async () => {
-    await delay(600)
+    await delay(900)
     const kinds = events.flatMap((event) => (event.type === 'kinds' ? event.kinds : []))
     events = []
     return new Set(kinds)
@@ -127,5 +136,50 @@ describe('ingress guard in the real kernel', function () {
     )
     assert(gone.every(({ ok }) => ok))
     assert.equal((await peers().dump([])).length, 2_503)
+  })
+})
+
+describe('chains of the ingress guard in the real kernel', function () {
+  this.timeout(20_000)
+  const namespace = ownNamespace(this)
+  const facts: HostFacts = { ...someFacts(), external: { ...someFacts().external, name: 'uplink' } }
+  const own = lease('10.5.1.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
+  const ingress: Ingress = { tunnels: ['flannel.1', 'flannel-v6.1'], ports: [8472], ipip: true }
+  const all: Ingress = { ...ingress, own: { device: 'flannel.1', address: '10.5.1.0' as IpAddr } }
+
+  it('are taken by nft, found unchanged, rewritten, and gone in the end', async () => {
+    const { tables } = namespace.kernel
+    const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger })
+    const settle = async (mode: 'on' | 'count' | 'off', allow: readonly Cidr[] = []) => {
+      const input = { network: network(4, 6), own, facts }
+      const objects = mode === 'off' ? [] : guardObjects(input, all, { mode, allow, instance: '' })
+      const desired = {
+        objects: PersistentMap.from(objects.map((object) => [keyOf(object), object] as const)),
+        complete: true,
+        scope: { devices: new Set<string>(), networks: [] },
+      }
+      const { failures } = await reconciler.settled(reconciler.setDesired(desired), AbortSignal.timeout(10_000))
+      assert.deepEqual([...failures.values()], [])
+      assert.deepEqual((await preview(tables, desired)).ops, [])
+    }
+    try {
+      await settle('count')
+      const { guard } = namespace.kernel.rules
+      namespace.run('ip link add flannel.1 type veth peer name other')
+      namespace.run('nft add element inet flanneld-guard outer4 { "uplink" . 192.168.64.99 counter packets 7 bytes 9 }')
+      await settle('on', ['10.9.0.0/16', 'fd00::/8'] as Cidr[])
+      const [seen, ...more] = await guard.seen({ table: 'flanneld-guard', set: 'outer4' })
+      assert(seen !== undefined && seen.ageMs < 10_000)
+      assert.deepEqual(
+        [more, { ...seen, ageMs: 0 }],
+        [[], { device: 'uplink', source: '192.168.64.99', comment: '', packets: 7, ageMs: 0 }],
+      )
+      assert.deepEqual(await guard.counters('flanneld-guard'), new Map(REFUSALS.map((refusal) => [refusal, 0])))
+      await settle('count')
+      await settle('off')
+      assert.equal(namespace.run('nft list tables'), '')
+    } finally {
+      await reconciler.stop()
+    }
   })
 })

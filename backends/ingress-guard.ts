@@ -1,0 +1,64 @@
+import type { DesiredObject, Role } from '../kernel/objects.ts'
+import { contains, type Family, type IpAddr, networkAddress } from '../lib/address.ts'
+import type { FamilyLease, Lease } from '../subnet/types.ts'
+import type { HostFacts, PlanInput } from './backend.ts'
+
+/** Shared by thousands. */
+const NONE: readonly IpAddr[] = []
+
+type Input = Pick<PlanInput<unknown, unknown>, 'guard' | 'facts'>
+
+/** What an accepted peer may send: nobody's elements but theirs stand in the guard's sets. Nothing where no guard is wanted. */
+export function guardPeers(
+  { guard, facts }: Input,
+  lease: Lease,
+  tunnels: ReadonlyMap<Family, string>,
+  role: Role,
+): readonly DesiredObject[] {
+  if (guard === undefined) return []
+  return [...lease.families].map(([family, part]): DesiredObject => {
+    const tunnel = tunnels.get(family)
+    const source = networkAddress(part.subnet)
+    const devices = [...(tunnel === undefined ? [] : [tunnel]), ...linksOf(facts, part)]
+    return {
+      kind: 'guard-peer',
+      role,
+      table: guard,
+      family,
+      name: part.subnet,
+      vteps: tunnel === undefined ? NONE : [part.publicIp],
+      aliases: tunnel === undefined || part.tunnelIp === undefined ? NONE : [part.tunnelIp],
+      senders: devices.map((device) => ({ device, source })),
+    }
+  })
+}
+
+/** What a peer's plan depends on beside its lease, as text for `PeerMemo`. */
+export function guardVariant({ guard, facts }: Input, lease: Lease): string {
+  if (guard === undefined || facts.reach.size === 0) return ''
+  return [...lease.families.values()].map(({ publicIp }) => facts.reach.get(publicIp)?.onLink ?? '').join(' ')
+}
+
+/** What the plans of all peers depend on, for `PeerMemo.begin`. */
+export function guardBasis({ guard, facts }: Input): readonly unknown[] {
+  return [guard, facts.onLink, facts.external.name]
+}
+
+/** Devices by which peers on the same link may send without a tunnel; on these the guard judges what claims to be a container. */
+export function judgedLinks({ external, reach }: HostFacts): readonly string[] {
+  const devices = new Set([external.name])
+  for (const { onLink } of reach.values()) if (onLink !== undefined) devices.add(onLink)
+  return [...devices]
+}
+
+/**
+ * A peer on the link may send directly though this host uses the tunnel: in a mixed cluster, and while a backend or DirectRouting
+ * changes, the two need not agree.
+ */
+function linksOf({ external, reach, onLink = [] }: HostFacts, { publicIp, tunnelIp }: FamilyLease): readonly string[] {
+  const looked = reach.get(publicIp)?.onLink
+  const addresses = tunnelIp === undefined ? [publicIp] : [publicIp, tunnelIp]
+  const isNear = onLink.some((prefix) => addresses.some((address) => contains(prefix, address)))
+  const near = isNear ? [external.name] : []
+  return looked === undefined || near.includes(looked) ? near : [looked, ...near]
+}
