@@ -1,55 +1,19 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer, type TLSSocket } from 'node:tls'
-import { promisify } from 'node:util'
 import type { EtcdAccess } from '../../subnet/etcd/endpoints.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import { attrs, hints } from '../conformance/lease-store.ts'
+import { Certificates } from './certificates.ts'
 import { EtcdServer } from './etcd-server.ts'
 import { access, Daemons } from './world.ts'
 
-const execute = promisify(execFile)
-let folder: string
-const at = (name: string) => join(folder, name)
-
-async function authority(name: string): Promise<void> {
-  const subject = ['-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.crt`)]
-  await execute('openssl', [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-days',
-    '2',
-    ...subject,
-  ])
-}
-
-async function certificate(name: string, ca: string, alternative: string): Promise<void> {
-  await writeFile(at(`${name}.ext`), `subjectAltName=${alternative}\nextendedKeyUsage=serverAuth,clientAuth\n`)
-  const request = ['-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`)]
-  await execute('openssl', ['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', ...request])
-  const signer = [
-    '-CA',
-    at(`${ca}.crt`),
-    '-CAkey',
-    at(`${ca}.key`),
-    '-CAcreateserial',
-    '-days',
-    '2',
-    '-extfile',
-    at(`${name}.ext`),
-  ]
-  await execute('openssl', ['x509', '-req', '-in', at(`${name}.csr`), '-out', at(`${name}.crt`), ...signer])
-}
+let certificates: Certificates
+const at = (name: string) => certificates.at(name)
 
 describe('etcd over TLS (row 26)', function () {
   this.timeout(30_000)
@@ -57,14 +21,16 @@ describe('etcd over TLS (row 26)', function () {
   let daemons: Daemons
 
   before(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'flannel-tls-'))
-    await Promise.all([authority('ca'), authority('other-ca')])
-    await certificate('server', 'ca', 'IP:127.0.0.1,DNS:localhost')
-    await certificate('elsewhere', 'ca', 'DNS:elsewhere.example')
-    await certificate('client', 'ca', 'DNS:client')
+    certificates = new Certificates(await mkdtemp(join(tmpdir(), 'flannel-tls-')))
+    const ca = 'ca'
+    await Promise.all([certificates.authority(ca), certificates.authority('other-ca')])
+    await certificates.certificate('server', { ca, alternative: 'IP:127.0.0.1,DNS:localhost' })
+    await certificates.certificate('expired', { ca, alternative: 'IP:127.0.0.1', days: -1 })
+    await certificates.certificate('elsewhere', { ca, alternative: 'DNS:elsewhere.example' })
+    await certificates.certificate('client', { ca, alternative: 'DNS:client' })
   })
   after(async () => {
-    await rm(folder, { recursive: true, force: true })
+    await rm(certificates.folder, { recursive: true, force: true })
   })
   beforeEach(() => {
     daemons = new Daemons()
@@ -104,6 +70,7 @@ describe('etcd over TLS (row 26)', function () {
 
   const refused: readonly [string, string, string, RegExp][] = [
     ['a server of another CA', 'server', 'other-ca', /unable to (verify|get)|self.signed/i],
+    ['a server whose certificate has run out', 'expired', 'ca', /certificate has expired/],
     ['a server under another name', 'elsewhere', 'ca', /127\.0\.0\.1.*(not|altnames)/i],
   ]
   for (const [what, name, ca, text] of refused) {
