@@ -38,7 +38,10 @@ export class Monitor {
   }
 
   start(onEvents: EventListener, onNeighbourState?: NeighbourListener): void {
-    this.#socket.watch(() => this.#drain(onEvents, onNeighbourState))
+    this.#socket.watch(() => {
+      this.#drain(onEvents, onNeighbourState)
+      return undefined
+    })
   }
 
   #drain(onEvents: EventListener, onState: NeighbourListener | undefined): void {

@@ -69,15 +69,25 @@ export function returnFreedMemory(): void {
   trim(0)
 }
 
-/** Calls `onReadable` from the event loop while there is something to read, an error of the socket included; parks no thread. */
-export function watchReadable(fd: number, onReadable: () => void): { close(): void } {
+/**
+ * Calls `onReadable` from the event loop while there is something to read, an error of the socket included; parks no thread. It may
+ * ask for a rest: nothing is called until what it returned has resolved, and never again if that is rejected.
+ */
+export function watchReadable(fd: number, onReadable: () => Promise<void> | undefined): { close(): void } {
   let closed = false
   const handle = koffi.node.poll(fd, { readable: true }, listener)
   function listener(status: unknown): void {
     if (closed) return
-    onReadable()
-    // libuv ends the watch when the socket has an error pending; reading has cleared it by now.
-    if (typeof status === 'number' && status < 0 && !closed) handle.start({ readable: true }, listener)
+    const rest = onReadable()
+    if (closed) return
+    if (rest !== undefined) {
+      handle.stop()
+      rest.then(again, () => {})
+      // libuv ends the watch when the socket has an error pending; reading has cleared it by now.
+    } else if (typeof status === 'number' && status < 0) again()
+  }
+  function again(): void {
+    if (!closed) handle.start({ readable: true }, listener)
   }
   return {
     close() {

@@ -1,5 +1,5 @@
 import type { Family } from '../../lib/address.ts'
-import { AttributeTable, MessageWriter } from './attributes.ts'
+import { AttributeTable, align4, HEADER_BYTES, LITTLE, MessageWriter } from './attributes.ts'
 import { behind, type Message } from './message.ts'
 
 // Sources: linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h.
@@ -145,6 +145,30 @@ export function parseRuleChange(message: Message): RuleChange | undefined {
     default:
       return undefined
   }
+}
+
+/** Whether a datagram speaks of rules only, of none else than those. False for what is unreadable. */
+export function holdsOnlyRules(view: DataView, length: number): boolean {
+  let at = 0
+  while (at + HEADER_BYTES <= length) {
+    const bytes = view.getUint32(at, LITTLE)
+    const type = view.getUint16(at + 4, LITTLE)
+    if (bytes < HEADER_BYTES || at + bytes > length) return false
+    if (type !== NFT_MSG_NEWRULE && type !== NFT_MSG_DELRULE && type !== NFT_MSG_NEWGEN) return false
+    at += align4(bytes)
+  }
+  return true
+}
+
+/** The bytes by which an event says that its rule stands in a chain of this name. */
+export function ruleChainBytes(name: string): Buffer {
+  const text = Buffer.from(`${name}\0`)
+  const bytes = Buffer.alloc(4 + text.length)
+  const header = new DataView(bytes.buffer, bytes.byteOffset)
+  header.setUint16(0, bytes.length, LITTLE)
+  header.setUint16(2, NFTA_RULE_CHAIN, LITTLE)
+  bytes.set(text, 4)
+  return bytes
 }
 
 function hookOf(): { readonly hook?: number } {

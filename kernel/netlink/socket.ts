@@ -24,8 +24,8 @@ export interface NetlinkSocket {
   send(bytes: Uint8Array, length: number): number
   /** The full length of the next datagram, of which `buffer` holds what fits; EAGAIN: there is none. */
   receive(buffer: Uint8Array): number
-  /** Calls `onReadable` whenever there is something to receive, an error included. */
-  watch(onReadable: () => void): void
+  /** Calls `onReadable` whenever there is something to receive, an error included, and not before what it returned has resolved. */
+  watch(onReadable: () => Promise<void> | undefined): void
   close(): void
 }
 
@@ -97,7 +97,7 @@ class OpenSocket implements NetlinkSocket {
     return this.#closed ? -EBADF : receiveBytes(this.#fd, buffer, MSG_DONTWAIT | MSG_TRUNC)
   }
 
-  watch(onReadable: () => void): void {
+  watch(onReadable: () => Promise<void> | undefined): void {
     if (this.#closed || this.#watch !== undefined) throw new TypeError('a socket is watched once')
     this.#watch = watchReadable(this.#fd, onReadable)
   }

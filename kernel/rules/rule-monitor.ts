@@ -8,10 +8,13 @@ import type { ObjectKind } from '../objects.ts'
 import type { KernelEvent } from '../table.ts'
 import { instanceOfChain, instanceOfGuard, instanceOfTable } from './names.ts'
 import type { RuleSets } from './rule-sets.ts'
+import { RuleSieve } from './rule-sieve.ts'
 
 /** Reading rules back starts a program, so it is asked for at most this often. */
 const QUIET_MS = 500
-const BURST = 1024
+const BURST = 4096
+/** For so long after reading, events wait in the kernel. */
+const GATHER_MS = 100
 const GUARD: readonly ObjectKind[] = ['guard-sets', 'guard-peer', 'guard-chains']
 const ALL: readonly ObjectKind[] = ['iptables-chain', 'nft-table', 'clear-path', ...GUARD]
 const IPTABLES: readonly ObjectKind[] = ['iptables-chain', 'clear-path']
@@ -23,7 +26,8 @@ const WATCHED: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * Hears every change of nf_tables (nft and iptables-nft) and tells of those in chains that concern us. A busy kube-proxy rewrites
- * thousands of rules a second; of these only the names of table and chain are looked at.
+ * thousands of rules a second; those of others are told by their bytes (`RuleSieve`), of the
+ * rest only the names of table and chain are looked at.
  */
 export class RuleMonitor {
   readonly #socket: NetlinkSocket
@@ -32,6 +36,7 @@ export class RuleMonitor {
   readonly #ownPort: number
   readonly #buffer = new Uint8Array(64 * 1024)
   readonly #view = new DataView(this.#buffer.buffer)
+  readonly #sieve = new RuleSieve(this.#buffer, Object.values(WATCHED).flat())
   readonly #closing = new AbortController()
   readonly #changed = new Set<ObjectKind>()
   #lastTold = Number.NEGATIVE_INFINITY
@@ -49,6 +54,8 @@ export class RuleMonitor {
     this.#socket.watch(() => {
       this.#drain()
       if (this.#changed.size > 0) this.#tell(onEvents)
+      // Rewrites come one after the other: many are read at once, in a tenth of the time.
+      return this.#clock.sleep(GATHER_MS, this.#closing.signal)
     })
   }
 
@@ -68,6 +75,7 @@ export class RuleMonitor {
 
   /** False: cut off or unreadable, so that something was missed. */
   #read(length: number): boolean {
+    if (!this.#sieve.passes(length, this.#sets.watched)) return true
     try {
       eachMessage(this.#view, length, (message) => {
         if (message.port === this.#ownPort && message.port !== 0) return

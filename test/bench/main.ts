@@ -10,9 +10,10 @@ import { latency, latency5000 } from './latency.ts'
 import { type Measurement, measure, type Side } from './measurement.ts'
 import { peers1000, peers5000 } from './peers.ts'
 import { rowsOf, sampleLine, table } from './report.ts'
+import { rewrites } from './rewrites.ts'
 import { start } from './start.ts'
 
-const measurements: readonly Measurement[] = [start, peers1000, peers5000, latency, latency5000, idle, join]
+const measurements: readonly Measurement[] = [start, peers1000, peers5000, latency, latency5000, idle, rewrites, join]
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
