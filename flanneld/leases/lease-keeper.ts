@@ -44,6 +44,8 @@ export class LeaseKeeper {
   #wake = new AbortController()
   #renewAt = Number.POSITIVE_INFINITY
   #seen: LeaseSnapshot | undefined
+  /** The store was emptied or restored: its revisions say nothing about the one of our last write. */
+  #replaced = false
   #publishing = false
 
   constructor(
@@ -128,6 +130,7 @@ export class LeaseKeeper {
     }
     try {
       const renewed = await this.#publish(own, signal)
+      this.#replaced = false
       this.renewals.ok += 1
       this.#held(renewed)
       if (this.#seen !== undefined) this.#compare(renewed, this.#seen)
@@ -157,6 +160,7 @@ export class LeaseKeeper {
     let leases = 0
     for await (const snapshot of this.#store.watch(signal)) {
       const state = this.state.current
+      if (this.#seen !== undefined && isBefore(snapshot.revision, this.#seen.revision)) this.#replaced = true
       this.#seen = snapshot
       // Our own write comes back by the watch before its answer does: until then nobody can say whose it is.
       if (state?.at === 'held' && this.#publishing) continue
@@ -169,7 +173,7 @@ export class LeaseKeeper {
 
   /** Any difference between the store's view and ours is settled by a compared write, which sees the truth. */
   #compare(own: OwnLease, snapshot: LeaseSnapshot): void {
-    if (isBefore(snapshot.revision, own.version)) return
+    if (!this.#replaced && isBefore(snapshot.revision, own.version)) return
     const seen = snapshot.leases.get(own.lease.id)
     if (seen !== undefined && fingerprint(seen) === fingerprint(own.lease)) return
     const text = seen === undefined ? 'deleted or expired' : 'changed by another'

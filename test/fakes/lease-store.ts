@@ -38,6 +38,14 @@ export class FakeLeaseTable implements LeaseTable {
     this.changes.set(this.#revision)
   }
 
+  /** Empty, and its revisions begin again, as when etcd's data is lost. */
+  wipe(): void {
+    this.#entries.clear()
+    this.#revision = 1
+    this.#mirror.beginList(false).commit(1n)
+    this.changes.set(this.changes.current === 1 ? 0 : 1)
+  }
+
   value(id: string): string | undefined {
     const raw = this.#entries.get(id)
     return raw && Buffer.from(raw.value).toString()

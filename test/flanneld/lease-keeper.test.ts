@@ -121,6 +121,23 @@ describe('lease keeper', () => {
     await world.stop()
   })
 
+  it('takes the same subnet again when the store has lost everything, its revisions too (row 21)', async () => {
+    const world = await start()
+    for (let third = 101; third <= 150; third += 1) {
+      world.table.put(`10.5.${third}.0-24`, value(`n${third}`, `172.16.0.${third}`))
+    }
+    await settleTasks()
+    const id = idOf(world.state())
+    world.table.wipe()
+    await settleTasks()
+    assert.match(world.table.value(id) ?? '', /"NodeID":"a"/)
+    assert.equal(idOf(world.state()), id)
+    const version = world.table.version(id)
+    await world.clock.advance(2 * HOUR)
+    assert.equal(world.table.version(id), version)
+    await world.stop()
+  })
+
   it('publishes a changed address at once and keeps the subnet', async () => {
     const world = await start()
     const id = idOf(world.state())
