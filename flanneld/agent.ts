@@ -92,6 +92,9 @@ export class Agent {
     lifecycle.run('host facts', (stop) => host.run(stop, (fault) => conditions.replace('host', hostConditions(fault))))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))
+    lifecycle.run('fou ports', (stop) =>
+      kernel.fouPorts.watch(this.#needs.clock, () => this.reconciler.invalidate(['fou-port'], 'changed'), stop),
+    )
     this.#follow(host.changes, () => {})
     this.#follow(host.paths.changes, () => {})
     this.#follow(store, (latest) => this.#see({ snapshot: latest }))

@@ -29,6 +29,7 @@ export interface Kernel {
   readonly monitor: Monitor
   readonly host: HostKernel
   readonly rules: OpenRules
+  readonly fouPorts: FouPortTable
   close(): void
 }
 
@@ -49,6 +50,7 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     groups: MONITOR_GROUPS,
   })
   const generic = openGenericNetlink()
+  const fouPorts = new FouPortTable({ generic })
   const rules = openRules(options.clock ?? systemClock)
   const channel = new NetlinkChannel({ socket })
   const devices = new DeviceIndex({ channel })
@@ -57,7 +59,7 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
   monitor.learn(await devices.refresh())
   return {
     tables: [
-      new FouPortTable({ generic }),
+      fouPorts,
       new LinkTable(needs),
       new AddressTable(needs),
       new GuardSetsTable(rules),
@@ -75,6 +77,7 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     monitor,
     host: new HostKernel({ ...needs, generic }),
     rules,
+    fouPorts,
     close() {
       rules.close()
       events.close()

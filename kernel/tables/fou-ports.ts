@@ -1,13 +1,20 @@
+import type { Clock } from '../../lib/clock.ts'
+import { Latest } from '../../lib/latest.ts'
 import { addFouPort, deleteFouPort, dumpFouPorts, FOU_FAMILY, parseFouPort } from '../netlink/fou-messages.ts'
 import type { GenericNetlink } from '../netlink/generic.ts'
-import { compare, type FouPort } from '../objects.ts'
+import { compare, type FouPort, keyOf } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { resultOf } from './device-batch.ts'
+
+/** A look costs two system calls, made only while there is a port. */
+const LOOK_MS = 500
 
 /** UDP ports that the kernel unwraps packets from. Empty where the kernel has no FOU, or not yet: nothing loads the module by itself. */
 export class FouPortTable implements ObjectTable<FouPort> {
   readonly kind = 'fou-port'
   readonly #generic: GenericNetlink | undefined
+  /** As the reconciler has them. */
+  readonly #known = new Latest<readonly FouPort[]>('fou ports')
 
   /** `generic` undefined: this process may not speak generic netlink. */
   constructor(needs: { generic: GenericNetlink | undefined }) {
@@ -15,16 +22,40 @@ export class FouPortTable implements ObjectTable<FouPort> {
   }
 
   async dump(): Promise<readonly FouPort[]> {
-    const family = await this.#generic?.familyOf(FOU_FAMILY)
-    if (this.#generic === undefined || family === undefined) return []
-    return await this.#generic.channel.dump(dumpFouPorts(family), parseFouPort)
+    const ports = await this.#read()
+    this.#known.set(ports)
+    return ports
   }
 
   // One by one: there is one, as a rule.
   async apply(ops: readonly Op<FouPort>[]): Promise<readonly OpResult[]> {
     const results: OpResult[] = []
     for (const op of ops) results.push(resultOf(await this.#applyOne(op)))
+    await this.dump().catch(() => {})
     return results
+  }
+
+  /** Tells when somebody else opened or closed a port: the kernel does not, its family has no group of listeners. */
+  async watch(clock: Clock, onChange: () => void, signal: AbortSignal): Promise<void> {
+    for await (const _ of this.#known.watch(signal)) {
+      // Without a port there is none to lose.
+      while (this.#known.current?.length) {
+        const known = this.#known.current
+        await clock.sleep(LOOK_MS, signal).catch(() => {})
+        if (signal.aborted) return
+        const found = await this.#read().catch(() => known)
+        if (this.#known.current !== known || isSame(found, known)) continue
+        // Until the reconciler has looked, too.
+        this.#known.set(found)
+        onChange()
+      }
+    }
+  }
+
+  async #read(): Promise<readonly FouPort[]> {
+    const family = await this.#generic?.familyOf(FOU_FAMILY)
+    if (this.#generic === undefined || family === undefined) return []
+    return await this.#generic.channel.dump(dumpFouPorts(family), parseFouPort)
   }
 
   async #applyOne(op: Op<FouPort>): Promise<OpError | undefined> {
@@ -49,7 +80,7 @@ export class FouPortTable implements ObjectTable<FouPort> {
 
   // The kernel deletes by port alone and says "invalid argument" where there is none.
   async #delete(family: number, object: FouPort): Promise<OpError | undefined> {
-    const there = await this.dump()
+    const there = await this.#read()
     if (!there.some((held) => held.port === object.port && compare(held, object) === 'same')) return NOT_THERE
     return await this.#ask(deleteFouPort(family, object))
   }
@@ -58,6 +89,15 @@ export class FouPortTable implements ObjectTable<FouPort> {
     const [verdict] = (await this.#generic?.channel.request([message])) ?? []
     return verdict
   }
+}
+
+function isSame(some: readonly FouPort[], others: readonly FouPort[]): boolean {
+  if (some.length !== others.length) return false
+  const byKey = new Map(others.map((port) => [keyOf(port), port]))
+  return some.every((port) => {
+    const other = byKey.get(keyOf(port))
+    return other !== undefined && compare(other, port) === 'same'
+  })
 }
 
 const NOT_THERE: OpError = { code: 'ENOENT', message: 'there is no such port' }
