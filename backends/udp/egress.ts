@@ -86,7 +86,7 @@ export class Egress {
 
   #packetsIn(bytes: number): number {
     const { gso, size } = this.#offload
-    return gso === GSO_NONE || size === 0 ? 1 : Math.ceil(bytes / size)
+    return gso === GSO_NONE || size === 0 ? 1 : Math.max(1, Math.ceil(bytes / size))
   }
 
   #count(counter: number, by: number): void {
