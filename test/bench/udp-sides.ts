@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
@@ -48,11 +49,14 @@ export async function startSide(lab: Lab, name: string, peerProgram: string): Pr
   if (backend !== undefined) {
     // A network of its own for each side: nobody else's peers in its tables.
     const prefix = `/bench/${name}`
+    // Nothing loads it by itself.
+    if (name === 'fou') execFileSync('modprobe', ['fou'])
     await lab.configure({ Network: NETWORK, Backend: backend }, prefix)
     for (const host of hosts) {
       const args = [`--etcd-prefix=${prefix}`, `--healthz-port=${HEALTH_PORT}`, '--healthz-ip=127.0.0.1']
       daemons.push(await host.startDaemon({ program: name === 'flannel' ? peerProgram : daemonProgram, args }))
     }
+    for (const host of hosts) await host.subnetEnv({ timeout: 120_000 })
     from = await one.addContainer('c')
     const target = await two.addContainer('c')
     to = target
