@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-table.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { percentile } from '../bench/statistics.ts'
 import { needs, peerProgram } from '../needs.ts'
 import { transfer } from './transfer.ts'
 import {
@@ -66,6 +68,23 @@ describe('udp in userspace', function () {
       assert.equal(larger.received, 0, `${from.label} -> ${to.label} DF ${mtu + 1}`)
       assert.equal(await transfer(source, target, 20), 20 * 2 ** 20, `${from.label} -> ${to.label} TCP`)
     }
+  })
+
+  it('answers while its thread carries all it can', async () => {
+    let busy = true
+    const stream = transfer(h1.container('c1'), h2.container('c1'), 400).finally(() => {
+      busy = false
+    })
+    const took: number[] = []
+    while (busy) {
+      const asked = systemClock.now()
+      await status(h1)
+      took.push(systemClock.now() - asked)
+      await systemClock.sleep(10, AbortSignal.timeout(1_000))
+    }
+    assert.equal(await stream, 400 * 2 ** 20)
+    // The longest is the machine's: how many processes compete for its cores. `npm run bench:udp` has the distribution.
+    assert.ok(percentile(took, 0.5) < 50, `${took.map(Math.round).join(' ')}`)
   })
 
   it('says which engine carries the packets and why, and counts them', async () => {
@@ -185,7 +204,7 @@ describe("udp in userspace beside flannel's daemon", function () {
     await lab?.close()
   })
 
-  it('all reach each other, and either takes the other’s place', async () => {
+  it('all reach each other, and either takes the other’s place', async function () {
     lab = await Lab.create({ segments: oneSegment(2), netConf: userspace })
     const [ours, theirs] = lab.hosts as [Host, Host]
     const flannel = { program: peerProgram('peer:flanneld') }
@@ -209,11 +228,19 @@ describe("udp in userspace beside flannel's daemon", function () {
       assert.equal(await transfer(from, to, 5), 5 * 2 ** 20)
     }
     const { families } = await theirs.subnetEnv()
-    await theirs.daemon?.stop()
-    await startDaemon(theirs)
-    await knowsPeers(theirs, 1)
-    assert.deepEqual((await theirs.subnetEnv()).families, families)
-    await until(10_000, 'ours on both', bothWays)
+    const judge = one.startPing(two.address, 20)
+    try {
+      await judge.answered(AbortSignal.timeout(5_000))
+      await theirs.daemon?.stop()
+      await startDaemon(theirs)
+      await knowsPeers(theirs, 1)
+      assert.deepEqual((await theirs.subnetEnv()).families, families)
+      await until(10_000, 'ours on both', bothWays)
+    } finally {
+      await judge.stop()
+    }
+    // The other's proxy takes its device along: what a running ping sees is ours to state, not to promise.
+    if (this.test !== undefined) this.test.title += ` (gap on the change to ours: ${judge.verdict().lost * 20} ms)`
     // The device stays, and flannel would make itself another one beside it.
     await ours.daemon?.stop()
     await flanneld(ours, ['cleanup'])
