@@ -1,6 +1,6 @@
 import type { Family } from '../../lib/address.ts'
-import { AttributeTable, align4, HEADER_BYTES, LITTLE, MessageWriter } from './attributes.ts'
-import { behind, type Message } from './message.ts'
+import { AttributeTable, align4, HEADER_BYTES, LITTLE, MalformedMessage, MessageWriter } from './attributes.ts'
+import { behind, eachMessage, type Message } from './message.ts'
 
 // Sources: linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h.
 
@@ -147,17 +147,21 @@ export function parseRuleChange(message: Message): RuleChange | undefined {
   }
 }
 
-/** Whether a datagram speaks of rules only, of none else than those. False for what is unreadable. */
-export function holdsOnlyRules(view: DataView, length: number): boolean {
+/**
+ * Shows the messages that speak of something else than rules, of several datagrams behind each other.
+ * @throws MalformedMessage
+ */
+export function eachOtherThanRules(view: DataView, length: number, visit: (message: Message) => void): void {
   let at = 0
   while (at + HEADER_BYTES <= length) {
     const bytes = view.getUint32(at, LITTLE)
     const type = view.getUint16(at + 4, LITTLE)
-    if (bytes < HEADER_BYTES || at + bytes > length) return false
-    if (type !== NFT_MSG_NEWRULE && type !== NFT_MSG_DELRULE && type !== NFT_MSG_NEWGEN) return false
+    if (bytes < HEADER_BYTES || at + bytes > length) throw new MalformedMessage('a message longer than its datagram')
+    if (type !== NFT_MSG_NEWRULE && type !== NFT_MSG_DELRULE && type !== NFT_MSG_NEWGEN) {
+      eachMessage(new DataView(view.buffer, view.byteOffset + at, bytes), bytes, visit)
+    }
     at += align4(bytes)
   }
-  return true
 }
 
 /** The bytes by which an event says that its rule stands in a chain of this name. */
