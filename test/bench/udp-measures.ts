@@ -1,4 +1,5 @@
 import { execPath } from 'node:process'
+import { setTimeout as delay } from 'node:timers/promises'
 import { cpuMs, residentMb } from './process-cost.ts'
 import { percentile } from './statistics.ts'
 import { HEALTH_PORT, type Side } from './udp-sides.ts'
@@ -74,12 +75,30 @@ export const measures: readonly Measure[] = [
     // After the load of the others.
     name: 'memory',
     figures: [{ title: 'resident memory of a daemon', unit: 'MB', digits: 1 }],
-    take: async ({ daemons }) => [
-      daemons.length === 0 ? undefined : Math.max(...daemons.map(({ pid }) => residentMb(pid))),
-    ],
+    take: async ({ daemons }) => {
+      const each = daemons().map(({ pid }) => residentMb(pid))
+      return [each.length === 0 ? undefined : Math.max(...each)]
+    },
+  },
+  {
+    name: 'restart',
+    figures: [{ title: 'gap in a running ping when one daemon is restarted', unit: 'ms', digits: 0 }],
+    take: async ({ from, address, daemons, restart }) => {
+      if (daemons().length === 0) return [undefined]
+      const judge = from.startPing(address, PING_MS)
+      try {
+        await judge.answered(AbortSignal.timeout(10_000))
+        await restart()
+        await delay(2_000)
+      } finally {
+        await judge.stop()
+      }
+      return [judge.verdict().lost * PING_MS]
+    },
   },
 ]
 
+const PING_MS = 10
 const SMALL_DATAGRAMS = ['-u', '-b', '0', '-l', '64']
 
 async function tcp(side: Side, seconds: number, streams: number): Promise<readonly (number | undefined)[]> {
@@ -87,7 +106,7 @@ async function tcp(side: Side, seconds: number, streams: number): Promise<readon
   const { end } = await iperf(side, seconds, ['-P', String(streams)])
   const gigabits = end.sum_received.bits_per_second / 1e9
   const percent = (processorMs(side) - before) / (seconds * 10)
-  return [gigabits, side.daemons.length === 0 ? undefined : percent / gigabits]
+  return [gigabits, side.daemons().length === 0 ? undefined : percent / gigabits]
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: the shape is iperf3's
@@ -98,7 +117,7 @@ async function iperf({ from, address }: Side, seconds: number, args: readonly st
 }
 
 function processorMs({ daemons }: Side): number {
-  return daemons.reduce((sum, { pid }) => sum + cpuMs(pid), 0)
+  return daemons().reduce((sum, { pid }) => sum + cpuMs(pid), 0)
 }
 
 // Asks over one connection, with 10 ms between an answer and the next question.

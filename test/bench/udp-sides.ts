@@ -13,8 +13,10 @@ export interface Side {
   readonly from: Namespace
   readonly to: Namespace
   readonly address: IpAddr
-  /** Of both ends: their processor time is the price. */
-  readonly daemons: readonly Program[]
+  /** Of both ends, as they run now: their processor time is the price. */
+  daemons(): readonly Program[]
+  /** Stops the first host's daemon, waits for its end and starts it. */
+  restart(): Promise<void>
   readonly hosts: readonly Host[]
 }
 
@@ -44,18 +46,17 @@ export async function startSide(lab: Lab, name: string, peerProgram: string): Pr
   const hosts = [lab.host(hostName(name, 1)), lab.host(hostName(name, 2))] as const
   const [one, two] = hosts
   const backend = backends[name]
-  const daemons: Program[] = []
+  const start = async (host: Host) => {
+    const args = [`--etcd-prefix=/bench/${name}`, `--healthz-port=${HEALTH_PORT}`, '--healthz-ip=127.0.0.1']
+    await host.startDaemon({ program: name === 'flannel' ? peerProgram : daemonProgram, args })
+  }
   let [from, to, address]: [Namespace, Namespace, IpAddr] = [one, two, two.address]
   if (backend !== undefined) {
     // A network of its own for each side: nobody else's peers in its tables.
-    const prefix = `/bench/${name}`
     // Nothing loads it by itself.
     if (name === 'fou') execFileSync('modprobe', ['fou'])
-    await lab.configure({ Network: NETWORK, Backend: backend }, prefix)
-    for (const host of hosts) {
-      const args = [`--etcd-prefix=${prefix}`, `--healthz-port=${HEALTH_PORT}`, '--healthz-ip=127.0.0.1']
-      daemons.push(await host.startDaemon({ program: name === 'flannel' ? peerProgram : daemonProgram, args }))
-    }
+    await lab.configure({ Network: NETWORK, Backend: backend }, `/bench/${name}`)
+    for (const host of hosts) await start(host)
     for (const host of hosts) await host.subnetEnv({ timeout: 120_000 })
     from = await one.addContainer('c')
     const target = await two.addContainer('c')
@@ -67,7 +68,12 @@ export async function startSide(lab: Lab, name: string, peerProgram: string): Pr
     if (tries > 30) throw new Error(`${name}: the ends do not reach each other`)
     await delay(200)
   }
-  return { name, from, to, address, daemons, hosts }
+  const daemons = () => hosts.flatMap(({ daemon }) => (daemon === undefined ? [] : [daemon]))
+  const restart = async () => {
+    await one.daemon?.stop()
+    await start(one)
+  }
+  return { name, from, to, address, hosts, daemons, restart }
 }
 
 function hostName(side: string, number: number): string {
