@@ -2,7 +2,6 @@ import type { Clock } from '../lib/clock.ts'
 import { assertNever } from '../lib/errors.ts'
 import { Latest } from '../lib/latest.ts'
 import type { Logger } from '../lib/log.ts'
-import { changesBetween } from '../lib/persistent-map.ts'
 import { type AuditOptions, Audits } from './audits.ts'
 import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlement } from './desired.ts'
 import { Fights } from './fights.ts'
@@ -91,11 +90,6 @@ export class Reconciler {
 
   /** Replaces all that was wanted; returns the generation to wait for. Throws a TypeError for a kind without a table. */
   setDesired(next: DesiredState): number {
-    const latest = this.#next ?? this.#desired ?? NOTHING_WANTED
-    for (const { after } of changesBetween(latest.objects, next.objects)) {
-      if (after === undefined || this.#mirrors.has(after.kind)) continue
-      throw new TypeError(`no table for objects of the kind ${after.kind}`)
-    }
     this.#next = next
     this.#generation += 1
     // A pass that runs goes by one wish to its end.

@@ -29,7 +29,7 @@ export function adopt(
       continue
     }
     const mirror = needs.mirrors.get(after.kind)
-    if (mirror === undefined) continue
+    if (mirror === undefined) throw new TypeError(`no table for objects of the kind ${after.kind}`)
     mirror.wanted.set(key, after)
     if (was !== undefined && compare(was, after) === 'same') continue
     differing.push(after)

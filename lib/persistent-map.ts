@@ -5,123 +5,94 @@ export interface Change<V> {
   readonly after: V | undefined
 }
 
-/** So many entries share a bucket: each change copies one. */
-const BUCKET_SIZE = 32
+/** Versions share a base until so many keys, or so large a part of it, differ. */
+const FEW = 64
+const PART = 8
 
 /**
- * A map that never changes, whose next versions share with it what they have in common. Of thousands of entries a changed copy,
- * and the question what differs between two versions (`changesBetween`), cost about as much as for a few dozen. In no order.
+ * A map that never changes, whose next versions share with it what they have in common: one base, and the few keys that differ.
+ * Of thousands of entries a changed copy, and the question what differs between two versions (`changesBetween`), cost about as
+ * much as for a few; once in a while, with many small changes behind it, a version gets a base of its own. In no order. No value is `undefined`.
  */
 export class PersistentMap<V> implements ReadonlyMap<string, V> {
   readonly size: number
   // Not #private: two maps shall be different for whoever compares their fields.
-  readonly buckets: readonly ReadonlyMap<string, V>[]
+  readonly base: ReadonlyMap<string, V>
+  /** Instead of what the base has there; `undefined`: nothing. */
+  readonly differing: ReadonlyMap<string, V | undefined>
 
-  private constructor(buckets: readonly ReadonlyMap<string, V>[], size: number) {
-    this.buckets = buckets
+  private constructor(base: ReadonlyMap<string, V>, differing: ReadonlyMap<string, V | undefined>, size: number) {
+    this.base = base
+    this.differing = differing
     this.size = size
   }
 
-  /** Of two values at one key the last one counts. */
+  /** Of two values at one key the last one counts. A Map that is given must not change afterwards. */
   static from<V>(entries: Iterable<readonly [string, V]>): PersistentMap<V> {
-    const plain = entries instanceof Map ? (entries as ReadonlyMap<string, V>) : new Map(entries)
-    const buckets = Array.from({ length: bucketsFor(plain.size) }, () => new Map<string, V>())
-    for (const [key, value] of plain) buckets[hash(key) & (buckets.length - 1)]?.set(key, value)
-    return new PersistentMap(buckets, plain.size)
+    const base = entries instanceof Map ? (entries as ReadonlyMap<string, V>) : new Map(entries)
+    return new PersistentMap(base, new Map(), base.size)
   }
 
   /** The next version: without the keys of `gone`, then with these entries. */
   patched(gone: Iterable<string>, come: Iterable<readonly [string, V]>): PersistentMap<V> {
-    const copies = new Map<number, Map<string, V>>()
-    const mask = this.buckets.length - 1
-    const copyOf = (key: string) => {
-      const at = hash(key) & mask
-      const copy = copies.get(at) ?? new Map(this.buckets[at])
-      copies.set(at, copy)
-      return copy
-    }
-    for (const key of gone) copyOf(key).delete(key)
-    for (const [key, value] of come) copyOf(key).set(key, value)
-    if (copies.size === 0) return this
-    const buckets = [...this.buckets]
+    const differing = new Map(this.differing)
     let { size } = this
-    for (const [at, copy] of copies) {
-      size += copy.size - (buckets[at]?.size ?? 0)
-      buckets[at] = copy
+    const put = (key: string, value: V | undefined) => {
+      const before = differing.has(key) ? differing.get(key) : this.base.get(key)
+      size += Number(value !== undefined) - Number(before !== undefined)
+      if (value === this.base.get(key)) differing.delete(key)
+      else differing.set(key, value)
     }
-    const next = new PersistentMap(buckets, size)
-    return bucketsFor(size) > 4 * buckets.length ? PersistentMap.from(next) : next
+    for (const key of gone) put(key, undefined)
+    for (const [key, value] of come) put(key, value)
+    const next = new PersistentMap(this.base, differing, size)
+    return differing.size > Math.max(FEW, this.base.size / PART) ? PersistentMap.from(new Map(next)) : next
   }
 
   get(key: string): V | undefined {
-    return this.#bucketOf(key)?.get(key)
+    return this.differing.has(key) ? this.differing.get(key) : this.base.get(key)
   }
 
   has(key: string): boolean {
-    return this.#bucketOf(key)?.has(key) ?? false
+    return this.get(key) !== undefined
   }
 
   forEach(use: (value: V, key: string, map: ReadonlyMap<string, V>) => void): void {
-    for (const bucket of this.buckets) for (const [key, value] of bucket) use(value, key, this)
+    for (const [key, value] of this) use(value, key, this)
   }
 
   *entries(): Generator<[string, V], undefined> {
-    for (const bucket of this.buckets) yield* bucket
+    for (const entry of this.base) if (!this.differing.has(entry[0])) yield entry
+    for (const [key, value] of this.differing) if (value !== undefined) yield [key, value]
   }
 
   *keys(): Generator<string, undefined> {
-    for (const bucket of this.buckets) yield* bucket.keys()
+    for (const [key] of this) yield key
   }
 
   *values(): Generator<V, undefined> {
-    for (const bucket of this.buckets) yield* bucket.values()
+    for (const [, value] of this) yield value
   }
 
   [Symbol.iterator](): Generator<[string, V], undefined> {
     return this.entries()
   }
-
-  #bucketOf(key: string): ReadonlyMap<string, V> | undefined {
-    return this.buckets[hash(key) & (this.buckets.length - 1)]
-  }
 }
 
 /** Keys whose values are not the very same. Quick where both are versions of one `PersistentMap`. */
 export function changesBetween<V>(before: ReadonlyMap<string, V>, after: ReadonlyMap<string, V>): readonly Change<V>[] {
+  if (before === after) return []
+  const related = before instanceof PersistentMap && after instanceof PersistentMap && before.base === after.base
+  const keys = related ? new Set([...before.differing.keys(), ...after.differing.keys()]) : allKeys(before, after)
   const changes: Change<V>[] = []
-  if (before === after) return changes
-  const related =
-    before instanceof PersistentMap && after instanceof PersistentMap && before.buckets.length === after.buckets.length
-  if (!related) {
-    collectChanges(before, after, changes)
-    return changes
-  }
-  for (let at = 0; at < after.buckets.length; at += 1) {
-    const [old, bucket] = [before.buckets[at], after.buckets[at]]
-    if (old !== bucket && old !== undefined && bucket !== undefined) collectChanges(old, bucket, changes)
+  for (const key of keys) {
+    const [was, is] = [before.get(key), after.get(key)]
+    if (was !== is) changes.push({ key, before: was, after: is })
   }
   return changes
 }
 
-function collectChanges<V>(before: ReadonlyMap<string, V>, after: ReadonlyMap<string, V>, changes: Change<V>[]): void {
-  let kept = 0
-  for (const [key, value] of after) {
-    const old = before.get(key)
-    if (old !== undefined) kept += 1
-    if (old !== value) changes.push({ key, before: old, after: value })
-  }
-  if (kept === before.size) return
-  for (const [key, old] of before) if (!after.has(key)) changes.push({ key, before: old, after: undefined })
-}
-
-function bucketsFor(size: number): number {
-  return 2 ** Math.ceil(Math.log2(Math.max(1, size / BUCKET_SIZE)))
-}
-
-/** FNV-1a, 32 bits. Source: http://www.isthe.com/chongo/tech/comp/fnv */
-function hash(text: string): number {
-  let result = 0x811c9dc5
-  for (let at = 0; at < text.length; at += 1) result = Math.imul(result ^ text.charCodeAt(at), 0x01000193)
-  // The low bits decide, and are the worst mixed ones.
-  return (result ^ (result >>> 15)) >>> 0
+function* allKeys(before: ReadonlyMap<string, unknown>, after: ReadonlyMap<string, unknown>): Generator<string> {
+  yield* after.keys()
+  for (const key of before.keys()) if (!after.has(key)) yield key
 }

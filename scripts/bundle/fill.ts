@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
@@ -33,10 +33,21 @@ export async function fill(folder: string, entries: readonly Entry[]): Promise<v
   await writeFile(join(folder, 'THIRD-PARTY-LICENSES'), await thirdPartyLicenses(root, [...bundled]))
 }
 
+/** Makes a command of the program at `${path}.js`, which becomes one expression: the function that launcher.cjs calls. */
 async function addCommand(path: string): Promise<void> {
+  const program = await readFile(`${path}.js`, 'utf8')
+  await writeFile(
+    `${path}.js`,
+    `(function (exports, require, module, __filename, __dirname) {${escaped(program)}\n})\n`,
+  )
   await copyFile(join(import.meta.dirname, 'launcher.cjs'), path)
   await chmod(path, 0o755)
   await promisify(execFile)(process.execPath, [join(import.meta.dirname, 'write-bytecode.cjs'), path])
+}
+
+/** ASCII needs no decoding. esbuild leaves other letters in comments and in regular expressions only, where this means the same. */
+function escaped(program: string): string {
+  return program.replace(/[^\0-\x7f]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /** Returns the paths of all files that went in. Why these options: Documentation/decisions/0002-bundle.md. */

@@ -1,16 +1,15 @@
 #!/usr/bin/env node
 'use strict'
 
-// Runs the program beside this file, FILE.js. FILE.v8 is its bytecode (write-bytecode.cjs): half of a start was compilation.
-// It begins with the description of the Node that wrote it. Any other compiles as ever: V8 itself takes the bytecode of
-// other builds of the same V8 for its own, and crashes.
+// Runs the program beside this file, FILE.js: one function, in ASCII, so that its text is never copied. FILE.v8 is its bytecode
+// (write-bytecode.cjs), because half of a start was compilation. It begins with the description of the Node that wrote it;
+// any other compiles as ever. V8 alone would take the bytecode of other builds of the same V8 for its own, and crash.
 
 const { readFileSync } = require('node:fs')
 const { Script } = require('node:vm')
 
 const file = `${__filename}.js`
-const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`
-const script = new Script(source, { filename: file, cachedData: bytecode() })
+const script = new Script(readFileSync(file, 'latin1'), { filename: file, cachedData: bytecode() })
 script.runInThisContext()(exports, require, module, file, __dirname)
 
 function bytecode() {

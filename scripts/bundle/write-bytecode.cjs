@@ -11,8 +11,7 @@ const { Script } = require('node:vm')
 const program = process.argv[2]
 const file = `${program}.js`
 process.argv = [process.execPath, program, '--version']
-const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`
-const script = new Script(source, { filename: file })
+const script = new Script(readFileSync(file, 'latin1'), { filename: file })
 const writer = Buffer.from(JSON.stringify([process.versions, process.arch, process.config]))
 process.on('exit', () => writeFileSync(`${program}.v8`, Buffer.concat([writer, script.createCachedData()])))
 script.runInThisContext()(exports, createRequire(file), module, file, dirname(file))

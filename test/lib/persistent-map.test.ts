@@ -50,19 +50,22 @@ describe('PersistentMap', () => {
     assert.notDeepEqual(PersistentMap.from([['a', 1]]), PersistentMap.from([['a', 2]]))
   })
 
-  it('copies a small part of a large map, and finds the change there', () => {
+  it('shares its base with the next version', () => {
     const before = PersistentMap.from(Array.from({ length: 5000 }, (_unused, at) => [`10.1.${at}`, at] as const))
     const after = before.patched([], [['10.1.77', -1]])
-    const copied = after.buckets.filter((bucket, at) => bucket !== before.buckets[at])
-    assert.equal(copied.length, 1)
-    assert.ok((copied[0]?.size ?? 0) < 100, `a bucket of ${copied[0]?.size}`)
+    assert.equal(after.base, before.base)
+    assert.deepEqual([...after.differing.keys()], ['10.1.77'])
     assert.deepEqual(changesBetween(before, after), [{ key: '10.1.77', before: 77, after: -1 }])
   })
 
-  it('keeps its buckets small while it grows one by one', () => {
+  it('never has more than a part of it that differs', () => {
     let map = PersistentMap.from<number>([])
-    for (let at = 0; at < 5000; at += 1) map = map.patched([], [[`peer ${at}`, at]])
+    for (let at = 0; at < 5000; at += 1) {
+      map = map.patched([], [[`peer ${at}`, at]])
+      assert.ok(map.differing.size <= Math.max(64, map.base.size / 8))
+    }
     assert.equal(map.size, 5000)
-    assert.ok(Math.max(...map.buckets.map(({ size }) => size)) < 300)
+    for (let at = 0; at < 5000; at += 1) map = map.patched([`peer ${at}`], [])
+    assert.deepEqual([map.size, [...map]], [0, []])
   })
 })
