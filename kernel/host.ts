@@ -48,6 +48,8 @@ export interface HostInterface {
   readonly up: boolean
   readonly loopback: boolean
   readonly mac: MacAddr | undefined
+  /** The driver's, as `ip -d link` names it: `vxlan`; empty for hardware. */
+  readonly kind: string
   /** In the kernel's order, which is that of preference within a family. */
   readonly addresses: readonly HostAddress[]
 }
@@ -110,13 +112,14 @@ export class HostKernel {
         permanent: (flags & IFA_F_PERMANENT) !== 0,
       })
     }
-    return links.map(({ index, name, mtu, flags, mac }) => ({
+    return links.map(({ index, name, mtu, flags, mac, kind }) => ({
       name,
       index,
       mtu,
       up: (flags & IFF_UP) !== 0,
       loopback: (flags & IFF_LOOPBACK) !== 0,
       mac,
+      kind,
       addresses: addresses.get(index) ?? [],
     }))
   }

@@ -54,9 +54,9 @@ export class HostView {
     const onLink = prefixesOf(this.#interfaces, external.name)
     if (onLink.join() !== this.#onLink.join()) this.#onLink = onLink
     const ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
-    const deviceMacs = new Map(
-      this.#interfaces.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])),
-    )
+    // Somebody else's bridge of our name lends us nothing.
+    const tunnels = this.#interfaces.filter(({ kind }) => kind === 'vxlan')
+    const deviceMacs = new Map(tunnels.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])))
     if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
     if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
   }

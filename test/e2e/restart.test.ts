@@ -172,4 +172,18 @@ describe('restart', function () {
     await ready(host)
     await until(2_000, 'all is as before', async () => assertSame(await networkOf(host), before))
   })
+
+  it('has its MAC also after a start at which a bridge of somebody else bore the name of its device (row 38)', async () => {
+    const before = await networkOf(host)
+    await host.daemon?.stop()
+    await host.ip('link', 'del', 'flannel.1')
+    await host.ip('link', 'add', 'flannel.1', 'type', 'bridge')
+    await startDaemon(host)
+    await until(5_000, 'the bridge is named', async () => {
+      assert.match((await status(host)).notReady.join('\n'), /link flannel\.1: in the way, .*ip link delete flannel\.1/)
+    })
+    await host.ip('link', 'del', 'flannel.1')
+    await ready(host)
+    await until(2_000, 'all is as before', async () => assertSame(await networkOf(host), before))
+  })
 })

@@ -22,6 +22,7 @@ describe('the look at the host', function () {
     assert.equal(uplink.mtu, 1500)
     assert.equal(uplink.up, true)
     assert.equal(uplink.loopback, false)
+    assert.equal(uplink.kind, 'veth')
     assert.equal(uplink.mac, namespace.json('ip -j link show uplink')[0]?.['address'])
     assert.deepEqual(
       uplink.addresses.map(({ family, address, length, scope, deprecated, temporary, permanent }) =>
