@@ -3,6 +3,14 @@ import { dirname, join } from 'node:path'
 import type { Plugin } from 'esbuild'
 import protobuf from 'protobufjs'
 
+/** What subnet/etcd/ calls. The descriptor is read at each start: what nobody calls is left out. */
+const CALLS: Readonly<Record<string, readonly string[]>> = {
+  KV: ['Range', 'Txn'],
+  Watch: ['Watch'],
+  Lease: ['LeaseGrant', 'LeaseRevoke', 'LeaseTimeToLive'],
+  Auth: ['Authenticate'],
+}
+
 const atStart = '(0, proto_loader_1.loadSync)(`$' + '{__dirname}/../proto/rpc.proto`,'
 
 /**
@@ -31,7 +39,7 @@ export function etcdProto(): Plugin {
         namespace: 'etcd3-proto',
       }))
       build.onLoad({ filter: /.*/, namespace: 'etcd3-proto' }, async (args) => ({
-        contents: JSON.stringify(await etcdDescriptor(args.path)),
+        contents: JSON.stringify(usedPart(await etcdDescriptor(args.path))),
         loader: 'json',
       }))
     },
@@ -41,4 +49,37 @@ export function etcdProto(): Plugin {
 /** etcd3's own proto, with field names as written, as it asks proto-loader for them. */
 export async function etcdDescriptor(protoFile: string): Promise<protobuf.INamespace> {
   return (await new protobuf.Root().load(protoFile, { keepCase: true })).toJSON()
+}
+
+/** The called methods, and all messages that these need. */
+export function usedPart(descriptor: protobuf.INamespace): protobuf.INamespace {
+  const packages = Object.values(descriptor.nested ?? {}) as protobuf.INamespace[]
+  const all = new Map(packages.flatMap(({ nested }) => Object.entries(nested ?? {})))
+  const services = new Map<string, protobuf.IService>()
+  const needed: string[] = []
+  for (const [name, calls] of Object.entries(CALLS)) {
+    const service = all.get(name) as protobuf.IService
+    const methods = Object.entries(service.methods).filter(([method]) => calls.includes(method))
+    services.set(name, { methods: Object.fromEntries(methods) })
+    needed.push(...methods.flatMap(([, { requestType, responseType }]) => [requestType, responseType]))
+  }
+  const messages = new Set<string>()
+  for (let type = needed.pop(); type !== undefined; type = needed.pop()) {
+    const name = type.slice(type.lastIndexOf('.') + 1)
+    const message = all.get(name)
+    if (message === undefined || messages.has(name)) continue
+    messages.add(name)
+    needed.push(...fieldTypes(message))
+  }
+  const part = ({ nested, ...rest }: protobuf.INamespace): protobuf.INamespace => {
+    const kept = Object.entries(nested ?? {}).filter(([name]) => services.has(name) || messages.has(name))
+    return { ...rest, nested: Object.fromEntries(kept.map(([name, one]) => [name, services.get(name) ?? one])) }
+  }
+  const parts = Object.entries(descriptor.nested ?? {}).map(([name, one]) => [name, part(one as protobuf.INamespace)])
+  return { ...descriptor, nested: Object.fromEntries(parts) }
+}
+
+function fieldTypes(message: protobuf.AnyNestedObject): readonly string[] {
+  const { fields = {}, nested = {} } = message as Partial<protobuf.IType>
+  return [...Object.values(fields).map(({ type }) => type), ...Object.values(nested).flatMap(fieldTypes)]
 }

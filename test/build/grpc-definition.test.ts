@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { etcdDescriptor } from '../../scripts/bundle/etcd-proto.ts'
+import { etcdDescriptor, usedPart } from '../../scripts/bundle/etcd-proto.ts'
 import { fromJSON } from '../../scripts/bundle/grpc-definition.ts'
 
 // The loader that etcd3 itself would use: not ours to depend on, so it is looked up from there.
@@ -16,6 +16,25 @@ describe('grpc definition of the bundle', () => {
       shape(fromJSON(await etcdDescriptor(protoFile), options)),
       shape(protoLoader.loadSync(protoFile, options)),
     )
+  })
+
+  it('has of these what is called, unchanged, and nothing else', async () => {
+    const all = fromJSON(await etcdDescriptor(protoFile), options)
+    const used = fromJSON(usedPart(await etcdDescriptor(protoFile)), options)
+    const calls = Object.entries(used).flatMap(([service, of]) => Object.keys(of).map((name) => `${service}/${name}`))
+    assert.deepEqual(calls.sort(), [
+      'etcdserverpb.Auth/Authenticate',
+      'etcdserverpb.KV/Range',
+      'etcdserverpb.KV/Txn',
+      'etcdserverpb.Lease/LeaseGrant',
+      'etcdserverpb.Lease/LeaseRevoke',
+      'etcdserverpb.Lease/LeaseTimeToLive',
+      'etcdserverpb.Watch/Watch',
+    ])
+    for (const [service, methods] of Object.entries(used)) {
+      const whole = Object.entries(all[service] ?? {}).filter(([name]) => name in methods)
+      assert.deepEqual(shape({ [service]: methods }), shape({ [service]: Object.fromEntries(whole) }))
+    }
   })
 
   for (const [method, request, response] of [
@@ -34,7 +53,7 @@ describe('grpc definition of the bundle', () => {
     ],
   ] as const) {
     it(`reads and writes ${method} as proto-loader does`, async () => {
-      const ours = fromJSON(await etcdDescriptor(protoFile), options)['etcdserverpb.KV']?.[method]
+      const ours = fromJSON(usedPart(await etcdDescriptor(protoFile)), options)['etcdserverpb.KV']?.[method]
       const theirs = protoLoader.loadSync(protoFile, options)['etcdserverpb.KV'][method]
       assert.ok(ours !== undefined)
       const asked = ours.requestSerialize(request)
