@@ -18,31 +18,51 @@ describe('the command line', () => {
     assert.equal(line.command, 'daemon')
     assert.deepEqual(line.warnings, [])
     assert.equal(line.origins.size, 0)
-    const {
-      etcdEndpoints,
-      etcdPrefix,
-      subnetFile,
-      subnetLeaseRenewMargin,
-      iptablesForwardRules,
-      healthzIp,
-      healthzPort,
-    } = line.options
-    assert.deepEqual(etcdEndpoints, ['http://127.0.0.1:4001', 'http://127.0.0.1:2379'])
-    assert.deepEqual(
-      { etcdPrefix, subnetFile, subnetLeaseRenewMargin, iptablesForwardRules, healthzIp, healthzPort },
-      {
-        etcdPrefix: '/coreos.com/network',
-        subnetFile: '/run/flannel/subnet.env',
-        subnetLeaseRenewMargin: 60,
-        iptablesForwardRules: true,
-        healthzIp: '0.0.0.0',
-        healthzPort: 0,
-      },
-    )
-    assert.deepEqual(
-      [line.options.hold, line.options.ingressGuard, line.options.protectedCidrs],
-      [15, 'count', ['169.254.0.0/16']],
-    )
+    assert.deepEqual(line.options, {
+      etcdEndpoints: ['http://127.0.0.1:4001', 'http://127.0.0.1:2379'],
+      etcdPrefix: '/coreos.com/network',
+      etcdKeyfile: undefined,
+      etcdCertfile: undefined,
+      etcdCafile: undefined,
+      etcdUsername: '',
+      etcdPassword: undefined,
+      kubeSubnetMgr: false,
+      kubeApiUrl: '',
+      kubeconfigFile: undefined,
+      kubeAnnotationPrefix: 'flannel.alpha.coreos.com',
+      netConfigPath: '/etc/kube-flannel/net-conf.json',
+      iface: [],
+      ifaceRegex: [],
+      ifaceCanReach: undefined,
+      publicIp: undefined,
+      publicIpv6: undefined,
+      subnetFile: '/run/flannel/subnet.env',
+      subnetLeaseRenewMargin: 60,
+      ipMasq: false,
+      ipMasqFullyRandomDisable: false,
+      iptablesResync: 5,
+      iptablesForwardRules: true,
+      ipBlackholeRoute: false,
+      healthzIp: '0.0.0.0',
+      healthzPort: 0,
+      setNodeNetworkUnavailable: true,
+      v: 0,
+      vmodule: [],
+      logBacktraceAt: undefined,
+      stateDir: '/var/lib/flannel',
+      logFormat: 'klog',
+      statusSocket: '/run/flannel/flanneld.sock',
+      hold: 15,
+      drain: 10,
+      masqExempt: [],
+      guardAllow: [],
+      ingressGuard: 'count',
+      protectedCidrs: ['169.254.0.0/16'],
+      etcdRequireTls: false,
+      allowExtension: false,
+      allowKubeconfigExec: false,
+      cniConfFile: undefined,
+    })
   })
 
   it('has every flag of the contract', () => {
