@@ -3,7 +3,7 @@
 //   node scripts/ensure.mjs npm tools       ... and the Debian programs that tests, demo and benchmarks drive are there
 //   node scripts/ensure.mjs npm tools build ... and dist/ is newer than the sources
 //   node scripts/ensure.mjs nodes           the Node versions that dist/ is tested with lie in .tools/
-//   node scripts/ensure.mjs docker          Debian's dockerd is there; it is started by tests only
+//   node scripts/ensure.mjs docker          Debian's dockerd and firewalld are there; they are started by tests only
 //   node scripts/ensure.mjs npm vm          what lab/vm boots is there: qemu, and Debian's kernel in .tools/
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
@@ -36,7 +36,12 @@ const machineTools = {
 }
 
 /** The same, for the suite `docker`. */
-const dockerTools = { dockerd: 'docker.io', busybox: 'busybox-static' }
+const dockerTools = {
+  dockerd: 'docker.io',
+  busybox: 'busybox-static',
+  firewalld: 'firewalld',
+  'dbus-daemon': 'dbus-daemon',
+}
 
 const quietly = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
 

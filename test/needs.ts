@@ -6,7 +6,7 @@ import { delimiter, join } from 'node:path'
  * What a machine must offer for a test to run. The peers are real programs of others to test against, found only by the
  * variables of `peers`; `REQUIRE=etcd,peer:flanneld` makes it a failure when one is absent.
  */
-export type Capability = 'root' | 'netns' | 'etcd' | 'vm' | 'docker' | `peer:${string}` | `node:${string}`
+export type Capability = 'root' | 'netns' | 'etcd' | 'vm' | 'docker' | 'firewalld' | `peer:${string}` | `node:${string}`
 
 const peers: Readonly<Record<string, string>> = {
   'peer:flanneld': 'FLANNELD_PEER',
@@ -27,6 +27,7 @@ export const capabilities: readonly Capability[] = [
   'etcd',
   'vm',
   'docker',
+  'firewalld',
   ...nodes,
   ...Object.keys(peers).map((peer) => peer as `peer:${string}`),
 ]
@@ -72,7 +73,9 @@ export function whyAbsent(capability: Capability): string | undefined {
   if (capability === 'netns') return whyAbsent('root') ?? whyNoNamespaces()
   if (capability === 'etcd') return inPath('etcd') ? undefined : 'no etcd in PATH (Debian: etcd-server)'
   if (capability === 'vm') return whyNoMachine()
-  if (capability === 'docker') return whyNoDocker()
+  if (capability === 'docker') return whyMissing(['dockerd', 'containerd', 'busybox'], 'docker.io, busybox-static')
+  if (capability === 'firewalld')
+    return whyMissing(['firewalld', 'firewall-cmd', 'dbus-daemon'], 'firewalld, dbus-daemon')
   if (capability.startsWith('node:')) return whyNoNode(capability.slice('node:'.length))
   const variable = peers[capability]
   if (variable === undefined) return `nothing is known about ${capability}`
@@ -93,9 +96,9 @@ function whyNoMachine(): string | undefined {
   return existsSync(kernels) ? undefined : 'no kernel in .tools/vm (npm run vm -- --fetch)'
 }
 
-function whyNoDocker(): string | undefined {
-  const missing = ['dockerd', 'containerd', 'busybox'].find((program) => !inPath(program))
-  return missing === undefined ? undefined : `no ${missing} in PATH (Debian: docker.io, busybox-static)`
+function whyMissing(programs: readonly string[], packages: string): string | undefined {
+  const missing = programs.find((program) => !inPath(program))
+  return missing === undefined ? undefined : `no ${missing} in PATH (Debian: ${packages})`
 }
 
 function whyNoNamespaces(): string | undefined {

@@ -1,8 +1,9 @@
-import { type Cidr, overlaps, parseCidr } from '../../lib/address.ts'
-import type { SavedRules } from './iptables-text.ts'
+import { type Cidr, contains, overlaps, parseCidr } from '../../lib/address.ts'
+import type { SavedRules, SavedTable } from './iptables-text.ts'
 import { instanceOfChain } from './names.ts'
+import { type NftExpressions, readNftRule } from './nft-rule.ts'
 import { type ClearPath, type IptablesWorld, type Obstacle, programName, ruleWords } from './objects.ts'
-import { prefixJson } from './ownership.ts'
+import { DIRECTIONS, dropOf, type WalkRule } from './packet-walk.ts'
 
 /** A base chain of somebody's own nftables table on the forward hook. */
 export interface ForeignChain {
@@ -10,7 +11,9 @@ export interface ForeignChain {
   readonly name: string
   readonly policy: 'accept' | 'drop'
   /** The expressions of each rule as `nft -j` lists them. */
-  readonly rules: readonly (readonly Record<string, unknown>[])[]
+  readonly rules: readonly NftExpressions[]
+  /** The other chains of its table, by name. */
+  readonly inner?: ReadonlyMap<string, readonly NftExpressions[]>
 }
 
 export interface ForeignRules {
@@ -21,8 +24,8 @@ export interface ForeignRules {
 const MOST = 5
 
 /**
- * What stands in the way of the network's packets, by reading alone. Looks at rules without further conditions in the chains that
- * packets enter first: what a rule with a connection state, a port or an interface does cannot be told for all of the traffic.
+ * What stands in the way of the network's packets, by reading alone. Looks at rules without further conditions, in the chains that
+ * packets enter first and those that these lead to: what a rule with a port or an interface does cannot be told for all of the traffic.
  */
 export function obstaclesOf(path: Omit<ClearPath, 'obstacles'>, foreign: ForeignRules): readonly Obstacle[] {
   const found: Obstacle[] = []
@@ -43,29 +46,47 @@ interface Rule {
   readonly conditional: boolean
   /** One of the addresses is negated. */
   readonly negated: boolean
+  /** By `-g`: what the target does not decide does not come back. */
+  readonly goes: boolean
+  /** For packets of connections that exist. */
+  readonly answers: boolean
 }
 
 function forwardObstacles(network: Cidr, program: string, saved: SavedRules): readonly Obstacle[] {
   const filter = saved.get('filter')
   const forward = filter?.get('FORWARD')
   if (filter === undefined || forward === undefined) return []
-  const open = { from: false, to: false }
-  const remedy = ['-s', '-d'].map((side) => `${program} -I FORWARD ${side} ${network} -j ACCEPT`).join('; ')
-  for (const [index, text] of forward.rules.entries()) {
-    const rule = readRule(text)
-    if (leadsToUs(rule.target)) return []
-    // What Docker leaves to its users to open.
-    if (
-      rule.target === 'DOCKER-USER' &&
-      filter.get(rule.target)?.rules.some((inner) => leadsToUs(readRule(inner).target))
-    )
-      return []
-    if (rule.target === 'ACCEPT' && opens(rule, network, open)) return []
-    if (!['DROP', 'REJECT'].includes(rule.target) || !concerns(rule, network) || rule.device !== undefined) continue
-    return [{ text: `rule ${index + 1} of ${program} FORWARD drops overlay traffic: ${text}`, command: remedy }]
+  const rulesOf = (name: string) => filter.get(name)?.rules.map((text) => walkRule(readRule(text), network, filter))
+  const found = dropOf('FORWARD', forward.policy === 'DROP' ? 'drop' : 'accept', rulesOf)
+  if (found === undefined) return []
+  const command = ['-s', '-d'].map((side) => `${program} -I FORWARD ${side} ${network} -j ACCEPT`).join('; ')
+  const { drop } = found
+  if (drop === undefined) return [{ text: `the policy of ${program} FORWARD drops what no rule accepts`, command }]
+  const rule = filter.get(drop.chain)?.rules[drop.rule - 1] ?? ''
+  return [{ text: `rule ${drop.rule} of ${program} ${drop.chain} drops overlay traffic: ${rule}`, command }]
+}
+
+function walkRule(rule: Rule, network: Cidr, chains: SavedTable): WalkRule {
+  const { from, to, target, device, conditional, negated, goes, answers } = rule
+  const told = !conditional && !negated && device === undefined
+  const whole = (side: Cidr | undefined) => side === undefined || contains(side, network)
+  const all = DIRECTIONS.filter((direction) =>
+    direction === 'from' ? to === undefined && whole(from) : from === undefined && whole(to),
+  )
+  return {
+    all: told ? all : [],
+    some: told && concerns(rule, network) ? DIRECTIONS : [],
+    verdict: verdictOf(target, chains, goes),
+    answers: answers && target === 'ACCEPT',
   }
-  if (forward.policy !== 'DROP') return []
-  return [{ text: `the policy of ${program} FORWARD drops what no rule accepts`, command: remedy }]
+}
+
+function verdictOf(target: string, chains: SavedTable, goes: boolean): WalkRule['verdict'] {
+  // Ours accepts all of it.
+  if (target === 'ACCEPT' || leadsToUs(target)) return 'accept'
+  if (target === 'DROP' || target === 'REJECT') return 'drop'
+  if (target === 'RETURN') return 'return'
+  return chains.has(target) ? { to: target, comesBack: !goes } : 'nothing'
 }
 
 function postroutingObstacles(network: Cidr, program: string, saved: SavedRules): readonly Obstacle[] {
@@ -82,34 +103,20 @@ function postroutingObstacles(network: Cidr, program: string, saved: SavedRules)
 }
 
 function chainObstacles(path: Omit<ClearPath, 'obstacles'>, chain: ForeignChain): readonly Obstacle[] {
-  const open = { from: false, to: false }
+  const table = chain.name.slice(0, chain.name.lastIndexOf(' '))
+  const entry = chain.name.slice(table.length + 1)
+  const found = dropOf(entry, chain.policy, (name) =>
+    (name === entry ? chain.rules : chain.inner?.get(name))?.map((expressions) => readNftRule(expressions, path)),
+  )
+  if (found === undefined) return []
+  const { drop } = found
   const ip = path.family === 4 ? 'ip' : 'ip6'
-  const command = ['saddr', 'daddr'].map((side) => `nft insert rule ${chain.name} ${ip} ${side} ${path.network} accept`)
-  for (const expressions of chain.rules) {
-    const text = JSON.stringify(expressions)
-    const verdict = ['accept', 'drop', 'reject'].find((word) => expressions.some((expression) => word in expression))
-    const bare = expressions.every((expression) => !('match' in expression) && !('vmap' in expression))
-    if (verdict === 'accept') {
-      if (bare) return []
-      if (expressions.length <= 3 && text.includes(prefixJson(path.network))) {
-        open.from ||= text.includes('"field":"saddr"')
-        open.to ||= text.includes('"field":"daddr"')
-      }
-      if (open.from && open.to) return []
-    } else if (verdict !== undefined && bare) {
-      return [{ text: `chain ${chain.name} drops what no rule before accepts`, command: command.join('; ') }]
-    }
-  }
-  if (chain.policy !== 'drop') return []
-  return [{ text: `the policy of chain ${chain.name} drops what no rule accepts`, command: command.join('; ') }]
-}
-
-function opens(rule: Rule, network: Cidr, open: { from: boolean; to: boolean }): boolean {
-  if (rule.conditional || rule.negated || rule.device !== undefined) return false
-  if (rule.from === undefined && rule.to === undefined) return true
-  if (rule.from === network && rule.to === undefined) open.from = true
-  if (rule.to === network && rule.from === undefined) open.to = true
-  return open.from && open.to
+  const insert = ['saddr', 'daddr'].map((side) => `nft insert rule ${chain.name} ${ip} ${side} ${path.network} accept`)
+  // firewalld rewrites its table as a whole, and has words of its own for it.
+  const zone = `firewall-cmd --permanent --zone=trusted --add-source=${path.network} && firewall-cmd --reload`
+  const command = table === 'inet firewalld' ? zone : insert.join('; ')
+  if (drop === undefined) return [{ text: `the policy of chain ${chain.name} drops what no rule accepts`, command }]
+  return [{ text: `chain ${table} ${drop.chain} drops what no rule before accepts (rule ${drop.rule})`, command }]
 }
 
 function concerns(rule: Rule, network: Cidr): boolean {
@@ -151,5 +158,7 @@ function readRule(text: string): Rule {
     else if (word === '-m') conditional ||= value !== 'comment'
     else if (/^--?[a-z]/.test(word)) conditional ||= !HARMLESS.has(word)
   }
-  return { from, to, target, device, conditional, negated }
+  const goes = words.includes('-g')
+  const answers = words.some((word) => word.split(',').includes('ESTABLISHED'))
+  return { from, to, target, device, conditional, negated, goes, answers }
 }

@@ -3,6 +3,7 @@ import type { BaseChain } from '../netlink/nftables-messages.ts'
 import { NF_INET_FORWARD, netfilterFamily } from '../netlink/nftables-messages.ts'
 import type { SavedRules } from '../rules/iptables-text.ts'
 import { instanceOfTable } from '../rules/names.ts'
+import { type NftExpressions, waysOut } from '../rules/nft-rule.ts'
 import type { ClearPath, Obstacle } from '../rules/objects.ts'
 import { type ForeignChain, obstaclesOf } from '../rules/obstacles.ts'
 import { runProgram } from '../rules/program.ts'
@@ -62,7 +63,7 @@ export class ClearPathTable implements ObjectTable<ClearPath> {
       found.push({ family: base.family, chain: await readChain(base) })
     }
     this.#chains = { generation, found }
-    this.#sets.watched = new Set(found.map(({ chain }) => chain.name))
+    this.#sets.watched = new Set(found.flatMap(({ chain }) => [chain.name, ...innerNames(chain)]))
     return found
   }
 }
@@ -79,6 +80,12 @@ async function forwardsIpv6(): Promise<boolean> {
   return text.trim() !== '0'
 }
 
+/** As chains are called in events. */
+function innerNames({ name, inner }: ForeignChain): readonly string[] {
+  const table = name.slice(0, name.lastIndexOf(' '))
+  return [...(inner?.keys() ?? [])].map((chain) => `${table} ${chain}`)
+}
+
 interface FoundChain {
   readonly family: string
   readonly chain: ForeignChain
@@ -89,14 +96,41 @@ function isKnown({ family, table, name }: BaseChain): boolean {
   return instanceOfTable(table) !== undefined || (family !== 'inet' && name === 'FORWARD')
 }
 
+interface ListedRule {
+  readonly chain: string
+  readonly expr?: NftExpressions
+}
+
+/** The chain with those that it leads to. kube-proxy's has thousands beside it and leads to none of them by addresses alone. */
 async function readChain({ family, table, name, policy }: BaseChain): Promise<ForeignChain> {
   const chain = { name: `${family} ${table} ${name}`, policy }
   try {
-    const text = await runProgram('nft', ['-j', 'list', 'chain', family, table, name])
-    const items = (JSON.parse(text) as { nftables: { rule?: { expr?: Record<string, unknown>[] } }[] }).nftables
-    return { ...chain, rules: items.flatMap(({ rule }) => (rule?.expr === undefined ? [] : [rule.expr])) }
+    const rules = (await listRules(['chain', family, table, name])).get(name) ?? []
+    if (waysOut(rules).length === 0) return { ...chain, rules }
+    const all = await listRules(['table', family, table])
+    const inner = new Map<string, NftExpressions[]>()
+    // Grows while it is gone through.
+    const reached = new Set(waysOut(rules))
+    for (const other of reached) {
+      const here = all.get(other) ?? []
+      inner.set(other, here)
+      for (const next of waysOut(here)) reached.add(next)
+    }
+    return { ...chain, rules, inner }
   } catch {
     // The policy is known without nft.
     return { ...chain, rules: [] }
   }
+}
+
+async function listRules(what: readonly string[]): Promise<ReadonlyMap<string, NftExpressions[]>> {
+  const found = new Map<string, NftExpressions[]>()
+  const text = await runProgram('nft', ['-j', 'list', ...what])
+  for (const { rule } of (JSON.parse(text) as { nftables: readonly { rule?: ListedRule }[] }).nftables) {
+    if (rule === undefined) continue
+    const rules = found.get(rule.chain) ?? []
+    found.set(rule.chain, rules)
+    rules.push(rule.expr ?? [])
+  }
+  return found
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { ownChains, parseSaved, restoreText } from '../../kernel/rules/iptables-text.ts'
 import { instanceOfChain, namedFor } from '../../kernel/rules/names.ts'
+import { waysOut } from '../../kernel/rules/nft-rule.ts'
 import { parseNftTable } from '../../kernel/rules/nft-text.ts'
 import { canonicalRule, type IptablesChain, ruleWords } from '../../kernel/rules/objects.ts'
 import { type ForeignRules, obstaclesOf } from '../../kernel/rules/obstacles.ts'
@@ -138,9 +139,13 @@ describe('obstacles', () => {
       {
         world: 'nft',
         rules: parseSaved(
-          ['*filter', `:FORWARD ${policy} [0:0]`, ':DOCKER-USER - [0:0]', ...rules.map((rule) => `-A ${rule}`)].join(
-            '\n',
-          ),
+          [
+            '*filter',
+            `:FORWARD ${policy} [0:0]`,
+            ':DOCKER-USER - [0:0]',
+            ':FW - [0:0]',
+            ...rules.map((rule) => `-A ${rule}`),
+          ].join('\n'),
         ),
       },
     ],
@@ -185,6 +190,26 @@ describe('obstacles', () => {
     ['a policy that was opened one way', filter('DROP', 'FORWARD -s 10.5.0.0/16 -j ACCEPT'), /the policy/],
     ['a policy opened in DOCKER-USER', filter('DROP', 'FORWARD -j DOCKER-USER', `DOCKER-USER ${ours}`), undefined],
     ['an accept of all', filter('DROP', 'FORWARD -j ACCEPT'), undefined],
+    ['a drop in a chain behind it', filter('ACCEPT', 'FORWARD -j FW', 'FW -j DROP'), /rule 1 of iptables-nft FW drops/],
+    ['an accept in a chain behind it', filter('DROP', 'FORWARD -j FW', 'FW -j ACCEPT'), undefined],
+    ['a chain that returns', filter('DROP', 'FORWARD -j FW', 'FW -j RETURN', 'FW -j ACCEPT'), /the policy/],
+    [
+      'a chain that is gone to',
+      filter('DROP', 'FORWARD -g FW', 'FORWARD -j ACCEPT', 'FW -p tcp -j DROP'),
+      /the policy/,
+    ],
+    ['a chain for some packets only', filter('ACCEPT', 'FORWARD -p tcp -j FW', 'FW -j DROP'), undefined],
+    ['chains that call each other', filter('ACCEPT', 'FORWARD -j FW', 'FW -j FW', 'FW -j DROP'), /FW drops/],
+    [
+      'a policy opened from within, with answers',
+      filter('DROP', 'FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT', 'FORWARD -s 10.0.0.0/8 -j ACCEPT'),
+      undefined,
+    ],
+    [
+      'a drop of what comes from the network, with answers',
+      filter('ACCEPT', 'FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT', 'FORWARD -s 10.5.0.0/16 -j DROP'),
+      /rule 2 of/,
+    ],
   ] as const) {
     it(`to forwarding: ${what}`, () => {
       const [first, ...others] = obstaclesOf(forward, rules)
@@ -224,5 +249,23 @@ describe('obstacles', () => {
     ]
     assert.equal(find({ rules: [open('saddr'), reject] }).length, 1)
     assert.equal(find({ rules: [open('saddr'), open('daddr'), reject] }).length, 0)
+    // As firewalld's trusted zone has it.
+    const inner = new Map([
+      ['ZONES', [[...open('saddr').slice(0, 1), { goto: { target: 'TRUSTED' } }], [{ goto: { target: 'PUBLIC' } }]]],
+      ['TRUSTED', [[{ accept: null }]]],
+      ['PUBLIC', [reject]],
+    ])
+    const answers = [
+      { match: { op: 'in', left: { ct: { key: 'state' } }, right: ['established', 'related'] } },
+      { accept: null },
+    ]
+    const zones = [{ jump: { target: 'ZONES' } }]
+    assert.match(find({ rules: [zones, reject], inner })[0] ?? '', /chain inet fw PUBLIC drops/)
+    assert.equal(find({ rules: [answers, zones, reject], inner }).length, 0)
+    const ipv4 = [{ match: { op: '==', left: { meta: { key: 'nfproto' } }, right: 'ipv4' } }, { drop: null }]
+    const ipv6 = [{ match: { op: '==', left: { meta: { key: 'nfproto' } }, right: 'ipv6' } }, { drop: null }]
+    assert.equal(find({ rules: [ipv6] }).length, 0)
+    assert.equal(find({ rules: [ipv4] }).length, 1)
+    assert.deepEqual(waysOut([zones, reject, [...answers.slice(0, 1), ...zones]]), ['ZONES'])
   })
 })

@@ -1,0 +1,101 @@
+import { type Cidr, cidrOf, contains, type Family, overlaps, parseCidr, parseIp } from '../../lib/address.ts'
+import { DIRECTIONS, type Direction, type Verdict, type WalkRule } from './packet-walk.ts'
+
+/** A rule as `nft -j` lists it. */
+export type NftExpressions = readonly Readonly<Record<string, unknown>>[]
+
+/** They look at a packet and let it go on. */
+const HARMLESS = new Set(['counter', 'log', 'comment', 'accept', 'drop', 'reject', 'return', 'jump', 'goto'])
+
+/** What a rule does to the packets of a network, as far as that can be told. Source: libnftables-json(5). */
+export function readNftRule(expressions: NftExpressions, of: { family: Family; network: Cidr }): WalkRule {
+  const found = { all: new Set(DIRECTIONS), some: new Set(DIRECTIONS) }
+  for (const expression of expressions) {
+    if ('match' in expression) restrict(found, expression['match'] as Match, of)
+    else if (!Object.keys(expression).every((key) => HARMLESS.has(key))) restrictTo(found, [], [])
+  }
+  const verdict = verdictOf(expressions)
+  const text = JSON.stringify(expressions)
+  const answers = text.includes('"established"') && text.includes('"accept"')
+  return { all: [...found.all], some: [...found.some], verdict, answers }
+}
+
+/** The chains that packets may come to from these rules by nothing else than their addresses. */
+export function waysOut(rules: readonly NftExpressions[]): readonly string[] {
+  return rules.flatMap((expressions) => {
+    const verdict = verdictOf(expressions)
+    const told = expressions.every(
+      (expression) => Object.keys(expression).every((key) => HARMLESS.has(key)) || isToldMatch(expression['match']),
+    )
+    return told && typeof verdict === 'object' ? [verdict.to] : []
+  })
+}
+
+function isToldMatch(match: unknown): boolean {
+  const { payload, meta } = (match as Match | undefined)?.left ?? {}
+  return meta?.key === 'nfproto' || payload?.field === 'saddr' || payload?.field === 'daddr'
+}
+
+interface Match {
+  readonly op?: string
+  readonly left?: { readonly payload?: Payload; readonly meta?: { readonly key?: string } }
+  readonly right?: unknown
+}
+interface Payload {
+  readonly protocol?: string
+  readonly field?: string
+}
+interface Found {
+  readonly all: Set<Direction>
+  readonly some: Set<Direction>
+}
+
+function restrict(found: Found, { op, left, right }: Match, of: { family: Family; network: Cidr }): void {
+  if (left?.meta?.key === 'nfproto' && op === '==') {
+    if (right !== (of.family === 4 ? 'ipv4' : 'ipv6')) restrictTo(found, [], [])
+    return
+  }
+  const { protocol, field } = left?.payload ?? {}
+  const isSide = protocol === (of.family === 4 ? 'ip' : 'ip6') && (field === 'saddr' || field === 'daddr')
+  if (!isSide || (op !== '==' && op !== 'in')) {
+    restrictTo(found, [], [])
+    return
+  }
+  const cidrs = cidrsOf(right)
+  const direction = field === 'saddr' ? 'from' : 'to'
+  const isWhole = cidrs.some((cidr) => contains(cidr, of.network))
+  const touches = cidrs.some((cidr) => overlaps(cidr, of.network))
+  restrictTo(found, isWhole ? [direction] : [], touches ? DIRECTIONS : [])
+}
+
+function restrictTo(found: Found, all: readonly Direction[], some: readonly Direction[]): void {
+  for (const direction of DIRECTIONS) {
+    if (!all.includes(direction)) found.all.delete(direction)
+    if (!some.includes(direction)) found.some.delete(direction)
+  }
+}
+
+function cidrsOf(right: unknown): readonly Cidr[] {
+  if (typeof right === 'string') {
+    const address = parseIp(right)
+    return address === undefined ? [] : [cidrOf(address, address.includes(':') ? 128 : 32)]
+  }
+  if (typeof right !== 'object' || right === null) return []
+  const { prefix, set } = right as { prefix?: { addr?: unknown; len?: unknown }; set?: unknown }
+  if (Array.isArray(set)) return set.flatMap(cidrsOf)
+  const cidr = parseCidr(`${prefix?.addr}/${prefix?.len}`)
+  return cidr === undefined ? [] : [cidr]
+}
+
+function verdictOf(expressions: NftExpressions): Verdict {
+  for (const expression of expressions) {
+    if ('accept' in expression) return 'accept'
+    if ('drop' in expression || 'reject' in expression) return 'drop'
+    if ('return' in expression) return 'return'
+    for (const word of ['jump', 'goto'] as const) {
+      const target = (expression[word] as { target?: unknown } | undefined)?.target
+      if (target !== undefined) return { to: String(target), comesBack: word === 'jump' }
+    }
+  }
+  return 'nothing'
+}
