@@ -1,7 +1,8 @@
 import { FAMILIES } from '../../lib/address.ts'
-import { ownChains, removalText, restoreText } from '../rules/iptables-text.ts'
+import type { IptablesReader } from '../rules/iptables-reader.ts'
+import { NO_RULES, ownChains, removalText, restoreText, type SavedRules } from '../rules/iptables-text.ts'
 import { FORWARD_COMMENT, MASQUERADE_CHAIN, MASQUERADE_COMMENT } from '../rules/names.ts'
-import type { IptablesChain, IptablesWorld } from '../rules/objects.ts'
+import { type IptablesChain, type IptablesWorld, programName } from '../rules/objects.ts'
 import { type RuleSets, WORLDS } from '../rules/rule-sets.ts'
 import type { ObjectTable, Op, OpResult } from '../table.ts'
 import { ruleResult } from './rule-result.ts'
@@ -24,10 +25,16 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
     return found
   }
 
+  /** One program for each world and family, both families at once: four chains must be healed well within a second. */
   async apply(ops: readonly Op<IptablesChain>[]): Promise<readonly OpResult[]> {
-    const results: OpResult[] = []
-    for (const op of ops) results.push(await ruleResult(() => this.#apply(op)))
-    return results
+    const places = new Map<string, Op<IptablesChain>[]>()
+    for (const op of ops) {
+      const place = programName(op.object)
+      places.set(place, [...(places.get(place) ?? []), op])
+    }
+    const results = new Map<Op<IptablesChain>, OpResult>()
+    await Promise.all([...places.values()].map(async (here) => await this.#applyHere(here, results)))
+    return ops.map((op) => results.get(op) ?? { ok: true })
   }
 
   async #dumpWorld(world: IptablesWorld, wishes: readonly IptablesChain[]): Promise<IptablesChain[]> {
@@ -35,8 +42,9 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
     if (wanted.length === 0 && this.#unreadable.has(world)) return []
     const found: IptablesChain[] = []
     try {
-      for (const family of FAMILIES) {
-        const saved = await this.#sets.iptables(world, family).read()
+      const readings = await Promise.all(FAMILIES.map((family) => this.#sets.iptables(world, family).read()))
+      for (const [index, family] of FAMILIES.entries()) {
+        const saved = readings[index] ?? NO_RULES
         const chains = ownChains(saved, { world, family }, commentOf)
         const wishesHere = wanted.filter((wish) => wish.family === family)
         for (const chain of chains) {
@@ -60,22 +68,50 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
     }
   }
 
-  async #apply(op: Op<IptablesChain>): Promise<void> {
-    const { object } = op
-    const reader = this.#sets.iptables(object.world, object.family)
-    if (op.verb === 'remove') {
-      await reader.restore(removalText(object))
-      return
-    }
-    const saved = await reader.read()
-    const exists = (name: string) => saved.get(object.table)?.has(name) ?? false
-    if (object.onlyBeside !== undefined && !exists(object.onlyBeside)) {
-      // Left from a time when it was wanted for more.
-      if (op.verb !== 'create') await reader.restore(removalText(op.actual))
-      return
-    }
-    await reader.restore(restoreText(object, op.verb === 'create' ? undefined : op.actual, exists))
+  async #applyHere(ops: readonly Op<IptablesChain>[], results: Map<Op<IptablesChain>, OpResult>): Promise<void> {
+    const [first] = ops
+    if (first === undefined) return
+    const reader = this.#sets.iptables(first.object.world, first.object.family)
+    let before = NO_RULES
+    const together = await ruleResult(async () => {
+      before = await reader.read()
+      await restore(reader, before, ops)
+    })
+    for (const op of ops) results.set(op, together)
+    // A program that hangs or is missing would be so for each of them.
+    if (together.ok || together.error.code !== 'ESTALE' || ops.length === 1) return
+    for (const op of ops) results.set(op, await ruleResult(() => this.#applyAlone(reader, before, op)))
   }
+
+  /** After a transaction in which something was refused: what came before that may be done. */
+  async #applyAlone(reader: IptablesReader, before: SavedRules, op: Op<IptablesChain>): Promise<void> {
+    const { object } = op
+    const now = await reader.read()
+    const actual = ownChains(now, object, commentOf).find(
+      ({ table, name }) => table === object.table && name === object.name,
+    )
+    if (op.verb === 'remove' && actual === undefined && before.get(object.table)?.has(object.name)) return
+    if (actual === undefined) await restore(reader, now, [op.verb === 'remove' ? op : { verb: 'create', object }])
+    else
+      await restore(reader, now, [
+        op.verb === 'remove' ? { ...op, object: actual } : { verb: 'update', object, actual },
+      ])
+  }
+}
+
+async function restore(reader: IptablesReader, saved: SavedRules, ops: readonly Op<IptablesChain>[]): Promise<void> {
+  const input = ops.map((op) => textOf(op, (name) => saved.get(op.object.table)?.has(name) ?? false)).join('')
+  if (input !== '') await reader.restore(input)
+}
+
+function textOf(op: Op<IptablesChain>, exists: (chain: string) => boolean): string {
+  const { object } = op
+  if (op.verb === 'remove') return removalText(object)
+  if (object.onlyBeside !== undefined && !exists(object.onlyBeside)) {
+    // Left from a time when it was wanted for more.
+    return op.verb === 'create' ? '' : removalText(op.actual)
+  }
+  return restoreText(object, op.verb === 'create' ? undefined : op.actual, exists)
 }
 
 function withAbsentPlaces(

@@ -26,9 +26,12 @@ export class NftablesTable implements ObjectTable<NftTable> {
     if (this.#known !== undefined && this.#known.generation === generation) return this.#known.tables
     const found: NftTable[] = []
     try {
-      for (const { family, name } of await netfilter.tables()) {
-        if (family === 'inet' || instanceOfTable(name) === undefined) continue
-        const table = parse(await runProgram('nft', ['-j', 'list', 'table', family, name]))
+      const own = (await netfilter.tables()).filter(
+        ({ family, name }) => family !== 'inet' && instanceOfTable(name) !== undefined,
+      )
+      const texts = own.map(async ({ family, name }) => await runProgram('nft', ['-j', 'list', 'table', family, name]))
+      for (const text of await Promise.all(texts)) {
+        const table = parse(text)
         if (table !== undefined) found.push(table)
       }
     } catch (cause) {
