@@ -1,3 +1,4 @@
+import { createHash, type Hash } from 'node:crypto'
 import { align4, LITTLE } from './attributes.ts'
 import type { NetlinkChannel } from './channel.ts'
 import type { Message } from './message.ts'
@@ -12,13 +13,13 @@ export interface DigestForm {
 }
 
 /**
- * Remembers a list of the kernel's by a number for each message, so that one can ask whether it is still the same: without
- * making thousands of objects, at a tenth of the cost of reading it again.
+ * Remembers a list of the kernel's by its hash, so that one can ask whether it is still the same: without making thousands of
+ * objects, at a hundredth of the cost of reading it again.
  */
 export class DumpDigest {
   readonly #channel: Pick<NetlinkChannel, 'dump'>
   readonly #form: DigestForm
-  #known: readonly number[] | undefined
+  #known: string | undefined
 
   constructor(needs: { channel: Pick<NetlinkChannel, 'dump'> }, form: DigestForm) {
     this.#channel = needs.channel
@@ -28,12 +29,12 @@ export class DumpDigest {
   /** As `NetlinkChannel.dump`; the list is remembered. @throws OpFailure */
   async dump<T>(request: Uint8Array, parse: (message: Message) => T | undefined): Promise<T[]> {
     this.#known = undefined
-    const { see, hashes } = this.#collect()
+    const { see, hash } = this.#collect()
     const found = await this.#channel.dump(request, (message) => {
       see(message)
       return parse(message)
     })
-    this.#known = hashes()
+    this.#known = hash()
     return found
   }
 
@@ -41,45 +42,68 @@ export class DumpDigest {
   async unchanged(request: Uint8Array): Promise<boolean> {
     const known = this.#known
     if (known === undefined) return false
-    const { see, hashes } = this.#collect()
+    const { see, hash } = this.#collect()
     await this.#channel.dump(request, see)
-    const now = hashes()
-    return now.length === known.length && now.every((hash, index) => hash === known[index])
+    return hash() === known
   }
 
-  #collect(): { see: (message: Message) => undefined; hashes: () => readonly number[] } {
+  #collect(): { see: (message: Message) => undefined; hash: () => string } {
     const { fixedBytes, volatile, counts } = this.#form
     let sequence = -1
-    let found: number[] = []
+    let bytes = new HashedBytes()
     const see = (message: Message) => {
       // An interrupted dump is begun anew, under another number.
-      if (message.sequence !== sequence) found = []
+      if (message.sequence !== sequence) bytes = new HashedBytes()
       sequence = message.sequence
-      if (counts(message)) found.push(hashOf(message, fixedBytes, volatile))
+      if (counts(message)) addStable(message, fixedBytes, volatile, bytes)
       return undefined
     }
-    return { see, hashes: () => found }
+    return { see, hash: () => bytes.digest() }
   }
 }
 
-/** MurmurHash3's mixing over the words of a message, header and volatile attributes left out. */
-function hashOf({ view, start, end }: Message, fixedBytes: number, volatile: readonly number[]): number {
-  let hash = 0
-  const mix = (from: number, to: number) => {
-    for (let at = from; at + 4 <= to; at += 4) {
-      const word = Math.imul(view.getUint32(at, LITTLE), 0xcc9e2d51)
-      const turned = Math.imul((word << 15) | (word >>> 17), 0x1b873593) ^ hash
-      hash = (Math.imul((turned << 13) | (turned >>> 19), 5) + 0xe6546b64) | 0
-    }
+/** A hash of many small pieces: each is copied, because a call into the hash costs more than the piece. */
+class HashedBytes {
+  readonly #hash: Hash = createHash('sha256')
+  readonly #waiting = Buffer.allocUnsafe(16_384)
+  #length = 0
+  #view: DataView | undefined
+  #bytes: Buffer = Buffer.alloc(0)
+
+  add(view: DataView, start: number, end: number): void {
+    if (view !== this.#view) this.#bytes = Buffer.from(view.buffer, view.byteOffset, view.byteLength)
+    this.#view = view
+    if (this.#length + end - start > this.#waiting.length) this.#flush()
+    if (end - start > this.#waiting.length) this.#hash.update(this.#bytes.subarray(start, end))
+    else this.#length += this.#bytes.copy(this.#waiting, this.#length, start, end)
   }
-  // The last attribute may end before its word does; what follows is padding, which the kernel clears.
-  const limit = Math.min(align4(end), view.byteLength)
-  mix(start, Math.min(start + fixedBytes, limit))
+
+  digest(): string {
+    this.#flush()
+    return this.#hash.digest('base64')
+  }
+
+  #flush(): void {
+    this.#hash.update(this.#waiting.subarray(0, this.#length))
+    this.#length = 0
+  }
+}
+
+/** The message without its header and its volatile attributes. */
+function addStable(
+  { view, start, end }: Message,
+  fixedBytes: number,
+  volatile: readonly number[],
+  bytes: HashedBytes,
+): void {
+  let from = start
   for (let at = start + fixedBytes; at + 4 <= end; ) {
-    const length = Math.max(4, view.getUint16(at, LITTLE))
-    const next = Math.min(at + align4(length), limit)
-    if (!volatile.includes(view.getUint16(at + 2, LITTLE))) mix(at, next)
+    const next = Math.min(at + align4(Math.max(4, view.getUint16(at, LITTLE))), end)
+    if (volatile.includes(view.getUint16(at + 2, LITTLE))) {
+      bytes.add(view, from, at)
+      from = next
+    }
     at = next
   }
-  return hash
+  bytes.add(view, from, end)
 }
