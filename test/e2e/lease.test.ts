@@ -201,6 +201,18 @@ describe('the own lease', function () {
     assert.equal((await lab.etcd.list(leasePrefix)).length, 3)
   })
 
+  it('is found although somebody has put a key as wide as the network', async () => {
+    for (const id of ['10.5.0.0-16', '10.0.0.0-8']) await lab.etcd.put(`${leasePrefix}${id}`, strangerLease(1)[1])
+    await startDaemon(host)
+    await ready(host)
+    assert.match((await subnetOf(host)) ?? '', /^10\.5\.\d+\.0\/24$/)
+    const { rejected } = await status(host)
+    assert.deepEqual(rejected.map(({ id, reason }: Record<string, string>) => `${id} ${reason}`).sort(), [
+      '10.0.0.0-8 outside-network',
+      '10.5.0.0-16 wrong-length',
+    ])
+  })
+
   it('is another for each of five hosts that join at once (row 19)', async () => {
     // Eight subnets: most first choices collide.
     await lab.configure({ Network: '10.5.0.0/27', SubnetLen: 30, Backend: { Type: 'vxlan' } })
