@@ -4,7 +4,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
-import { chooseTraffic, type TrafficWish } from './host/traffic-choice.ts'
+import { chooseTraffic, movedRules, type TrafficWish } from './host/traffic-choice.ts'
 import type { ConditionSet } from './status/status.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
@@ -26,19 +26,22 @@ export async function startTraffic(
   const { kernel, reconciler, conditions, lifecycle, clock, log } = needs
   const { sets, monitor } = kernel.rules
   monitor?.start((events) => reconciler.onEvents(events))
-  const { options, reason, conditions: found, polled } = await chooseTraffic(sets, wish, network.nftables)
+  const { options, reason, conditions: found } = await chooseTraffic(sets, wish, network.nftables)
   conditions.replace('traffic rules', found)
   if (wish.masquerade || wish.forward) {
     const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`
     log.info('traffic rules chosen', { tool, why: reason, masquerade: wish.masquerade, forward: wish.forward })
   }
-  if (polled) {
+  if (wish.masquerade || wish.forward) {
+    // Nobody tells of changes in the legacy tables; a host that has none is asked without starting a program.
     lifecycle.run('iptables resync', async (stop) => {
       for (;;) {
         await clock.sleep(resyncMs, stop)
-        if (await sets.legacyChanged([...network.families.keys()])) {
-          reconciler.invalidate(['iptables-chain', 'clear-path'], 'the legacy tables of iptables have changed')
-        }
+        if (!(await sets.legacyChanged([...network.families.keys()], options.world === 'legacy'))) continue
+        reconciler.invalidate(['iptables-chain', 'clear-path'], 'the legacy tables of iptables have changed')
+        const now = await chooseTraffic(sets, wish, network.nftables)
+        const moved = options.tool === 'iptables' ? movedRules(options.world, now.options.world) : []
+        conditions.replace('traffic rules', [...now.conditions, ...moved])
       }
     })
   }

@@ -1,3 +1,4 @@
+import type { IptablesWorld } from '../../kernel/rules/objects.ts'
 import type { IptablesChoice, RuleSets } from '../../kernel/rules/rule-sets.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { messageOf } from '../../lib/errors.ts'
@@ -18,8 +19,6 @@ export interface TrafficChoice {
   /** Why the rules go where they go. */
   readonly reason: string
   readonly conditions: readonly Condition[]
-  /** Nobody tells of changes in the legacy tables: they must be read again and again. */
-  readonly polled: boolean
 }
 
 /** Decides, once per start, which tool the rules are written with. */
@@ -32,8 +31,15 @@ export async function chooseTraffic(sets: RuleSets, wish: TrafficWish, nftables:
     options: { ...wish, randomFully, tool: nftables ? 'nftables' : 'iptables', world },
     reason: nftables ? 'EnableNFTables' : reason,
     conditions: mixed ? [MIXED] : [],
-    polled: isAsked && world === 'legacy',
   }
+}
+
+/** What is to be said when the choice would be another one by now. */
+export function movedRules(chosen: IptablesWorld, now: IptablesWorld): readonly Condition[] {
+  if (chosen === now) return []
+  const text = `the rules of others are in iptables-${now} now, those of this daemon in iptables-${chosen}`
+  const remedy = 'restart the daemon: it decides at its start where rules go'
+  return [{ code: 'iptables-other-world', severity: 'warning', text, remedy }]
 }
 
 const UNASKED: IptablesChoice = { world: 'nft', reason: 'no rules are wanted', mixed: false, randomFully: true }

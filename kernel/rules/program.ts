@@ -39,7 +39,7 @@ function failureOf(
   if (error.killed) {
     return new OpFailure({
       code: 'ETIMEDOUT',
-      message: `${program} did not end within ${timeoutMs / 1000} s and was killed`,
+      message: `${program} did not end within ${timeoutMs / 1000} s and was killed: run it by hand to see what holds it`,
     })
   }
   if (error.code === 'ENOENT') {
@@ -53,6 +53,7 @@ function failureOf(
     const holder = 'another program holds the iptables lock; find it with: fuser -v /run/xtables.lock'
     return new OpFailure({ code: 'EBUSY', message: `${program}: ${holder}` })
   }
-  const text = `${program}: ${said === '' ? `ended with ${error.code ?? 'a signal'}` : said}`
+  const why = said === '' ? `ended with ${error.code ?? 'a signal'}` : said
+  const text = `${program}: ${why}${refused ? ': it needs root and the capability NET_ADMIN in this network namespace' : ''}`
   return new OpFailure({ code: refused ? 'EPERM' : 'ESTALE', message: text })
 }

@@ -43,10 +43,10 @@ export class RuleSets {
     return reader
   }
 
-  /** Reads the legacy tables of these families; true: something differs from what was read before, or cannot be read. */
-  async legacyChanged(families: readonly Family[]): Promise<boolean> {
+  /** Reads the legacy tables of these families, without a program where there are none; true: they differ from what was read before. */
+  async legacyChanged(families: readonly Family[], ifUnreadable: boolean): Promise<boolean> {
     const answers = families.map((family) => this.iptables('legacy', family).poll())
-    return (await Promise.all(answers.map((answer) => answer.catch(() => true)))).includes(true)
+    return (await Promise.all(answers.map((answer) => answer.catch(() => ifUnreadable)))).includes(true)
   }
 
   /**

@@ -16,6 +16,7 @@ import {
   ready,
   startDaemon,
   status,
+  strangerLease,
   until,
   vxlan,
   vxlanFrom100,
@@ -63,6 +64,15 @@ class Programs {
 
   async hang(...names: readonly string[]): Promise<void> {
     for (const name of names) await this.#put(name, 'exec /usr/bin/sleep 1000')
+  }
+
+  /** As for a process without CAP_NET_ADMIN. */
+  async forbid(...names: readonly string[]): Promise<void> {
+    for (const name of names)
+      await this.#put(
+        name,
+        `exec /usr/bin/setpriv --bounding-set=-net_admin --inh-caps=-net_admin /usr/sbin/${name} "$@"`,
+      )
   }
 
   async #put(name: string, line: string): Promise<void> {
@@ -144,6 +154,26 @@ describe('rules under faults', function () {
     await ready(host, 40_000)
   })
 
+  for (const [nft, program] of [
+    [false, 'iptables-nft-restore'],
+    [true, 'nft'],
+  ] as const) {
+    it(`that ${program} has no permission for: not ready, named, peers are served, ready when it has`, async () => {
+      await lab.configure({ ...vxlanFrom100, EnableNFTables: nft })
+      await programs.install()
+      await programs.forbid('iptables-nft-restore', 'ip6tables-nft-restore', ...(nft ? ['nft'] : []))
+      await start()
+      await notReady(new RegExp(`${program}: .*needs root and the capability NET_ADMIN.*EPERM`))
+      await host.exec(['test', '!', '-e', host.paths.subnetFile])
+      await lab.etcd.put(...strangerLease(nft ? 78 : 79))
+      await until(1_000, 'a route to the new peer', async () => {
+        assert.match(await host.ip('route'), nft ? /10\.5\.78\.0/ : /10\.5\.79\.0/)
+      })
+      await programs.install()
+      await ready(host, 35_000)
+    })
+  }
+
   it('of a table of our name that is somebody else’s: not ready, left alone, ready when it is gone', async () => {
     await lab.configure({ ...vxlan, EnableNFTables: true })
     await programs.install()
@@ -184,6 +214,7 @@ describe('rules under faults', function () {
   })
 
   it('that the lock of the legacy tables is held for: not ready, named, ready when it is free (row 44)', async () => {
+    await lab.configure(vxlanFrom100)
     const lock = join(host.folder, 'xtables.lock')
     await host.exec(['sh', '-c', 'iptables-legacy -A INPUT -p tcp --dport 11 -j ACCEPT'])
     await programs.install()
@@ -244,6 +275,27 @@ describe('rules beside those of others', function () {
     await reaches(true)
     await healedAfter(h1, 'iptables-nft -F DOCKER-USER', async () => await iptablesRules(h1))
     await h1.exec(['sh', '-c', 'iptables-nft -P FORWARD ACCEPT; iptables-nft -F FORWARD'])
+  })
+
+  it('name what iptables-legacy drops, although ours are elsewhere, and that both hold rules', async () => {
+    await h1.daemon?.stop()
+    await startDaemon(h1, { args: ['--ip-masq', '--iptables-resync=1'] })
+    await ready(h1)
+    await h1.exec(['sh', '-c', 'for n in 1 2; do iptables-nft -A INPUT -p tcp --dport 1$n -j ACCEPT; done'])
+    await h1.exec(['iptables-legacy', '-A', 'FORWARD', '-j', 'DROP'])
+    await reaches(false)
+    await until(3_000, 'named', async () => {
+      assert.match((await named()).join('\n'), /rule 1 of iptables-legacy FORWARD drops/)
+      const codes = (await status(h1)).conditions.map(({ code }: { code: string }) => code)
+      assert(codes.includes('iptables-two-worlds'), codes.join(' '))
+    })
+    await h1.exec(['iptables-legacy', '-F', 'FORWARD'])
+    await until(3_000, 'no longer named', async () => {
+      assert.deepEqual(await named(), [])
+      const codes = (await status(h1)).conditions.map(({ code }: { code: string }) => code)
+      assert(!codes.includes('iptables-two-worlds'), codes.join(' '))
+    })
+    await reaches(true)
   })
 
   for (const [what, close, text] of [
