@@ -3,7 +3,7 @@ import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs, peerProgram } from '../needs.ts'
 import { answer, healedAfter, iptablesRules, outside, routeBack, rulePlaces, seenAs } from './rules.ts'
-import { bringUp, flanneld, logsInFailure, oneSegment, ready, startDaemon, until, vxlan } from './world.ts'
+import { bringUp, flanneld, logsInFailure, oneSegment, ready, startDaemon, status, until, vxlan } from './world.ts'
 
 const masq = { args: ['--ip-masq'] }
 
@@ -127,6 +127,69 @@ for (const tool of ['iptables', 'nftables'] as const) {
       assert.notDeepEqual(await rulePlaces(h1), [])
       assert.equal((await flanneld(h1, ['cleanup'])).code, 0)
       assert.deepEqual(await rulePlaces(h1), [])
+    })
+  })
+}
+
+for (const tool of ['iptables', 'nftables'] as const) {
+  describe(`masquerade of IPv6 with ${tool}`, function () {
+    needs(this, 'netns', 'etcd')
+    this.timeout(60_000)
+    let lab: Lab
+    let h1: Host
+    let h2: Host
+    /** The router: it knows no way back into the overlay. */
+    const router = 'fd00:64::1'
+
+    before(async () => {
+      const [segment] = oneSegment(2)
+      const dual = { ...vxlan, EnableIPv6: true, IPv6Network: 'fd05::/48', EnableNFTables: tool === 'nftables' }
+      lab = await Lab.create({
+        segments: [{ name: 'lan1', subnet: '', hosts: [], ...segment, subnet6: 'fd00:64::/64' }],
+        netConf: dual,
+      })
+      h1 = lab.host('h1')
+      h2 = lab.host('h2')
+      await bringUp(lab.hosts, masq)
+      for (const host of lab.hosts) await ready(host)
+      for (const place of [lab.router, h2.container('c1')]) await answer(place)
+    })
+
+    afterEach(async function () {
+      await logsInFailure(this.currentTest?.err, lab)
+    })
+
+    after(() => lab?.close())
+
+    const address6 = (host: Host) => host.container('c1').addresses.find((address) => address.includes(':')) ?? ''
+
+    it('shows the outside world the host’s address', async () => {
+      assert.equal(await seenAs(h1.container('c1'), router), 'fd00:64::b')
+    })
+
+    it('shows other containers the container’s own address', async () => {
+      assert.equal(await seenAs(h1.container('c1'), address6(h2)), address6(h1))
+    })
+
+    it('lets forwarded traffic through where the FORWARD policy of ip6tables drops, or names it', async () => {
+      await h1.exec(['ip6tables-nft', '-P', 'FORWARD', 'DROP'])
+      if (tool === 'iptables') assert.equal(await seenAs(h1.container('c1'), address6(h2)), address6(h1))
+      else {
+        await until(2_000, 'named', async () => {
+          const { conditions } = await status(h1)
+          assert.match(JSON.stringify(conditions), /the policy of ip6tables-nft FORWARD drops/)
+        })
+      }
+      await h1.exec(['ip6tables-nft', '-P', 'FORWARD', 'ACCEPT'])
+    })
+
+    it('spares exempt destinations', async () => {
+      await h1.daemon?.stop()
+      await startDaemon(h1, { args: ['--ip-masq', '--masq-exempt=fd00:64::/64'] })
+      await ready(h1)
+      const { families } = await h1.subnetEnv()
+      await lab.router.ip('-6', 'route', 'replace', families[1]?.subnet ?? '', 'via', 'fd00:64::b')
+      assert.equal(await seenAs(h1.container('c1'), router), address6(h1))
     })
   })
 }

@@ -11,9 +11,11 @@ export const answerPort = 7001
 
 /** Answers each datagram, and each connection, with the address that it came from. */
 const answerer = `
-const socket = require('node:dgram').createSocket('udp4')
-socket.on('message', (_m, from) => socket.send(from.address, from.port, from.address))
-socket.bind(${answerPort}, '0.0.0.0')
+for (const [type, any] of [['udp4', '0.0.0.0'], ['udp6', '::']]) {
+  const socket = require('node:dgram').createSocket({ type, ipv6Only: type === 'udp6' })
+  socket.on('message', (_m, from) => socket.send(from.address, from.port, from.address))
+  socket.bind(${answerPort}, any)
+}
 require('node:net').createServer((client) => {
   client.on('error', () => {})
   client.end(client.remoteAddress)
@@ -21,7 +23,7 @@ require('node:net').createServer((client) => {
 
 /** What comes from elsewhere than the question went to is no answer. */
 const udpAsker = (address: string, port: number) => `
-const socket = require('node:dgram').createSocket('udp4')
+const socket = require('node:dgram').createSocket('${address.includes(':') ? 'udp6' : 'udp4'}')
 const ask = () => socket.send('?', ${port}, '${address}')
 socket.on('message', (message, from) => {
   if (from.address !== '${address}' || from.port !== ${port}) return
