@@ -104,14 +104,20 @@ export interface Plan {
   readonly ingress?: Ingress
 }
 
+/** Outer packets that carry an inner one: to a UDP port, of either family, or IPv4 packets of the protocol 4. */
+export type OuterForm =
+  /** Behind the UDP header stands a VXLAN header and an Ethernet frame. */
+  | { readonly type: 'vxlan'; readonly port: number }
+  /** Behind the UDP header stands an IPv4 packet. */
+  | { readonly type: 'udp'; readonly port: number }
+  | { readonly type: 'ipip' }
+
 /** Where packets of peers come in under a plan, for the rules that judge them. */
 export interface Ingress {
   /** Devices that packets come out of their tunnel by. */
   readonly tunnels: readonly string[]
-  /** UDP ports at which the outer packets arrive. */
-  readonly ports: readonly number[]
-  /** Outer packets also are bare packets of the IP protocol 4. */
-  readonly ipip: boolean
+  /** How the outer packets arrive. */
+  readonly outer: readonly OuterForm[]
   /** What this host itself says by a tunnel device, as if it had come from outside. */
   readonly own?: { readonly device: string; readonly address: IpAddr }
 }

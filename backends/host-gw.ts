@@ -40,7 +40,7 @@ const NO_TUNNELS: ReadonlyMap<Family, string> = new Map()
 function planHostGw(input: Input): Plan {
   const plan = new PlanBuilder()
   memo.begin([input.network, ...guardBasis(input)])
-  plan.comesIn({ tunnels: [], ports: [], ipip: false })
+  plan.comesIn({ tunnels: [], outer: [] })
   for (const { lease } of input.peers) {
     const devices = [...input.network.families.keys()].map((family) => deviceTo(input, lease, family) ?? '')
     plan.addPeer(

@@ -5,6 +5,7 @@ import type { HostFacts, PlanInput } from './backend.ts'
 
 /** Shared by thousands. */
 const NONE: readonly IpAddr[] = []
+const NO_PATHS: readonly [] = []
 
 type Input = Pick<PlanInput<unknown, unknown>, 'guard' | 'facts'>
 
@@ -26,6 +27,7 @@ export function guardPeers(
       table: guard,
       family,
       name: part.subnet,
+      paths: tunnel === undefined ? NO_PATHS : [{ outer: part.publicIp, source }],
       vteps: tunnel === undefined ? NONE : [part.publicIp],
       aliases: tunnel === undefined || part.tunnelIp === undefined ? NONE : [part.tunnelIp],
       senders: devices.map((device) => ({ device, source })),

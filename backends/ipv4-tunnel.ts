@@ -31,7 +31,9 @@ export function planTunnel(input: Input, tunnel: Ipv4Tunnel, plan: PlanBuilder):
   memo.begin(guardBasis(input))
   const tunnels = new Map([[4, tunnel.device]] as const)
   const port = tunnel.driver.encapsulation?.port
-  plan.comesIn({ tunnels: [tunnel.device], ports: port === undefined ? [] : [port], ipip: true })
+  const udp = port === undefined ? [] : [{ type: 'udp', port } as const]
+  // The device takes bare packets, too, whatever it sends.
+  plan.comesIn({ tunnels: [tunnel.device], outer: [...udp, { type: 'ipip' }] })
   for (const { lease } of input.peers) {
     const direct = tunnel.directRouting ? directDevice(input.facts, lease) : undefined
     plan.addPeer(

@@ -6,9 +6,9 @@ import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import { Agent } from './agent.ts'
 import { exitCodeOf } from './exit-code.ts'
+import { GuardWatch } from './guard-watch.ts'
 import { collectAfterStart, keepHeapSmall } from './heap.ts'
 import { openEtcd } from './leases/lease-source.ts'
-import { knownGaps } from './options/availability.ts'
 import { agentOptions, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
 import type { ProcessPort } from './process-port.ts'
@@ -37,7 +37,6 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   const state = await StateDir.open({ log, randomBytes, uid: port.uid }, instance.stateDir)
   const nodeId = await state.nodeId()
   log.info('flanneld started', { version: port.version, nodeId, stateDir: instance.stateDir })
-  for (const gap of knownGaps(options)) log.info(gap)
 
   const fatal = new AbortController()
   const lifecycle = lifecycleOf(log, fatal)
@@ -59,12 +58,16 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     await state.record(footprint)
   }
   const onPass = (seconds: number) => durations.observe(seconds)
+  const agentWish = await agentOptions(options, nodeId, log)
   const agent = new Agent(
     { kernel: { ...kernel, tables }, onPass, ...etcd, state, record, conditions, lifecycle, clock, log, randomBytes },
-    await agentOptions(options, nodeId, log),
+    agentWish,
   )
+  const guard =
+    agentWish.guard && new GuardWatch({ guard: kernel.rules.guard, clock, log, conditions }, agentWish.guard)
+  if (guard !== undefined) lifecycle.run('ingress guard', (stop) => guard.run(stop))
   const endpoints = new StatusEndpoints(
-    { agent, planes, conditions, durations, lifecycle, clock, log, port },
+    { agent, planes, guard, conditions, durations, lifecycle, clock, log, port },
     { options, nodeId, startedAt, socketPath: instance.statusSocket },
   )
   port.onReload(() => {

@@ -1,7 +1,7 @@
-import type { HostFacts, Ingress } from '../backends/backend.ts'
+import type { HostFacts, Ingress, OuterForm } from '../backends/backend.ts'
 import { judgedLinks } from '../backends/ingress-guard.ts'
 import type { GuardChain, GuardHook } from '../kernel/guard/objects.ts'
-import { GUARD_COMMENT, markedSet } from '../kernel/guard/text.ts'
+import { GUARD_COMMENT, markedSet, numberText } from '../kernel/guard/text.ts'
 import type { DesiredObject, Role } from '../kernel/objects.ts'
 import { GUARD_TABLE, namedFor } from '../kernel/rules/names.ts'
 import { markedRules } from '../kernel/rules/nft-text.ts'
@@ -14,6 +14,7 @@ import {
   familyOf,
   type IpAddr,
   ipFromNumber,
+  networkAddress,
   prefixLength,
 } from '../lib/address.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
@@ -30,8 +31,8 @@ export interface GuardOptions {
 }
 
 /**
- * Why a packet is refused. `outer-source`: a tunnel's outer packet from a host that is no peer. `inner-source`: out of the
- * tunnel came a source that is no peer's. `direct-source`: without a tunnel came a container's address that no peer on this link
+ * Why a packet is refused. `outer-source`: a tunnel's outer packet from a host that is no peer. `inner-source`: in the
+ * tunnel came a source that is no peer's, or not that of the peer who sent it. `direct-source`: without a tunnel came a container's address that no peer on this link
  * has. `container`: a container sends to a tunnel port of a host.
  */
 export const REFUSALS = ['outer-source', 'inner-source', 'direct-source', 'container'] as const
@@ -41,7 +42,7 @@ export type Refusal = (typeof REFUSALS)[number]
 const PRIORITY = -150
 /** Whoever sends from ever new addresses fills no more than this. */
 const OFFENDERS = 'size 128; flags dynamic,timeout; timeout 1h;'
-const REMEDY = 'install the package nftables (0.9.7 or newer), or set --ingress-guard=off'
+const REMEDY = 'install the package nftables (1.0.6 is tested), or set --ingress-guard=off'
 
 /** Name of the guard's table. */
 export function guardTable(instance: string): string {
@@ -66,7 +67,7 @@ export function guardObjects(
     baseChain('input', outerRules(input, ingress)),
     baseChain('forward', containerRules(input, ingress)),
   ].filter(({ rules }) => rules.length > 0)
-  const isUsed = (name: string) => base.some(({ rules }) => rules.some(({ text }) => text.endsWith(` jump ${name}`)))
+  const isUsed = (name: string) => base.some(({ rules }) => rules.some(({ text }) => text.endsWith(` goto ${name}`)))
   const refusals = FAMILIES.flatMap((family) =>
     REFUSALS.filter((refusal) => isUsed(offenderSet(refusal, family))).map((refusal) =>
       refusalChain(refusal, family, mode, allow),
@@ -84,6 +85,7 @@ function setsOf(family: Family) {
     markedSet(`vteps${family}`, `type ${address};`),
     // Not of prefixes: such a set costs the kernel 80 times as much to fill, and subnets of one length need no search.
     markedSet(`senders${family}`, `type ifname . ${address};`),
+    markedSet(`paths${family}`, `typeof ${nftFamily(family)} saddr . ${innerSource({ type: 'vxlan' }, family).field};`),
     ...REFUSALS.map((refusal) => markedSet(offenderSet(refusal, family), `type ifname . ${address}; ${OFFENDERS}`)),
   ]
 }
@@ -96,7 +98,7 @@ function tunnelRules({ network, own }: Input, { tunnels, own: speaker }: Ingress
   const from = `iifname ${namesText(tunnels)}`
   const itself = speaker === undefined ? [] : [`iifname "${speaker.device}" ip saddr ${speaker.address} accept`]
   const judged = FAMILIES.map((family) => {
-    const refuse = `jump ${offenderSet('inner-source', family)}`
+    const refuse = `goto ${offenderSet('inner-source', family)}`
     // A family that the network has not has no peers either.
     if (!network.families.has(family)) return `${from} meta nfproto ipv${family} ${refuse}`
     const ip = nftFamily(family)
@@ -110,44 +112,76 @@ function linkRules({ network, own, facts }: Input): readonly string[] {
   const from = `iifname ${namesText(judgedLinks(facts))}`
   return [...network.families].map(([family, part]) => {
     const claims = `${nftFamily(family)} saddr ${part.network}`
-    return `${from} ${claims} ${notASender(network, own, family)} jump ${offenderSet('direct-source', family)}`
+    return `${from} ${claims} ${notASender(network, own, family)} goto ${offenderSet('direct-source', family)}`
   })
 }
 
-function outerRules({ network }: Input, ingress: Ingress): readonly string[] {
-  return [...network.families.keys()].flatMap((family) => {
-    const source = `${nftFamily(family)} saddr != @vteps${family}`
-    return outerPackets(ingress, family).map(
-      (outer) => `${outer} ${source} jump ${offenderSet('outer-source', family)}`,
-    )
+function outerRules({ network, own }: Input, { outer }: Ingress): readonly string[] {
+  return [...network.families].flatMap(([family, part]) => {
+    const source = `${nftFamily(family)} saddr`
+    return outer.flatMap((form) => {
+      const packet = outerText(form, family)
+      if (packet === undefined) return []
+      const { filter, field } = innerSource(form, family)
+      const mask = numberText(maskOf(family, prefixLength(part.network)))
+      const claims = `${filter}${field} & ${mask} == ${numberText(networkAddress(part.network))}`
+      const strangers = lengthsOf(network, own, family).map(
+        (length) => `${source} . ${field} & ${numberText(maskOf(family, length))} != @paths${family}`,
+      )
+      return [
+        `${packet} ${source} != @vteps${family} goto ${offenderSet('outer-source', family)}`,
+        // A peer that speaks for another one's containers.
+        `${packet} ${claims} ${strangers.join(' ')} goto ${offenderSet('inner-source', family)}`,
+      ]
+    })
   })
 }
 
 /** Masqueraded, a container's packet would have its host's address, which the other hosts let in. */
-function containerRules({ network }: Input, ingress: Ingress): readonly string[] {
+function containerRules({ network }: Input, { outer }: Ingress): readonly string[] {
   return [...network.families].flatMap(([family, part]) => {
     const ip = nftFamily(family)
     const way = `${ip} saddr ${part.network} ${ip} daddr @vteps${family}`
-    return outerPackets(ingress, family).map((outer) => `${outer} ${way} jump ${offenderSet('container', family)}`)
+    return outer.flatMap((form) => {
+      const packet = outerText(form, family)
+      return packet === undefined ? [] : [`${packet} ${way} goto ${offenderSet('container', family)}`]
+    })
   })
 }
 
-function outerPackets({ ports, ipip }: Ingress, family: Family): readonly string[] {
-  const [first] = ports
-  const udp = first === undefined ? [] : [`udp dport ${ports.length === 1 ? first : `{ ${ports.join(', ')} }`}`]
-  return ipip && family === 4 ? [...udp, 'ip protocol 4'] : udp
+/** Undefined: there are none of this form in the family. */
+function outerText(form: OuterForm, family: Family): string | undefined {
+  if (form.type === 'vxlan') return `udp dport ${form.port}`
+  if (family === 6) return undefined
+  return form.type === 'udp' ? `udp dport ${form.port}` : 'ip protocol 4'
+}
+
+const ETHER_TYPE: Readonly<Record<Family, string>> = { 4: '0x0800', 6: '0x86dd' }
+/** Bytes in front of it. */
+const SOURCE_OFFSET: Readonly<Record<Family, number>> = { 4: 12, 6: 8 }
+const HEADERS = { ipip: 0, udp: 8, vxlan: 8 + 8 + 14 } as const
+
+/** Where the inner packet's source stands behind the outer IP header, in nft's words: offset and length in bits. */
+function innerSource(
+  { type }: Pick<OuterForm, 'type'>,
+  family: Family,
+): { readonly filter: string; readonly field: string } {
+  const field = `@th,${(HEADERS[type] + SOURCE_OFFSET[family]) * 8},${addressBits(family)}`
+  return { field, filter: type === 'vxlan' ? `@th,${(HEADERS.vxlan - 2) * 8},16 ${ETHER_TYPE[family]} ` : '' }
 }
 
 /** True of a packet whose device and source, cut to the length of a subnet, are no peer's. */
 function notASender(network: NetworkConfig, own: Lease, family: Family): string {
-  const lengths = new Set<number>()
-  const ownSubnet = own.families.get(family)?.subnet
-  if (ownSubnet !== undefined) lengths.add(prefixLength(ownSubnet))
-  const length = network.families.get(family)?.subnetLen
-  if (length !== undefined) lengths.add(length)
-  return [...lengths]
-    .map((bits) => `iifname . ${nftFamily(family)} saddr & ${maskOf(family, bits)} != @senders${family}`)
+  return lengthsOf(network, own, family)
+    .map((length) => `iifname . ${nftFamily(family)} saddr & ${maskOf(family, length)} != @senders${family}`)
     .join(' ')
+}
+
+/** Of subnets. */
+function lengthsOf(network: NetworkConfig, own: Lease, family: Family): readonly number[] {
+  const ownSubnet = own.families.get(family)?.subnet
+  const lengths = [network.families.get(family)?.subnetLen, ownSubnet && prefixLength(ownSubnet)]
+  return [...new Set(lengths.filter((length) => length !== undefined))]
 }
 
 function maskOf(family: Family, length: number): IpAddr {

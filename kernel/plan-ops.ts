@@ -46,7 +46,11 @@ const naturally = new Intl.Collator('en', { numeric: true })
 export async function preview(tables: readonly ObjectTable[], desired: DesiredState): Promise<OpPlan> {
   const wanted = groupByKind(desired)
   const dumps = new Map<ObjectKind, readonly KernelObject[]>()
-  for (const table of tables) dumps.set(table.kind, await table.dump((wanted.get(table.kind) ?? new Map()).values()))
+  for (const table of tables) {
+    // What counts as in place while its set is missing shall be shown with the set.
+    const asked = table.kind === 'guard-peer' ? undefined : wanted.get(table.kind)
+    dumps.set(table.kind, await table.dump((asked ?? new Map()).values()))
+  }
   // What lives in the daemon's own process has no table here, and is neither there nor missing.
   const objects = [...desired.objects].filter(([, { kind }]) => dumps.has(kind))
   objects.sort(([a], [b]) => naturally.compare(a, b))

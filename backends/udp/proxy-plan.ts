@@ -24,7 +24,7 @@ export function planProxy(
   const subnet = input.own.families.get(4)?.subnet
   // It says "net unreachable" in the name of the device.
   const own = subnet === undefined ? {} : { own: { device, address: networkAddress(subnet) } }
-  plan.comesIn({ tunnels: [device], ports: [input.config.port], ipip: false, ...own })
+  plan.comesIn({ tunnels: [device], outer: [{ type: 'udp', port: input.config.port }], ...own })
   for (const { lease } of input.peers)
     plan.addPeer(
       lease.id,

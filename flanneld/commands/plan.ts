@@ -12,7 +12,7 @@ import { chooseTraffic } from '../host/traffic-choice.ts'
 import { openEtcd } from '../leases/lease-source.ts'
 import { PeerView } from '../leases/peer-view.ts'
 import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from '../node-setup.ts'
-import { interfaceWish, trafficWish } from '../options/node-options.ts'
+import { guardOptions, interfaceWish, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { Replanner } from '../replanner.ts'
@@ -67,7 +67,8 @@ export async function runPlan(needs: PlanNeeds, options: Options): Promise<numbe
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
     const memory = { peers, planner: new Replanner() }
-    const planned = await planAll(sources, memory, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, traffic })
+    const rules = { traffic, guard: guardOptions(options) }
+    const planned = await planAll(sources, memory, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, ...rules })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
     for (const { text } of planned.plan.notices) print(`# ${text}\n`)
     for (const { id, text } of planned.plan.skipped) print(`# peer ${id} is skipped: ${text}\n`)

@@ -42,6 +42,7 @@ export function statusText(status: StatusDocument): string {
         : `${backend.type}, MTU ${backend.mtu}${backend.devices.length > 0 ? `, ${backend.devices.join(' ')}` : ''}`,
     ],
     ...dataPlaneRow(status),
+    ...guardRow(status),
     [
       'datastore',
       datastore.up
@@ -56,6 +57,7 @@ export function statusText(status: StatusDocument): string {
       'rejected',
       status.rejected.map(({ id, reason, text }) => `${id}: ${reason}: ${text}`),
     ),
+    ...section('refused by the guard', offenderLines(status)),
     ...section('not ready', status.notReady),
     ...section(
       'conditions',
@@ -117,4 +119,19 @@ function dataPlaneRow({ dataPlane }: StatusDocument): [string, string][] {
     ...(deaths > 0 ? [`worker died ${deaths}x`] : []),
   ]
   return [['data plane', text.join('; ')]]
+}
+
+function guardRow({ guard }: StatusDocument): [string, string][] {
+  // A daemon of an earlier version says nothing of it.
+  if (guard === null || guard === undefined) return []
+  const refused = Object.entries(guard.refused).flatMap(([rule, count]) => (count > 0 ? [`${rule} ${count}`] : []))
+  const what = guard.mode === 'on' ? 'drops' : 'counts only, drops nothing'
+  return [['guard', `${guard.mode} (${what}); packets refused: ${refused.join(', ') || 'none'}`]]
+}
+
+function offenderLines({ guard }: StatusDocument): readonly string[] {
+  return (guard?.offenders ?? []).map(
+    ({ rule, source, device, packets, lastSeen }) =>
+      `${rule}: ${source} by ${device}, ${packets} packet${packets === 1 ? '' : 's'}, last ${lastSeen}`,
+  )
 }

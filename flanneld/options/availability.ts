@@ -21,7 +21,6 @@ const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
   'set-node-network-unavailable',
   'allow-kubeconfig-exec',
   'cni-conf-file',
-  'guard-allow',
   'drain',
   'allow-extension',
 ])
@@ -30,10 +29,7 @@ export function notAvailableYet(name: string): boolean {
   return NOT_YET.has(name as FlagName)
 }
 
-/**
- * The first flag that asks for what is not there yet. `--ingress-guard=off` asks for nothing, so it is honoured; what its
- * default promises is named by `knownGaps`.
- */
+/** The first flag that asks for what is not there yet. */
 export function firstUnavailable(options: Options, origins: Origins): ConfigError | undefined {
   for (const name of FLAG_NAMES) {
     const origin = origins.get(name)
@@ -47,20 +43,8 @@ export function firstUnavailable(options: Options, origins: Origins): ConfigErro
 }
 
 function asksForMore(name: FlagName, options: Options): boolean {
-  if (name === 'ingress-guard') return options.ingressGuard === 'on'
   if (!NOT_YET.has(name)) return false
   const spec: OptionSpec<unknown> = OPTION_TABLE[name]
   const value = (options as Readonly<Record<string, unknown>>)[optionKey(name)]
   return JSON.stringify(value) !== JSON.stringify(spec.read(spec.fallback as FlagValue as never))
-}
-
-/** What the defaults promise and this version does not do: a line each at the start. */
-export function knownGaps(options: Options): readonly string[] {
-  const gaps: string[] = []
-  if (options.ingressGuard === 'count') {
-    gaps.push(
-      'the ingress guard is not available yet: nothing is counted or dropped (--ingress-guard=off silences this)',
-    )
-  }
-  return gaps
 }

@@ -3,6 +3,7 @@ import type { Cidr, Family } from '../../lib/address.ts'
 import { PermissionError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { AgentOptions } from '../agent-needs.ts'
+import type { GuardOptions } from '../guard-rules.ts'
 import type { InterfaceWish } from '../host/external-interface.ts'
 import type { TrafficWish } from '../host/traffic-choice.ts'
 import { instanceOf } from '../state/instance.ts'
@@ -29,13 +30,18 @@ export async function agentOptions(options: Options, nodeId: string, log: Logger
     previousSubnets: await previousSubnets(options.subnetFile, log),
     ipMasq: options.ipMasq,
     traffic: trafficWish(options),
-    guard: undefined,
+    guard: guardOptions(options),
     resyncMs: options.iptablesResync * 1000,
     blackholeRoute: options.ipBlackholeRoute,
     protectedRanges: options.protectedCidrs,
     holdMs: options.hold * 60_000,
     renewMarginMs: options.subnetLeaseRenewMargin * 60_000,
   }
+}
+
+export function guardOptions(options: Options): GuardOptions | undefined {
+  const { ingressGuard: mode, guardAllow: allow } = options
+  return mode === 'off' ? undefined : { mode, allow, instance: instanceOf(options).name }
 }
 
 export function trafficWish(options: Options): TrafficWish {

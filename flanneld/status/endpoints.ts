@@ -5,6 +5,7 @@ import { messageOf } from '../../lib/errors.ts'
 import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { Agent } from '../agent.ts'
+import type { GuardWatch } from '../guard-watch.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { Systemd } from '../systemd.ts'
@@ -18,6 +19,7 @@ import { statusDocument } from './status-view.ts'
 export interface EndpointNeeds {
   readonly agent: Agent
   readonly planes: readonly BackendTables[]
+  readonly guard: GuardWatch | undefined
   readonly conditions: ConditionSet
   readonly durations: Histogram
   readonly lifecycle: Lifecycle
@@ -112,7 +114,7 @@ export class StatusEndpoints {
   }
 
   #status(): StatusDocument {
-    const { agent, planes, conditions, clock, port } = this.#needs
+    const { agent, planes, guard, conditions, clock, port } = this.#needs
     const { nodeId, startedAt } = this.#identity
     return statusDocument({
       version: port.version,
@@ -127,6 +129,7 @@ export class StatusEndpoints {
       failures: agent.reconciler.failures(),
       counts: agent.reconciler.counts(),
       dataPlane: planes.flatMap((plane) => plane.counts() ?? [])[0],
+      guard: guard?.status,
     })
   }
 

@@ -122,6 +122,7 @@ export function renderMetrics(input: MetricsInput): string {
       [{}, counters.netlinkOverruns],
     ]),
     ...dataPlane(status),
+    ...guard(status),
     family('flannel_event_loop_lag_seconds', 'gauge', 'Lateness of the last heartbeat.', [
       [{}, input.eventLoopLagSeconds],
     ]),
@@ -140,6 +141,22 @@ function dataPlane({ dataPlane }: StatusDocument): readonly string[] {
     family('flannel_dataplane_bytes_total', 'counter', 'Bytes of packets carried.', byLabel('direction', bytes)),
     family('flannel_dataplane_drops_total', 'counter', 'Packets dropped, by reason.', byLabel('reason', drops)),
     family('flannel_dataplane_deaths_total', 'counter', 'Workers that died and were replaced.', [[{}, deaths]]),
+  ]
+}
+
+/** The label tells whether the packets were dropped or only counted. */
+function guard({ guard }: StatusDocument): readonly string[] {
+  if (guard === null) return []
+  const samples = byLabel('rule', guard.refused).map(
+    ([labels, count]) => [{ ...labels, mode: guard.mode }, count] as const,
+  )
+  return [
+    family(
+      'flannel_guard_dropped_packets_total',
+      'counter',
+      'Packets refused by the ingress guard: dropped in mode on, counted in mode count.',
+      samples,
+    ),
   ]
 }
 

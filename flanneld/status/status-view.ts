@@ -6,6 +6,7 @@ import type { Lease, StoreHealth } from '../../subnet/types.ts'
 import type { AgentView } from '../agent-needs.ts'
 import {
   type Counts,
+  type GuardStatus,
   type LastingCondition,
   overallState,
   type PeerStatus,
@@ -28,6 +29,8 @@ export interface StatusFacts {
   readonly counts: ReconcileCounts
   /** Undefined: this process carries no packets. */
   readonly dataPlane: DataPlaneCounts | undefined
+  /** Undefined: switched off. */
+  readonly guard: GuardStatus | undefined
 }
 
 /** The status document of one moment; pure. */
@@ -55,6 +58,7 @@ export function statusDocument(facts: StatusFacts): StatusDocument {
     rejected: view.verdicts?.rejected ?? view.snapshot?.unreadable ?? [],
     counters: countersOf(view, facts.counts),
     dataPlane: facts.dataPlane ?? null,
+    guard: facts.guard ?? null,
     datastore: datastoreOf(view.store),
   }
 }

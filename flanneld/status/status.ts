@@ -122,6 +122,22 @@ export interface StatusCounters {
   readonly datastoreResyncs: Counts
 }
 
+/** What the ingress guard has refused: counted, and with `on` dropped. */
+export interface GuardStatus {
+  readonly mode: 'on' | 'count'
+  /** Packets by rule, as in `outer-source`, since the guard was set up. */
+  readonly refused: Counts
+  /** Of the last hour; the last one first. */
+  readonly offenders: readonly {
+    readonly rule: string
+    readonly source: string
+    /** That the packet came in by. */
+    readonly device: string
+    readonly packets: number
+    readonly lastSeen: string
+  }[]
+}
+
 /** What the socket serves. Fields are added, never changed or removed. Times are RFC 3339 in UTC. */
 export interface StatusDocument {
   readonly apiVersion: 'flannel.status/v1'
@@ -157,6 +173,8 @@ export interface StatusDocument {
   readonly counters: StatusCounters
   /** Null: this process carries no packets, the kernel does. */
   readonly dataPlane: DataPlaneCounts | null
+  /** Null: switched off. */
+  readonly guard: GuardStatus | null
   readonly datastore: {
     readonly up: boolean
     readonly endpoint: string | null

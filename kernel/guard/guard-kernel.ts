@@ -87,7 +87,10 @@ export class GuardKernel {
     const comments: (string | undefined)[] = elements.map(() => undefined)
     await this.#channel?.request(
       elements.map(({ set, item }) => getElement(set, item)),
-      (index, message) => eachElement(message, ({ comment }) => (comments[index] = comment)),
+      (index, message) => {
+        const set = elements[index]?.set
+        if (set !== undefined) eachElement(message, set, ({ comment }) => (comments[index] = comment))
+      },
     )
     return comments
   }
@@ -116,7 +119,7 @@ export class GuardKernel {
       // An interrupted dump is begun anew, under another number.
       if (message.sequence !== sequence) found = []
       sequence = message.sequence
-      eachElement(message, (item, attributes) => void found.push(read(item, attributes)))
+      eachElement(message, name, (item, attributes) => void found.push(read(item, attributes)))
       return undefined
     })
     return found

@@ -35,6 +35,8 @@ export interface GuardPeer {
   readonly name: string
   /** Sources of outer packets. */
   readonly vteps: readonly IpAddr[]
+  /** Which inner sources an outer packet may carry, by its own source. Those of `aliases` are understood. */
+  readonly paths: readonly Path[]
   /** Further sources of outer packets; where one bears another peer's name already, that is enough. Absent of what was read. */
   readonly aliases?: readonly IpAddr[]
   /** By device, first addresses of the subnets that inner packets may come from. */
@@ -43,6 +45,12 @@ export interface GuardPeer {
 
 export interface Sender {
   readonly device: string
+  readonly source: IpAddr
+}
+
+/** `source`: the first address of a subnet. */
+export interface Path {
+  readonly outer: IpAddr
   readonly source: IpAddr
 }
 
@@ -88,10 +96,18 @@ export function sameSender(a: Sender, b: Sender): boolean {
   return a.source === b.source && a.device === b.device
 }
 
+export function samePath(a: Path, b: Path): boolean {
+  return a.source === b.source && a.outer === b.outer
+}
+
 function sameElements(actual: GuardPeer, desired: GuardPeer): boolean {
   return (
     actual.family === desired.family &&
     actual.senders.length === desired.senders.length &&
+    desired.paths.every((path) => actual.paths.some((other) => samePath(path, other))) &&
+    actual.paths.every(
+      (path) => desired.aliases?.includes(path.outer) || desired.paths.some((other) => samePath(path, other)),
+    ) &&
     desired.vteps.every((vtep) => actual.vteps.includes(vtep)) &&
     actual.vteps.every((vtep) => desired.vteps.includes(vtep) || desired.aliases?.includes(vtep)) &&
     (actual.aliases === undefined || actual.aliases.join() === desired.aliases?.join()) &&

@@ -1,3 +1,4 @@
+import { type IpAddr, ipToBytes } from '../../lib/address.ts'
 import { fingerprint } from '../../lib/fingerprint.ts'
 import type { Op } from '../table.ts'
 import type { GuardChain, GuardChains, GuardPeer, GuardSet, GuardSets } from './objects.ts'
@@ -77,10 +78,19 @@ function elementCommands(verb: 'add' | 'delete', peer: GuardPeer): readonly stri
           `nft '${verb} element inet ${table} ${set}${family} { ${elements.map((text) => `${text}${comment}`).join(', ')} }'`,
         ]
   return [
+    ...line(
+      'paths',
+      peer.paths.map(({ outer, source }) => `${outer} . ${numberText(source)}`),
+    ),
     ...line('vteps', [...vteps, ...(peer.aliases ?? [])]),
     ...line(
       'senders',
       senders.map(({ device, source }) => `"${device}" . ${source}`),
     ),
   ]
+}
+
+/** An address in a key that nft takes for a number: it knows what stands at an offset by its bits only. */
+export function numberText(address: IpAddr): string {
+  return `0x${Buffer.from(ipToBytes(address)).toString('hex')}`
 }

@@ -32,15 +32,17 @@ const NFTNL_UDATA_SET_ELEM_COMMENT = 0
 /** IFNAMSIZ */
 const DEVICE_BYTES = 16
 
-/** A set of a table; its keys are addresses or `ifname . address`. */
+/** A set of a table and what its keys are: `address`, `ifname . address` or `address . address`. */
 export interface SetName {
   readonly table: string
   readonly set: string
+  readonly keys: 'address' | 'device' | 'pair'
 }
 
 export interface SetElement {
-  /** Absent of a key that is an address alone. */
+  /** The first part of a key that has two. */
   readonly device?: string
+  readonly outer?: IpAddr
   readonly source: IpAddr
   /** Empty where there is none. */
   readonly comment: string
@@ -85,7 +87,7 @@ export function dumpElements({ table, set }: SetName): Uint8Array {
   return beginList(NFT_MSG_GETSETELEM, 0, { table, set }).finish()
 }
 
-function beginList(type: number, flags: number, { table, set }: SetName): MessageWriter {
+function beginList(type: number, flags: number, { table, set }: Pick<SetName, 'table' | 'set'>): MessageWriter {
   return writer
     .begin(type, flags)
     .u8(NFPROTO_INET)
@@ -106,8 +108,9 @@ function elementMessage(type: number, flags: number, name: SetName, item: SetEle
     .finish()
 }
 
-function keyBytes({ device, source }: Pick<SetElement, 'device' | 'source'>): Uint8Array {
+function keyBytes({ device, outer, source }: Omit<SetElement, 'comment'>): Uint8Array {
   const address = ipToBytes(source)
+  if (outer !== undefined) return Uint8Array.of(...ipToBytes(outer), ...address)
   if (device === undefined) return address
   const bytes = new Uint8Array(DEVICE_BYTES + address.length)
   bytes.set(Buffer.from(device).subarray(0, DEVICE_BYTES - 1))
@@ -121,7 +124,11 @@ function userComment(comment: string): Uint8Array {
 }
 
 /** Shows each element of the message; nothing where it is of another kind. @throws MalformedMessage */
-export function eachElement(message: Message, visit: (item: SetElement, attributes: AttributeTable) => void): void {
+export function eachElement(
+  message: Message,
+  { keys }: Pick<SetName, 'keys'>,
+  visit: (item: SetElement, attributes: AttributeTable) => void,
+): void {
   if (message.type !== NFT_MSG_NEWSETELEM) return
   const { view } = message
   lists.read(view, behind(message, NFGENMSG_BYTES), message.end)
@@ -131,29 +138,25 @@ export function eachElement(message: Message, visit: (item: SetElement, attribut
     const length = view.getUint16(at, LITTLE)
     if (length < 4 || at + length > end) throw new MalformedMessage('an element longer than its list')
     element.read(view, at + 4, at + length)
-    visit(readElement(), element)
+    visit(readElement(keys), element)
     at += align4(length)
   }
 }
 
-function readElement(): SetElement {
-  const { device, source } = readKey()
+function readElement(keys: SetName['keys']): SetElement {
   const comment = element.has(NFTA_SET_ELEM_USERDATA)
     ? userText(element.bytes(NFTA_SET_ELEM_USERDATA), NFTNL_UDATA_SET_ELEM_COMMENT)
     : ''
-  return device === undefined ? { source, comment } : { device, source, comment }
-}
-
-function readKey(): { readonly device: string | undefined; readonly source: IpAddr } {
   const bytes = nested.readNested(element, NFTA_SET_ELEM_KEY).bytes(NFTA_DATA_VALUE)
-  if (bytes.length === 4 || bytes.length === DEVICE_BYTES) return { device: undefined, source: bytesToIp(bytes) }
-  if (bytes.length !== DEVICE_BYTES + 4 && bytes.length !== 2 * DEVICE_BYTES) {
-    throw new MalformedMessage(`a key of ${bytes.length} bytes`)
-  }
+  const first = keys === 'address' ? 0 : keys === 'device' ? DEVICE_BYTES : bytes.length / 2
+  const length = bytes.length - first
+  if (length !== 4 && length !== 16) throw new MalformedMessage(`a key of ${bytes.length} bytes`)
+  const source = bytesToIp(bytes.subarray(first))
+  if (keys === 'address') return { source, comment }
+  if (keys === 'pair') return { outer: bytesToIp(bytes.subarray(0, first)), source, comment }
   const end = bytes.indexOf(0)
-  const length = end < 0 || end > DEVICE_BYTES ? DEVICE_BYTES : end
-  const device = Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('latin1')
-  return { device, source: bytesToIp(bytes.subarray(DEVICE_BYTES)) }
+  const device = Buffer.from(bytes.buffer, bytes.byteOffset, end < 0 || end > first ? first : end).toString('latin1')
+  return { device, source, comment }
 }
 
 /** The text of one type in what nft keeps beside an object: type, length, value, one after the other. */

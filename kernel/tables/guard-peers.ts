@@ -1,28 +1,38 @@
 import type { Family, IpAddr } from '../../lib/address.ts'
 import { FAMILIES } from '../../lib/address.ts'
 import { type GuardKernel, MOST_BYTES } from '../guard/guard-kernel.ts'
-import { type GuardPeer, type Sender, sameSender } from '../guard/objects.ts'
+import { type GuardPeer, type Path, type Sender, samePath, sameSender } from '../guard/objects.ts'
 import { addElement, deleteElement, type SetElement, type SetName } from '../netlink/set-element-messages.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 
-/** One element of a set, as it stands in a message. */
-interface Item {
+const KEYS = { vteps: 'address', senders: 'device', paths: 'pair' } as const
+const NAMES = ['vteps', 'senders', 'paths'] as const
+
+function setOf(name: keyof typeof KEYS, table: string, family: Family): SetName {
+  return { table, set: `${name}${family}`, keys: KEYS[name] }
+}
+
+/** One element that comes or goes. */
+interface Step {
+  /** Of the operation that it belongs to. */
+  readonly index: number
   readonly set: SetName
   readonly item: SetElement
-  /** Under whatever name it is there. */
+  readonly message: Uint8Array
+  /** It may be there under whatever name. */
   readonly anyName?: true
+}
+
+interface Change {
+  readonly index: number
+  readonly adds: readonly Step[]
+  readonly deletes: readonly Step[]
 }
 
 interface FoundPeer extends GuardPeer {
   readonly vteps: IpAddr[]
   readonly senders: Sender[]
-}
-
-interface Change {
-  readonly index: number
-  readonly adds: readonly Item[]
-  readonly deletes: readonly Item[]
-  readonly messages: readonly Uint8Array[]
+  readonly paths: Path[]
 }
 
 /**
@@ -44,7 +54,8 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
     const tables = new Set<string>()
     for (const table of await this.#guard.tables()) {
       const sets = new Set((await this.#guard.sets(table)).map(({ name }) => name))
-      if (!FAMILIES.every((family) => sets.has(`vteps${family}`) && sets.has(`senders${family}`))) continue
+      const needed = FAMILIES.flatMap((family) => NAMES.map((name) => setOf(name, table, family).set))
+      if (!needed.every((name) => sets.has(name))) continue
       tables.add(table)
       for (const family of FAMILIES) peers.push(...(await this.#peers(table, family)))
     }
@@ -61,127 +72,124 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
       const name = comment === '' ? `?${family}` : comment
       const known = found.get(name)
       if (known !== undefined) return known
-      const peer: FoundPeer = { kind: 'guard-peer', table, family, name, vteps: [], senders: [] }
+      const peer: FoundPeer = { kind: 'guard-peer', table, family, name, vteps: [], senders: [], paths: [] }
       found.set(name, peer)
       return peer
     }
-    for (const { comment, source } of await this.#guard.elements({ table, set: `vteps${family}` })) {
+    for (const { comment, source } of await this.#guard.elements(setOf('vteps', table, family))) {
       peerOf(comment).vteps.push(source)
     }
-    for (const { comment, source, device } of await this.#guard.elements({ table, set: `senders${family}` })) {
+    for (const { comment, source, device } of await this.#guard.elements(setOf('senders', table, family))) {
       peerOf(comment).senders.push({ device: device ?? '', source })
+    }
+    for (const { comment, source, outer } of await this.#guard.elements(setOf('paths', table, family))) {
+      peerOf(comment).paths.push({ outer: outer ?? source, source })
     }
     return [...found.values()]
   }
 
   async apply(ops: readonly Op<GuardPeer>[]): Promise<readonly OpResult[]> {
     const results: OpResult[] = ops.map(() => ({ ok: true }))
-    const changes = await this.#ownDeletes(ops.map(changeOf))
-    for (const batch of batches(changes)) {
+    for (const batch of batches(ops.map(changeOf))) {
       for (const [index, error] of await this.#applyBatch(batch)) results[index] = { ok: false, error }
     }
     return results
   }
 
-  /** Without what another peer's name is on by now: of two peers that change places the one that leaves must not take it along. */
+  /** A refused change leaves the transaction, the rest is tried again without it. */
+  async #applyBatch(batch: readonly Change[]): Promise<ReadonlyMap<number, OpError>> {
+    const refused = new Map<number, OpError>()
+    const taken = new Set<Step>()
+    let rest = await this.#ownDeletes(batch)
+    for (;;) {
+      // Deletes first: what one peer gives up another one may take.
+      const steps = [...rest.flatMap(({ deletes }) => deletes), ...rest.flatMap(({ adds }) => adds)]
+      if (steps.length === 0) return refused
+      const verdicts = await this.#guard.transact(steps.map(({ message }) => message))
+      const again = new Map(rest.map((change) => [change.index, change]))
+      const inTheWay = new Set<Step>()
+      for (const [at, step] of steps.entries()) {
+        const verdict = verdicts[at]
+        if (verdict === undefined) continue
+        // Another name is on it: an address has gone from one peer to another, or is shared.
+        if (verdict.code === 'EEXIST' && !taken.has(step)) inTheWay.add(step)
+        else {
+          refused.set(step.index, verdict)
+          again.delete(step.index)
+        }
+      }
+      if (verdicts.every((verdict) => verdict === undefined)) return refused
+      rest = await this.#clearing([...again.values()], inTheWay)
+      for (const step of inTheWay) taken.add(step)
+    }
+  }
+
+  /** Without what another peer's name is on by now: a peer that leaves must not take along what has become another's. */
   async #ownDeletes(changes: readonly Change[]): Promise<readonly Change[]> {
     const doomed = changes.flatMap(({ deletes }) => deletes)
     if (doomed.length === 0) return changes
     const comments = await this.#guard.commentsOf(doomed)
     let at = 0
-    return changes.map(({ index, adds, deletes }) =>
-      encoded({ index, adds, deletes: deletes.filter(({ item }) => comments[at++] === item.comment) }),
-    )
+    return changes.map((change) => ({
+      ...change,
+      deletes: change.deletes.filter(({ item }) => comments[at++] === item.comment),
+    }))
   }
 
-  /** A refused change leaves the transaction, the rest is tried again without it. */
-  async #applyBatch(batch: readonly Change[]): Promise<ReadonlyMap<number, OpError>> {
-    const refused = new Map<number, OpError>()
-    const taken = new Set<number>()
-    let rest = batch
-    while (rest.length > 0) {
-      const owners: Change[] = []
-      const messages: Uint8Array[] = []
-      for (const change of rest) {
-        messages.push(...change.messages)
-        for (const _message of change.messages) owners.push(change)
-      }
-      const verdicts = await this.#guard.transact(messages)
-      const again = new Set(rest)
-      const takes = new Set<number>()
-      for (const [at, verdict] of verdicts.entries()) {
-        const change = owners[at]
-        if (verdict === undefined || change === undefined) continue
-        // It has another name on it: an address or a subnet has gone from one peer to another.
-        if (verdict.code === 'EEXIST' && !taken.has(change.index)) takes.add(change.index)
-        else {
-          refused.set(change.index, verdict)
-          again.delete(change)
-        }
-      }
-      if (verdicts.every((verdict) => verdict === undefined)) break
-      for (const index of takes) taken.add(index)
-      rest = await this.#clearing([...again], takes)
-    }
-    return refused
-  }
-
-  /** With deletes of what is in the way of these changes; a delete of what is not there would spoil the transaction. */
-  async #clearing(changes: readonly Change[], indexes: ReadonlySet<number>): Promise<readonly Change[]> {
+  /** With deletes of what is in the way; of what may bear any name the addition is left out. */
+  async #clearing(changes: readonly Change[], inTheWay: ReadonlySet<Step>): Promise<readonly Change[]> {
     const result: Change[] = []
     for (const change of changes) {
-      const comments = indexes.has(change.index) ? await this.#guard.commentsOf(change.adds) : []
-      const isThere = (at: number) => comments[at] !== undefined
-      const adds = change.adds.filter(({ anyName }, at) => !(anyName && isThere(at)))
-      const inTheWay = change.adds.filter(({ anyName }, at) => !anyName && isThere(at))
-      const missing = inTheWay.filter((add) => !change.deletes.some((other) => isSame(add, other)))
-      result.push(encoded({ ...change, adds, deletes: [...change.deletes, ...missing] }))
+      const adds = change.adds.filter((step) => !(step.anyName && inTheWay.has(step)))
+      const clashes = adds.filter((step) => inTheWay.has(step))
+      const comments = await this.#guard.commentsOf(clashes)
+      // One that is not there came earlier in this very transaction: it will be refused again, and that is right.
+      const deletes = clashes.filter((_step, at) => comments[at] !== undefined).map(deleteStep)
+      result.push({ ...change, adds, deletes: [...change.deletes, ...deletes] })
     }
     return result
   }
 }
 
-function isSame(a: Item, b: Item): boolean {
-  return a.set.set === b.set.set && a.item.source === b.item.source && a.item.device === b.item.device
-}
-
 function changeOf(op: Op<GuardPeer>, index: number): Change {
-  if (op.verb === 'remove') return encoded({ index, adds: [], deletes: itemsOf(op.object) })
-  if (op.verb === 'create') return encoded({ index, adds: itemsOf(op.object), deletes: [] })
+  if (op.verb === 'remove') return { index, adds: [], deletes: stepsOf(op.object, index).map(deleteStep) }
+  if (op.verb === 'create') return { index, adds: stepsOf(op.object, index), deletes: [] }
   const { object, actual } = op
-  return encoded({ index, adds: itemsOf(object, actual), deletes: itemsOf(actual, object) })
+  return { index, adds: stepsOf(object, index, actual), deletes: stepsOf(actual, index, object).map(deleteStep) }
 }
 
-/** Elements of the peer that `without` has not. */
-function itemsOf(peer: GuardPeer, without?: GuardPeer): readonly Item[] {
+function deleteStep({ set, item, index }: Step): Step {
+  return { index, set, item, message: deleteElement(set, item) }
+}
+
+/** Additions of the peer's elements that `without` has not. */
+function stepsOf(peer: GuardPeer, index: number, without?: GuardPeer): readonly Step[] {
   const { table, family } = peer
   const comment = peer.name.startsWith('?') ? '' : peer.name
   const other = without?.family === family ? without : undefined
+  const step = (name: keyof typeof KEYS, key: Omit<SetElement, 'comment'>): Step => {
+    const set = setOf(name, table, family)
+    const item = { ...key, comment }
+    return { index, set, item, message: addElement(set, item) }
+  }
   const isHeld = (vtep: IpAddr) => other?.vteps.includes(vtep) || other?.aliases?.includes(vtep)
   const vteps = peer.vteps.filter((vtep) => !isHeld(vtep))
   const aliases = (peer.aliases ?? []).filter((vtep) => !isHeld(vtep) && !peer.vteps.includes(vtep))
+  const paths = pathsOf(peer).filter((path) => !other || !pathsOf(other).some((known) => samePath(path, known)))
   const senders = peer.senders.filter((sender) => !other?.senders.some((known) => sameSender(known, sender)))
   return [
-    ...vteps.map((source) => ({ set: { table, set: `vteps${family}` }, item: { source, comment } })),
-    ...aliases.map((source) => ({
-      set: { table, set: `vteps${family}` },
-      item: { source, comment },
-      anyName: true as const,
-    })),
-    ...senders.map(({ device, source }) => ({
-      set: { table, set: `senders${family}` },
-      item: { device, source, comment },
-    })),
+    ...vteps.map((source) => step('vteps', { source })),
+    ...aliases.map((source): Step => ({ ...step('vteps', { source }), anyName: true })),
+    ...paths.map(({ outer, source }) => step('paths', { outer, source })),
+    ...senders.map(({ device, source }) => step('senders', { device, source })),
   ]
 }
 
-/** Deletes first: the same element may come back under another name. */
-function encoded({ index, adds, deletes }: Omit<Change, 'messages'>): Change {
-  const messages = [
-    ...deletes.map(({ set, item }) => deleteElement(set, item)),
-    ...adds.map(({ set, item }) => addElement(set, item)),
-  ]
-  return { index, adds, deletes, messages }
+/** With those of aliases: a pair belongs to one peer, whoever else has the outer address. */
+function pathsOf({ paths, aliases = [] }: GuardPeer): readonly Path[] {
+  if (aliases.length === 0) return paths
+  const sources = [...new Set(paths.map(({ source }) => source))]
+  return [...paths, ...aliases.flatMap((outer) => sources.map((source) => ({ outer, source })))]
 }
 
 function* batches(changes: readonly Change[]): Generator<readonly Change[]> {
@@ -189,7 +197,7 @@ function* batches(changes: readonly Change[]): Generator<readonly Change[]> {
   let bytes = 0
   for (const change of changes) {
     // Twice: in a second try what is in the way of an addition is deleted first.
-    const size = 2 * change.messages.reduce((sum, message) => sum + message.length, 0)
+    const size = 2 * [...change.deletes, ...change.adds].reduce((sum, { message }) => sum + message.length, 0)
     if (size === 0) continue
     if (bytes + size > MOST_BYTES && batch.length > 0) {
       yield batch

@@ -17,6 +17,8 @@ export const guardSets: GuardSets = {
     markedSet('vteps6', 'type ipv6_addr;'),
     markedSet('senders4', 'type ifname . ipv4_addr;'),
     markedSet('senders6', 'type ifname . ipv6_addr;'),
+    markedSet('paths4', 'typeof ip saddr . @th,336,32;'),
+    markedSet('paths6', 'typeof ip6 saddr . @th,304,128;'),
     markedSet('inner4', 'type ifname . ipv4_addr; size 128; flags dynamic,timeout; timeout 1h;'),
   ],
   counters: ['inner-source'],
@@ -28,6 +30,7 @@ export const guardPeer: GuardPeer = {
   family: 4,
   name: '10.5.2.0/24',
   vteps: [ip('192.168.64.12')],
+  paths: [{ outer: ip('192.168.64.12'), source: ip('10.5.2.0') }],
   senders: [
     { device: 'flannel.1', source: ip('10.5.2.0') },
     { device: 'flannel.1', source: ip('10.5.77.0') },
@@ -41,6 +44,7 @@ const peer6: GuardPeer = {
   family: 6,
   name: 'fc00:0:0:2::/64',
   vteps: [ip('2001:db8::12')],
+  paths: [{ outer: ip('2001:db8::12'), source: ip('fc00:0:0:2::') }],
   senders: [{ device: 'flannel-v6.1', source: ip('fc00:0:0:2::') }],
 }
 
@@ -110,11 +114,12 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
 
   it('a peer’s elements change and go without the others’', async () => {
     await create(guardSets)
-    const other: GuardPeer = { ...guardPeer, name: '10.5.3.0/24', vteps: [ip('192.168.64.13')], senders: [] }
+    const other: GuardPeer = { ...guardPeer, name: '10.5.3.0/24', vteps: [ip('192.168.64.13')], senders: [], paths: [] }
     assert.deepEqual(await create(guardPeer, other), ['ok', 'ok'])
     const next: GuardPeer = {
       ...guardPeer,
       vteps: [ip('192.168.64.22')],
+      paths: [{ outer: ip('192.168.64.22'), source: ip('10.5.2.0') }],
       senders: [
         { device: 'uplink', source: ip('10.5.2.0') },
         { device: 'flannel.1', source: ip('10.5.78.0') },
@@ -134,12 +139,45 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
     await create(guardSets)
     await create(guardPeer)
     const moved: GuardPeer = { ...guardPeer, name: '10.5.9.0/24' }
-    const fresh: GuardPeer = { ...guardPeer, name: '10.5.4.0/24', vteps: [ip('192.168.64.14')], senders: [] }
+    const fresh: GuardPeer = { ...guardPeer, name: '10.5.4.0/24', vteps: [ip('192.168.64.14')], senders: [], paths: [] }
     assert.deepEqual(await create(fresh, moved), ['ok', 'ok'])
     await applyAll({ verb: 'remove', object: guardPeer })
     await assertHeld(moved)
     await assertHeld(fresh)
     assert.equal(await find(guardPeer), undefined)
+  })
+
+  it('two peers change places', async () => {
+    await create(guardSets)
+    const other: GuardPeer = { ...guardPeer, name: '10.5.3.0/24', vteps: [ip('192.168.64.13')], paths: [], senders: [] }
+    await create(guardPeer, other)
+    const swapped = [
+      { ...guardPeer, vteps: other.vteps },
+      { ...other, vteps: guardPeer.vteps },
+    ] as const
+    const ops = [guardPeer, other].map(
+      (actual, at) => ({ verb: 'update', object: swapped[at] ?? actual, actual }) as const,
+    )
+    assert.deepEqual(await applyAll(...ops), ['ok', 'ok'])
+    for (const object of swapped) await assertHeld(object)
+  })
+
+  it('an alias is let in, under whatever name', async () => {
+    await create(guardSets)
+    const shared = ip('172.16.0.9')
+    const one: GuardPeer = { ...guardPeer, aliases: [shared] }
+    const two: GuardPeer = {
+      ...guardPeer,
+      name: '10.5.3.0/24',
+      vteps: [ip('192.168.64.13')],
+      paths: [{ outer: ip('192.168.64.13'), source: ip('10.5.3.0') }],
+      senders: [],
+      aliases: [shared],
+    }
+    assert.deepEqual(await create(one, two), ['ok', 'ok'])
+    await assertHeld(one)
+    await assertHeld(two)
+    assert.equal(compare((await find(one)) as GuardPeer, guardPeer), 'update')
   })
 
   it('without its sets a peer counts as in place', async () => {

@@ -1,4 +1,4 @@
-import { type GuardPeer, sameSender } from '../../kernel/guard/objects.ts'
+import { type GuardPeer, samePath, sameSender } from '../../kernel/guard/objects.ts'
 import { underlayOf } from '../../kernel/link-drivers.ts'
 import {
   type Address,
@@ -13,7 +13,7 @@ import {
 } from '../../kernel/objects.ts'
 import { APPLY_ORDER } from '../../kernel/order.ts'
 import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
-import type { MacAddr } from '../../lib/address.ts'
+import type { IpAddr, MacAddr } from '../../lib/address.ts'
 import { cidrOf, contains, parseMac } from '../../lib/address.ts'
 import { FakeTable } from './kernel-table.ts'
 
@@ -153,11 +153,16 @@ export class FakeKernel {
     for (const other of this.all('guard-peer') as GuardPeer[]) {
       if (other.table !== peer.table || other.name === peer.name) continue
       const vteps = other.vteps.filter((vtep) => !peer.vteps.includes(vtep))
+      const paths = other.paths.filter((path) => !peer.paths.some((taken) => samePath(path, taken)))
       const senders = other.senders.filter((sender) => !peer.senders.some((taken) => sameSender(sender, taken)))
-      if (vteps.length + senders.length === 0) this.delete(keyOf(other))
-      else this.put({ ...other, vteps, senders }, { silent: true })
+      if (vteps.length + senders.length + paths.length === 0) this.delete(keyOf(other))
+      else this.put({ ...other, vteps, senders, paths }, { silent: true })
     }
-    this.put(peer)
+    // What the kernel holds does not say which address was an alias.
+    const { aliases, ...held } = peer
+    const isTaken = (vtep: IpAddr) =>
+      this.all('guard-peer').some((other) => 'vteps' in other && other.name !== peer.name && other.vteps.includes(vtep))
+    this.put({ ...held, vteps: [...peer.vteps, ...(aliases ?? []).filter((vtep) => !isTaken(vtep))] })
     return undefined
   }
 

@@ -90,11 +90,12 @@ describe('rules of the ingress guard', () => {
       refusing('direct4', 'direct-source'),
       refusing('container4', 'container'),
       refusing('inner6', 'inner-source', 'ip6'),
-      'prerouting: iifname "flannel.1" iifname . ip saddr & 255.255.255.0 != @senders4 ip saddr != @vteps4 jump inner4',
-      'prerouting: iifname "flannel.1" meta nfproto ipv6 jump inner6',
-      'prerouting: iifname "eth0" ip saddr 10.5.0.0/16 iifname . ip saddr & 255.255.255.0 != @senders4 jump direct4',
-      'input: udp dport 8472 ip saddr != @vteps4 jump outer4',
-      'forward: udp dport 8472 ip saddr 10.5.0.0/16 ip daddr @vteps4 jump container4',
+      'prerouting: iifname "flannel.1" iifname . ip saddr & 255.255.255.0 != @senders4 ip saddr != @vteps4 goto inner4',
+      'prerouting: iifname "flannel.1" meta nfproto ipv6 goto inner6',
+      'prerouting: iifname "eth0" ip saddr 10.5.0.0/16 iifname . ip saddr & 255.255.255.0 != @senders4 goto direct4',
+      'input: udp dport 8472 ip saddr != @vteps4 goto outer4',
+      'input: udp dport 8472 @th,224,16 0x0800 @th,336,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,336,32 & 0xffffff00 != @paths4 goto inner4',
+      'forward: udp dport 8472 ip saddr 10.5.0.0/16 ip daddr @vteps4 goto container4',
     ])
     assert.deepEqual(peers(plan), [
       '10.5.2.0/24 192.168.64.12 | flannel.1 10.5.2.0, eth0 10.5.2.0',
@@ -107,8 +108,8 @@ describe('rules of the ingress guard', () => {
     const plan = planOf({ backend: vxlan, identity: vxlanIdentity, families: [4, 6], peers: [both] })
     const of6 = rules(plan).filter((rule) => rule.includes('senders6'))
     assert.deepEqual(of6, [
-      'prerouting: iifname { "flannel.1", "flannel-v6.1" } iifname . ip6 saddr & ffff:ffff:ffff:ffff:: != @senders6 ip6 saddr != @vteps6 jump inner6',
-      'prerouting: iifname "eth0" ip6 saddr fc00::/48 iifname . ip6 saddr & ffff:ffff:ffff:ffff:: != @senders6 jump direct6',
+      'prerouting: iifname { "flannel.1", "flannel-v6.1" } iifname . ip6 saddr & ffff:ffff:ffff:ffff:: != @senders6 ip6 saddr != @vteps6 goto inner6',
+      'prerouting: iifname "eth0" ip6 saddr fc00::/48 iifname . ip6 saddr & ffff:ffff:ffff:ffff:: != @senders6 goto direct6',
     ])
     assert.deepEqual(peers(plan), [
       '10.5.2.0/24 192.168.64.12 | flannel.1 10.5.2.0, eth0 10.5.2.0',
@@ -161,7 +162,7 @@ describe('rules of the ingress guard', () => {
     const plan = planOf({ backend: hostGw, path, peers: [PEER, FAR], facts: { reach: facts(reach).reach } })
     assert.deepEqual(rules(plan), [
       refusing('direct4', 'direct-source'),
-      'prerouting: iifname { "eth0", "eth1" } ip saddr 10.5.0.0/16 iifname . ip saddr & 255.255.255.0 != @senders4 jump direct4',
+      'prerouting: iifname { "eth0", "eth1" } ip saddr 10.5.0.0/16 iifname . ip saddr & 255.255.255.0 != @senders4 goto direct4',
     ])
     assert.deepEqual(peers(plan), ['10.5.2.0/24  | eth0 10.5.2.0', '10.5.3.0/24  | eth1 10.5.3.0'])
   })
@@ -170,8 +171,9 @@ describe('rules of the ingress guard', () => {
     const path = { backend: 'ipip', data: NO_DATA }
     const found = rules(planOf({ backend: ipip, path, peers: [PEER] })).filter((rule) => /^(input|forward)/.test(rule))
     assert.deepEqual(found, [
-      'input: ip protocol 4 ip saddr != @vteps4 jump outer4',
-      'forward: ip protocol 4 ip saddr 10.5.0.0/16 ip daddr @vteps4 jump container4',
+      'input: ip protocol 4 ip saddr != @vteps4 goto outer4',
+      'input: ip protocol 4 @th,96,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,96,32 & 0xffffff00 != @paths4 goto inner4',
+      'forward: ip protocol 4 ip saddr 10.5.0.0/16 ip daddr @vteps4 goto container4',
     ])
   })
 
@@ -180,13 +182,19 @@ describe('rules of the ingress guard', () => {
     const of = (engine: string) => rules(planOf({ backend: udp, path, identity: { engine }, peers: [PEER] }))
     assert.deepEqual(
       of('kernel').filter((rule) => rule.startsWith('input')),
-      ['input: udp dport 8285 ip saddr != @vteps4 jump outer4', 'input: ip protocol 4 ip saddr != @vteps4 jump outer4'],
+      [
+        'input: udp dport 8285 ip saddr != @vteps4 goto outer4',
+        'input: udp dport 8285 @th,160,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,160,32 & 0xffffff00 != @paths4 goto inner4',
+        'input: ip protocol 4 ip saddr != @vteps4 goto outer4',
+        'input: ip protocol 4 @th,96,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,96,32 & 0xffffff00 != @paths4 goto inner4',
+      ],
     )
     assert.deepEqual(
       of('userspace').filter((rule) => /^input|accept/.test(rule)),
       [
         'prerouting: iifname "flannel0" ip saddr 10.5.1.0 accept',
-        'input: udp dport 8285 ip saddr != @vteps4 jump outer4',
+        'input: udp dport 8285 ip saddr != @vteps4 goto outer4',
+        'input: udp dport 8285 @th,160,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,160,32 & 0xffffff00 != @paths4 goto inner4',
       ],
     )
   })

@@ -18,6 +18,7 @@ describe('metrics', () => {
         drops: { 'inner-source': 2, stranger: 0 },
         deaths: 1,
       },
+      guard: { mode: 'count', refused: { 'outer-source': 3, container: 0 }, offenders: [] },
     })
     const text = renderMetrics({
       status,
@@ -46,6 +47,8 @@ describe('metrics', () => {
       'flannel_dataplane_bytes_total{direction="in"} 300',
       'flannel_dataplane_drops_total{reason="inner-source"} 2',
       'flannel_dataplane_deaths_total 1',
+      'flannel_guard_dropped_packets_total{rule="outer-source",mode="count"} 3',
+      'flannel_guard_dropped_packets_total{rule="container",mode="count"} 0',
       'flannel_event_loop_lag_seconds 0.002',
       'process_resident_memory_bytes 60000000',
     ]) {

@@ -80,6 +80,25 @@ describe('flanneld status', () => {
     )
   })
 
+  it('shows what the guard has refused, and that counting drops nothing', () => {
+    const offender = {
+      rule: 'outer-source',
+      source: '192.0.2.9',
+      device: 'eth0',
+      packets: 2,
+      lastSeen: '2026-11-21T09:00:00.000Z',
+    }
+    const guard = { mode: 'count', refused: { 'outer-source': 2, container: 0 }, offenders: [offender] } as const
+    const text = statusText(exampleStatus({ guard }))
+    assert.match(text, /^guard +count \(counts only, drops nothing\); packets refused: outer-source 2$/m)
+    assert.match(text, /^ {2}outer-source: 192\.0\.2\.9 by eth0, 2 packets, last 2026-11-21T09:00:00\.000Z$/m)
+    assert.match(
+      statusText(exampleStatus({ guard: { ...guard, mode: 'on', refused: {} } })),
+      /on \(drops\); packets refused: none/,
+    )
+    assert.doesNotMatch(statusText(exampleStatus()), /^guard/m)
+  })
+
   it('waits until all is well', async () => {
     let asked = 0
     const result = run(

@@ -47,6 +47,7 @@ describe('ingress guard in the real kernel', function () {
   it('reads elements that nft wrote, those without a name, too, and removes them', async () => {
     await sets().apply([{ verb: 'create', object: guardSets }])
     run('nft add element inet flanneld-guard vteps4 { 192.168.64.77 }')
+    run('nft add element inet flanneld-guard paths4 { 192.168.64.77 . 0x0a050700 }')
     run('nft add element inet flanneld-guard senders4 { "x" . 10.5.7.0, "x" . 10.5.8.0 }')
     const [found, ...rest] = await peers().dump([])
     assert(found !== undefined)
@@ -60,6 +61,7 @@ describe('ingress guard in the real kernel', function () {
         family: 4,
         name: '?4',
         vteps: ['192.168.64.77'],
+        paths: [{ outer: '192.168.64.77', source: '10.5.7.0' }],
         senders: [
           { device: 'x', source: '10.5.7.0' },
           { device: 'x', source: '10.5.8.0' },
@@ -76,9 +78,10 @@ describe('ingress guard in the real kernel', function () {
       ...guardPeer,
       name: 'bad',
       vteps: [],
+      paths: [],
       senders: [{ device: 'a', source: 'fc00::' as IpAddr }],
     }
-    const other: GuardPeer = { ...guardPeer, name: 'other', vteps: ['192.168.64.99' as IpAddr], senders: [] }
+    const other: GuardPeer = { ...guardPeer, name: 'other', vteps: ['192.168.64.99' as IpAddr], paths: [], senders: [] }
     const ops: Op<GuardPeer>[] = [guardPeer, bad, other].map((object) => ({ verb: 'create', object }))
     const [first, second, third] = await outcomes(peers(), ...ops)
     assert.deepEqual([first, third], ['ok', 'ok'])
@@ -111,6 +114,7 @@ describe('ingress guard in the real kernel', function () {
         ...guardPeer,
         name: `${first}/24`,
         vteps: [address],
+        paths: [{ outer: address, source: first }],
         senders: [
           { device: 'flannel.1', source: first },
           { device: 'eth0', source: first },
@@ -144,7 +148,10 @@ describe('chains of the ingress guard in the real kernel', function () {
   const namespace = ownNamespace(this)
   const facts: HostFacts = { ...someFacts(), external: { ...someFacts().external, name: 'uplink' } }
   const own = lease('10.5.1.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
-  const ingress: Ingress = { tunnels: ['flannel.1', 'flannel-v6.1'], ports: [8472], ipip: true }
+  const ingress: Ingress = {
+    tunnels: ['flannel.1', 'flannel-v6.1'],
+    outer: [{ type: 'vxlan', port: 8472 }, { type: 'udp', port: 8285 }, { type: 'ipip' }],
+  }
   const all: Ingress = { ...ingress, own: { device: 'flannel.1', address: '10.5.1.0' as IpAddr } }
 
   it('are taken by nft, found unchanged, rewritten, and gone in the end', async () => {
@@ -168,7 +175,7 @@ describe('chains of the ingress guard in the real kernel', function () {
       namespace.run('ip link add flannel.1 type veth peer name other')
       namespace.run('nft add element inet flanneld-guard outer4 { "uplink" . 192.168.64.99 counter packets 7 bytes 9 }')
       await settle('on', ['10.9.0.0/16', 'fd00::/8'] as Cidr[])
-      const [seen, ...more] = await guard.seen({ table: 'flanneld-guard', set: 'outer4' })
+      const [seen, ...more] = await guard.seen({ table: 'flanneld-guard', set: 'outer4', keys: 'device' })
       assert(seen !== undefined && seen.ageMs < 10_000)
       assert.deepEqual(
         [more, { ...seen, ageMs: 0 }],

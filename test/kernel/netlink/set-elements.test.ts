@@ -16,15 +16,18 @@ const ip = (value: string) => value as IpAddr
 
 describe('messages about elements of sets', () => {
   it('addElement: nft add element inet t vteps4 { 192.168.64.12 comment "p" }', () => {
-    const message = addElement({ table: 't', set: 'vteps4' }, { source: ip('192.168.64.12'), comment: 'p' })
+    const message = addElement(
+      { table: 't', set: 'vteps4', keys: 'address' },
+      { source: ip('192.168.64.12'), comment: 'p' },
+    )
     const expected = [
       '4c0000000c0a0006', // length, NFT_MSG_NEWSETELEM, create and exclusive
       '0000000000000000', // sequence and port
       '01000000', // inet
       `06000100${text('t\0\0\0')}`,
       `0b000200${text('vteps4\0\0')}`,
-      '20000300', // elements
-      '1c000100', // one element
+      '1c000300', // elements
+      '18000100', // one element
       '0c000100', // its key
       '08000100c0a8400c',
       `08000600${'0002'}${text('p\0')}`, // type of a comment, its length
@@ -35,7 +38,10 @@ describe('messages about elements of sets', () => {
   })
 
   it('a key of device and address pads the device to sixteen bytes', () => {
-    const message = deleteElement({ table: 't', set: 's' }, { device: 'flannel.1', source: ip('fc00::') })
+    const message = deleteElement(
+      { table: 't', set: 's', keys: 'device' },
+      { device: 'flannel.1', source: ip('fc00::') },
+    )
     const key = `${text('flannel.1')}${'00'.repeat(7)}fc00${'00'.repeat(14)}`
     assert(hex(message).endsWith(`24000100${key}`), hex(message))
   })
@@ -51,13 +57,16 @@ describe('messages about elements of sets', () => {
       { source: ip('192.168.64.12'), comment: '10.5.2.0/24' },
       { source: ip('2001:db8::1'), comment: '' },
       { device: 'flannel.1', source: ip('10.5.2.0'), comment: '10.5.2.0/24' },
+      { outer: ip('192.168.64.12'), source: ip('10.5.2.0'), comment: 'x' },
+      { outer: ip('2001:db8::1'), source: ip('fc00::'), comment: 'x' },
       { device: 'fifteen-bytes-x', source: ip('fc00::'), comment: 'fc00::/64' },
     ]
     for (const item of items) {
-      const message = addElement({ table: 't', set: 's' }, item)
+      const keys = item.outer !== undefined ? 'pair' : item.device !== undefined ? 'device' : 'address'
+      const message = addElement({ table: 't', set: 's', keys }, item)
       const found: SetElement[] = []
       eachMessage(new DataView(message.buffer), message.length, (received) =>
-        eachElement(received, (one) => found.push(one)),
+        eachElement(received, { keys }, (one) => found.push(one)),
       )
       assert.deepEqual(found, [item])
     }
