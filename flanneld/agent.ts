@@ -3,6 +3,7 @@ import type { Failure } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import { Reconciler } from '../kernel/reconciler.ts'
 import type { KernelEvent } from '../kernel/table.ts'
+import { workAndRest } from '../lib/clock.ts'
 import { Latest, type Source } from '../lib/latest.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
@@ -72,7 +73,7 @@ export class Agent {
 
   /** Starts everything and keeps planning until the signal is aborted. Throws what makes a start impossible. */
   async run(signal: AbortSignal): Promise<void> {
-    const { kernel, lifecycle, conditions } = this.#needs
+    const { kernel, lifecycle, conditions, clock } = this.#needs
     this.#followHealth()
     const hooks = {
       see: (more: AgentView) => this.#see(more),
@@ -101,7 +102,14 @@ export class Agent {
     this.#follow(keeper.state, (state) => conditions.replace('lease', leaseConditions(state)))
     this.#watchReconciler()
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
-    for await (const _ of this.#dirty.watch(signal)) await this.#replan(prepared)
+    const apply = async () => {
+      await this.#replan(prepared)
+      // Rejects only when all of this ends.
+      await this.reconciler.settled(this.#lastGeneration, signal).catch(() => {})
+    }
+    // A burst (a rack gets power) costs a few plans and leaves most of the time to others; a single change waits for nothing.
+    for await (const _ of this.#dirty.watch(signal))
+      await workAndRest(clock, apply, { rest: 2, longestMs: 200 }, signal)
   }
 
   // From the first try on: who waits for the configuration must be told why, too.

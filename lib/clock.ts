@@ -24,3 +24,15 @@ export async function withDeadline<T>(
 ): Promise<T> {
   return await work(AbortSignal.any([signal, AbortSignal.timeout(ms)]))
 }
+
+/** Runs `work` and then waits `rest` times as long as it took, at most `longestMs`. Ends early, without an error, when the signal is aborted. */
+export async function workAndRest(
+  clock: Clock,
+  work: () => Promise<void>,
+  { rest, longestMs }: { readonly rest: number; readonly longestMs: number },
+  signal: AbortSignal,
+): Promise<void> {
+  const began = clock.now()
+  await work()
+  await clock.sleep(Math.min(longestMs, (clock.now() - began) * rest), signal).catch(() => {})
+}
