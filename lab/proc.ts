@@ -36,7 +36,7 @@ export async function processesOfLab(id: string): Promise<readonly ProcessIdenti
   return (await look(id)).own
 }
 
-/** Kills every process of a lab and waits until they are gone; throws when some are still there after five seconds. */
+/** Kills every process of a lab and waits until they are gone; throws when some are still there after half a minute. */
 export async function killProcessesOfLab(id: string): Promise<void> {
   const began = systemClock.now()
   for (;;) {
@@ -44,7 +44,7 @@ export async function killProcessesOfLab(id: string): Promise<void> {
     const waited = systemClock.now() - began
     // Who is still without environment by then was started so, by somebody else.
     if (own.length === 0 && (unsure === 0 || waited > execMs)) return
-    if (waited > 5_000)
+    if (waited > 30_000)
       throw new Error(`processes of lab ${id} cannot be killed: ${own.map(({ pid }) => pid).join(' ')}`)
     for (const { pid } of own) killNow(pid)
     await systemClock.sleep(20, AbortSignal.timeout(1_000))

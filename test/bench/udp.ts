@@ -62,6 +62,10 @@ try {
   process.stdout.write(
     `medians of ${rounds}, ${seconds} s each; load average ${began?.toFixed(1)} at the start, ${loadavg()[0]?.toFixed(1)} at the end\n`,
   )
+} catch (cause) {
+  // Said here, because a lab that cannot be closed either would hide it.
+  process.stderr.write(`${cause instanceof Error ? cause.stack : cause}\n`)
+  process.exitCode = 1
 } finally {
   await lab.close()
 }
