@@ -57,25 +57,25 @@ export class DuplicateFinder {
       if (!network.families.has(family)) continue
       const overlapped = this.#subnets.get(family)?.overlapping(subnet)
       if (overlapped !== undefined)
-        return { reason: 'overlap', text: `${subnet} overlaps the subnet of ${this.#name(overlapped)}, which is older` }
+        return { reason: 'overlap', text: `${subnet} overlaps the subnet of ${this.#name(overlapped)}` }
       const holder = this.#addresses.get(publicIp)
       if (holder !== undefined) {
         return {
           reason: 'duplicate-public-address',
-          text: `its public address ${publicIp} is that of ${this.#name(holder)}, which is older`,
+          text: `its public address ${publicIp} is that of ${this.#name(holder)}`,
         }
       }
     }
     for (const { kind, reason, name, value } of uniqueValues(lease)) {
       const holder = this.#uniques.get(kind)?.get(value)
       if (holder !== undefined)
-        return { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}, which is older` }
+        return { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}` }
     }
     return undefined
   }
 
   #name(lease: Lease): string {
-    return lease === this.#own ? 'this node' : `lease ${lease.id}`
+    return lease === this.#own ? 'this node' : `lease ${lease.id}, which is older`
   }
 }
 
