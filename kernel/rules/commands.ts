@@ -2,14 +2,17 @@ import { removalText, restoreText } from './iptables-text.ts'
 import { nftRemoval, nftScript } from './nft-text.ts'
 import { nftFamily, programName, type RuleObject } from './objects.ts'
 
-/** As lines for a shell. An optional jump is left out: whether its place is there only the table knows. */
+/** As lines for a shell. An optional jump whose place may be there or not is a line that looks first. */
 export function ruleChange(object: RuleObject, actual: RuleObject | undefined): readonly string[] {
   switch (object.kind) {
     case 'nft-table':
       return ["nft -f - <<'END'", `${nftScript(object)}END`]
     case 'iptables-chain': {
       const before = actual?.kind === 'iptables-chain' ? actual : undefined
-      return [restore(object), `${restoreText(object, before, () => false)}END`]
+      const absent = new Set(before?.jumps.flatMap(({ from, nowhere }) => (nowhere ? [from] : [])))
+      const isKnown = before !== undefined || object.onlyBeside !== undefined
+      const text = restoreText(object, before, (chain) => isKnown && !absent.has(chain))
+      return [restore(object), `${text}END`, ...(isKnown ? [] : optionalJumps(object))]
     }
     case 'clear-path':
       if (actual?.kind !== 'clear-path') return []
@@ -45,6 +48,15 @@ export function describeRules(object: RuleObject): string {
     case 'clear-path':
       return object.obstacles.length === 0 ? 'clear' : object.obstacles.map(({ text }) => text).join('; ')
   }
+}
+
+function optionalJumps({ table, jumps, ...where }: Extract<RuleObject, { kind: 'iptables-chain' }>): readonly string[] {
+  const program = `${programName(where)} -t ${table}`
+  return jumps
+    .filter(({ optional }) => optional)
+    .map(({ from, rule, place }) => {
+      return `${program} -n -L ${from} >/dev/null 2>&1 && ${program} ${place === 'first' ? '-I' : '-A'} ${from} ${rule}`
+    })
 }
 
 function restore(object: Extract<RuleObject, { kind: 'iptables-chain' }>): string {

@@ -61,6 +61,8 @@ export class IptablesReader {
   /** Something was changed through a tool: the next `read` must not answer from memory. */
   forget(): void {
     this.#stale = true
+    // What is as it was before our change has been changed back by somebody.
+    this.#text = undefined
   }
 
   /** @throws OpFailure */

@@ -49,17 +49,22 @@ const forwarding = (n: string) => `
 COMMIT
 `
 const restore = (program: string, input: string) => `${program}-restore --noflush -w <<'END'${input}END`
+/** Only where Docker is. */
+const docker = (program: string) =>
+  `${program} -t filter -n -L DOCKER-USER >/dev/null 2>&1 && ${program} -t filter -I DOCKER-USER -m comment --comment "flanneld forward" -j FLANNEL-FWD`
 const V4 = ['10.5.0.0/16', '10.5.72.0/24', '224.0.0.0/4'] as const
 const V6 = ['fc00::/48', 'fc00:0:0:1::/64', 'ff00::/8'] as const
 
 describe('traffic rules with iptables', () => {
   it('are those of the contract', () => {
-    const expected = [restore('iptables-nft', contract(...V4)), restore('iptables-nft', forwarding(V4[0]))]
+    const program = 'iptables-nft'
+    const expected = [restore(program, contract(...V4)), restore(program, forwarding(V4[0])), docker(program)]
     assert.equal(text('iptables-chain'), expected.join('\n'))
   })
 
   it('are the same for IPv6', () => {
-    const expected = [restore('ip6tables-legacy', contract(...V6)), restore('ip6tables-legacy', forwarding(V6[0]))]
+    const program = 'ip6tables-legacy'
+    const expected = [restore(program, contract(...V6)), restore(program, forwarding(V6[0])), docker(program)]
     assert.equal(text('iptables-chain', { world: 'legacy' }, [6]), expected.join('\n'))
   })
 
