@@ -103,11 +103,27 @@ export class MessageWriter {
 
   /** Four or sixteen bytes in network order. */
   putAddress(type: number, address: IpAddr): this {
-    if (address.includes(':')) {
-      this.#bytes.set(ipToBytes(address), this.#attribute(type, 16))
-      return this
-    }
-    let at = this.#attribute(type, 4)
+    this.#address(this.#attribute(type, address.includes(':') ? 16 : 4), address)
+    return this
+  }
+
+  /** Bytes, then an address, as one value. */
+  putJoined(type: number, first: Uint8Array, address: IpAddr): this {
+    const at = this.#attribute(type, first.length + (address.includes(':') ? 16 : 4))
+    this.#bytes.set(first, at)
+    this.#address(at + first.length, address)
+    return this
+  }
+
+  /** What was written elsewhere: whole attributes with their padding. */
+  raw(bytes: Uint8Array): this {
+    this.#bytes.set(bytes, this.#reserve(bytes.length))
+    return this
+  }
+
+  #address(start: number, address: IpAddr): void {
+    if (address.includes(':')) return this.#bytes.set(ipToBytes(address), start)
+    let at = start
     let octet = 0
     for (let index = 0; index < address.length; index += 1) {
       const code = address.charCodeAt(index)
@@ -118,7 +134,6 @@ export class MessageWriter {
       } else octet = octet * 10 + code - 0x30
     }
     this.#bytes[at] = octet
-    return this
   }
 
   putMac(type: number, mac: MacAddr): this {

@@ -1,5 +1,5 @@
 import { bytesToIp, type IpAddr, ipToBytes } from '../../lib/address.ts'
-import { AttributeTable, align4, LITTLE, MalformedMessage, MessageWriter } from './attributes.ts'
+import { AttributeTable, align4, HEADER_BYTES, LITTLE, MalformedMessage, MessageWriter } from './attributes.ts'
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST } from './constants.ts'
 import { behind, type Message } from './message.ts'
 
@@ -83,44 +83,58 @@ export function getElement(name: SetName, item: Omit<SetElement, 'comment'>): Ui
   return elementMessage(NFT_MSG_GETSETELEM, 0, name, { ...item, comment: '' })
 }
 
-export function dumpElements({ table, set }: SetName): Uint8Array {
-  return beginList(NFT_MSG_GETSETELEM, 0, { table, set }).finish()
+export function dumpElements(name: SetName): Uint8Array {
+  return beginList(NFT_MSG_GETSETELEM, 0, name).finish()
 }
 
-function beginList(type: number, flags: number, { table, set }: Pick<SetName, 'table' | 'set'>): MessageWriter {
-  return writer
-    .begin(type, flags)
-    .u8(NFPROTO_INET)
-    .u8(0)
-    .u16(0)
-    .putText(NFTA_SET_ELEM_LIST_TABLE, table)
-    .putText(NFTA_SET_ELEM_LIST_SET, set)
+function beginList(type: number, flags: number, name: SetName): MessageWriter {
+  let head = heads.get(name)
+  if (head === undefined) {
+    writer.begin(0, 0).u8(NFPROTO_INET).u8(0).u16(0)
+    head = writer
+      .putText(NFTA_SET_ELEM_LIST_TABLE, name.table)
+      .putText(NFTA_SET_ELEM_LIST_SET, name.set)
+      .finish()
+      .subarray(HEADER_BYTES)
+    heads.set(name, head)
+  }
+  return writer.begin(type, flags).raw(head)
 }
+
+// The same for thousands of elements.
+const heads = new WeakMap<SetName, Uint8Array>()
 
 function elementMessage(type: number, flags: number, name: SetName, item: SetElement): Uint8Array {
   return beginList(type, flags, name)
     .nest(NFTA_SET_ELEM_LIST_ELEMENTS, (list) =>
       list.nest(NFTA_LIST_ELEM, (body) => {
-        body.nest(NFTA_SET_ELEM_KEY, (key) => key.putBytes(NFTA_DATA_VALUE, keyBytes(item)))
+        body.nest(NFTA_SET_ELEM_KEY, (key) => key.putJoined(NFTA_DATA_VALUE, firstPart(item), item.source))
         if (item.comment !== '') body.putBytes(NFTA_SET_ELEM_USERDATA, userComment(item.comment))
       }),
     )
     .finish()
 }
 
-function keyBytes({ device, outer, source }: Omit<SetElement, 'comment'>): Uint8Array {
-  const address = ipToBytes(source)
-  if (outer !== undefined) return Uint8Array.of(...ipToBytes(outer), ...address)
-  if (device === undefined) return address
-  const bytes = new Uint8Array(DEVICE_BYTES + address.length)
-  bytes.set(Buffer.from(device).subarray(0, DEVICE_BYTES - 1))
-  bytes.set(address, DEVICE_BYTES)
+const NOTHING = new Uint8Array(0)
+const deviceParts = new Map<string, Uint8Array>()
+
+function firstPart({ device, outer }: Omit<SetElement, 'comment'>): Uint8Array {
+  if (outer !== undefined) return ipToBytes(outer)
+  if (device === undefined) return NOTHING
+  let bytes = deviceParts.get(device)
+  if (bytes === undefined) {
+    bytes = new Uint8Array(DEVICE_BYTES)
+    bytes.set(Buffer.from(device).subarray(0, DEVICE_BYTES - 1))
+    deviceParts.set(device, bytes)
+  }
   return bytes
 }
 
 function userComment(comment: string): Uint8Array {
-  const text = Buffer.from(`${comment}\0`)
-  return Uint8Array.of(NFTNL_UDATA_SET_ELEM_COMMENT, text.length, ...text)
+  const text = Buffer.from(`\0\0${comment}\0`)
+  text[0] = NFTNL_UDATA_SET_ELEM_COMMENT
+  text[1] = text.length - 2
+  return text
 }
 
 /** Shows each element of the message; nothing where it is of another kind. @throws MalformedMessage */
@@ -163,8 +177,9 @@ function readElement(keys: SetName['keys']): SetElement {
 export function userText(bytes: Uint8Array, type: number): string {
   for (let at = 0; at + 2 <= bytes.length; at += 2 + (bytes[at + 1] ?? 0)) {
     if (bytes[at] !== type) continue
-    const text = Buffer.from(bytes.subarray(at + 2, at + 2 + (bytes[at + 1] ?? 0))).toString('utf8')
-    return text.endsWith('\0') ? text.slice(0, -1) : text
+    const length = Math.min(bytes[at + 1] ?? 0, bytes.length - at - 2)
+    const closed = bytes[at + 1 + length] === 0 ? length - 1 : length
+    return Buffer.from(bytes.buffer, bytes.byteOffset + at + 2, Math.max(0, closed)).toString('utf8')
   }
   return ''
 }

@@ -8,8 +8,17 @@ import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 const KEYS = { vteps: 'address', senders: 'device', paths: 'pair' } as const
 const NAMES = ['vteps', 'senders', 'paths'] as const
 
+/** Few, and each the same value again. */
+const sets = new Map<string, SetName>()
+
 function setOf(name: keyof typeof KEYS, table: string, family: Family): SetName {
-  return { table, set: `${name}${family}`, keys: KEYS[name] }
+  const key = `${name}${family} ${table}`
+  let set = sets.get(key)
+  if (set === undefined) {
+    set = { table, set: `${name}${family}`, keys: KEYS[name] }
+    sets.set(key, set)
+  }
+  return set
 }
 
 /** One element that comes or goes. */
@@ -90,7 +99,7 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
 
   async apply(ops: readonly Op<GuardPeer>[]): Promise<readonly OpResult[]> {
     const results: OpResult[] = ops.map(() => ({ ok: true }))
-    for (const batch of batches(ops.map(changeOf))) {
+    for (const batch of batches(ops)) {
       for (const [index, error] of await this.#applyBatch(batch)) results[index] = { ok: false, error }
     }
     return results
@@ -192,10 +201,12 @@ function pathsOf({ paths, aliases = [] }: GuardPeer): readonly Path[] {
   return [...paths, ...aliases.flatMap((outer) => sources.map((source) => ({ outer, source })))]
 }
 
-function* batches(changes: readonly Change[]): Generator<readonly Change[]> {
+/** Encoded no earlier than they are sent: of thousands of messages only a few dozen live at a time. */
+function* batches(ops: readonly Op<GuardPeer>[]): Generator<readonly Change[]> {
   let batch: Change[] = []
   let bytes = 0
-  for (const change of changes) {
+  for (const [index, op] of ops.entries()) {
+    const change = changeOf(op, index)
     // Twice: in a second try what is in the way of an addition is deleted first.
     const size = 2 * [...change.deletes, ...change.adds].reduce((sum, { message }) => sum + message.length, 0)
     if (size === 0) continue
