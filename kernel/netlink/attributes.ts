@@ -107,7 +107,6 @@ export class MessageWriter {
     return this
   }
 
-  /** Bytes, then an address, as one value. */
   putJoined(type: number, first: Uint8Array, address: IpAddr): this {
     const at = this.#attribute(type, first.length + (address.includes(':') ? 16 : 4))
     this.#bytes.set(first, at)
@@ -115,14 +114,16 @@ export class MessageWriter {
     return this
   }
 
-  /** What was written elsewhere: whole attributes with their padding. */
   raw(bytes: Uint8Array): this {
     this.#bytes.set(bytes, this.#reserve(bytes.length))
     return this
   }
 
   #address(start: number, address: IpAddr): void {
-    if (address.includes(':')) return this.#bytes.set(ipToBytes(address), start)
+    if (address.includes(':')) {
+      this.#bytes.set(ipToBytes(address), start)
+      return
+    }
     let at = start
     let octet = 0
     for (let index = 0; index < address.length; index += 1) {
@@ -249,7 +250,6 @@ export class AttributeTable {
     return this.#view.getUint32(this.#payload(type, 4))
   }
 
-  /** Beyond 2^53 no longer exact. */
   u64be(type: number): number {
     const at = this.#payload(type, 8)
     return this.#view.getUint32(at) * 2 ** 32 + this.#view.getUint32(at + 4)
