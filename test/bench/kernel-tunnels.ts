@@ -1,4 +1,4 @@
-// npm run vm -- --minutes 9 -- npx tsx test/bench/kernel-tunnels.ts: what the kernel's own ways carry from host to host, in turns, made
+// npm run bench:tunnels (in the virtual machine): what the kernel's own ways carry from host to host, in turns, made
 // by ip commands alone. FOU is udp's kernel engine. Emulated, so only the shares say something.
 import { execFileSync } from 'node:child_process'
 import { Lab } from '../../lab/lab.ts'
