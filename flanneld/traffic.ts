@@ -35,8 +35,11 @@ export async function startTraffic(
   if (wish.masquerade || wish.forward) {
     // Nobody tells of changes in the legacy tables; a host that has none is asked without starting a program.
     lifecycle.run('iptables resync', async (stop) => {
+      let began = clock.now()
       for (;;) {
-        await clock.sleep(resyncMs, stop)
+        // What was done last time is a part of the period.
+        await clock.sleep(Math.max(0, began + resyncMs - clock.now()), stop)
+        began = clock.now()
         if (!(await sets.legacyChanged([...network.families.keys()], options.world === 'legacy'))) continue
         reconciler.invalidate(['iptables-chain', 'clear-path'], 'the legacy tables of iptables have changed')
         const now = await chooseTraffic(sets, wish, network.nftables)

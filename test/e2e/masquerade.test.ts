@@ -237,7 +237,7 @@ describe('rules of other modes and other daemons', function () {
     await until(2_000, 'legacy', async () => assert.deepEqual(await rulePlaces(host), legacy))
     const look = async () => await iptablesRules(host, 'iptables-legacy')
     for (const line of ['iptables-legacy -t nat -F', 'iptables-legacy -F FORWARD']) {
-      await healedAfter(host, line, look, 1_500)
+      await healedAfter(host, line, look, 2_000)
     }
     await host.exec(['iptables-legacy', '-F', 'INPUT'])
     await host.daemon?.stop()
