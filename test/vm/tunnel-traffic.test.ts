@@ -6,9 +6,20 @@ import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-tab
 import { transfer } from '../e2e/transfer.ts'
 import { leasePrefix, logsInFailure, startDaemon, status, twoSegments, until } from '../e2e/world.ts'
 import { needs } from '../needs.ts'
-import { allKnow, bringUp, cleanUp, ipip, loadFou, patience, patiently, tunnelLab, udp } from './tunnel-world.ts'
+import {
+  allKnow,
+  bringUp,
+  cleanUp,
+  ipip,
+  ipipDirect,
+  loadFou,
+  patience,
+  patiently,
+  tunnelLab,
+  udp,
+} from './tunnel-world.ts'
 
-for (const each of [ipip, udp]) {
+for (const each of [ipip, ipipDirect, udp]) {
   const { title, device, mtu } = each
 
   describe(`three hosts with ${title}`, function () {
@@ -67,11 +78,15 @@ for (const each of [ipip, udp]) {
     })
 
     it('says which way its packets take', async () => {
-      const { peers, conditions } = await status(hosts()[0])
-      assert.deepEqual(
-        peers.map(({ path }: { path: string }) => path),
-        ['tunnel', 'tunnel'],
-      )
+      await patiently('the ways', async () => {
+        const { peers } = await status(hosts()[0])
+        const paths = peers.map(({ path }: { path: string }) => path).sort()
+        assert.deepEqual(paths, each.direct ? ['direct', 'tunnel'] : ['tunnel', 'tunnel'])
+      })
+      const [, two] = hosts()
+      const [route] = await hosts()[0].ipJson('route', 'get', two.container('c1').address)
+      assert.equal(route.dev, each.direct ? 'eth0' : device)
+      const { conditions } = await status(hosts()[0])
       const codes = conditions.map(({ code }: { code: string }) => code)
       assert.equal(codes.includes('udp-engine-kernel'), title === udp.title)
     })
@@ -86,27 +101,57 @@ for (const each of [ipip, udp]) {
       for (const other of [two, three]) await until(10_000, 'packets pass', async () => await reaches(one, other))
     })
 
-    it('a killed daemon loses no packet, dead and on its return', async () => {
-      const [one, two] = hosts()
-      const judge = one.container('c1').startPing(two.container('c1').address, 50)
-      try {
-        await judge.answered(AbortSignal.timeout(patience))
-        one.daemon?.kill('SIGKILL')
-        await patiently('packets while it is dead', async () => assert.ok(judge.verdict().sent > 40))
-        await startDaemon(one)
-        await allKnow([one], 2)
-        const { sent } = judge.verdict()
-        await patiently('packets after', async () => assert.ok(judge.verdict().sent > sent + 20))
-      } finally {
-        await judge.stop()
+    it('a daemon that is killed or restarted loses no packet, while it is away and on its return', async () => {
+      const [one, two, three] = hosts()
+      const judges = [two, three].map((other) => one.container('c1').startPing(other.container('c1').address, 50))
+      const sentMore = async (than: number) => {
+        const before = judges.map((judge) => judge.verdict().sent)
+        await patiently('packets', async () => {
+          for (const [index, judge] of judges.entries()) assert.ok(judge.verdict().sent > (before[index] ?? 0) + than)
+        })
       }
-      assert.equal(judge.verdict().lost, 0)
+      try {
+        for (const judge of judges) await judge.answered(AbortSignal.timeout(patience))
+        for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+          one.daemon?.kill(signal)
+          await one.daemon?.waitExit({ timeout: patience })
+          await sentMore(40)
+          await startDaemon(one)
+          await allKnow([one], 2)
+          await sentMore(20)
+        }
+      } finally {
+        for (const judge of judges) await judge.stop()
+      }
+      for (const judge of judges) assert.equal(judge.verdict().lost, 0)
+    })
+
+    it('a host that gets another address keeps its subnet, and the others follow', async () => {
+      const [one, two, three] = hosts()
+      const before = (await two.subnetEnv()).families
+      await two.sysctl({ 'net/ipv4/conf/eth0/promote_secondaries': 1 })
+      await two.ip('address', 'add', '192.168.64.50/24', 'dev', 'eth0')
+      await two.ip('address', 'del', `${two.address}/24`, 'dev', 'eth0')
+      const [subnet] = before.map((family) => family.subnet)
+      await patiently('the lease', async () => {
+        const found = await lab.etcd.get(`${leasePrefix}${subnet?.replace('/', '-')}`)
+        assert.equal(JSON.parse(found?.value ?? '{}').PublicIP, '192.168.64.50')
+      })
+      await patiently('all pairs', async () => {
+        const table = await measureReach(hosts())
+        assert.ok(everyPairReaches(table), formatReach(table, { colour: false }).join('\n'))
+      })
+      for (const other of [one, three]) {
+        const [route] = await other.ipJson('route', 'get', two.container('c1').address)
+        assert.equal(route.gateway, '192.168.64.50', other.label)
+      }
+      assert.deepEqual((await two.subnetEnv()).families, before)
     })
 
     it('a peer that moves is followed, one that leaves is forgotten', async () => {
       const [one] = hosts()
       const value = (publicIp: string) =>
-        JSON.stringify({ PublicIP: publicIp, ...(title === ipip.title ? { BackendType: 'ipip' } : {}) })
+        JSON.stringify({ PublicIP: publicIp, ...(each === udp ? {} : { BackendType: 'ipip' }) })
       const key = `${leasePrefix}10.5.250.0-24`
       const lease = await lab.etcd.grantLease(600)
       const gateways = async () =>

@@ -12,9 +12,17 @@ export interface TunnelCase {
   readonly backend: Record<string, unknown>
   readonly device: string
   readonly mtu: number
+  /** Peers on the same link are reached without the tunnel. */
+  readonly direct?: boolean
 }
 
 export const ipip: TunnelCase = { title: 'ipip', backend: { Type: 'ipip' }, device: 'flannel.ipip', mtu: 1480 }
+export const ipipDirect: TunnelCase = {
+  ...ipip,
+  title: 'ipip with DirectRouting',
+  backend: { Type: 'ipip', DirectRouting: true },
+  direct: true,
+}
 export const udp: TunnelCase = {
   title: 'udp in the kernel',
   backend: { Type: 'udp', Engine: 'kernel' },
