@@ -107,7 +107,7 @@ export interface Plan {
 /** Outer packets that carry an inner one: to a UDP port, of either family, or IPv4 packets of the protocol 4. */
 export type OuterForm =
   /** Behind the UDP header stands a VXLAN header and an Ethernet frame. */
-  | { readonly type: 'vxlan'; readonly port: number }
+  | { readonly type: 'vxlan'; readonly port: number; readonly vni: number }
   /** Behind the UDP header stands an IPv4 packet. */
   | { readonly type: 'udp'; readonly port: number }
   | { readonly type: 'ipip' }

@@ -151,7 +151,8 @@ function containerRules({ network }: Input, { outer }: Ingress): readonly string
 
 /** Undefined: there are none of this form in the family. */
 function outerText(form: OuterForm, family: Family): string | undefined {
-  if (form.type === 'vxlan') return `udp dport ${form.port}`
+  // Other overlays may have the same port: theirs is another network's number, in the VXLAN header's second word.
+  if (form.type === 'vxlan') return `udp dport ${form.port} @th,96,24 0x${form.vni.toString(16).padStart(6, '0')}`
   if (family === 6) return undefined
   return form.type === 'udp' ? `udp dport ${form.port}` : 'ip protocol 4'
 }

@@ -31,7 +31,10 @@ export function planVxlan(input: Input): Plan {
   if (input.config.directRouting && input.facts.strictReversePath) plan.add(looseUplink(input.facts.external.name))
   memo.begin([input.config, input.network, input.identity, ...guardBasis(input)])
   const devices = new Map(families.map((family) => [family, vtepDevice(family, input.config.vni)]))
-  plan.comesIn({ tunnels: [...devices.values()], outer: [{ type: 'vxlan', port: input.config.port }] })
+  plan.comesIn({
+    tunnels: [...devices.values()],
+    outer: [{ type: 'vxlan', port: input.config.port, vni: input.config.vni }],
+  })
   for (const peer of input.peers) {
     const { lease } = peer
     const direct = families.map((family) => directDevice(input, lease, family) ?? '')

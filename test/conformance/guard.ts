@@ -186,6 +186,10 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
     assert.deepEqual(await tableOf(guardPeer).dump([guardPeer]), [])
   })
 
+  it('chains without their sets are refused', async () => {
+    assert.deepEqual(await create(guardChains), ['ESTALE'])
+  })
+
   it('with the table all goes', async () => {
     for (const object of [guardSets, guardPeer, guardChains]) await create(object)
     const held = (await find(guardSets)) as GuardSets

@@ -121,6 +121,8 @@ export class FakeKernel {
     if (create && there) return object.kind === 'fou-port' ? 'EADDRINUSE' : 'EEXIST'
     if (!create && !there) return object.kind === 'link' ? 'ENODEV' : 'ENOENT'
     if (object.kind === 'link') return this.#linkRefusal(object)
+    // As nft says it: its rules name sets that are not there.
+    if (object.kind === 'guard-chains' && !this.get(`guard-sets ${object.table}`)) return 'ESTALE'
     if (object.kind === 'route') return this.#routeRefusal(object)
     return undefined
   }

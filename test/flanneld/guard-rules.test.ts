@@ -93,9 +93,9 @@ describe('rules of the ingress guard', () => {
       'prerouting: iifname "flannel.1" iifname . ip saddr & 255.255.255.0 != @senders4 ip saddr != @vteps4 goto inner4',
       'prerouting: iifname "flannel.1" meta nfproto ipv6 goto inner6',
       'prerouting: iifname "eth0" ip saddr 10.5.0.0/16 iifname . ip saddr & 255.255.255.0 != @senders4 goto direct4',
-      'input: udp dport 8472 ip saddr != @vteps4 goto outer4',
-      'input: udp dport 8472 @th,224,16 0x0800 @th,336,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,336,32 & 0xffffff00 != @paths4 goto inner4',
-      'forward: udp dport 8472 ip saddr 10.5.0.0/16 ip daddr @vteps4 goto container4',
+      'input: udp dport 8472 @th,96,24 0x000001 ip saddr != @vteps4 goto outer4',
+      'input: udp dport 8472 @th,96,24 0x000001 @th,224,16 0x0800 @th,336,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,336,32 & 0xffffff00 != @paths4 goto inner4',
+      'forward: udp dport 8472 @th,96,24 0x000001 ip saddr 10.5.0.0/16 ip daddr @vteps4 goto container4',
     ])
     assert.deepEqual(peers(plan), [
       '10.5.2.0/24 192.168.64.12 | flannel.1 10.5.2.0, eth0 10.5.2.0',

@@ -150,7 +150,7 @@ describe('chains of the ingress guard in the real kernel', function () {
   const own = lease('10.5.1.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
   const ingress: Ingress = {
     tunnels: ['flannel.1', 'flannel-v6.1'],
-    outer: [{ type: 'vxlan', port: 8472 }, { type: 'udp', port: 8285 }, { type: 'ipip' }],
+    outer: [{ type: 'vxlan', port: 8472, vni: 16777215 }, { type: 'udp', port: 8285 }, { type: 'ipip' }],
   }
   const all: Ingress = { ...ingress, own: { device: 'flannel.1', address: '10.5.1.0' as IpAddr } }
 
