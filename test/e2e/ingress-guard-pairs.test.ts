@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { DaemonOptions } from '../../lab/daemon.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab, type LabOptions } from '../../lab/lab.ts'
-import { repeat } from '../long.ts'
+import { long, repeat } from '../long.ts'
 import { needs, peerProgram } from '../needs.ts'
 import {
   bringUp,
@@ -89,8 +89,9 @@ describe('ingress guard between hosts that disagree', function () {
     }
   }
 
-  for (const { title, sides } of PAIRS) {
-    for (const rpFilter of [0, 1, 2] as const) {
+  for (const [index, { title, sides }] of PAIRS.entries()) {
+    const values = long || index < 2 ? ([0, 1, 2] as const) : ([1] as const)
+    for (const rpFilter of values) {
       it(`${title}, rp_filter ${rpFilter}: what works without it works with it`, async () => {
         lab = await Lab.create({ segments: oneSegment(2), rpFilter, netConf: backend(sides[0].backend) })
         const [h1, h2] = [lab.host('h1'), lab.host('h2')]
@@ -152,7 +153,8 @@ describe('ingress guard between hosts that disagree', function () {
     lab = await Lab.create({ segments: oneSegment(2), netConf: vxlanFrom100 })
     const { etcd } = lab
     const [h1, h2] = [lab.host('h1'), lab.host('h2')]
-    await bringUp(lab.hosts, guard('on'))
+    // Who leaves is let go at once, however many leave with him.
+    await bringUp(lab.hosts, guard('on', '--hold=0'))
     await knowsPeers(h1, 1)
     await knowsPeers(h2, 1)
     const tables = (await h1.exec(['nft', 'list', 'tables'])).stdout
