@@ -73,6 +73,22 @@ export function addElement(name: SetName, item: SetElement): Uint8Array {
   return elementMessage(NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, name, item)
 }
 
+/** The same for many of one set: the kernel answers once for all of a message. */
+export function addElements(name: SetName, items: readonly SetElement[]): readonly Uint8Array[] {
+  const messages: Uint8Array[] = []
+  for (let at = 0; at < items.length; at += TOGETHER) {
+    const list = beginList(NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, name)
+    list.nest(NFTA_SET_ELEM_LIST_ELEMENTS, () => {
+      for (const item of items.slice(at, at + TOGETHER)) putElement(list, item)
+    })
+    messages.push(list.finish())
+  }
+  return messages
+}
+
+/** Elements of an IPv6 pair and its comment take some 110 bytes each, and a message has 1,024. */
+const TOGETHER = 7
+
 /** `nft delete element inet TABLE SET { ELEMENT }`, whatever its comment. */
 export function deleteElement(name: SetName, item: Omit<SetElement, 'comment'>): Uint8Array {
   return elementMessage(NFT_MSG_DELSETELEM, 0, name, { ...item, comment: '' })
@@ -106,13 +122,15 @@ const heads = new WeakMap<SetName, Uint8Array>()
 
 function elementMessage(type: number, flags: number, name: SetName, item: SetElement): Uint8Array {
   return beginList(type, flags, name)
-    .nest(NFTA_SET_ELEM_LIST_ELEMENTS, (list) =>
-      list.nest(NFTA_LIST_ELEM, (body) => {
-        body.nest(NFTA_SET_ELEM_KEY, (key) => key.putJoined(NFTA_DATA_VALUE, firstPart(item), item.source))
-        if (item.comment !== '') body.putBytes(NFTA_SET_ELEM_USERDATA, userComment(item.comment))
-      }),
-    )
+    .nest(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => putElement(list, item))
     .finish()
+}
+
+function putElement(list: MessageWriter, item: SetElement): void {
+  list.nest(NFTA_LIST_ELEM, (body) => {
+    body.nest(NFTA_SET_ELEM_KEY, (key) => key.putJoined(NFTA_DATA_VALUE, firstPart(item), item.source))
+    if (item.comment !== '') body.putBytes(NFTA_SET_ELEM_USERDATA, userComment(item.comment))
+  })
 }
 
 const NOTHING = new Uint8Array(0)
