@@ -5,9 +5,9 @@ export interface Change<V> {
   readonly after: V | undefined
 }
 
-/** Versions share a base until so many keys, or so large a part of it, differ. */
+/** Versions share a base until more keys differ than this, and more than this many times the square root of its size. */
 const FEW = 64
-const PART = 8
+const ROOTS = 4
 
 /**
  * A map that never changes, whose next versions share with it what they have in common: one base, and the few keys that differ.
@@ -46,7 +46,7 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
     for (const key of gone) put(key, undefined)
     for (const [key, value] of come) put(key, value)
     const next = new PersistentMap(this.base, differing, size)
-    return differing.size > Math.max(FEW, this.base.size / PART) ? PersistentMap.from(new Map(next)) : next
+    return differing.size > Math.max(FEW, ROOTS * Math.sqrt(this.base.size)) ? PersistentMap.from(new Map(next)) : next
   }
 
   get(key: string): V | undefined {
@@ -82,17 +82,17 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
 /** Keys whose values are not the very same. Quick where both are versions of one `PersistentMap`. */
 export function changesBetween<V>(before: ReadonlyMap<string, V>, after: ReadonlyMap<string, V>): readonly Change<V>[] {
   if (before === after) return []
-  const related = before instanceof PersistentMap && after instanceof PersistentMap && before.base === after.base
-  const keys = related ? new Set([...before.differing.keys(), ...after.differing.keys()]) : allKeys(before, after)
   const changes: Change<V>[] = []
-  for (const key of keys) {
+  const compare = (key: string) => {
     const [was, is] = [before.get(key), after.get(key)]
     if (was !== is) changes.push({ key, before: was, after: is })
   }
+  if (before instanceof PersistentMap && after instanceof PersistentMap && before.base === after.base) {
+    for (const key of after.differing.keys()) compare(key)
+    for (const key of before.differing.keys()) if (!after.differing.has(key)) compare(key)
+    return changes
+  }
+  for (const key of after.keys()) compare(key)
+  for (const key of before.keys()) if (!after.has(key)) compare(key)
   return changes
-}
-
-function* allKeys(before: ReadonlyMap<string, unknown>, after: ReadonlyMap<string, unknown>): Generator<string> {
-  yield* after.keys()
-  for (const key of before.keys()) if (!after.has(key)) yield key
 }

@@ -25,6 +25,7 @@ export class HostView {
   readonly #choose: (interfaces: readonly HostInterface[]) => Promise<ExternalInterface>
   readonly #dirty = new Latest<number>('host changed')
   #interfaces: readonly HostInterface[] = []
+  #ranges: readonly { readonly device: string; readonly range: Cidr }[] = []
   #ownAddresses: HostFacts['ownAddresses'] = new Set()
   #deviceMacs: HostFacts['deviceMacs'] = new Map()
   #onLink: readonly Cidr[] = []
@@ -56,6 +57,7 @@ export class HostView {
     const ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
     // Somebody else's bridge of our name lends us nothing.
     const tunnels = this.#interfaces.filter(({ kind }) => kind === 'vxlan')
+    this.#ranges = rangesOf(this.#interfaces)
     const deviceMacs = new Map(tunnels.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])))
     if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
     if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
@@ -76,10 +78,7 @@ export class HostView {
 
   /** Prefixes that belong to this host outside the overlay: no peer's subnet may overlap one. */
   ranges(ours: ReadonlySet<string>): readonly Cidr[] {
-    return this.#interfaces
-      .filter(({ name }) => !ours.has(name))
-      .flatMap(({ addresses }) => addresses.map(({ address, length }) => cidrOf(address, length)))
-      .filter((range) => isGlobal(networkAddress(range)))
+    return this.#ranges.flatMap(({ device, range }) => (ours.has(device) ? [] : [range]))
   }
 
   /** `peers`: public addresses whose reachability matters; `borrowed`: sysctls that are changed now, with the host's own values. */
@@ -148,6 +147,13 @@ function prefixesOf(interfaces: readonly HostInterface[], device: string): reado
   const addresses = interfaces.flatMap(({ name, addresses }) => (name === device ? addresses : []))
   const prefixes = addresses.map(({ address, length }) => cidrOf(address, length))
   return [...new Set(prefixes)].filter((prefix) => isGlobal(networkAddress(prefix))).sort()
+}
+
+function rangesOf(interfaces: readonly HostInterface[]) {
+  const ranges = interfaces.flatMap(({ name: device, addresses }) =>
+    addresses.map(({ address, length }) => ({ device, range: cidrOf(address, length) })),
+  )
+  return ranges.filter(({ range }) => isGlobal(networkAddress(range)))
 }
 
 function isGlobal(address: IpAddr): boolean {

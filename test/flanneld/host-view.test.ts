@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict'
+import type { ExternalInterface } from '../../backends/backend.ts'
+import { HostView } from '../../flanneld/host/host-view.ts'
+import type { HostInterface, HostKernel } from '../../kernel/host.ts'
+import type { IpAddr } from '../../lib/address.ts'
+import { VirtualClock } from '../fakes/clock.ts'
+
+const external: ExternalInterface = {
+  name: 'eth0',
+  index: 2,
+  mtu: 1500,
+  addresses: new Map([[4, '192.168.64.11' as IpAddr]]),
+  publicIps: new Map([[4, '192.168.64.11' as IpAddr]]),
+  reason: 'test',
+}
+
+function device(name: string, ...addresses: readonly string[]): HostInterface {
+  const parsed = addresses.map((text) => {
+    const [address = '', length] = text.split('/')
+    return { address: address as IpAddr, length: Number(length), family: address.includes(':') ? 6 : 4 } as const
+  })
+  return { name, index: 1, mtu: 1500, up: true, addresses: parsed } as unknown as HostInterface
+}
+
+async function read(...interfaces: readonly HostInterface[]): Promise<HostView> {
+  const kernel = { listInterfaces: async () => interfaces } as unknown as HostKernel
+  // A new object each time, as the real choice gives.
+  const host = new HostView({ kernel, clock: new VirtualClock(), choose: async () => ({ ...external }) })
+  await host.read()
+  return host
+}
+
+describe('the view of the host', () => {
+  it('keeps for the host what is not on our devices, link-local addresses apart', async () => {
+    const host = await read(
+      device('lo', '127.0.0.1/8', '::1/128'),
+      device('eth0', '192.168.64.11/24', 'fe80::1/64', '2001:db8::5/64'),
+      device('flannel.1', '10.5.1.0/32'),
+    )
+    assert.deepEqual(host.ranges(new Set(['flannel.1'])), [
+      '127.0.0.0/8',
+      '::1/128',
+      '192.168.64.0/24',
+      '2001:db8::/64',
+    ])
+  })
+
+  it('gives the same values again while the host is the same, so that nobody compares them in vain', async () => {
+    const host = await read(device('eth0', '192.168.64.11/24'))
+    const before = await host.facts(new Set(), 'unused')
+    await host.read()
+    const after = await host.facts(new Set(), 'unused')
+    for (const [field, value] of Object.entries(before)) {
+      assert.equal(after[field as keyof typeof after], value, field)
+    }
+  })
+})
