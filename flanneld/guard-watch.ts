@@ -6,8 +6,8 @@ import type { Logger } from '../lib/log.ts'
 import { type GuardOptions, guardTable, offenderSet, REFUSALS } from './guard-rules.ts'
 import type { ConditionSet, GuardStatus } from './status/status.ts'
 
-/** Some dozen microseconds each time; packets themselves tell nobody. */
-const LOOK_MS = 3_000
+/** Packets themselves tell nobody. */
+const LOOK_MS = 5_000
 /** So many offenders are named in the log within a minute. */
 const MOST_NAMED = 10
 const MINUTE_MS = 60_000

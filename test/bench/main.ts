@@ -4,7 +4,7 @@ import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { UsageError } from '../../lib/errors.ts'
 import { peerProgram, whyAbsent } from '../needs.ts'
-import { idle } from './idle.ts'
+import { idle, idleMasquerade } from './idle.ts'
 import { join } from './join.ts'
 import { latency, latency5000 } from './latency.ts'
 import { type Measurement, measure, type Side } from './measurement.ts'
@@ -13,7 +13,17 @@ import { rowsOf, sampleLine, table } from './report.ts'
 import { rewrites } from './rewrites.ts'
 import { start } from './start.ts'
 
-const measurements: readonly Measurement[] = [start, peers1000, peers5000, latency, latency5000, idle, rewrites, join]
+const measurements: readonly Measurement[] = [
+  start,
+  peers1000,
+  peers5000,
+  latency,
+  latency5000,
+  idle,
+  idleMasquerade,
+  rewrites,
+  join,
+]
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
