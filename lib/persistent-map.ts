@@ -7,7 +7,7 @@ export interface Change<V> {
 
 /** Versions share a base until more keys differ than this, and more than this many times the square root of its size. */
 const FEW = 64
-const ROOTS = 4
+const ROOTS = 10
 
 /**
  * A map that never changes, whose next versions share with it what they have in common: one base, and the few keys that differ.
