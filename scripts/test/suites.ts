@@ -21,7 +21,7 @@ export const suites: readonly Suite[] = [
   { name: 'etcd', folders: ['etcd'], needs: ['etcd'], minutes: 10, minutesLong: 60 },
   { name: 'netns', folders: ['netns'], needs: ['netns'], minutes: 10, minutesLong: 60 },
   { name: 'lab', folders: ['lab'], needs: ['netns', 'etcd'], minutes: 10, minutesLong: 30 },
-  { name: 'vm', folders: ['vm'], needs: ['vm'], minutes: 30, minutesLong: 60, inMachine: true },
+  { name: 'vm', folders: ['vm'], needs: ['vm'], minutes: 45, minutesLong: 90, inMachine: true },
   { name: 'docker', folders: ['docker'], needs: ['netns', 'etcd', 'docker'], minutes: 10, minutesLong: 30 },
   { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 30, minutesLong: 240 },
 ]

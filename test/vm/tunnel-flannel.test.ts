@@ -4,6 +4,7 @@ import type { Host } from '../../lab/host.ts'
 import type { Lab } from '../../lab/lab.ts'
 import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-table.ts'
 import { logsInFailure, startDaemon, twoSegments } from '../e2e/world.ts'
+import { long } from '../long.ts'
 import { needs, peerProgram } from '../needs.ts'
 import {
   allKnow,
@@ -18,7 +19,8 @@ import {
   udp,
 } from './tunnel-world.ts'
 
-for (const each of [ipip, ipipDirect, udp]) {
+// Each takes minutes in an emulated machine.
+for (const each of long ? [ipip, ipipDirect, udp] : [ipip, udp]) {
   describe(`${each.title} beside flannel's daemon`, function () {
     needs(this, 'netns', 'etcd', 'peer:flanneld')
     this.timeout(4 * patience)
