@@ -52,12 +52,13 @@ export class HostView {
     const external = await this.#choose(this.#interfaces)
     // The same values stay the same objects: whoever compares them sees at once that there is no news.
     if (!isDeepStrictEqual(external, this.#external)) this.#external = external
-    const onLink = prefixesOf(this.#interfaces, external.name)
+    this.#ranges = rangesOf(this.#interfaces)
+    const uplinks = this.#ranges.filter(({ device }) => device === external.name)
+    const onLink = [...new Set(uplinks.map(({ range }) => range))].sort()
     if (onLink.join() !== this.#onLink.join()) this.#onLink = onLink
     const ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
     // Somebody else's bridge of our name lends us nothing.
     const tunnels = this.#interfaces.filter(({ kind }) => kind === 'vxlan')
-    this.#ranges = rangesOf(this.#interfaces)
     const deviceMacs = new Map(tunnels.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])))
     if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
     if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
@@ -141,12 +142,6 @@ export class HostView {
 
 function plain(entry: { readonly address: IpAddr }): IpAddr {
   return entry.address
-}
-
-function prefixesOf(interfaces: readonly HostInterface[], device: string): readonly Cidr[] {
-  const addresses = interfaces.flatMap(({ name, addresses }) => (name === device ? addresses : []))
-  const prefixes = addresses.map(({ address, length }) => cidrOf(address, length))
-  return [...new Set(prefixes)].filter((prefix) => isGlobal(networkAddress(prefix))).sort()
 }
 
 function rangesOf(interfaces: readonly HostInterface[]) {
