@@ -113,16 +113,12 @@ export class GuardKernel {
     name: SetName,
     read: (item: SetElement, attributes: Parameters<typeof seenOf>[1]) => T,
   ): Promise<readonly T[]> {
-    let found: T[] = []
-    let sequence = -1
-    await this.#dump(dumpElements(name), (message: Message) => {
-      // An interrupted dump is begun anew, under another number.
-      if (message.sequence !== sequence) found = []
-      sequence = message.sequence
-      eachElement(message, name, (item, attributes) => void found.push(read(item, attributes)))
-      return undefined
+    const found = await this.#dump(dumpElements(name), (message: Message) => {
+      const items: T[] = []
+      eachElement(message, name, (item, attributes) => void items.push(read(item, attributes)))
+      return items
     })
-    return found
+    return found.flat()
   }
 
   // A list that is gone is an empty one.
