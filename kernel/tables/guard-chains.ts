@@ -1,9 +1,8 @@
 import type { GuardKernel } from '../guard/guard-kernel.ts'
 import type { GuardChains } from '../guard/objects.ts'
 import { chainsRemoval, chainsScript } from '../guard/text.ts'
-import { runProgram } from '../rules/program.ts'
 import type { ObjectTable, Op, OpResult } from '../table.ts'
-import { ruleResult } from './rule-result.ts'
+import { nftResults } from './rule-result.ts'
 
 /** The chains of ingress guards, one object for all of a table. Read by netlink; written, once in a while, by `nft`. */
 export class GuardChainsTable implements ObjectTable<GuardChains> {
@@ -24,12 +23,11 @@ export class GuardChainsTable implements ObjectTable<GuardChains> {
   }
 
   async apply(ops: readonly Op<GuardChains>[]): Promise<readonly OpResult[]> {
-    const results: OpResult[] = []
-    for (const op of ops) {
-      const actual = op.verb === 'update' || op.verb === 'recreate' ? op.actual : undefined
-      const input = op.verb === 'remove' ? chainsRemoval(op.object) : chainsScript(op.object, actual)
-      results.push(await ruleResult(async () => void (await runProgram('nft', ['-f', '-'], { input }))))
-    }
-    return results
+    return await nftResults(ops.map(scriptOf))
   }
+}
+
+function scriptOf(op: Op<GuardChains>): string {
+  if (op.verb === 'remove') return chainsRemoval(op.object)
+  return chainsScript(op.object, op.verb === 'create' ? undefined : op.actual)
 }

@@ -1,9 +1,8 @@
 import type { GuardKernel } from '../guard/guard-kernel.ts'
 import type { GuardSets } from '../guard/objects.ts'
 import { isGuardMark, setsRemoval, setsScript } from '../guard/text.ts'
-import { runProgram } from '../rules/program.ts'
 import type { ObjectTable, Op, OpResult } from '../table.ts'
-import { ruleResult } from './rule-result.ts'
+import { nftResults } from './rule-result.ts'
 
 /** Tables of ingress guards with their sets and counters. Read by netlink; written, once in a while, by `nft`. */
 export class GuardSetsTable implements ObjectTable<GuardSets> {
@@ -31,11 +30,8 @@ export class GuardSetsTable implements ObjectTable<GuardSets> {
   }
 
   async apply(ops: readonly Op<GuardSets>[]): Promise<readonly OpResult[]> {
-    const results: OpResult[] = []
-    for (const { verb, object } of ops) {
-      const input = verb === 'remove' ? setsRemoval(object) : setsScript(object)
-      results.push(await ruleResult(async () => void (await runProgram('nft', ['-f', '-'], { input }))))
-    }
-    return results
+    return await nftResults(
+      ops.map(({ verb, object }) => (verb === 'remove' ? setsRemoval(object) : setsScript(object))),
+    )
   }
 }

@@ -5,7 +5,7 @@ import type { NftTable } from '../rules/objects.ts'
 import { runProgram } from '../rules/program.ts'
 import type { RuleSets } from '../rules/rule-sets.ts'
 import { type ObjectTable, type Op, OpFailure, type OpResult } from '../table.ts'
-import { ruleResult } from './rule-result.ts'
+import { nftResults } from './rule-result.ts'
 
 /**
  * Tables with flannel's names, ours and others'. Read by `nft -j`, written as text: nft 1.0.6 drops the comments of tables from
@@ -44,17 +44,8 @@ export class NftablesTable implements ObjectTable<NftTable> {
   }
 
   async apply(ops: readonly Op<NftTable>[]): Promise<readonly OpResult[]> {
-    const results: OpResult[] = []
-    for (const { verb, object } of ops) {
-      this.#known = undefined
-      const input = verb === 'remove' ? nftRemoval(object) : nftScript(object)
-      results.push(
-        await ruleResult(async () => {
-          await runProgram('nft', ['-f', '-'], { input })
-        }),
-      )
-    }
-    return results
+    this.#known = undefined
+    return await nftResults(ops.map(({ verb, object }) => (verb === 'remove' ? nftRemoval(object) : nftScript(object))))
   }
 }
 

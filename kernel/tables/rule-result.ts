@@ -1,4 +1,5 @@
 import { messageOf } from '../../lib/errors.ts'
+import { runProgram } from '../rules/program.ts'
 import { OpFailure, type OpResult } from '../table.ts'
 
 /** The outcome of work that a tool does. */
@@ -10,4 +11,13 @@ export async function ruleResult(work: () => Promise<void>): Promise<OpResult> {
     const code = cause instanceof OpFailure ? cause.code : 'ESTALE'
     return { ok: false, error: { code, message: messageOf(cause) } }
   }
+}
+
+/** The outcomes of scripts for `nft -f -`, a transaction each, one after the other. */
+export async function nftResults(scripts: readonly string[]): Promise<readonly OpResult[]> {
+  const results: OpResult[] = []
+  for (const input of scripts) {
+    results.push(await ruleResult(async () => void (await runProgram('nft', ['-f', '-'], { input }))))
+  }
+  return results
 }
