@@ -9,6 +9,8 @@ interface KindTraits {
   readonly removed: boolean
   /** Read by a program of its own, so it takes no turns of ours; its events are held back at their source. */
   readonly paced?: true
+  /** Kinds whose objects are gone when one of this kind was made anew: they are read again. */
+  readonly empties?: readonly ObjectKind[]
 }
 
 /** Every kind must be listed here and in `APPLY_ORDER`: that is all the reconciler knows of kinds. */
@@ -25,7 +27,7 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
   route: { onDevices: true, events: true, removed: true },
   'iptables-chain': { onDevices: false, events: true, removed: true, paced: true },
   'nft-table': { onDevices: false, events: true, removed: true, paced: true },
-  'guard-sets': { onDevices: false, events: true, removed: true },
+  'guard-sets': { onDevices: false, events: true, removed: true, empties: ['guard-peer', 'guard-chains'] },
   'guard-peer': { onDevices: false, events: true, removed: true },
   'guard-chains': { onDevices: false, events: true, removed: true },
   // Read for what is wanted only.

@@ -207,7 +207,7 @@ export class Pass {
     }
     if (kind === 'link') this.#deviceChanged(planned)
     if (kind === 'address') this.#addressChanged(planned)
-    if (kind === 'guard-sets') this.#doubt(['guard-peer', 'guard-chains'])
+    this.#doubt(KINDS[kind].empties ?? [])
   }
 
   #failed(mirror: KindMirror, planned: PlannedOp, error: OpError): void {
