@@ -10,7 +10,7 @@ import { countInLog, logsInFailure, oneSegment, ready, startDaemon, vxlan } from
 const flushes = repeat(10, 100)
 /** More than 30 repairs of one object within a minute would be a fight, in which it is repaired every 5 s only. */
 const spaceMs = repeat(300, 2_200)
-const idleMs = repeat(60_000, 15 * 60_000)
+const idleMs = repeat(60_000, 60 * 60_000)
 
 const pause = async (ms: number) => await systemClock.sleep(ms, AbortSignal.timeout(ms + 10_000))
 
