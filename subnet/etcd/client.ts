@@ -6,6 +6,7 @@ import { type Endpoint, type EtcdAccess, parseEndpoints, readTlsFiles, sameTlsFi
 import { answerOf, StoreUnavailable } from './errors.ts'
 import { HealthRecord } from './health-record.ts'
 import type { KeyRange } from './key-range.ts'
+import { knock } from './knock.ts'
 import { type WatchEvents, WatchStream } from './watch-stream.ts'
 
 export interface OpenWatch {
@@ -32,6 +33,7 @@ export class EtcdClient {
   readonly #log: Logger
   readonly #access: EtcdAccess
   readonly #endpoints: readonly Endpoint[]
+  readonly #closing = new AbortController()
   #next = 0
   #connection: Promise<EtcdConnection> | undefined
   /** By endpoint, the fault that is known and need not be logged again. */
@@ -59,8 +61,9 @@ export class EtcdClient {
       signal.throwIfAborted()
       const left = end - this.#clock.now()
       const isNew = this.#connection === undefined
-      const connection = await this.#connect()
+      let connection: EtcdConnection | undefined
       try {
+        connection = await this.#connect()
         const response = await connection.unary<T>({ ...call, deadlineMs: Math.min(tryMs, Math.max(left, 1)) }, signal)
         this.#faults.delete(connection.endpoint.authority)
         return response
@@ -68,7 +71,8 @@ export class EtcdClient {
         signal.throwIfAborted()
         const answer = answerOf(cause)
         if (answer !== undefined) throw answer
-        faults.add(this.#retire(connection, messageOf(cause)).message)
+        const fault = connection === undefined ? cause : this.#retire(connection, messageOf(cause))
+        faults.add(messageOf(fault))
         // Twice even with one endpoint, if the connection was old: a lost login is repaired by the next one.
         if (tries >= Math.max(isNew ? 1 : 2, this.#endpoints.length) || this.#clock.now() >= end) {
           throw new StoreUnavailable([...faults].join('; '), { cause })
@@ -130,6 +134,7 @@ export class EtcdClient {
   }
 
   async close(): Promise<void> {
+    this.#closing.abort(new StoreUnavailable('the client was closed'))
     const connection = await this.#connection?.catch(() => undefined)
     this.#connection = undefined
     connection?.close(new StoreUnavailable('the client was closed'))
@@ -148,13 +153,27 @@ export class EtcdClient {
     const tls = await readTlsFiles(this.#access)
     const endpoint = this.#endpoints[this.#next % this.#endpoints.length] as Endpoint
     const login = username === '' ? undefined : { username, reveal: () => password.reveal() }
+    if (this.#faults.has(endpoint.authority)) await this.#knock(endpoint)
     return new EtcdConnection({ endpoint, tls }, { login })
+  }
+
+  /** A gRPC connection costs ten times the processor time of a socket: where the last one failed, a socket is tried first. */
+  async #knock(endpoint: Endpoint): Promise<void> {
+    try {
+      await knock(endpoint, AbortSignal.any([this.#closing.signal, AbortSignal.timeout(tryMs)]))
+    } catch (cause) {
+      this.#next += 1
+      throw new StoreUnavailable(`etcd at ${endpoint.authority}: ${messageOf(cause)}`, { cause })
+    }
   }
 
   #retire(connection: EtcdConnection, cause: string): StoreUnavailable {
     const { authority } = connection.endpoint
-    // gRPC's frame around the one interesting sentence.
-    const why = cause.replace('No connection established. Last error: ', '').replace(/\.? *Resolution note: *$/, '')
+    // gRPC's frame around the one interesting sentence; the time in it would make each a new one.
+    const why = cause
+      .replace(/^14 UNAVAILABLE: (?:No connection established\. Last error: )?(?:Error: )?/, '')
+      .replace(/\.? *Resolution note: *$/, '')
+      .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, '')
     const fault = new StoreUnavailable(`etcd at ${authority}: ${why}`)
     if (!connection.closed.aborted) {
       this.#connection = undefined

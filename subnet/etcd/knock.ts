@@ -1,0 +1,20 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { messageOf } from '../../lib/errors.ts'
+import type { Endpoint } from './endpoints.ts'
+
+/** Resolves when somebody takes a TCP connection there, which is closed at once. @throws the system's error, or the signal's reason */
+export async function knock({ authority }: Endpoint, signal: AbortSignal): Promise<void> {
+  const colon = authority.lastIndexOf(':')
+  const host = authority.slice(0, colon).replace(/^\[|\]$/g, '')
+  const socket = connect({ host, port: Number(authority.slice(colon + 1)) })
+  try {
+    await once(socket, 'connect', { signal })
+  } catch (cause) {
+    signal.throwIfAborted()
+    // A name with several addresses has an error for each, and no text of its own.
+    throw cause instanceof AggregateError ? new Error(cause.errors.map(messageOf).join(', '), { cause }) : cause
+  } finally {
+    socket.destroy()
+  }
+}
