@@ -55,6 +55,6 @@ function isSameBasis(a: PlannerInput, b: PlannerInput): boolean {
 const CLEARED = { peers: undefined, facts: undefined, scope: undefined, options: undefined }
 
 function sameFields(a: object, b: object): boolean {
-  const [left, right] = [new Map(Object.entries(a)), new Map(Object.entries(b))]
-  return left.size === right.size && changesBetween(left, right).length === 0
+  const [left, right] = [Object.entries(a), new Map(Object.entries(b))]
+  return left.length === right.size && left.every(([name, value]) => right.has(name) && right.get(name) === value)
 }

@@ -1,5 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
-
 /** The only source of time: tests replace it by a virtual one. */
 export interface Clock {
   /** Milliseconds that never go back; says nothing about the time of day. */
@@ -13,7 +11,20 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
-  sleep: (ms, signal) => delay(ms, undefined, { signal }),
+  sleep: (ms, signal) =>
+    // Not `node:timers/promises`: its rejection is a new error with a stack each time, and pauses are cut short with every event.
+    new Promise((resolve, reject) => {
+      signal.throwIfAborted()
+      const cut = () => {
+        clearTimeout(timer)
+        reject(signal.reason)
+      }
+      const timer = setTimeout(() => {
+        signal.removeEventListener('abort', cut)
+        resolve()
+      }, ms)
+      signal.addEventListener('abort', cut, { once: true })
+    }),
 }
 
 /** Runs `work` with a signal that is also aborted after `ms`; the returned promise is `work`'s own. */

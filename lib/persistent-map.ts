@@ -5,14 +5,27 @@ export interface Change<V> {
   readonly after: V | undefined
 }
 
-/** Versions share a base until more keys differ than this, and more than this many times the square root of its size. */
+/**
+ * Versions share a base until more keys differ than this, and more than this many times the square root of its size: then copying the
+ * few for each version and the many for each base cost about the same.
+ */
 const FEW = 64
-const ROOTS = 10
+const ROOTS = 3
+/** So many versions back a version knows what has changed since. */
+const STEPS = 16
+
+/** Identifies a version without holding it. */
+type Version = object
+
+interface Step {
+  readonly from: Version
+  readonly keys: readonly string[]
+}
 
 /**
  * A map that never changes, whose next versions share with it what they have in common: one base, and the few keys that differ.
- * Of thousands of entries a changed copy, and the question what differs between two versions (`changesBetween`), cost about as
- * much as for a few; once in a while, with many small changes behind it, a version gets a base of its own. In no order. No value is `undefined`.
+ * Of thousands of entries a changed copy costs about as much as of a few, and the question what differs between two versions that
+ * are near to each other (`changesBetween`) the number of changes; once in a while a version gets a base of its own. In no order. No value is `undefined`.
  */
 export class PersistentMap<V> implements ReadonlyMap<string, V> {
   readonly size: number
@@ -20,33 +33,61 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
   readonly base: ReadonlyMap<string, V>
   /** Instead of what the base has there; `undefined`: nothing. */
   readonly differing: ReadonlyMap<string, V | undefined>
+  readonly #version: Version = {}
+  /** How this version came to be, the last step first. */
+  readonly #steps: readonly Step[]
 
-  private constructor(base: ReadonlyMap<string, V>, differing: ReadonlyMap<string, V | undefined>, size: number) {
+  private constructor(
+    base: ReadonlyMap<string, V>,
+    differing: ReadonlyMap<string, V | undefined>,
+    { size, steps }: { size: number; steps: readonly Step[] },
+  ) {
     this.base = base
     this.differing = differing
     this.size = size
+    this.#steps = steps
   }
 
   /** Of two values at one key the last one counts. A Map that is given must not change afterwards. */
   static from<V>(entries: Iterable<readonly [string, V]>): PersistentMap<V> {
     const base = entries instanceof Map ? (entries as ReadonlyMap<string, V>) : new Map(entries)
-    return new PersistentMap(base, new Map(), base.size)
+    return new PersistentMap(base, new Map(), { size: base.size, steps: [] })
   }
 
-  /** The next version: without the keys of `gone`, then with these entries. */
+  /** The next version: without the keys of `gone`, then with these entries. The same one where nothing is named. */
   patched(gone: Iterable<string>, come: Iterable<readonly [string, V]>): PersistentMap<V> {
     const differing = new Map(this.differing)
+    const keys: string[] = []
     let { size } = this
     const put = (key: string, value: V | undefined) => {
-      const before = differing.has(key) ? differing.get(key) : this.base.get(key)
+      const held = this.base.get(key)
+      const before = differing.has(key) ? differing.get(key) : held
       size += Number(value !== undefined) - Number(before !== undefined)
-      if (value === this.base.get(key)) differing.delete(key)
+      if (value === held) differing.delete(key)
       else differing.set(key, value)
+      keys.push(key)
     }
     for (const key of gone) put(key, undefined)
     for (const [key, value] of come) put(key, value)
-    const next = new PersistentMap(this.base, differing, size)
-    return differing.size > Math.max(FEW, ROOTS * Math.sqrt(this.base.size)) ? PersistentMap.from(new Map(next)) : next
+    if (keys.length === 0) return this
+    const few = Math.max(FEW, ROOTS * Math.sqrt(this.base.size))
+    const steps = keys.length > few ? [] : [{ from: this.#version, keys }, ...this.#steps.slice(0, STEPS - 1)]
+    if (differing.size <= few) {
+      return new PersistentMap(this.base, differing, { size, steps })
+    }
+    const base = new Map(this.base)
+    for (const [key, value] of differing) {
+      if (value === undefined) base.delete(key)
+      else base.set(key, value)
+    }
+    return new PersistentMap(base, new Map(), { size, steps })
+  }
+
+  /** Keys that may have other values than in `before`; undefined: that is no version that this one came from, or an old one. */
+  keysChangedSince(before: PersistentMap<V>): Iterable<string> | undefined {
+    const back = this.#steps.findIndex(({ from }) => from === before.#version)
+    if (back === -1) return undefined
+    return new Set(this.#steps.slice(0, back + 1).flatMap(({ keys }) => keys))
   }
 
   get(key: string): V | undefined {
@@ -79,20 +120,20 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
   }
 }
 
-/** Keys whose values are not the very same. Quick where both are versions of one `PersistentMap`. */
+/** Keys whose values are not the very same. Quick where one is a `PersistentMap` that came from the other by a few steps. */
 export function changesBetween<V>(before: ReadonlyMap<string, V>, after: ReadonlyMap<string, V>): readonly Change<V>[] {
   if (before === after) return []
+  const near =
+    before instanceof PersistentMap && after instanceof PersistentMap ? after.keysChangedSince(before) : undefined
   const changes: Change<V>[] = []
-  const compare = (key: string) => {
+  for (const key of near ?? allKeys(before, after)) {
     const [was, is] = [before.get(key), after.get(key)]
     if (was !== is) changes.push({ key, before: was, after: is })
   }
-  if (before instanceof PersistentMap && after instanceof PersistentMap && before.base === after.base) {
-    for (const key of after.differing.keys()) compare(key)
-    for (const key of before.differing.keys()) if (!after.differing.has(key)) compare(key)
-    return changes
-  }
-  for (const key of after.keys()) compare(key)
-  for (const key of before.keys()) if (!after.has(key)) compare(key)
   return changes
+}
+
+function* allKeys(before: ReadonlyMap<string, unknown>, after: ReadonlyMap<string, unknown>): Generator<string> {
+  yield* after.keys()
+  for (const key of before.keys()) if (!after.has(key)) yield key
 }

@@ -57,8 +57,9 @@ export class NetlinkChannel {
       bytes = 0
       if (sent.length === 0) return
       if (first > 0) await nextTurn()
-      await this.#inTurn(async () => this.#exchange(sent, first, verdicts, onReply))
+      await this.#inTurn(async () => verdicts.push(...this.#exchange(sent, 'last', onAnswer(first))))
     }
+    const onAnswer = (first: number) => (index: number, message: Message) => onReply?.(first + index, message)
     for (const message of messages) {
       if (batch.length === this.#batch || bytes + message.length > BATCH_BYTES) await flush()
       batch.push(message)
@@ -73,9 +74,7 @@ export class NetlinkChannel {
    * more than `BATCH_BYTES` together.
    */
   async exchange(messages: readonly Uint8Array[]): Promise<(OpError | undefined)[]> {
-    const verdicts: (OpError | undefined)[] = []
-    await this.#inTurn(async () => this.#exchange(messages, 0, verdicts, undefined))
-    return verdicts
+    return await this.#inTurn(async () => this.#exchange(messages, 'each', () => {}))
   }
 
   /**
@@ -143,47 +142,48 @@ export class NetlinkChannel {
     return found
   }
 
+  /**
+   * Refusals are always told. `last`: successes are not, which saves a datagram for each; where the verdict on the last message came and
+   * nothing was lost on the way, what was not refused was done. Of transactions the kernel tells less, so there `each` is asked for.
+   */
   #exchange(
     messages: readonly Uint8Array[],
-    first: number,
-    verdicts: (OpError | undefined)[],
-    onReply: ((index: number, message: Message) => void) | undefined,
-  ): void {
+    asked: 'each' | 'last',
+    onReply: (index: number, message: Message) => void,
+  ): (OpError | undefined)[] {
     let bytes = 0
     const firstSequence = this.#sequence
-    for (const message of messages) {
-      this.#put(message, bytes, NLM_F_REQUEST | NLM_F_ACK)
+    const last = messages.length - 1
+    for (const [index, message] of messages.entries()) {
+      this.#put(message, bytes, asked === 'each' || index === last ? NLM_F_REQUEST | NLM_F_ACK : NLM_F_REQUEST)
       bytes += message.length
-      verdicts.push(LOST)
     }
     const sent = this.#send(bytes)
-    if (sent < 0) {
-      verdicts.fill(errorOf(-sent), first)
-      return
-    }
-    let open = messages.length
-    const unreadable = new Set<number>()
+    if (sent < 0) return messages.map(() => errorOf(-sent))
+    const verdicts = new Map<number, OpError | undefined>()
     const visit = (message: Message) => {
       const index = (message.sequence - firstSequence) >>> 0
-      if (index >= messages.length) return
+      if (index > last) return
       const closes = message.type === NLMSG_ERROR
-      if (closes) open -= 1
       try {
-        if (!closes) onReply?.(first + index, message)
-        else if (!unreadable.has(index)) verdicts[first + index] = acknowledgement(message)
+        if (!closes) onReply(index, message)
+        else if (!verdicts.has(index)) verdicts.set(index, acknowledgement(message))
       } catch (cause) {
         if (!(cause instanceof MalformedMessage)) throw cause
-        unreadable.add(index)
-        verdicts[first + index] = { code: 'EBADMSG', message: cause.message }
+        verdicts.set(index, { code: 'EBADMSG', message: cause.message })
       }
     }
-    // What is still open when nothing is left to read stays LOST: the caller reads the kernel again.
-    while (open > 0) {
+    let lost = false
+    while (asked === 'each' ? verdicts.size < messages.length : !verdicts.has(last)) {
       const length = this.#receive()
-      if (length > this.#in.length) this.#growTo(length)
-      else if (length >= 0) this.#show(length, visit)
-      else if (length !== -ENOBUFS) return
+      if (length < 0 && length !== -ENOBUFS) break
+      const fits = length <= this.#in.length
+      if (!fits) this.#growTo(length)
+      if (length < 0 || !fits || !this.#show(length, visit)) lost = true
     }
+    // What is unknown is LOST: the caller reads the kernel again.
+    const silent = asked === 'last' && verdicts.has(last) && !lost ? undefined : LOST
+    return messages.map((_message, index) => (verdicts.has(index) ? verdicts.get(index) : silent))
   }
 
   /** Copies the request into the outgoing datagram and returns its sequence number. */

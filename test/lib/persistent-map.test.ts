@@ -46,6 +46,26 @@ describe('PersistentMap', () => {
     )
   })
 
+  it('knows what has changed since a near version, through a new base too, and compares with any other in full', () => {
+    const entries = Array.from({ length: 300 }, (_unused, at) => [`10.1.${at}`, at] as const)
+    const versions = [PersistentMap.from(entries)]
+    for (let step = 0; step < 40; step += 1) {
+      const come = [0, 1, 2].map((n) => [`10.2.${step}.${n}`, step] as const)
+      versions.push((versions.at(-1) as PersistentMap<number>).patched([`10.1.${step}`], come))
+    }
+    assert.ok(new Set(versions.map(({ base }) => base)).size > 1)
+    const last = versions.at(-1) as PersistentMap<number>
+    for (const [back, version] of [...versions].reverse().entries()) {
+      assert.equal(last.keysChangedSince(version) !== undefined, back > 0 && back <= 16)
+      assert.equal(changesBetween(version, last).length, back * 4)
+      assert.equal(changesBetween(last, version).length, back * 4)
+    }
+    const sibling = (versions.at(-2) as PersistentMap<number>).patched([], [['10.1.299', -1]])
+    assert.equal(last.keysChangedSince(sibling), undefined)
+    assert.equal(changesBetween(sibling, last).length, 5)
+    assert.equal(last.patched([], []), last)
+  })
+
   it('is not equal to another for whoever compares fields', () => {
     assert.notDeepEqual(PersistentMap.from([['a', 1]]), PersistentMap.from([['a', 2]]))
   })
@@ -62,7 +82,7 @@ describe('PersistentMap', () => {
     let map = PersistentMap.from<number>([])
     for (let at = 0; at < 5000; at += 1) {
       map = map.patched([], [[`peer ${at}`, at]])
-      assert.ok(map.differing.size <= Math.max(64, 10 * Math.sqrt(map.base.size)))
+      assert.ok(map.differing.size <= Math.max(64, 3 * Math.sqrt(map.base.size)))
     }
     assert.equal(map.size, 5000)
     for (let at = 0; at < 5000; at += 1) map = map.patched([`peer ${at}`], [])

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { dumpAddresses } from '../../../kernel/netlink/address-messages.ts'
 import { NetlinkChannel } from '../../../kernel/netlink/channel.ts'
+import { NLM_F_ACK } from '../../../kernel/netlink/constants.ts'
 import { deleteLink } from '../../../kernel/netlink/link-messages.ts'
 import { behind, eachMessage, type Message } from '../../../kernel/netlink/message.ts'
 import { EAGAIN, EINTR, ENOBUFS, type NetlinkSocket } from '../../../kernel/netlink/socket.ts'
@@ -61,12 +62,33 @@ describe('a netlink channel', () => {
     assert.deepEqual(await codes(kernel, 2), ['EPERM', 'EPERM'])
   })
 
-  it('reports requests whose verdict was lost, and only those', async () => {
-    const kernel = new ScriptedKernel((sequence) => {
-      if (sequence === 2) return [-ENOBUFS]
-      return sequence === 4 ? [] : [verdict(sequence, 0)]
-    })
-    assert.deepEqual(await codes(kernel, 5), ['ok', 'ENOBUFS', 'ok', 'ENOBUFS', 'ok'])
+  it('asks for the verdict on the last request, and hears of refusals anyway', async () => {
+    const kernel = new ScriptedKernel((sequence) => [verdict(sequence, sequence === 2 ? -17 : 0)])
+    assert.deepEqual(await codes(kernel, 4), ['ok', 'EEXIST', 'ok', 'ok'])
+    assert.equal(kernel.answers, 2)
+    const transaction = Array.from({ length: 3 }, () => deleteLink(1))
+    const verdicts = await new NetlinkChannel({ socket: kernel }).exchange(transaction)
+    assert.deepEqual(
+      verdicts.map((error) => error?.code ?? 'ok'),
+      ['ok', 'EEXIST', 'ok'],
+    )
+    assert.equal(kernel.answers, 5)
+  })
+
+  it('reports requests on which nothing is known', async () => {
+    const lost = ['ENOBUFS', 'ENOBUFS', 'EEXIST', 'ENOBUFS']
+    const losing = (what: (sequence: number) => (Uint8Array | number)[]) =>
+      codes(new ScriptedKernel((sequence) => (sequence === 3 ? [verdict(sequence, -17)] : what(sequence))), 5)
+    const ok = (sequence: number) => [verdict(sequence, 0)]
+    // Told by the kernel, seen as a datagram that cannot be read, or as the missing verdict on the last one.
+    assert.deepEqual(await losing((sequence) => (sequence === 2 ? [-ENOBUFS] : ok(sequence))), [...lost, 'ok'])
+    assert.deepEqual(await losing((sequence) => (sequence === 2 ? [new Uint8Array(20)] : ok(sequence))), [
+      ...lost,
+      'ok',
+    ])
+    assert.deepEqual(await losing((sequence) => (sequence === 5 ? [] : ok(sequence))), [...lost, 'ENOBUFS'])
+    const large = framed(ITEM, 2, new Uint8Array(100_000))
+    assert.deepEqual(await losing((sequence) => (sequence === 2 ? [large] : ok(sequence))), [...lost, 'ok'])
   })
 
   it('ignores answers to requests of before', async () => {
@@ -141,11 +163,13 @@ describe('a netlink channel', () => {
   })
 })
 
-/** Answers each request with datagrams, or with errno numbers that reading shall give. */
+/** Answers each request with datagrams, or with errno numbers that reading shall give; a success only where that is asked for. */
 class ScriptedKernel implements NetlinkSocket {
   readonly port = 77
   /** Number of messages of each datagram sent. */
   readonly sends: number[] = []
+  /** Number of datagrams and errors given in answer. */
+  answers = 0
   /** What the next attempts to send give. */
   readonly refusals: number[] = []
   readonly #answer: (sequence: number) => readonly (Uint8Array | number)[]
@@ -163,9 +187,11 @@ class ScriptedKernel implements NetlinkSocket {
     const refusal = this.refusals.shift()
     if (refusal !== undefined) return refusal
     let messages = 0
-    eachMessage(new DataView(bytes.buffer), length, ({ sequence }) => {
+    eachMessage(new DataView(bytes.buffer), length, ({ sequence, flags }) => {
       messages += 1
-      this.#queue.push(...this.#answer(sequence))
+      const answers = this.#answer(sequence).filter((answer) => flags & NLM_F_ACK || !isSuccess(answer, sequence))
+      this.answers += answers.length
+      this.#queue.push(...answers)
     })
     this.sends.push(messages)
     return length
@@ -207,6 +233,10 @@ function done(sequence: number, error = 0, flags = 0): Uint8Array {
 /** Error number, then the header of the request. */
 function verdict(sequence: number, error: number): Uint8Array {
   return framed(NLMSG_ERROR, sequence, Buffer.concat([int32(error), Buffer.alloc(16)]))
+}
+
+function isSuccess(answer: Uint8Array | number, sequence: number): boolean {
+  return typeof answer !== 'number' && Buffer.compare(answer, verdict(sequence, 0)) === 0
 }
 
 function framed(type: number, sequence: number, body: Uint8Array, flags = 0): Uint8Array {
