@@ -37,7 +37,7 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
 
 /**
  * One phase per kind. A device that speaks first must find its port open; sysctls below a device's directory need the device; a packet that takes a route must find neighbour
- * and FDB entry in place, and be let in by the guard where it comes back; a
+ * and FDB entry in place, and be let in by the guard where it comes back (to the proxy of udp a peer is what a route is elsewhere); a
  * guard judges when all its elements are there; files come last, because a subnet.env that is there means "ready" to other programs.
  */
 export const APPLY_ORDER: readonly ObjectKind[] = [
@@ -45,10 +45,10 @@ export const APPLY_ORDER: readonly ObjectKind[] = [
   'link',
   'sysctl',
   'address',
-  'udp-peer',
-  'udp-proxy',
   'guard-sets',
   'guard-peer',
+  'udp-peer',
+  'udp-proxy',
   'neighbour',
   'fdb',
   'route',

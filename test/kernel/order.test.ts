@@ -16,6 +16,9 @@ describe('order', () => {
   it('fills the guard between its sets and its chains, before the routes by which answers come', () => {
     const at = (kind: (typeof APPLY_ORDER)[number]) => APPLY_ORDER.indexOf(kind)
     assert(at('guard-sets') < at('guard-peer') && at('guard-peer') < at('route') && at('route') < at('guard-chains'))
+    // To the proxy a peer is what a route is elsewhere.
+    assert(at('guard-peer') < at('udp-peer'))
+    assert(REMOVE_ORDER.indexOf('udp-peer') < REMOVE_ORDER.indexOf('guard-peer'))
   })
 
   it('removes judging chains, rules and routes first and devices last but for their ports, and never a sysctl or a file', () => {
