@@ -1,7 +1,9 @@
 import { setMaxListeners } from 'node:events'
 import { Etcd3, type IOptions, type IWatchRequest, type IWatchResponse } from 'etcd3'
 import { parseIp } from '../../lib/address.ts'
+import { messageOf } from '../../lib/errors.ts'
 import type { Endpoint, TlsFiles } from './endpoints.ts'
+import { tlsFault, unusableFiles } from './tls-fault.ts'
 
 /** gRPC services and methods of etcd that are used; the payloads are those of `rpc.proto`. */
 export type EtcdService = 'KV' | 'Lease' | 'Auth'
@@ -86,6 +88,7 @@ export class EtcdConnection {
   readonly #closing = new AbortController()
   #token: Promise<string> | undefined
 
+  /** @throws Error naming TLS files that cannot be used */
   constructor(
     needs: { endpoint: Endpoint; tls: TlsFiles },
     options: { login: { username: string; reveal: () => string } | undefined },
@@ -93,7 +96,12 @@ export class EtcdConnection {
     this.endpoint = needs.endpoint
     this.tls = needs.tls
     this.#login = options.login
-    this.#etcd = new BareEtcd(etcdOptions(needs.endpoint, needs.tls))
+    try {
+      this.#etcd = new BareEtcd(etcdOptions(needs.endpoint, needs.tls))
+    } catch (cause) {
+      if (needs.tls.ca === undefined && needs.tls.cert === undefined) throw cause
+      throw new Error(unusableFiles(messageOf(cause), needs.tls), { cause })
+    }
     // One listener per call under way, taken off after it.
     setMaxListeners(0, this.#closing.signal)
   }
@@ -102,7 +110,7 @@ export class EtcdConnection {
     return this.#closing.signal
   }
 
-  /** @throws the error as etcd3 classifies it, or the signal's reason */
+  /** @throws the error as etcd3 classifies it, one that names the TLS fault, or the signal's reason */
   async unary<T>(call: RawCall, signal: AbortSignal): Promise<T> {
     const token = await this.#tokenFor(call.deadlineMs, signal)
     return await this.#send<T>(call, token, signal)
@@ -157,13 +165,18 @@ export class EtcdConnection {
           signal.removeEventListener('abort', cancel)
           closed.removeEventListener('abort', cancel)
           if (error === null) resolve(response as T)
-          else reject(error)
+          else reject(this.#inWords(error))
         })
         const cancel = () => call.cancel()
         signal.addEventListener('abort', cancel)
         closed.addEventListener('abort', cancel)
       })
     })
+  }
+
+  #inWords(error: Error): Error {
+    const fault = this.endpoint.secure ? tlsFault(error.message, this.tls, Date.now()) : undefined
+    return fault === undefined ? error : new Error(fault, { cause: error })
   }
 }
 

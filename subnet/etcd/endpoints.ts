@@ -26,6 +26,8 @@ export interface TlsFiles {
   readonly ca: Buffer | undefined
   readonly cert: Buffer | undefined
   readonly key: Buffer | undefined
+  /** Where they came from; empty when not given. */
+  readonly paths: { readonly ca: string; readonly cert: string; readonly key: string }
 }
 
 /**
@@ -87,7 +89,7 @@ function isLoopback(authority: string): boolean {
 /** Read anew for every connection, so that rotated certificates are used without a restart. */
 export async function readTlsFiles(access: EtcdAccess): Promise<TlsFiles> {
   const [ca, cert, key] = await Promise.all([read(access.caFile), read(access.certFile), read(access.keyFile)])
-  return { ca, cert, key }
+  return { ca, cert, key, paths: { ca: access.caFile, cert: access.certFile, key: access.keyFile } }
 }
 
 async function read(path: string): Promise<Buffer | undefined> {

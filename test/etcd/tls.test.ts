@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer, type TLSSocket } from 'node:tls'
+import { createLogger } from '../../lib/log.ts'
 import type { EtcdAccess } from '../../subnet/etcd/endpoints.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import { attrs, hints } from '../conformance/lease-store.ts'
@@ -27,7 +28,10 @@ describe('etcd over TLS (row 26)', function () {
     await certificates.certificate('server', { ca, alternative: 'IP:127.0.0.1,DNS:localhost' })
     await certificates.certificate('expired', { ca, alternative: 'IP:127.0.0.1', days: -1 })
     await certificates.certificate('elsewhere', { ca, alternative: 'DNS:elsewhere.example' })
-    await certificates.certificate('client', { ca, alternative: 'DNS:client' })
+    const alternative = 'DNS:client'
+    await certificates.certificate('client', { ca, alternative })
+    await certificates.certificate('old-client', { ca, alternative, days: -1 })
+    await certificates.certificate('foreign-client', { ca: 'other-ca', alternative })
   })
   after(async () => {
     await rm(certificates.folder, { recursive: true, force: true })
@@ -65,8 +69,64 @@ describe('etcd over TLS (row 26)', function () {
     const url = await serve('server', true)
     const client = { certFile: at('client.crt'), keyFile: at('client.key') }
     assert.equal((await healthWith(url, { caFile: at('ca.crt'), ...client })).up, true)
-    assert.equal((await healthWith(url, { caFile: at('ca.crt') })).up, false)
+    const { up, error } = await healthWith(url, { caFile: at('ca.crt') })
+    assert.equal(up, false)
+    assert.match(error ?? '', /asks for a client certificate.*give --etcd-certfile and --etcd-keyfile$/)
   })
+
+  const useClient = async (cert: string, key = cert) => {
+    await copyFile(at(`${cert}.crt`), at('used-client.crt'))
+    await copyFile(at(`${key}.key`), at('used-client.key'))
+  }
+  const unusable: readonly [string, [cert: string, key?: string], RegExp, number][] = [
+    [
+      'that has run out',
+      ['old-client'],
+      /: the client certificate \S+used-client\.crt has expired: it was valid until 20\S+Z$/,
+      1,
+    ],
+    [
+      'of another CA',
+      ['foreign-client'],
+      /: etcd refuses the client certificate \S+used-client\.crt, issued by "CN=other-ca" \([a-z ]+\)$/,
+      1,
+    ],
+    // No connection was tried, so there is none to give up.
+    [
+      'without its key',
+      ['client', 'server'],
+      /^the client certificate \S+client\.crt does not belong to the key \S+client\.key$/,
+      0,
+    ],
+  ]
+  for (const [what, files, text, told] of unusable) {
+    it(`names a client certificate ${what}, tries on, and uses the right one without a restart`, async () => {
+      const url = await serve('server', true)
+      await useClient(...files)
+      const lines: string[] = []
+      const log = createLogger((_severity, message) => void lines.push(message))
+      const client = { certFile: at('used-client.crt'), keyFile: at('used-client.key') }
+      const store = daemons.store(daemons.client(access([url], { caFile: at('ca.crt'), ...client }), log), {}, log)
+      const acquiring = store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+      let faults = 0
+      for await (const { up, error } of store.health.watch(AbortSignal.timeout(20_000))) {
+        assert.equal(up, false)
+        if (error === undefined) continue
+        assert.match(error, text)
+        faults += 1
+        if (faults === 5) break
+      }
+      await useClient('client')
+      assert.match((await acquiring).lease.id, /^10\.5/)
+      for await (const { up, error } of store.health.watch(AbortSignal.timeout(20_000))) {
+        if (up) break
+        assert.match(error ?? '', text)
+      }
+      // As often as it was tried, it is one line.
+      const given = lines.filter((line) => line === 'etcd connection given up')
+      assert.equal(given.length, told, lines.join('; '))
+    })
+  }
 
   const refused: readonly [string, string, string, RegExp][] = [
     ['a server of another CA', 'server', 'other-ca', /unable to (verify|get)|self.signed/i],
@@ -78,6 +138,8 @@ describe('etcd over TLS (row 26)', function () {
       const { up, error } = await healthWith(await serve(name), { caFile: at(`${ca}.crt`) })
       assert.equal(up, false)
       assert.match(error ?? '', text)
+      assert.ok(error?.includes(`etcd's certificate is not accepted, judged by ${at(`${ca}.crt`)}: `), error)
+      assert.doesNotMatch(error ?? '', /\n|Resolution note|UNAVAILABLE/)
     })
   }
 
