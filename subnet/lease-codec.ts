@@ -11,6 +11,7 @@ import {
   prefixLength,
 } from '../lib/address.ts'
 import { ConfigError, InvalidLease, printable } from '../lib/errors.ts'
+import { FamilyMap } from '../lib/family-map.ts'
 import { JsonFields } from '../lib/json-fields.ts'
 import type { FamilyLease, Lease, PeerPath } from './types.ts'
 
@@ -149,7 +150,7 @@ function readContent(fields: JsonFields, subnets: Subnets): LeaseContent {
     node: fields.string('NodeID') ?? '',
     primary: readPath(fields),
     accepts: readAccepts(fields),
-    families,
+    families: new FamilyMap(families),
   }
 }
 
@@ -178,5 +179,5 @@ function readPath(fields: JsonFields): PeerPath {
   const v6 = fields.raw('BackendV6Data')
   if (v4 !== undefined) data.set(4, v4)
   if (v6 !== undefined) data.set(6, v6)
-  return { backend: fields.string('BackendType') ?? '', data }
+  return { backend: fields.string('BackendType') ?? '', data: new FamilyMap(data) }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { type Cidr, cidrOf, type Family, type IpAddr, ipFromNumber } from '../../lib/address.ts'
 import { InvalidLease } from '../../lib/errors.ts'
+import { FamilyMap } from '../../lib/family-map.ts'
 import {
   decodeLeaseKey,
   decodeLeaseValue,
@@ -16,7 +17,7 @@ const subnets = (...cidrs: string[]) =>
   new Map(cidrs.map((c) => [c.includes(':') ? 6 : 4, c as Cidr] as [Family, Cidr]))
 const path = (backend: string, v4?: unknown, v6?: unknown): PeerPath => ({
   backend,
-  data: new Map<Family, unknown>([
+  data: new FamilyMap<unknown>([
     ...(v4 === undefined ? [] : [[4, v4] as const]),
     ...(v6 === undefined ? [] : [[6, v6] as const]),
   ]),
@@ -37,7 +38,7 @@ const content = (primary: PeerPath, ...families: [Family, FamilyLease][]): Lease
   node: '',
   primary,
   accepts: [],
-  families: new Map(families),
+  families: new FamilyMap(families),
 })
 
 describe('lease key', () => {
@@ -279,7 +280,7 @@ const anyContent: fc.Arbitrary<LeaseContent> = fc
     node,
     primary,
     accepts,
-    families: new Map<Family, FamilyLease>([
+    families: new FamilyMap<FamilyLease>([
       ...(which.includes('4') ? [[4, four] as const] : []),
       ...(which.includes('6') ? [[6, six] as const] : []),
     ]),
