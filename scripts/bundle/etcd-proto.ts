@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Plugin } from 'esbuild'
 import protobuf from 'protobufjs'
+import { staticModule } from './static-types.ts'
 
-/** What subnet/etcd/ calls. The descriptor is read at each start: what nobody calls is left out. */
+/** What subnet/etcd/ calls. What nobody calls is left out. */
 const CALLS: Readonly<Record<string, readonly string[]>> = {
   KV: ['Range', 'Txn'],
   Watch: ['Watch'],
@@ -14,8 +15,9 @@ const CALLS: Readonly<Record<string, readonly string[]>> = {
 const atStart = '(0, proto_loader_1.loadSync)(`$' + '{__dirname}/../proto/rpc.proto`,'
 
 /**
- * etcd3 finds `rpc.proto` on disk and has @grpc/proto-loader parse it whenever it is loaded. In the bundle the descriptor is
- * inlined as JSON and read by `grpc-definition.ts`: no file is looked for, no parser is there, and the start is shorter.
+ * etcd3 finds `rpc.proto` on disk, has @grpc/proto-loader parse it whenever it is loaded, and protobufjs generate code from it. In the
+ * bundle that code is there already (`static-types.ts`), made into a definition by `grpc-definition.ts`: no file is looked for, neither
+ * parser nor generator is there.
  */
 export function etcdProto(): Plugin {
   return {
@@ -26,21 +28,23 @@ export function etcdProto(): Plugin {
         if (!source.includes(atStart))
           throw new Error(`${args.path} loads its proto in another way: adapt etcd-proto.ts`)
         return {
-          contents: source.replace(atStart, "(0, proto_loader_1.fromJSON)(require('etcd3:rpc.json'),"),
+          contents: source.replace(atStart, "(0, proto_loader_1.definition)(require('etcd3:rpc'),"),
           loader: 'js',
         }
       })
       build.onResolve({ filter: /^@grpc\/proto-loader$/ }, (args) => {
-        // grpc-js has proto-loader too, for its server's channelz and orca, which nobody here turns on.
-        return args.importer.includes('/etcd3/') ? { path: join(import.meta.dirname, 'grpc-definition.ts') } : undefined
+        if (args.importer.includes('/etcd3/')) return { path: join(import.meta.dirname, 'grpc-definition.ts') }
+        // grpc-js would have it for its server's channelz and orca, which nobody here turns on.
+        return { path: args.path, external: true }
       })
-      build.onResolve({ filter: /^etcd3:rpc\.json$/ }, (args) => ({
+      build.onResolve({ filter: /^etcd3:rpc$/ }, (args) => ({
         path: join(dirname(args.importer), '../proto/rpc.proto'),
         namespace: 'etcd3-proto',
       }))
       build.onLoad({ filter: /.*/, namespace: 'etcd3-proto' }, async (args) => ({
-        contents: JSON.stringify(usedPart(await etcdDescriptor(args.path))),
-        loader: 'json',
+        contents: staticModule(usedPart(await etcdDescriptor(args.path))),
+        loader: 'js',
+        resolveDir: import.meta.dirname,
       }))
     },
   }
@@ -51,35 +55,24 @@ export async function etcdDescriptor(protoFile: string): Promise<protobuf.INames
   return (await new protobuf.Root().load(protoFile, { keepCase: true })).toJSON()
 }
 
-/** The called methods, and all messages that these need. */
+/** Of the services what is called. */
 export function usedPart(descriptor: protobuf.INamespace): protobuf.INamespace {
-  const packages = Object.values(descriptor.nested ?? {}) as protobuf.INamespace[]
-  const all = new Map(packages.flatMap(({ nested }) => Object.entries(nested ?? {})))
-  const services = new Map<string, protobuf.IService>()
-  const needed: string[] = []
-  for (const [name, calls] of Object.entries(CALLS)) {
-    const service = all.get(name) as protobuf.IService
-    const methods = Object.entries(service.methods).filter(([method]) => calls.includes(method))
-    services.set(name, { methods: Object.fromEntries(methods) })
-    needed.push(...methods.flatMap(([, { requestType, responseType }]) => [requestType, responseType]))
-  }
-  const messages = new Set<string>()
-  for (let type = needed.pop(); type !== undefined; type = needed.pop()) {
-    const name = type.slice(type.lastIndexOf('.') + 1)
-    const message = all.get(name)
-    if (message === undefined || messages.has(name)) continue
-    messages.add(name)
-    needed.push(...fieldTypes(message))
-  }
-  const part = ({ nested, ...rest }: protobuf.INamespace): protobuf.INamespace => {
-    const kept = Object.entries(nested ?? {}).filter(([name]) => services.has(name) || messages.has(name))
-    return { ...rest, nested: Object.fromEntries(kept.map(([name, one]) => [name, services.get(name) ?? one])) }
-  }
-  const parts = Object.entries(descriptor.nested ?? {}).map(([name, one]) => [name, part(one as protobuf.INamespace)])
-  return { ...descriptor, nested: Object.fromEntries(parts) }
+  const nested = Object.entries(descriptor.nested ?? {}).flatMap(([name, one]): readonly [string, object][] => {
+    if ('methods' in one) return name in CALLS ? [[name, { ...one, methods: called(name, one.methods) }]] : []
+    return [[name, 'nested' in one && !('fields' in one) ? usedPart(one) : one]]
+  })
+  return { ...descriptor, nested: Object.fromEntries(nested) as NonNullable<protobuf.INamespace['nested']> }
 }
 
-function fieldTypes(message: protobuf.AnyNestedObject): readonly string[] {
-  const { fields = {}, nested = {} } = message as Partial<protobuf.IType>
-  return [...Object.values(fields).map(({ type }) => type), ...Object.values(nested).flatMap(fieldTypes)]
+function called(
+  service: string,
+  methods: Readonly<Record<string, protobuf.IMethod>>,
+): Record<string, protobuf.IMethod> {
+  return Object.fromEntries(
+    (CALLS[service] ?? []).map((name) => {
+      const method = methods[name]
+      if (method === undefined) throw new Error(`etcd3 knows no ${service}.${name}: adapt etcd-proto.ts`)
+      return [name, method]
+    }),
+  )
 }

@@ -63,6 +63,10 @@ describe('a bundle', () => {
     )
   })
 
+  it('has nothing in it that makes code of text', () => {
+    assert.doesNotMatch(readFileSync(`${program}.js`, 'latin1'), /(?<![.\w])(?:Function|eval)\(/)
+  })
+
   it('is compiled already for the Node that built it', () => {
     const source = readFileSync(`${program}.js`, 'latin1')
     const bytecode = readFileSync(`${program}.v8`)
@@ -89,7 +93,8 @@ describe('a bundle', () => {
     const text = readFileSync(join(dist, 'THIRD-PARTY-LICENSES'), 'utf8')
     for (const name of ['etcd3', '@grpc/grpc-js', 'koffi', 'protobufjs'])
       assert.match(text, new RegExp(`^${name} \\d`, 'm'))
-    assert.ok(!text.includes('@grpc/proto-loader 0.7'), 'only the replacement of proto-loader is in')
+    for (const name of ['@grpc/proto-loader', '@protobufjs/codegen'])
+      assert.ok(!text.includes(name), `${name} is replaced`)
     assert.match(text, /Redistribution and use in source and binary forms/)
   })
 

@@ -46,6 +46,13 @@ describe('the own lease', function () {
     await startDaemon(each, { args })
   }
 
+  it('is got, kept and given back where no code may be made of text', async () => {
+    const daemon = await startDaemon(host, { env: { NODE_OPTIONS: '--disallow-code-generation-from-strings' } })
+    await ready(host)
+    daemon.kill('SIGTERM')
+    assert.deepEqual(await daemon.waitExit(), { code: 0, signal: null })
+  })
+
   it('is written as flannel would write it, with our NodeID behind, and lives a day', async () => {
     await startDaemon(host)
     await ready(host)
