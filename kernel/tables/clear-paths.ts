@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { BaseChain } from '../netlink/nftables-messages.ts'
 import { NF_INET_FORWARD, netfilterFamily } from '../netlink/nftables-messages.ts'
 import type { SavedRules } from '../rules/iptables-text.ts'
-import { instanceOfTable } from '../rules/names.ts'
+import { instanceOfGuard, instanceOfTable } from '../rules/names.ts'
 import { type NftExpressions, waysOut } from '../rules/nft-rule.ts'
 import type { ClearPath, Obstacle } from '../rules/objects.ts'
 import { type ForeignChain, obstaclesOf } from '../rules/obstacles.ts'
@@ -93,7 +93,8 @@ interface FoundChain {
 
 // Ours, and what iptables-nft shows better.
 function isKnown({ family, table, name }: BaseChain): boolean {
-  return instanceOfTable(table) !== undefined || (family !== 'inet' && name === 'FORWARD')
+  const isOurs = instanceOfTable(table) !== undefined || instanceOfGuard(table) !== undefined
+  return isOurs || (family !== 'inet' && name === 'FORWARD')
 }
 
 interface ListedRule {
