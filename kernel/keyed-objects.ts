@@ -47,9 +47,18 @@ export class KeyedObjects {
 
   /** Removes all that hangs on a device. */
   dropDevice(device: string): void {
+    this.#dropWhere((object) => deviceOf(object) === device)
+  }
+
+  /** Removes all that lies in a table of rules. */
+  dropTable(table: string): void {
+    this.#dropWhere((object) => 'table' in object && object.table === table)
+  }
+
+  #dropWhere(isGone: (object: KernelObject) => boolean): void {
     this.touched = true
     for (const [key, object] of this.#front) {
-      if (deviceOf(object) !== device) continue
+      if (!isGone(object)) continue
       this.#front.delete(key)
       this.behind.delete(key)
     }

@@ -9,7 +9,7 @@ interface KindTraits {
   readonly removed: boolean
   /** Read by a program of its own, so it takes no turns of ours; its events are held back at their source. */
   readonly paced?: true
-  /** Kinds whose objects are gone when one of this kind was made anew: they are read again. */
+  /** Kinds whose objects, in the same table, are gone when one of this kind was made anew: they are read again. */
   readonly empties?: readonly ObjectKind[]
 }
 

@@ -2,7 +2,7 @@ import type { DesiredState, Failure } from './desired.ts'
 import { diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
 import { KeyedObjects } from './keyed-objects.ts'
 import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
-import { APPLY_ORDER, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
+import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
 import type { ObjectTable, Op } from './table.ts'
 
 export interface OpPlan {
@@ -23,8 +23,13 @@ export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, re
     for (const [key, failure] of diff.failures) failures.set(key, failure)
     for (const { op } of diff.ops) {
       ops.push(op)
-      if (op.verb !== 'recreate' || op.object.kind !== 'link') continue
-      for (const hanging of KINDS_ON_DEVICES) held.get(hanging)?.dropDevice(op.object.name)
+      if (op.verb === 'recreate' && op.object.kind === 'link') {
+        for (const hanging of KINDS_ON_DEVICES) held.get(hanging)?.dropDevice(op.object.name)
+      }
+      // What is made anew holds nothing, and what waited for it without being missed is due now.
+      if (op.verb !== 'update' && 'table' in op.object) {
+        for (const emptied of KINDS[kind].empties ?? []) held.get(emptied)?.dropTable(op.object.table)
+      }
     }
   }
   const going = new Set<string>()
@@ -47,9 +52,7 @@ export async function preview(tables: readonly ObjectTable[], desired: DesiredSt
   const wanted = groupByKind(desired)
   const dumps = new Map<ObjectKind, readonly KernelObject[]>()
   for (const table of tables) {
-    // What counts as in place while its set is missing shall be shown with the set.
-    const asked = table.kind === 'guard-peer' ? undefined : wanted.get(table.kind)
-    dumps.set(table.kind, await table.dump((asked ?? new Map()).values()))
+    dumps.set(table.kind, await table.dump((wanted.get(table.kind) ?? new Map()).values()))
   }
   // What lives in the daemon's own process has no table here, and is neither there nor missing.
   const objects = [...desired.objects].filter(([, { kind }]) => dumps.has(kind))

@@ -57,7 +57,8 @@ interface FoundPeer extends GuardPeer {
 
 /**
  * What the sets of ingress guards hold for each peer, read and written by netlink. Where there are no sets nothing can be held, and
- * everything counts as in place: that the sets are missing is told once, not once a peer.
+ * everything counts as in place: that the sets are missing is told once, not once a peer. That sets made anew hold nothing is
+ * known by their kind (`empties` in order.ts), to the pass as to the plan.
  */
 export class GuardPeersTable implements ObjectTable<GuardPeer> {
   readonly kind = 'guard-peer'

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import type { DesiredState } from '../../kernel/desired.ts'
 import type { GuardChains, GuardPeer, GuardSets } from '../../kernel/guard/objects.ts'
 import { GUARD_COMMENT, markedSet } from '../../kernel/guard/text.ts'
 import { compare, type KernelObject, keyOf } from '../../kernel/objects.ts'
+import { preview } from '../../kernel/plan-ops.ts'
 import { markedRules } from '../../kernel/rules/nft-text.ts'
 import type { ObjectTable, Op } from '../../kernel/table.ts'
 import type { IpAddr } from '../../lib/address.ts'
@@ -184,6 +186,25 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
     assert.deepEqual(await tableOf(guardPeer).dump([guardPeer]), [guardPeer])
     await create(guardSets)
     assert.deepEqual(await tableOf(guardPeer).dump([guardPeer]), [])
+  })
+
+  it('a plan shows with missing or changed sets all that belongs in them', async () => {
+    const wanted = [guardSets, guardPeer, guardChains]
+    const role = { class: 'required' } as const
+    const objects = new Map(wanted.map((object) => [keyOf(object), { ...object, role }]))
+    const desired: DesiredState = { objects, complete: true, scope: { devices: new Set(), networks: [] } }
+    const planned = async () =>
+      (await preview(tables(), desired)).ops.map(({ verb, object }) => `${verb} ${object.kind}`)
+    const all = ['create guard-sets', 'create guard-peer', 'create guard-chains']
+    assert.deepEqual(await planned(), all)
+    await create(...wanted.slice(0, 1))
+    assert.deepEqual(await planned(), all.slice(1))
+    for (const object of wanted.slice(1)) await create(object)
+    assert.deepEqual(await planned(), [])
+    const actual = (await find(guardSets)) as GuardSets
+    const object: GuardSets = { ...guardSets, counters: ['another'] }
+    await applyAll({ verb: 'recreate', object, actual })
+    assert.deepEqual(await planned(), ['recreate guard-sets', ...all.slice(1)])
   })
 
   it('chains without their sets are refused', async () => {

@@ -105,6 +105,15 @@ describe('commands', function () {
     await host.exec(['sh', '-e'], { input: (await flanneld(host, ['plan'])).stdout })
     assertSame(await networkOf(host), healthy)
     assert.equal((await host.subnetEnv()).text, text)
+
+    // The guard with all that its sets hold, where they are missing and where they are others.
+    const guard = /flanneld-guard\S*/.exec((await host.exec(['nft', 'list', 'tables'])).stdout)?.[0]
+    for (const line of [`nft delete table inet ${guard}`, `nft add counter inet ${guard} mine`]) {
+      await host.exec(['sh', '-c', line])
+      await host.exec(['sh', '-e'], { input: (await flanneld(host, ['plan'])).stdout })
+      assertSame(await networkOf(host), healthy)
+      assert.equal((await flanneld(host, ['plan'])).stdout, '# nothing to change\n')
+    }
   })
 
   it('cleanup removes all that is ours and nothing else', async () => {

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { commandsFor } from '../../kernel/command.ts'
 import type { DesiredState } from '../../kernel/desired.ts'
 import { diffWanted } from '../../kernel/diff.ts'
+import type { GuardSets } from '../../kernel/guard/objects.ts'
 import type { DesiredObject, KernelObject, ObjectKind } from '../../kernel/objects.ts'
 import { deviceOf, keyOf } from '../../kernel/objects.ts'
 import { planOps, preview } from '../../kernel/plan-ops.ts'
+import { guardChains, guardPeer, guardSets } from '../conformance/guard.ts'
 import { FakeKernel } from '../fakes/kernel.ts'
 import * as the from './fixtures.ts'
 
@@ -40,6 +42,36 @@ describe('diff', () => {
     const { ops } = await preview(kernel.tables, WANTED)
     for (const op of ops) assert.equal(kernel.change(op), undefined)
     assert.deepEqual((await preview(kernel.tables, WANTED)).ops, [])
+  })
+
+  const PEER: DesiredObject = { ...guardPeer, role: { class: 'peer', peer: 'p' } }
+  const GUARD = the.desiredOf([the.required(guardSets), PEER, the.required(guardChains)])
+  const GUARD_KEYS = [guardSets, guardPeer, guardChains].map(keyOf)
+
+  it('fills what is made anew, also with what counts as in place while its sets are missing', async () => {
+    const kernel = new FakeKernel()
+    const next = async () => (await preview(kernel.tables, GUARD)).ops
+    const texts = (ops: readonly { verb: string; object: KernelObject }[]) =>
+      ops.map(({ verb, object }) => `${verb} ${keyOf(object)}`)
+    const created = GUARD_KEYS.map((key) => `create ${key}`)
+    const ops = await next()
+    assert.deepEqual(texts(ops), created)
+    for (const op of ops) assert.equal(kernel.change(op), undefined)
+    assert.deepEqual(await next(), [])
+
+    const others: GuardSets = { ...guardSets, counters: ['another'] }
+    const again = plan(GUARD, [others, guardPeer, { ...guardPeer, name: '10.5.9.0/24' }, guardChains])
+    assert.deepEqual(again.ops, [`recreate ${keyOf(guardSets)}`, ...created.slice(1)])
+    // Another instance's guard stays whole.
+    const table = 'flanneld-guard-0123'
+    const theirs = [guardSets, guardPeer, guardChains].map((object) => ({ ...object, table }))
+    assert.deepEqual(plan(the.desiredOf([...GUARD.objects.values(), ...theirs.map(the.required)]), theirs).ops, created)
+  })
+
+  it('plans nothing within a table of somebody else', () => {
+    const { ops, failures } = plan(GUARD, [{ ...guardSets, sets: [], alien: true }, PEER])
+    assert.deepEqual(failures, [keyOf(guardSets)])
+    assert.ok(!ops.some((op) => op.includes('guard-peer')), ops.join())
   })
 
   const UPDATES: [string, KernelObject, string][] = [
