@@ -8,7 +8,9 @@ import type { KeyValue } from '../../lab/etcd.ts'
 import type { Host } from '../../lab/host.ts'
 import type { Lab, LabOptions } from '../../lab/lab.ts'
 import type { Program } from '../../lab/program.ts'
-import { systemClock } from '../../lib/clock.ts'
+import { until } from '../until.ts'
+
+export { steady, until } from '../until.ts'
 
 /** What is tested: the build, or another program that takes the same flags. */
 export const daemonProgram = env['FLANNELD_PROGRAM'] || builtDaemon
@@ -65,25 +67,11 @@ export async function get(options: { socketPath: string; path: string }): Promis
       })
       response.on('end', () => resolve({ code: response.statusCode ?? 0, text }))
     })
+    // A daemon that stands still takes the connection, and answers never.
+    asked.on('timeout', () => asked.destroy(new Error(`no answer from ${options.socketPath}`)))
     asked.on('error', reject)
     asked.end()
   })
-}
-
-/** Resolves, with the milliseconds that it took, when `check` no longer throws; after `ms` with its last complaint. */
-export async function until(ms: number, what: string, check: () => Promise<unknown>): Promise<number> {
-  const began = systemClock.now()
-  for (;;) {
-    // What was asked before the end counts, or a slow look would fail what was there in time.
-    const asked = systemClock.now()
-    try {
-      await check()
-      return Math.round(systemClock.now() - began)
-    } catch (cause) {
-      if (asked - began > ms) throw new Error(`not within ${ms} ms: ${what}: ${(cause as Error).message}`, { cause })
-    }
-    await systemClock.sleep(5, AbortSignal.timeout(1_000))
-  }
 }
 
 export async function ready(host: Host, ms = 10_000): Promise<void> {
@@ -92,6 +80,16 @@ export async function ready(host: Host, ms = 10_000): Promise<void> {
     if (exit !== undefined) assert.fail(`daemon ended: ${JSON.stringify(exit)} ${await host.daemon?.logText()}`)
     assert.deepEqual((await status(host)).notReady, [])
   })
+}
+
+/** Does what needs the daemon to stand still; it goes on afterwards, whatever happens. */
+export async function whileFrozen(host: Host, work: () => Promise<unknown>): Promise<void> {
+  await host.daemon?.freeze()
+  try {
+    await work()
+  } finally {
+    host.daemon?.kill('SIGCONT')
+  }
 }
 
 /** Until the host is ready and so many peers are `ok`, and no more than these. */
