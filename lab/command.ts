@@ -10,13 +10,16 @@ export interface Outcome {
 export interface RunOptions {
   /** Text for standard input. */
   readonly input?: string
-  /** Milliseconds until the program is killed; 20,000 unless told. */
+  /** Milliseconds until the program is killed; 60,000 unless told. */
   readonly timeout?: number
   readonly signal?: AbortSignal
   readonly env?: Readonly<Record<string, string>>
   /** Return a non-zero exit code instead of throwing. */
   readonly anyCode?: boolean
 }
+
+/** What has not ended by then hangs, on the busiest machine. */
+const defaultMs = 60_000
 
 /** A program ended with another code than 0, or ran out of time. The text holds what it wrote on stderr. */
 export class CommandError extends Error {
@@ -58,7 +61,7 @@ export function missingProgram(program: string): MissingProgramError {
 /** Runs a program to its end. Throws CommandError or MissingProgramError; rejects with the signal's reason when aborted. */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const [program = '', ...rest] = argv
-  const limit = AbortSignal.timeout(options.timeout ?? 20_000)
+  const limit = AbortSignal.timeout(options.timeout ?? defaultMs)
   const stop = options.signal === undefined ? limit : AbortSignal.any([options.signal, limit])
   stop.throwIfAborted()
   const child = spawn(program, rest, {
@@ -86,7 +89,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     })
     const outcome: Outcome = { code, ...text }
     options.signal?.throwIfAborted()
-    if (limit.aborted) throw new CommandError(argv, outcome, `no end after ${options.timeout ?? 20_000} ms`)
+    if (limit.aborted) throw new CommandError(argv, outcome, `no end after ${options.timeout ?? defaultMs} ms`)
     if (code !== 0 && !options.anyCode) throw new CommandError(argv, outcome, `exit code ${code}`)
     return outcome
   } finally {

@@ -20,7 +20,8 @@ export interface EtcdOptions {
   readonly args?: readonly string[]
 }
 
-const requestMs = 5_000
+/** A busy machine has let a write wait for seconds. */
+const requestMs = 20_000
 
 /**
  * Debian's etcd in the control plane's namespace. This process reaches it from outside the namespace through a unix

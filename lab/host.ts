@@ -87,10 +87,10 @@ export class Host extends Namespace {
 
   /**
    * Waits until the daemon has written subnet.env, and parses it. Throws with the end of the daemon's log when it ends
-   * before, or after `timeout` ms (10,000 unless told).
+   * before, or after `timeout` ms (30,000 unless told).
    */
   async subnetEnv(options: { timeout?: number; signal?: AbortSignal } = {}): Promise<SubnetEnv> {
-    const timeout = options.timeout ?? 10_000
+    const timeout = options.timeout ?? 30_000
     const deadline = systemClock.now() + timeout
     for (;;) {
       const text = await readFile(this.paths.subnetFile, 'utf8').catch(() => undefined)

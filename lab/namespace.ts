@@ -25,7 +25,7 @@ export class Namespace {
     this.name = options.name
   }
 
-  /** Runs a program to its end. Throws CommandError unless `anyCode`; 20 s unless `timeout`. */
+  /** Runs a program to its end. Throws CommandError unless `anyCode`; 60 s unless `timeout`. */
   async exec(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
     return await run([...this.enter, ...argv], { ...options, env: this.environment(options.env) })
   }

@@ -95,7 +95,7 @@ export class PingStream {
     if (!this.ended) {
       this.#child.kill('SIGINT')
       const over = new AbortController()
-      const insist = systemClock.sleep(2_000, over.signal).then(
+      const insist = systemClock.sleep(10_000, over.signal).then(
         () => this.#child.kill('SIGKILL'),
         () => false,
       )

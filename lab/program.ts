@@ -84,10 +84,10 @@ export class Program {
     while (this.running && !(await isStopped(this.pid))) await systemClock.sleep(1, limit)
   }
 
-  /** Rejects with the signal's reason, or with a text that names the program after `timeout` ms (10,000 unless told). */
+  /** Rejects with the signal's reason, or with a text that names the program after `timeout` ms (30,000 unless told). */
   async waitExit(options: { timeout?: number; signal?: AbortSignal } = {}): Promise<Exit> {
     if (this.#exit !== undefined) return this.#exit
-    const timeout = options.timeout ?? 10_000
+    const timeout = options.timeout ?? 30_000
     const over = new AbortController()
     const stop = options.signal === undefined ? over.signal : AbortSignal.any([options.signal, over.signal])
     const late = systemClock.sleep(timeout, stop).then(() => {
