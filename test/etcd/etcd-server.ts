@@ -71,7 +71,7 @@ export class EtcdServer {
     const all = [...argv.filter((flag) => flag !== '--unsafe-no-fsync' || known), ...urls, ...cluster, ...tls, ...flags]
     this.#process = spawn('etcd', all, { stdio: 'ignore' })
     for (let tries = 0; tries < 100; tries += 1) {
-      const answered = await this.ctl(['endpoint', 'health']).then(
+      const answered = await this.ctl(['endpoint', 'health'], undefined, 1).then(
         () => true,
         (cause: unknown) => /auth|user name/i.test(String(cause)),
       )
@@ -81,13 +81,14 @@ export class EtcdServer {
     throw new Error('etcd did not start')
   }
 
-  /** etcdctl on this server; its standard output. */
-  async ctl(argv: readonly string[], user?: string): Promise<string> {
+  /** etcdctl on this server; its standard output. `patience` is in seconds. */
+  async ctl(argv: readonly string[], user?: string, patience = 20): Promise<string> {
     const { secure } = this.#options
     const clients = secure?.clients === undefined ? [] : ['--cert', secure.clients.cert, '--key', secure.clients.key]
     const tls = secure === undefined ? [] : ['--insecure-transport=false', '--insecure-skip-tls-verify', ...clients]
     const login = user === undefined ? [] : ['--user', user]
-    const all = ['--endpoints', this.url, '--dial-timeout', '1s', '--command-timeout', '5s', ...tls, ...login, ...argv]
+    const limits = ['--dial-timeout', `${patience}s`, '--command-timeout', `${5 * patience}s`]
+    const all = ['--endpoints', this.url, ...limits, ...tls, ...login, ...argv]
     const { stdout } = await execute('etcdctl', all, { env: { ...process.env, ETCDCTL_API: '3' }, maxBuffer: 1 << 26 })
     return stdout
   }

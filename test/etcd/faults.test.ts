@@ -9,6 +9,7 @@ import { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
 import { parseNetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseStore, StoreHealth } from '../../subnet/types.ts'
 import { attrs, conflict, hints, network, snapshotWhere } from '../conformance/lease-store.ts'
+import { until } from '../until.ts'
 import { EtcdServer, freePort } from './etcd-server.ts'
 import { access, Daemons, folder, prefix } from './world.ts'
 
@@ -30,7 +31,7 @@ async function healthWhere(
 }
 
 describe('etcd lease store under faults', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let server: EtcdServer
   let proxy: TcpProxy
   let daemons: Daemons
@@ -68,7 +69,7 @@ describe('etcd lease store under faults', function () {
     const store = daemons.store(direct())
     const { leases } = await snapshotWhere(store, (s) => s.leases.size > 0)
     assert.equal(leases.size, 5000)
-    assert.equal((await healthWhere(store, ({ up }) => up, 5000)).resyncs.size, 0)
+    assert.equal((await healthWhere(store, ({ up }) => up, 30_000)).resyncs.size, 0)
   })
 
   it('reads everything again after a compaction while it was away (row 14)', async () => {
@@ -83,7 +84,7 @@ describe('etcd lease store under faults', function () {
     const revision = JSON.parse(await server.ctl(['endpoint', 'status', '-w', 'json']))[0].Status.header.revision
     await server.ctl(['compact', String(revision)])
     await proxy.setMode('allow')
-    const { leases } = await snapshotWhere(store, (s) => s.leases.size === 30, 10_000)
+    const { leases } = await snapshotWhere(store, (s) => s.leases.size === 30, 30_000)
     assert.equal(leases.has('10.5.0.48-28'), false)
   })
 
@@ -95,39 +96,38 @@ describe('etcd lease store under faults', function () {
     await fill(0, 4000)
     await proxy.cutAfter(200_000)
     await proxy.setMode('allow')
-    await snapshotWhere(store, (s) => s.leases.size === 4000, 15_000)
+    await snapshotWhere(store, (s) => s.leases.size === 4000, 45_000)
     // And once more while events flow.
     await proxy.cutAfter(50_000)
     await fill(0, 4000)
     await fill(4000, 4010)
-    await snapshotWhere(store, (s) => s.leases.size === 4010, 15_000)
+    await snapshotWhere(store, (s) => s.leases.size === 4010, 45_000)
   })
 
   it('notices a frozen etcd within 15 s and recovers (row 13)', async () => {
     const store = daemons.store(direct())
     await snapshotWhere(store, () => true)
-    await healthWhere(store, ({ up }) => up, 5000)
+    await healthWhere(store, ({ up }) => up, 30_000)
     server.freeze()
-    const start = performance.now()
-    const health = await healthWhere(store, ({ up }) => !up, 16_000)
-    assert.ok(performance.now() - start < 15_000)
-    assert.ok(health.error)
-    server.thaw()
+    try {
+      await until(15_000, 'it is noticed', async () =>
+        assert.ok((await healthWhere(store, ({ up }) => !up, 1_000)).error),
+      )
+    } finally {
+      server.thaw()
+    }
     await server.put(key(1), value(1))
-    await snapshotWhere(store, (s) => s.leases.size === 1, 10_000)
+    await snapshotWhere(store, (s) => s.leases.size === 1, 30_000)
   })
 
   it('goes to another endpoint when one is a black hole (row 12)', async () => {
     const store = daemons.store(daemons.client(access([`http://${proxy.address}`, server.url])))
-    await healthWhere(store, ({ up }) => up, 5000)
+    await healthWhere(store, ({ up }) => up, 30_000)
     await proxy.setMode('black-hole')
-    const start = performance.now()
-    const { endpoint } = await healthWhere(
-      store,
-      ({ up, endpoint }) => up && endpoint === `127.0.0.1:${server.port}`,
-      20_000,
+    const other = `127.0.0.1:${server.port}`
+    await until(16_000, 'the other one is taken', () =>
+      healthWhere(store, ({ up, endpoint }) => up && endpoint === other, 1_000),
     )
-    assert.ok(performance.now() - start < 16_000, `${endpoint}`)
   })
 
   it('sees an etcd that comes up after it within about a second', async () => {
@@ -145,10 +145,7 @@ describe('etcd lease store under faults', function () {
     })()
     await pause(3000)
     await server.start()
-    const start = performance.now()
-    while (seen.length === 0 && performance.now() - start < 5000) await pause(20)
-    assert.ok(performance.now() - start < 2000)
-    assert.deepEqual(seen, [undefined])
+    await until(2_000, 'it is seen', async () => assert.deepEqual(seen, [undefined]))
     await server.put(`${prefix}/config`, '{"a":1}')
     await server.ctl(['del', `${prefix}/config`])
     await server.put(`${prefix}/config`, '{"b":2}')
@@ -217,7 +214,7 @@ describe('etcd lease store under faults', function () {
     const store = daemons.store(direct(), { ttlSeconds: 2 })
     const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
     assert.ok((own.expiresAt ?? 0) - Date.now() <= 3000)
-    await snapshotWhere(store, (s) => s.leases.size === 0, 10_000)
+    await snapshotWhere(store, (s) => s.leases.size === 0, 30_000)
   })
 
   it('reads everything again after etcd was wiped, and names it (rows 21, 22)', async () => {
@@ -227,8 +224,8 @@ describe('etcd lease store under faults', function () {
     await server.kill()
     await server.wipe()
     await server.start()
-    await snapshotWhere(store, (s) => s.leases.size === 0, 10_000)
-    await healthWhere(store, ({ up, resyncs }) => up && resyncs.get('restored') === 1, 5000)
+    await snapshotWhere(store, (s) => s.leases.size === 0, 30_000)
+    await healthWhere(store, ({ up, resyncs }) => up && resyncs.get('restored') === 1, 30_000)
     await fill(0, 10)
     await snapshotWhere(store, (s) => s.leases.size === 10)
   })
@@ -238,7 +235,7 @@ describe('etcd lease store under faults', function () {
     const store = daemons.store(direct(), { checkEveryMs: 200 })
     await snapshotWhere(store, (s) => s.leases.size === 10)
     await pause(1000)
-    assert.equal((await healthWhere(store, ({ up }) => up, 1000)).resyncs.size, 0)
+    assert.equal((await healthWhere(store, ({ up }) => up, 30_000)).resyncs.size, 0)
   })
 
   it('survives a burst of changes with few snapshots (row 24)', async () => {
@@ -276,11 +273,11 @@ describe('etcd lease store under faults', function () {
     await server.kill()
     await server.start()
     await server.ctl(['put', key(1), value(1)], 'root:s3cret-pa55')
-    await snapshotWhere(store, (s) => s.leases.size === 2, 10_000)
+    await snapshotWhere(store, (s) => s.leases.size === 2, 30_000)
     await store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal)
 
     const wrong = daemons.client(access([server.url], { username: 'root', password: new Secret('wr0ng-pa55') }), log)
-    const health = await healthWhere(daemons.store(wrong, {}, log), ({ error }) => error !== undefined, 5000)
+    const health = await healthWhere(daemons.store(wrong, {}, log), ({ error }) => error !== undefined, 30_000)
     assert.match(health.error ?? '', /authentication failed/)
     assert.doesNotMatch(lines.join('\n') + JSON.stringify(health), /pa55/)
   })
@@ -289,14 +286,19 @@ describe('etcd lease store under faults', function () {
     const count = process.env['LONG'] ? 2000 : 200
     const wide = parseNetworkConfig('{"Network":"10.0.0.0/12","Backend":{"Type":"host-gw"}}', 'test')
     const stores = Array.from({ length: 20 }, () => daemons.store(direct(), { network: wide }))
-    const start = performance.now()
-    const joins = Array.from({ length: count }, (_unused, n) =>
-      (stores[n % 20] as LeaseStore).acquire(attrs(`n${n}`, `172.16.${n >> 8}.${n & 255}`), hints, daemons.signal),
-    )
-    const ids = new Set((await Promise.all(joins)).map(({ lease }) => lease.id))
+    let joined = 0
+    const joins = Array.from({ length: count }, async (_unused, n) => {
+      const want = attrs(`n${n}`, `172.16.${n >> 8}.${n & 255}`)
+      const own = await (stores[n % 20] as LeaseStore).acquire(want, hints, daemons.signal)
+      joined += 1
+      return own
+    })
+    const all = Promise.all(joins)
+    // 2,000 within a minute are promised.
+    await Promise.race([all, until(60_000, 'all have joined', async () => assert.equal(joined, count))])
+    const ids = new Set((await all).map(({ lease }) => lease.id))
     assert.equal(ids.size, count)
-    assert.ok(performance.now() - start < 60_000)
-  }).timeout(120_000)
+  }).timeout(240_000)
 
   it('loses no lease and writes nothing by itself when the time of day jumps (row 47)', async () => {
     let shift = 0
@@ -321,7 +323,7 @@ describe('etcd lease store under faults', function () {
       own = await store.publish(own, attrs('n1', '192.168.64.1'), stop.signal)
       assert.ok(Math.abs((own.expiresAt ?? 0) - Date.now() - shift - 86_400_000) < 10_000)
     }
-    assert.equal((await healthWhere(store, ({ up }) => up, 1000)).resyncs.size, 0)
+    assert.equal((await healthWhere(store, ({ up }) => up, 30_000)).resyncs.size, 0)
     stop.abort(new Error('over'))
     await running
     await client.close()
@@ -372,7 +374,7 @@ describe('etcd lease store under faults', function () {
   it('says which port refuses', async () => {
     const port = await freePort()
     const store = daemons.store(daemons.client(access([`http://127.0.0.1:${port}`])))
-    const { up, error } = await healthWhere(store, ({ error }) => error !== undefined, 5000)
+    const { up, error } = await healthWhere(store, ({ error }) => error !== undefined, 30_000)
     assert.deepEqual([up, error], [false, `etcd at 127.0.0.1:${port}: connect ECONNREFUSED 127.0.0.1:${port}`])
   })
 })

@@ -4,7 +4,8 @@ import { access, Daemons, folder } from './world.ts'
 
 let server: EtcdServer
 
-before(async () => {
+before(async function () {
+  this.timeout(60_000)
   server = await EtcdServer.start()
 })
 after(async () => {

@@ -9,6 +9,7 @@ import { createLogger } from '../../lib/log.ts'
 import type { EtcdAccess } from '../../subnet/etcd/endpoints.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import { attrs, hints } from '../conformance/lease-store.ts'
+import { until } from '../until.ts'
 import { Certificates } from './certificates.ts'
 import { EtcdServer } from './etcd-server.ts'
 import { access, Daemons } from './world.ts'
@@ -17,7 +18,7 @@ let certificates: Certificates
 const at = (name: string) => certificates.at(name)
 
 describe('etcd over TLS (row 26)', function () {
-  this.timeout(30_000)
+  this.timeout(90_000)
   let server: EtcdServer | undefined
   let daemons: Daemons
 
@@ -53,7 +54,7 @@ describe('etcd over TLS (row 26)', function () {
 
   async function healthWith(url: string, tls: Partial<EtcdAccess>): Promise<StoreHealth> {
     const store = daemons.store(daemons.client(access([url], tls)))
-    for await (const health of store.health.watch(AbortSignal.timeout(5000))) {
+    for await (const health of store.health.watch(AbortSignal.timeout(30_000))) {
       if (health.up || health.error !== undefined) return health
     }
     assert.fail('no health')
@@ -165,12 +166,13 @@ describe('etcd over TLS (row 26)', function () {
       await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
       const { port } = listener.address() as AddressInfo
       daemons.store(daemons.client(access([`https://${host}:${port}`], { caFile: at('ca.crt') })))
-      for (let tries = 0; names.length === 0 && tries < 100; tries += 1) {
-        await new Promise((resolve) => setTimeout(resolve, 20))
+      try {
+        await until(20_000, 'somebody asks', async () => assert.notEqual(names.length, 0))
+        await new Promise((resolve) => setImmediate(resolve))
+      } finally {
+        listener.close()
+        process.off('warning', warned)
       }
-      await new Promise((resolve) => setImmediate(resolve))
-      listener.close()
-      process.off('warning', warned)
       assert.equal(names[0], sent)
       assert.deepEqual(warnings, [])
     })
@@ -181,11 +183,11 @@ describe('etcd over TLS (row 26)', function () {
     const caFile = at('used.crt')
     const store = daemons.store(daemons.client(access([url], { caFile })))
     const acquiring = store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
-    for await (const { error } of store.health.watch(AbortSignal.timeout(5000))) {
+    for await (const { error } of store.health.watch(AbortSignal.timeout(30_000))) {
       if (error?.includes('ENOENT')) break
     }
     await copyFile(at('other-ca.crt'), caFile)
-    for await (const { error } of store.health.watch(AbortSignal.timeout(5000))) {
+    for await (const { error } of store.health.watch(AbortSignal.timeout(30_000))) {
       if (error !== undefined && !error.includes('ENOENT')) break
     }
     await copyFile(at('ca.crt'), caFile)
@@ -199,7 +201,7 @@ describe('etcd over TLS (row 26)', function () {
     const store = daemons.store(daemons.client(access([url], { caFile })), { checkEveryMs: 200 })
     await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
     await copyFile(at('other-ca.crt'), caFile)
-    for await (const { up } of store.health.watch(AbortSignal.timeout(5000))) if (!up) return
+    for await (const { up } of store.health.watch(AbortSignal.timeout(30_000))) if (!up) return
     assert.fail('the old files are still in use')
   })
 })

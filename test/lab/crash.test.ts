@@ -8,12 +8,12 @@ import { identify, isAlive, processesOfLab } from '../../lab/proc.ts'
 import { labFolder, readRecords, sweep } from '../../lab/record.ts'
 
 describe('a crashed lab', function () {
-  this.timeout(30_000)
+  this.timeout(120_000)
 
   it('is swept: processes with their children, namespaces, files, record', async () => {
     const script = fileURLToPath(new URL('./crashing-lab.ts', import.meta.url))
     const child = spawn(execPath, ['--import', 'tsx', script], { stdio: ['ignore', 'pipe', 'inherit'] })
-    const [line] = await once(child.stdout, 'data', { signal: AbortSignal.timeout(20_000) })
+    const [line] = await once(child.stdout, 'data', { signal: AbortSignal.timeout(60_000) })
     const id = String(line).trim()
     assert.match(id, /^[0-9a-f]{6}$/)
     const alive = await sweep()

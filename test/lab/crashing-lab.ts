@@ -9,7 +9,7 @@ async function main(): Promise<void> {
   if (host === undefined) throw new Error('no host')
   const program = await host.start(['sh', '-c', 'sleep 1000 & echo forked; wait'], { log: `${host.folder}/sleep.log` })
   // The test counts the grandchild: the id must not be said before it exists.
-  const limit = AbortSignal.timeout(10_000)
+  const limit = AbortSignal.timeout(30_000)
   while (!(await program.logText()).includes('forked')) await systemClock.sleep(5, limit)
   stdout.write(`${lab.id}\n`)
   await systemClock.sleep(60_000, new AbortController().signal)

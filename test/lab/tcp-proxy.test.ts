@@ -5,8 +5,9 @@ import { connect, createServer } from 'node:net'
 import { TcpProxy } from '../../lab/tcp-proxy.ts'
 import { systemClock } from '../../lib/clock.ts'
 
-describe('tcp proxy', () => {
-  const soon = () => AbortSignal.timeout(5_000)
+describe('tcp proxy', function () {
+  this.timeout(60_000)
+  const soon = () => AbortSignal.timeout(30_000)
   let server: Server
   let proxy: TcpProxy
   const sockets: Socket[] = []

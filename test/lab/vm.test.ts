@@ -9,13 +9,14 @@ import { loadOrder } from '../../lab/vm/initial-files.ts'
 import { commandText } from '../../lab/vm/machine.ts'
 import { runFiles } from '../../scripts/test/run-suite.ts'
 import { needs } from '../needs.ts'
+import { until } from '../until.ts'
 
 const root = join(import.meta.dirname, '../..')
 
 describe('the virtual machine', function () {
   needs(this, 'vm')
   // Eight seconds on an idle machine.
-  this.timeout(180_000)
+  this.timeout(400_000)
   let folder = ''
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'vm-test-'))
@@ -26,7 +27,7 @@ describe('the virtual machine', function () {
     const files = [join(folder, 'a.test.mjs'), join(folder, 'b.test.mjs')] as const
     await writeFile(files[0], "it('passes', () => {})\nit.skip('waits', () => {})\n")
     await writeFile(files[1], "import { release } from 'node:os'\nit('fails', () => { throw new Error(release()) })\n")
-    const outcome = await runFiles(files, { grep: '', minutes: 2, silent: true, inMachine: true })
+    const outcome = await runFiles(files, { grep: '', minutes: 6, silent: true, inMachine: true })
     assert.ok(outcome.at === 'ran')
     assert.deepEqual([outcome.passed, outcome.pending.length, outcome.trouble], [1, 1, []])
     assert.equal(outcome.failed[0]?.title, 'fails')
@@ -58,7 +59,7 @@ describe('the virtual machine', function () {
     const { output, code } = await vm(['--minutes', '0.1', '--', 'sleep', '1000']).end
     assert.equal(code, 124)
     assert.equal(output, 'vm: out of time (--minutes)\n')
-    assert.deepEqual(await processes(), [])
+    await until(5_000, 'all have ended', async () => assert.deepEqual(await processes(), []))
   })
 
   for (const [signal, code] of [
@@ -71,8 +72,7 @@ describe('the virtual machine', function () {
       while (!(await started())) await sleep(50)
       command.child.kill(signal)
       assert.equal((await command.end).code, code)
-      for (let left = 100; left > 0 && (await processes()).length > 0; left -= 1) await sleep(20)
-      assert.deepEqual(await processes(), [])
+      await until(5_000, 'all have ended', async () => assert.deepEqual(await processes(), []))
     })
   }
 

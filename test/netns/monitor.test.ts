@@ -8,11 +8,13 @@ import type { NeighbourStateEvent } from '../../kernel/netlink/event-reader.ts'
 import { compare, type KernelObject, keyOf, type Link, type ObjectKind, type Route } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import type { Cidr, IpAddr } from '../../lib/address.ts'
+import { until } from '../until.ts'
 import { ownNamespace, tableOf } from './own-namespace.ts'
 
 const VXLAN = 'ip link add flannel.1 up type vxlan id 1 dev uplink local 192.168.64.11 dstport 8472 nolearning'
 
 describe('the monitor', function () {
+  this.timeout(60_000)
   const namespace = ownNamespace(this)
   let kernel: Kernel
   let events: KernelEvent[] = []
@@ -30,12 +32,10 @@ describe('the monitor', function () {
 
   /** Until an event fits; the first that does. */
   async function seen(fits: (event: KernelEvent) => boolean): Promise<KernelEvent> {
-    for (let tries = 0; tries < 200; tries += 1) {
-      const found = events.find(fits)
-      if (found !== undefined) return found
-      await delay(5)
-    }
-    throw new assert.AssertionError({ message: `not seen among ${JSON.stringify(events)}` })
+    await until(3_000, 'the event', async () =>
+      assert.ok(events.some(fits), `not seen among ${JSON.stringify(events)}`),
+    )
+    return events.find(fits) as KernelEvent
   }
 
   async function once(line: string): Promise<void> {
@@ -171,7 +171,7 @@ describe('the monitor', function () {
     namespace.run('sysctl -qw net.ipv4.neigh.uplink.retrans_time_ms=20')
     await listen()
     kernel.host.askNeighbour('uplink', '192.168.64.99' as IpAddr)
-    for (let tries = 0; tries < 200 && !states.some(({ state }) => state === 'failed'); tries += 1) await delay(20)
+    await until(5_000, 'it fails', async () => assert.ok(states.some(({ state }) => state === 'failed')))
     assert.deepEqual(
       states.map(({ device: name, address, state }) => `${name} ${address} ${state}`).at(-1),
       'uplink 192.168.64.99 failed',

@@ -3,8 +3,13 @@ import type { KernelEvent } from '../../kernel/table.ts'
 import type { World } from '../conformance/tables.ts'
 import { type OwnNamespace, ownNamespace } from './own-namespace.ts'
 
-/** Events come within a millisecond or so; the longest pause within a cascade is the kernel's clean-up after a device. */
-const QUIET_MS = 40
+/**
+ * Events come within a millisecond or so; the longest pause within a cascade is the kernel's clean-up after a device, which
+ * takes longer on a busy machine.
+ */
+const QUIET_MS = 200
+/** Between two cases, where nothing is asserted. */
+const PAUSE_MS = 40
 const OUR_KINDS = ['vxlan', 'ipip', 'tun'] as const
 
 /** A namespace of the real kernel for the conformance suites; call inside `describe`. */
@@ -32,8 +37,8 @@ export function realWorld(suite: Mocha.Suite): () => World {
 function worldOf(namespace: OwnNamespace, told: { count(): number; take(): KernelEvent[] }): World {
   const { kernel, run } = namespace
   const lines = (...all: string[]) => all.forEach((line) => void run(line))
-  const events = async () => {
-    for (let count = -1; count !== told.count(); await delay(QUIET_MS)) count = told.count()
+  const silence = async (ms: number) => {
+    for (let count = -1; count !== told.count(); await delay(ms)) count = told.count()
     return told.take()
   }
   return {
@@ -45,7 +50,7 @@ function worldOf(namespace: OwnNamespace, told: { count(): number; take(): Kerne
       addAddress: (device, address) => lines(`ip addr add ${address} dev ${device}`),
       deleteAddress: (device, address) => lines(`ip addr del ${address} dev ${device}`),
     },
-    events,
+    events: () => silence(QUIET_MS),
     reset: async () => {
       for (const kind of OUR_KINDS) {
         for (const { ifname } of namespace.json(`ip -j link show type ${kind}`)) {
@@ -61,7 +66,7 @@ function worldOf(namespace: OwnNamespace, told: { count(): number; take(): Kerne
       }
       lines('ip link set uplink up', 'ip route flush proto 102', 'ip -6 route flush proto 102')
       lines('ip addr replace 192.168.64.11/24 dev uplink', 'ip addr replace fd64::11/64 dev uplink nodad')
-      await events()
+      await silence(PAUSE_MS)
     },
   }
 }

@@ -11,6 +11,7 @@ import { systemClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { lease, network, vxlanPath } from '../backends/world.ts'
 import { rulesConformance } from '../conformance/rules.ts'
+import { until } from '../until.ts'
 import { ownNamespace } from './own-namespace.ts'
 
 const own = lease('10.5.72.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
@@ -45,7 +46,7 @@ COMMIT
 `
 
 describe('traffic rules in the real kernel', function () {
-  this.timeout(20_000)
+  this.timeout(120_000)
   const namespace = ownNamespace(this)
   const run = (line: string) => namespace.run(line)
   const restore = (program: string, input: string) =>
@@ -77,7 +78,7 @@ describe('traffic rules in the real kernel', function () {
   async function apply(desired: DesiredState): Promise<Reconciler> {
     const tables = namespace.kernel.tables
     const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger })
-    const { failures } = await reconciler.settled(reconciler.setDesired(desired), AbortSignal.timeout(10_000))
+    const { failures } = await reconciler.settled(reconciler.setDesired(desired), AbortSignal.timeout(60_000))
     assert.deepEqual(
       [...failures.values()].map(({ text }) => text),
       [],
@@ -305,13 +306,9 @@ COMMIT
       try {
         await delay(700)
         run(line)
-        const began = performance.now()
-        for (;;) {
-          const { ops } = await preview(namespace.kernel.tables, wanted(change))
-          if (ops.length === 0) break
-          assert(performance.now() - began < 1_000, line)
-          await delay(10)
-        }
+        await until(1_000, `healed after ${line}`, async () => {
+          assert.deepEqual((await preview(namespace.kernel.tables, wanted(change))).ops, [])
+        })
       } finally {
         // One that went on would repair what the next test does.
         await reconciler.stop()

@@ -28,13 +28,13 @@ export async function transfer(from: Container, to: Container, folder: string, b
     for (let tries = 0; ; tries += 1) {
       const match = pattern.exec(await program.logText())
       if (match !== null) return match[0]
-      if (tries > 1_000) throw new Error(`the server on ${to.label} never said ${pattern}`)
+      if (tries > 6_000) throw new Error(`the server on ${to.label} never said ${pattern}`)
       await delay(10)
     }
   }
   try {
     await says(/listens/)
-    await from.exec([execPath, '-e', client, to.address, String(port), String(bytes)])
+    await from.exec([execPath, '-e', client, to.address, String(port), String(bytes)], { timeout: 120_000 })
     const sent = Buffer.alloc(bytes)
     for (let index = 0; index < bytes; index += 1) sent[index] = (index * 2654435761) >>> 13
     const expected = createHash('sha256').update(sent).digest('hex')
