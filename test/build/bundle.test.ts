@@ -8,7 +8,8 @@ import { Script } from 'node:vm'
 import { fill } from '../../scripts/bundle/fill.ts'
 import { needs, nodeProgram, nodeVersions } from '../needs.ts'
 
-describe('a bundle', () => {
+describe('a bundle', function () {
+  this.timeout(60_000)
   const world = mkdtempSync(join(tmpdir(), 'flanneld-bundle-'))
   const dist = join(world, 'dist')
   const program = join(dist, 'program')

@@ -8,7 +8,8 @@ import { needs, nodeProgram, nodeVersions } from '../needs.ts'
 const root = join(import.meta.dirname, '../..')
 const about = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
-describe('dist/', () => {
+describe('dist/', function () {
+  this.timeout(60_000)
   const world = mkdtempSync(join(tmpdir(), 'flanneld-dist-'))
   const dist = join(world, 'dist')
   const program = join(dist, 'flanneld')
@@ -31,7 +32,7 @@ describe('dist/', () => {
   }
 
   it('is installed by npm from the packed file alone', function () {
-    this.timeout(60_000)
+    this.timeout(180_000)
     // Without scripts: prepack would build dist/ anew under the feet of other tests.
     npm(['pack', '--ignore-scripts', '--pack-destination', world])
     const tarball = readdirSync(world).find((file) => file.endsWith('.tgz'))

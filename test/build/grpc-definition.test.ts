@@ -15,7 +15,8 @@ const protoLoader = createRequire(etcd3)('@grpc/proto-loader')
 const protoFile = join(dirname(etcd3), '../proto/rpc.proto')
 const options = { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true }
 
-describe('grpc definition of the bundle', () => {
+describe('grpc definition of the bundle', function () {
+  this.timeout(60_000)
   const theirs = protoLoader.loadSync(protoFile, options)
 
   it('has the services and methods that proto-loader makes', async () => {

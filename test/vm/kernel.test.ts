@@ -38,8 +38,11 @@ describe("Debian's kernel", () => {
     it(`makes a device of kind ${kind}`, async () => {
       const [host] = hosts()
       await host.ip('link', 'add', 'try', ...options.split(' '))
-      assert.equal((await host.ipJson('-d', 'link', 'show', 'try'))[0].linkinfo.info_kind, kind)
-      await host.ip('link', 'del', 'try')
+      try {
+        assert.equal((await host.ipJson('-d', 'link', 'show', 'try'))[0].linkinfo.info_kind, kind)
+      } finally {
+        await host.ip('link', 'del', 'try')
+      }
     })
   }
 
@@ -53,8 +56,11 @@ describe("Debian's kernel", () => {
     const [host] = hosts()
     const netem = (verb: string, ...args: string[]) => host.exec(['tc', 'qdisc', verb, 'dev', 'eth0', 'root', ...args])
     await netem('add', 'netem', 'loss', '100%')
-    assert.equal((await host.ping('192.168.64.12', { count: 2 })).received, 0)
-    await netem('del')
+    try {
+      assert.equal((await host.ping('192.168.64.12', { count: 2 })).received, 0)
+    } finally {
+      await netem('del')
+    }
   })
 
   it('has nftables with masquerade', async () => {

@@ -169,7 +169,7 @@ describe('udp proxy tables', () => {
     const settle = async (...objects: KernelObject[]) => {
       const settled = reconciler.settled(
         reconciler.setDesired(the.desiredOf(objects.map(required))),
-        AbortSignal.timeout(1_000),
+        AbortSignal.timeout(9_000),
       )
       await clock.advance(100)
       return (await settled).failures.size
