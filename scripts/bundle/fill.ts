@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { etcdProto } from './etcd-proto.ts'
+import { grpcClient } from './grpc-client.ts'
 import { copyKoffi, koffiNative, koffiPlatforms } from './koffi-native.ts'
 import { thirdPartyLicenses } from './licenses.ts'
 
@@ -71,7 +72,7 @@ async function bundle(source: string, outfile: string, platforms: readonly strin
       'import.meta.filename': '__filename',
       KOFFI_PLATFORMS: JSON.stringify(platforms.join(', ')),
     },
-    plugins: [koffiNative(), etcdProto()],
+    plugins: [koffiNative(), etcdProto(), grpcClient()],
   })
   return Object.keys(result.metafile.inputs)
 }

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
-import { Etcd3, type IOptions, type IWatchRequest, type IWatchResponse } from 'etcd3'
+import type { IOptions, IWatchRequest, IWatchResponse } from 'etcd3'
+import { ConnectionPool } from 'etcd3/lib/connection-pool.js'
 import { parseIp } from '../../lib/address.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Endpoint, TlsFiles } from './endpoints.ts'
@@ -43,15 +44,15 @@ interface Stub {
 
 // etcd3's own calls retry three times beneath a deadline, log in again without end, and cannot be cancelled. Beneath them lies the
 // pool, which hands out the bare gRPC stub.
-class BareEtcd extends Etcd3 {
+class BareEtcd extends ConnectionPool {
   constructor(options: IOptions) {
     super(options)
-    const { hosts } = this.pool as unknown as { hosts: readonly { channelCredentials: Credentials }[] }
+    const { hosts } = this as unknown as { hosts: readonly { channelCredentials: Credentials }[] }
     for (const { channelCredentials } of hosts) nameNoAddress(channelCredentials)
   }
 
   use<T>(service: EtcdService | 'Watch', work: (stub: Stub, metadata: Metadata) => Promise<T> | T): Promise<T> {
-    return this.pool.withConnection(service, ({ client, metadata }) => work(client as unknown as Stub, metadata))
+    return this.withConnection(service, ({ client, metadata }) => work(client as unknown as Stub, metadata))
   }
 }
 
@@ -200,6 +201,8 @@ function etcdOptions(endpoint: Endpoint, tls: TlsFiles): IOptions {
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 1000,
       'grpc.enable_retries': 0,
+      // A journal of all it does, for a server of it that is not there.
+      'grpc.enable_channelz': 0,
       'grpc.max_receive_message_length': 32 * 1024 * 1024,
       // As etcd's own client: no proxy from the environment, no TXT look-ups.
       'grpc.enable_http_proxy': 0,

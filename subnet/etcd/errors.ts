@@ -1,4 +1,4 @@
-import { EtcdLeaseInvalidError, GRPCOutOfRangeError, GRPCResourceExhastedError } from 'etcd3'
+import { EtcdLeaseInvalidError, GRPCOutOfRangeError, GRPCResourceExhastedError } from 'etcd3/lib/errors.js'
 import { messageOf } from '../../lib/errors.ts'
 
 /** The store gave no usable answer; another endpoint or a later try may. Secrets are not in the text. */
