@@ -4,6 +4,7 @@ import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { UsageError } from '../../lib/errors.ts'
 import { peerProgram, whyAbsent } from '../needs.ts'
+import { guard } from './guard.ts'
 import { idle, idleMasquerade } from './idle.ts'
 import { join } from './join.ts'
 import { latency, latency5000 } from './latency.ts'
@@ -23,6 +24,7 @@ const measurements: readonly Measurement[] = [
   idleMasquerade,
   rewrites,
   join,
+  guard,
 ]
 
 const { values, positionals } = parseArgs({

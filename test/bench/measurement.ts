@@ -9,7 +9,7 @@ export interface Side {
 /** What one repetition found, by the name of a figure. */
 export type Sample = Readonly<Record<string, number>>
 
-/** How a figure is shown and judged. Smaller is better in all of them. */
+/** How a figure is shown and judged. Of what has a goal, smaller is better. */
 export interface Figure {
   /** Key in the samples. */
   readonly key: string
@@ -28,6 +28,8 @@ export interface Measurement {
   readonly name: string
   readonly rounds: number
   readonly figures: readonly Figure[]
+  /** The peer has nothing to compare with. */
+  readonly oursOnly?: true
   /** Builds what all rounds share, and returns the way to take one sample. `defer` is called in reverse order at the end. */
   prepare(defer: (work: () => Promise<void>) => void): Promise<(side: Side) => Promise<Sample>>
 }
@@ -38,12 +40,13 @@ export async function measure(
   sides: readonly Side[],
   options: { rounds: number; onSample: (side: Side, sample: Sample) => void },
 ): Promise<ReadonlyMap<Side['name'], readonly Sample[]>> {
-  const samples = new Map<Side['name'], Sample[]>(sides.map(({ name }) => [name, []]))
+  const measured = sides.filter(({ name }) => name === 'ours' || !measurement.oursOnly)
+  const samples = new Map<Side['name'], Sample[]>(measured.map(({ name }) => [name, []]))
   const deferred: (() => Promise<void>)[] = []
   try {
     const take = await measurement.prepare((work) => deferred.push(work))
     for (let round = 0; round < options.rounds; round += 1) {
-      for (const side of sides) {
+      for (const side of measured) {
         const sample = await take(side)
         samples.get(side.name)?.push(sample)
         options.onSample(side, sample)

@@ -1,5 +1,6 @@
 import { execPath } from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
+import { gigabitsPerSecond, iperf, SMALL_DATAGRAMS, smallDatagramsPerSecond } from './iperf.ts'
 import { cpuMs, residentMb } from './process-cost.ts'
 import { percentile } from './statistics.ts'
 import { HEALTH_PORT, type Side } from './udp-sides.ts'
@@ -37,12 +38,7 @@ export const measures: readonly Measure[] = [
   {
     name: 'udp',
     figures: [{ title: 'UDP, 64 bytes, received', unit: '/s', digits: 0, goal: { atLeast: 2 } }],
-    // What the receiver counted: flooded, the sender's number says nothing.
-    take: async (side, seconds) => {
-      const { end } = await iperf(side, seconds, SMALL_DATAGRAMS)
-      const { packets, lost_packets: lost } = end.sum_received ?? end.sum
-      return [(packets - lost) / seconds]
-    },
+    take: async (side, seconds) => [await smallDatagramsPerSecond(side, seconds)],
   },
   {
     name: 'rtt',
@@ -99,21 +95,12 @@ export const measures: readonly Measure[] = [
 ]
 
 const PING_MS = 10
-const SMALL_DATAGRAMS = ['-u', '-b', '0', '-l', '64']
 
 async function tcp(side: Side, seconds: number, streams: number): Promise<readonly (number | undefined)[]> {
   const before = processorMs(side)
-  const { end } = await iperf(side, seconds, ['-P', String(streams)])
-  const gigabits = end.sum_received.bits_per_second / 1e9
+  const gigabits = await gigabitsPerSecond(side, seconds, streams)
   const percent = (processorMs(side) - before) / (seconds * 10)
   return [gigabits, side.daemons().length === 0 ? undefined : percent / gigabits]
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: the shape is iperf3's
-async function iperf({ from, address }: Side, seconds: number, args: readonly string[]): Promise<any> {
-  const argv = ['iperf3', '-J', '-c', address, '-t', String(seconds), ...args]
-  const { stdout } = await from.exec(argv, { timeout: (seconds + 60) * 1000 })
-  return JSON.parse(stdout)
 }
 
 function processorMs({ daemons }: Side): number {
