@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
@@ -19,6 +19,7 @@ export interface Entry {
 
 const root = join(import.meta.dirname, '../..')
 const nodeModules = join(root, 'node_modules')
+const target = 'node20.19'
 
 /** Writes a folder that plain `node` runs: one file for each entry, and beside them all that these load. */
 export async function fill(folder: string, entries: readonly Entry[]): Promise<void> {
@@ -41,7 +42,8 @@ async function addCommand(path: string): Promise<void> {
     `${path}.js`,
     `(function (exports, require, module, __filename, __dirname) {${escaped(program)}\n})\n`,
   )
-  await copyFile(join(import.meta.dirname, 'launcher.cjs'), path)
+  const launcher = join(import.meta.dirname, 'launcher.cjs')
+  await build({ entryPoints: [launcher], outfile: path, bundle: true, platform: 'node', format: 'cjs', target })
   await chmod(path, 0o755)
   await promisify(execFile)(process.execPath, [join(import.meta.dirname, 'write-bytecode.cjs'), path])
 }
@@ -60,7 +62,7 @@ async function bundle(source: string, outfile: string, platforms: readonly strin
     bundle: true,
     platform: 'node',
     format: 'cjs',
-    target: 'node20.19',
+    target,
     metafile: true,
     legalComments: 'none',
     minifySyntax: true,

@@ -7,13 +7,14 @@
 
 const { readFileSync } = require('node:fs')
 const { Script } = require('node:vm')
+const { thisNode } = require('./this-node.cjs')
 
 const file = `${__filename}.js`
 const script = new Script(readFileSync(file, 'latin1'), { filename: file, cachedData: bytecode() })
 script.runInThisContext()(exports, require, module, file, __dirname)
 
 function bytecode() {
-  const writer = Buffer.from(JSON.stringify([process.versions, process.arch, process.config]))
+  const writer = thisNode()
   try {
     const content = readFileSync(`${__filename}.v8`)
     return content.indexOf(writer) === 0 ? content.subarray(writer.length) : undefined

@@ -7,11 +7,11 @@ const { readFileSync, writeFileSync } = require('node:fs')
 const { createRequire } = require('node:module')
 const { dirname } = require('node:path')
 const { Script } = require('node:vm')
+const { thisNode } = require('./this-node.cjs')
 
 const program = process.argv[2]
 const file = `${program}.js`
 process.argv = [process.execPath, program, '--version']
 const script = new Script(readFileSync(file, 'latin1'), { filename: file })
-const writer = Buffer.from(JSON.stringify([process.versions, process.arch, process.config]))
-process.on('exit', () => writeFileSync(`${program}.v8`, Buffer.concat([writer, script.createCachedData()])))
+process.on('exit', () => writeFileSync(`${program}.v8`, Buffer.concat([thisNode(), script.createCachedData()])))
 script.runInThisContext()(exports, createRequire(file), module, file, dirname(file))
