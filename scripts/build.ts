@@ -6,6 +6,7 @@ import { type Entry, fill } from './bundle/fill.ts'
 const entries: readonly Entry[] = [
   { source: 'flanneld/main.ts', file: 'flanneld.js', command: 'flanneld' },
   { source: 'backends/udp/worker.ts', file: 'udp-worker.js' },
+  { source: 'node_modules/re2js/build/index.js', file: 're2js.js' },
 ]
 
 const root = join(import.meta.dirname, '..')

@@ -67,8 +67,7 @@ function messageText(type: protobuf.Type, functions: readonly (typeof WRITING | 
     const generated = name === 'ctor' || Object.hasOwn(type, name)
     if (!generated || !text.startsWith('function') || text.includes('[native code]'))
       throw new Error(`protobufjs generates no ${name} for ${type.fullName}: adapt static-types.ts`)
-    // In parentheses V8 compiles a function with what is around it, so that it is in the bytecode although no build ever calls it.
-    return `${name}: (${text}),`
+    return `${name}: ${text},`
   })
   const types = type.fieldsArray.map(({ resolvedType }) => (resolvedType === null ? 'null' : nameOf(resolvedType)))
   return `((types) => Object.assign(${nameOf(type)}, {\n${texts.join('\n')}\n}))([${types.join(', ')}]);`

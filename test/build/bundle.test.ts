@@ -76,6 +76,8 @@ describe('a bundle', function () {
     const cachedData = bytecode.subarray(Buffer.byteLength(writer))
     const script = new Script(source, { filename: `${program}.js`, cachedData })
     assert.equal(script.cachedDataRejected, false)
+    // Of what `--version` calls alone it would be half as long as the text.
+    assert.ok(cachedData.length > source.length, 'functions that no build calls are compiled too')
   })
 
   it('runs without bytecode, and with what is none or half of it', () => {
