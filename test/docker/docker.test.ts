@@ -33,7 +33,7 @@ async function startDocker(host: Host, more: readonly string[] = []): Promise<Do
 for (const tool of ['iptables', 'nftables'] as const) {
   describe(`dockerd and our rules in ${tool}`, function () {
     needs(this, 'netns', 'etcd', 'docker')
-    this.timeout(120_000)
+    this.timeout(300_000)
     let lab: Lab
     const dockers: Docker[] = []
     const containers: DockerContainer[] = []

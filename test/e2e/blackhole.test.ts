@@ -6,7 +6,7 @@ import { logsInFailure, ready, startDaemon, until, vxlanFrom100 } from './world.
 
 describe('--ip-blackhole-route', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
   let subnets: readonly string[]

@@ -26,7 +26,7 @@ const alloc = { ...vxlan, Backend: { Type: 'alloc' } }
 
 describe('configuration', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
   let empty: readonly string[]

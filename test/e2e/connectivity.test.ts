@@ -47,7 +47,7 @@ const cases: readonly Case[] = [
 
 describe('three hosts', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab | undefined
 
   afterEach(async function () {

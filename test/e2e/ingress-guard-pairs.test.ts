@@ -51,7 +51,7 @@ const MIXED: readonly Pair[] = [
 
 describe('ingress guard between hosts that disagree', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(120_000)
+  this.timeout(240_000)
   let lab: Lab | undefined
 
   afterEach(async function () {

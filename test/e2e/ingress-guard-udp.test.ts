@@ -7,7 +7,17 @@ import type { Namespace } from '../../lab/namespace.ts'
 import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-table.ts'
 import { needs } from '../needs.ts'
 import { transfer } from './transfer.ts'
-import { bringUp, flanneld, knowsPeers, logsInFailure, oneSegment, startDaemon, status, until } from './world.ts'
+import {
+  bringUp,
+  flanneld,
+  knowsPeers,
+  logsInFailure,
+  lookedMs,
+  oneSegment,
+  startDaemon,
+  status,
+  until,
+} from './world.ts'
 
 const mtu = 1472
 const on = { args: ['--ingress-guard=on'] }
@@ -81,7 +91,7 @@ describe('ingress guard with udp in userspace', function () {
   const refusedBy = async (rule: string, packets: number, act: () => Promise<void>) => {
     const before = await refusals(h1)
     await act()
-    await until(5_000, 'counted', async () => {
+    await until(lookedMs, 'counted', async () => {
       assert.deepEqual(await refusals(h1), { ...before, [rule]: (before[rule] ?? 0) + packets })
     })
   }
@@ -197,7 +207,7 @@ describe('ingress guard with udp in userspace', function () {
     assert.equal((await status(h1)).guard, null)
     await inject(stranger, h1, h2.container('c1').address, c1().address)
     await inject(h3, h1, h2.container('c1').address, c1().address)
-    await until(5_000, 'counted', async () => {
+    await until(lookedMs, 'counted', async () => {
       const drops = await count()
       assert.deepEqual([drops.stranger, drops['inner-source']], [3, 3])
     })

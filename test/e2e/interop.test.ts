@@ -29,7 +29,7 @@ const cases: readonly Case[] = [
 
 describe("beside flannel's daemon", function () {
   needs(this, 'netns', 'etcd', 'peer:flanneld')
-  this.timeout(90_000)
+  this.timeout(180_000)
   let lab: Lab
   let judges: PingJudge[] = []
 
@@ -70,7 +70,7 @@ describe("beside flannel's daemon", function () {
         [h2, h3],
       ] as const
       judges = pairs.map(([from, to]) => from.container('c1').startPing(to.container('c1').address, 20))
-      await Promise.all(judges.map((judge) => judge.answered(AbortSignal.timeout(10_000))))
+      await Promise.all(judges.map((judge) => judge.answered(AbortSignal.timeout(30_000))))
 
       // Ours in the place of flannel's.
       await h1.daemon?.stop()

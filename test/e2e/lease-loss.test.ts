@@ -21,7 +21,7 @@ import {
 
 describe('a lost lease', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
 

@@ -21,7 +21,7 @@ import {
 
 describe('the own lease', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
 
@@ -163,7 +163,7 @@ describe('the own lease', function () {
     await startDaemon(host, { args })
     await ready(host)
     await startDaemon(second, { args })
-    assert.equal((await second.daemon?.waitExit({ timeout: 5_000 }))?.code, 78)
+    assert.equal((await second.daemon?.waitExit({ timeout: 30_000 }))?.code, 78)
     const log = (await second.daemon?.logText()) ?? ''
     assert.match(log, /203\.0\.113\.5/)
     assert.match(log, new RegExp((await status(host)).nodeId))
@@ -204,7 +204,7 @@ describe('the own lease', function () {
     assert.equal(last.daemon?.running, true)
     await others[0]?.daemon?.stop()
     await lab.etcd.del((await leaseOf(lab, others[0] as Host)).key)
-    await ready(last, 5_000)
+    await ready(last)
     assert.equal((await lab.etcd.list(leasePrefix)).length, 3)
   })
 

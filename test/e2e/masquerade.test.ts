@@ -28,7 +28,7 @@ function contract(subnet: string): readonly string[] {
 for (const tool of ['iptables', 'nftables'] as const) {
   describe(`masquerade with ${tool}`, function () {
     needs(this, 'netns', 'etcd')
-    this.timeout(60_000)
+    this.timeout(180_000)
     let lab: Lab
     let h1: Host
     let h2: Host
@@ -71,9 +71,12 @@ for (const tool of ['iptables', 'nftables'] as const) {
     if (tool === 'iptables') {
       it('lets forwarded traffic through where the FORWARD policy drops', async () => {
         await h1.exec(['iptables-nft', '-P', 'FORWARD', 'DROP'])
-        assert.equal(await seenAs(c1(), h2.container('c1').address), c1().address)
-        assert.equal(await seenAs(c1(), outside), h1.address)
-        await h1.exec(['iptables-nft', '-P', 'FORWARD', 'ACCEPT'])
+        try {
+          assert.equal(await seenAs(c1(), h2.container('c1').address), c1().address)
+          assert.equal(await seenAs(c1(), outside), h1.address)
+        } finally {
+          await h1.exec(['iptables-nft', '-P', 'FORWARD', 'ACCEPT'])
+        }
       })
 
       it('is the contract’s, rule by rule', async () => {
@@ -134,7 +137,7 @@ for (const tool of ['iptables', 'nftables'] as const) {
 for (const tool of ['iptables', 'nftables'] as const) {
   describe(`masquerade of IPv6 with ${tool}`, function () {
     needs(this, 'netns', 'etcd')
-    this.timeout(60_000)
+    this.timeout(180_000)
     let lab: Lab
     let h1: Host
     let h2: Host
@@ -173,14 +176,17 @@ for (const tool of ['iptables', 'nftables'] as const) {
 
     it('lets forwarded traffic through where the FORWARD policy of ip6tables drops, or names it', async () => {
       await h1.exec(['ip6tables-nft', '-P', 'FORWARD', 'DROP'])
-      if (tool === 'iptables') assert.equal(await seenAs(h1.container('c1'), address6(h2)), address6(h1))
-      else {
-        await until(2_000, 'named', async () => {
-          const { conditions } = await status(h1)
-          assert.match(JSON.stringify(conditions), /the policy of ip6tables-nft FORWARD drops/)
-        })
+      try {
+        if (tool === 'iptables') assert.equal(await seenAs(h1.container('c1'), address6(h2)), address6(h1))
+        else {
+          await until(2_000, 'named', async () => {
+            const { conditions } = await status(h1)
+            assert.match(JSON.stringify(conditions), /the policy of ip6tables-nft FORWARD drops/)
+          })
+        }
+      } finally {
+        await h1.exec(['ip6tables-nft', '-P', 'FORWARD', 'ACCEPT'])
       }
-      await h1.exec(['ip6tables-nft', '-P', 'FORWARD', 'ACCEPT'])
     })
 
     it('spares exempt destinations', async () => {
@@ -196,7 +202,7 @@ for (const tool of ['iptables', 'nftables'] as const) {
 
 describe('rules of other modes and other daemons', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
 
@@ -231,17 +237,20 @@ describe('rules of other modes and other daemons', function () {
   it('follow the host’s own into the legacy tables, where they are polled', async () => {
     await host.daemon?.stop()
     await host.exec(['sh', '-c', 'for n in 1 2 3 4; do iptables-legacy -A INPUT -p tcp --dport 1$n -j ACCEPT; done'])
-    await startDaemon(host, { args: ['--ip-masq', '--iptables-resync=1'] })
-    await ready(host)
-    const legacy = iptables.map((line) => line.replace('nft', 'legacy'))
-    await until(2_000, 'legacy', async () => assert.deepEqual(await rulePlaces(host), legacy))
-    const look = async () => await iptablesRules(host, 'iptables-legacy')
-    for (const line of ['iptables-legacy -t nat -F', 'iptables-legacy -F FORWARD']) {
-      await healedAfter(host, line, look, 2_000)
+    try {
+      await startDaemon(host, { args: ['--ip-masq', '--iptables-resync=1'] })
+      await ready(host)
+      const legacy = iptables.map((line) => line.replace('nft', 'legacy'))
+      await until(2_000, 'legacy', async () => assert.deepEqual(await rulePlaces(host), legacy))
+      const look = async () => await iptablesRules(host, 'iptables-legacy')
+      for (const line of ['iptables-legacy -t nat -F', 'iptables-legacy -F FORWARD']) {
+        await healedAfter(host, line, look, 2_000)
+      }
+    } finally {
+      await host.exec(['iptables-legacy', '-F', 'INPUT'])
+      await host.daemon?.stop()
+      await flanneld(host, ['cleanup'])
     }
-    await host.exec(['iptables-legacy', '-F', 'INPUT'])
-    await host.daemon?.stop()
-    await flanneld(host, ['cleanup'])
     assert.deepEqual(await rulePlaces(host), [])
   })
 
@@ -250,6 +259,7 @@ describe('rules of other modes and other daemons', function () {
 
     for (const nft of [false, true]) {
       it(`make way: ${nft ? 'nftables' : 'iptables'}`, async () => {
+        await host.daemon?.stop()
         await lab.configure({ ...vxlan, EnableNFTables: nft })
         await host.startDaemon({ program: peerProgram('peer:flanneld'), args: ['--ip-masq'] })
         const expected = nft ? nftables : iptables

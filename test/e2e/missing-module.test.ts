@@ -6,7 +6,7 @@ import { logsInFailure, oneSegment, startDaemon, until } from './world.ts'
 /** Fault row 46. What is there cannot be taken away, so this shows on a kernel that lacks it, and under Debian's nothing. */
 describe('a kernel without a module', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(30_000)
+  this.timeout(180_000)
   let lab: Lab | undefined
 
   afterEach(async function () {

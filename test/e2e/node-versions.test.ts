@@ -18,7 +18,7 @@ import {
 
 describe('the whole daemon', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
 
   before(async () => {

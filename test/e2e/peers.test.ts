@@ -36,7 +36,7 @@ function nested(depth: number): unknown {
 /** Fault rows 25, 53, 54: what a stranger can put beside good leases. */
 describe('leases that must not become routes', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
   let clean: readonly string[]
@@ -76,16 +76,25 @@ describe('leases that must not become routes', function () {
   /** Puts the key, expects the verdict, and that the kernel and the other peers know nothing of it. */
   const rejects = async (id: string, text: string, reason: string | RegExp) => {
     await lab.etcd.put(`${leasePrefix}${id}`, text, { lease: expiry })
-    await until(3_000, `${id} ${text.slice(0, 100)} is rejected: ${reason}`, async () => {
-      const { rejected, peers } = await status(host)
-      const states = peers.map((peer: { id: string; state: string; reason: string }) => `${peer.state} ${peer.reason}`)
-      const verdict = rejected.find((each: { id: string }) => each.id === id)?.reason
-      const skipped = peers.find((peer: { id: string; state: string }) => peer.id === id && peer.state === 'skipped')
-      assert.match(verdict ?? skipped?.reason ?? 'not there', new RegExp(reason), JSON.stringify({ rejected, states }))
-      assert.equal(peers.filter((peer: { state: string }) => peer.state === 'ok').length, 2)
-    })
-    assertSame(await networkOf(host), clean)
-    await lab.etcd.del(`${leasePrefix}${id}`)
+    try {
+      await until(3_000, `${id} ${text.slice(0, 100)} is rejected: ${reason}`, async () => {
+        const { rejected, peers } = await status(host)
+        const states = peers.map(
+          (peer: { id: string; state: string; reason: string }) => `${peer.state} ${peer.reason}`,
+        )
+        const verdict = rejected.find((each: { id: string }) => each.id === id)?.reason
+        const skipped = peers.find((peer: { id: string; state: string }) => peer.id === id && peer.state === 'skipped')
+        assert.match(
+          verdict ?? skipped?.reason ?? 'not there',
+          new RegExp(reason),
+          JSON.stringify({ rejected, states }),
+        )
+        assert.equal(peers.filter((peer: { state: string }) => peer.state === 'ok').length, 2)
+      })
+      assertSame(await networkOf(host), clean)
+    } finally {
+      await lab.etcd.del(`${leasePrefix}${id}`)
+    }
   }
   const taken = '10.5.60.0-24'
 

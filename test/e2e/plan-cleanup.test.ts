@@ -23,7 +23,7 @@ import {
 
 describe('commands', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
 

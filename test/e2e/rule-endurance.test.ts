@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { Lab } from '../../lab/lab.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { repeat } from '../long.ts'
 import { needs } from '../needs.ts'
-import { healedAfter, iptablesRules } from './rules.ts'
-import { countInLog, logsInFailure, oneSegment, ready, startDaemon, vxlan } from './world.ts'
+import { childFaults } from './process-figures.ts'
+import { healedAfter, iptablesRules, rulePlaces } from './rules.ts'
+import { countInLog, logsInFailure, oneSegment, ready, startDaemon, steady, vxlan } from './world.ts'
 
 const flushes = repeat(10, 100)
 /** More than 30 repairs of one object within a minute would be a fight, in which it is repaired every 5 s only. */
 const spaceMs = repeat(300, 2_200)
 const idleMs = repeat(60_000, 60 * 60_000)
 
-const pause = async (ms: number) => await systemClock.sleep(ms, AbortSignal.timeout(ms + 10_000))
+const pause = async (ms: number) => await systemClock.sleep(ms, AbortSignal.timeout(ms + 60_000))
 
 const all = ['-t nat -F', '-F FORWARD', '-t nat -F POSTROUTING', '-t nat -D POSTROUTING 1', '-F']
 const worlds = {
@@ -28,7 +28,7 @@ const worlds = {
 for (const [world, { flushes: lines, limitMs }] of Object.entries(worlds)) {
   describe(`rules that are flushed again and again, ${world}`, function () {
     needs(this, 'netns', 'etcd')
-    this.timeout(60_000 + flushes * (spaceMs + 3_000))
+    this.timeout(120_000 + flushes * (spaceMs + 6_000))
     let lab: Lab
 
     before(async () => {
@@ -60,7 +60,8 @@ for (const [world, { flushes: lines, limitMs }] of Object.entries(worlds)) {
       }
       await startDaemon(host, { args: ['--ip-masq', '--iptables-resync=1'] })
       await ready(host)
-      await pause(1_000)
+      // Behind the last reading back of what was written.
+      await steady(1_000, () => rulePlaces(host))
       const tables = (await host.exec(['nft', 'list', 'tables'])).stdout
       const look = async () => {
         const own = world === 'nftables' ? await nftRules() : []
@@ -89,7 +90,7 @@ for (const [world, { flushes: lines, limitMs }] of Object.entries(worlds)) {
 
 describe('a host on which nothing happens', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(idleMs + 60_000)
+  this.timeout(idleMs + 240_000)
 
   it(`sees no program started in ${idleMs / 60_000} min, with rules of iptables or nftables`, async () => {
     const labs = await Promise.all(
@@ -102,8 +103,7 @@ describe('a host on which nothing happens', function () {
       for (const host of hosts) await startDaemon(host, { args: ['--ip-masq'] })
       for (const host of hosts) await ready(host)
       // What was written is read back.
-      await pause(3_000)
-      const before = await Promise.all(hosts.map(({ daemon }) => childFaults(daemon?.pid ?? 0)))
+      const before = await steady(3_000, () => Promise.all(hosts.map(({ daemon }) => childFaults(daemon?.pid ?? 0))))
       assert(before.every((count) => count > 0))
       await pause(idleMs)
       assert.deepEqual(await Promise.all(hosts.map(({ daemon }) => childFaults(daemon?.pid ?? 0))), before)
@@ -112,9 +112,3 @@ describe('a host on which nothing happens', function () {
     }
   })
 })
-
-/** Page faults of all children that have ended: any program, however short it ran, has some. Source: proc(5), cminflt. */
-async function childFaults(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[8])
-}

@@ -22,7 +22,7 @@ require('node:net').createServer((client) => {
 }).listen(${answerPort}, '0.0.0.0')`
 
 /** What comes from elsewhere than the question went to is no answer. */
-const udpAsker = (address: string, port: number) => `
+const udpAsker = (address: string, port: number, ms: number) => `
 const socket = require('node:dgram').createSocket('${address.includes(':') ? 'udp6' : 'udp4'}')
 const ask = () => socket.send('?', ${port}, '${address}')
 socket.on('message', (message, from) => {
@@ -30,30 +30,40 @@ socket.on('message', (message, from) => {
   process.stdout.write(message)
   process.exit(0)
 })
-ask(); setInterval(ask, 100); setTimeout(() => process.exit(1), 1500)`
+ask(); setInterval(ask, 100); setTimeout(() => process.exit(1), ${ms})`
 
-const tcpAsker = (address: string, port: number) => `
+const tcpAsker = (address: string, port: number, ms: number) => `
 const socket = require('node:net').connect(${port}, '${address}')
 socket.on('data', (text) => process.stdout.write(text))
 socket.on('end', () => process.exit(0)).on('error', () => process.exit(1))
-setTimeout(() => process.exit(1), 1500)`
+setTimeout(() => process.exit(1), ${ms})`
 
+/** Resolves when questions are answered. */
 export async function answer(place: Namespace): Promise<void> {
   await place.start([execPath, '-e', answerer], { log: '/dev/null' })
+  await until(20_000, 'somebody answers', async () => {
+    const { stdout } = await place.exec(['ss', '-Hltun', `sport = :${answerPort}`])
+    for (const protocol of [/^udp/m, /^tcp/m]) assert.match(stdout, protocol)
+  })
 }
 
-/** As whom `address` sees us; empty: no answer came. */
+/** As whom `address` sees us; empty: no answer came within 10 s. */
 export async function seenAs(from: Namespace, address: string): Promise<string> {
   return await askedAs(from, { address, port: answerPort, protocol: 'udp' })
+}
+
+/** That questions are not answered. */
+export async function unseenBy(from: Namespace, address: string): Promise<boolean> {
+  return (await askedAs(from, { address, port: answerPort, protocol: 'udp', ms: 1_500 })) === ''
 }
 
 /** The same of any port, which may lead elsewhere. */
 export async function askedAs(
   from: Namespace,
-  { address, port, protocol }: { address: string; port: number; protocol: 'tcp' | 'udp' },
+  { address, port, protocol, ms = 10_000 }: { address: string; port: number; protocol: 'tcp' | 'udp'; ms?: number },
 ): Promise<string> {
   const asker = protocol === 'tcp' ? tcpAsker : udpAsker
-  const { stdout } = await from.exec([execPath, '-e', asker(address, port)], { anyCode: true })
+  const { stdout } = await from.exec([execPath, '-e', asker(address, port, ms)], { anyCode: true })
   return stdout
 }
 

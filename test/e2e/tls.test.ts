@@ -25,7 +25,7 @@ const etcdEndpoints = 'https://192.0.2.10:2379'
 /** Fault row 26: what cannot be trusted is refused in words, used as soon as it is put right, and never replaced by http. */
 describe('etcd over TLS', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(90_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
   let certificates: Certificates

@@ -30,11 +30,12 @@ export async function transfer(from: Container, to: Container, megabytes: number
       socket.end()
     })
     socket.on('data', (answer) => process.stdout.write(answer))`
-  const receiver = to.exec([execPath, '-e', server], { timeout: 60_000 })
+  // Only a stream that fails anyway waits so long.
+  const receiver = to.exec([execPath, '-e', server], { timeout: 240_000 })
   await until(30_000, 'a server listens', async () => {
     assert.match((await to.exec(['ss', '-Hltn', 'sport = :5001'])).stdout, /5001/)
   })
-  const { stdout } = await from.exec([execPath, '-e', client], { timeout: 60_000 })
+  const { stdout } = await from.exec([execPath, '-e', client], { timeout: 240_000 })
   await receiver
   return Number(stdout)
 }

@@ -20,6 +20,9 @@ export const vxlan = { Network: '10.5.0.0/16', Backend: { Type: 'vxlan' } }
 /** Hosts get no subnet below 10.5.100.0, so that a test may put leases of strangers there. */
 export const vxlanFrom100 = { ...vxlan, SubnetMin: '10.5.100.0' }
 
+/** The daemon looks every 5 s at what its ingress guard has counted. */
+export const lookedMs = 15_000
+
 /** Hosts h1, h2, ... on one L2 segment, 192.168.64.0/24 from .11 on. */
 export function oneSegment(hosts: number): LabOptions['segments'] {
   return [{ name: 'lan1', subnet: '192.168.64.0/24', hosts: Array.from({ length: hosts }, (_, n) => `h${n + 1}`) }]

@@ -36,16 +36,19 @@ describe('the FOU port of udp', function () {
   it('that another program has is named, not taken; when it is free the node becomes ready', async () => {
     const [host] = hosts()
     await host.exec(['ip', 'fou', 'add', 'port', '8285', 'ipproto', '47'])
-    const daemon = await startDaemon(host)
-    await patiently('the condition', async () => {
-      const { conditions, notReady } = await status(host)
-      const text = conditions.map((one: { code: string; text: string }) => `${one.code}: ${one.text}`).join('\n')
-      assert.match(text, /required-(foreign|refused).*8285/)
-      assert.notDeepEqual(notReady, [])
-    })
-    assert.equal(daemon.exit, undefined)
-    assert.match((await host.exec(['ip', 'fou', 'show'])).stdout, /port 8285 ipproto 47/)
-    await host.exec(['ip', 'fou', 'del', 'port', '8285'])
+    try {
+      const daemon = await startDaemon(host)
+      await patiently('the condition', async () => {
+        const { conditions, notReady } = await status(host)
+        const text = conditions.map((one: { code: string; text: string }) => `${one.code}: ${one.text}`).join('\n')
+        assert.match(text, /required-(foreign|refused).*8285/)
+        assert.notDeepEqual(notReady, [])
+      })
+      assert.equal(daemon.exit, undefined)
+      assert.match((await host.exec(['ip', 'fou', 'show'])).stdout, /port 8285 ipproto 47/)
+    } finally {
+      await host.exec(['ip', 'fou', 'del', 'port', '8285'])
+    }
     await ready(host, patience)
     assert.match((await host.exec(['ip', 'fou', 'show'])).stdout, /port 8285 ipproto 4\b/)
   })
