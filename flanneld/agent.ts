@@ -3,7 +3,7 @@ import type { Failure } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import { Reconciler } from '../kernel/reconciler.ts'
 import type { KernelEvent } from '../kernel/table.ts'
-import { workAndRest } from '../lib/clock.ts'
+import { withDeadline, workAndRest } from '../lib/clock.ts'
 import { Latest, type Source } from '../lib/latest.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
@@ -27,6 +27,8 @@ import {
 } from './status/node-conditions.ts'
 import { startTraffic } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
+
+const LONGEST_SETTLING_MS = 500
 
 /**
  * Joins the parts: configuration, host, leases -> planner -> reconciler. Every change of any input makes a new whole plan,
@@ -104,8 +106,9 @@ export class Agent {
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
     const apply = async () => {
       await this.#replan(prepared)
-      // Rejects only when all of this ends.
-      await this.reconciler.settled(this.#lastGeneration, signal).catch(() => {})
+      // Rejects when it takes long: a program that hangs must not hold up the next plan.
+      const settled = (stop: AbortSignal) => this.reconciler.settled(this.#lastGeneration, stop)
+      await withDeadline(LONGEST_SETTLING_MS, signal, settled).catch(() => {})
     }
     // A burst (a rack gets power) costs a few plans and leaves most of the time to others; a single change waits for nothing.
     for await (const _ of this.#dirty.watch(signal))

@@ -61,6 +61,11 @@ export class KindMirror {
     }
   }
 
+  /** Whether there is anything to read or to compare. */
+  get hasWork(): boolean {
+    return this.stale || this.doubtful || this.unexamined || this.changed.size > 0
+  }
+
   async #unchanged(): Promise<boolean> {
     // What we changed ourselves is not in what the table remembers.
     if (this.held.touched || this.table.unchanged === undefined) return false

@@ -1,30 +1,11 @@
-import type { Clock } from '../lib/clock.ts'
 import type { DesiredState, Failure } from './desired.ts'
 import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
-import type { Fights } from './fights.ts'
 import type { KindMirror } from './mirror.ts'
 import { type DesiredObject, deviceOf, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
+import type { PassNeeds, Tally } from './pass-needs.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
-import type { RepairLog } from './repair-log.ts'
-import type { Retries } from './retries.ts'
 import type { OpError } from './table.ts'
-
-/** What outlives a pass. */
-export interface PassNeeds {
-  readonly mirrors: ReadonlyMap<ObjectKind, KindMirror>
-  readonly retries: Retries
-  readonly fights: Fights
-  readonly repairs: RepairLog
-  readonly clock: Clock
-  readonly tally: Tally
-}
-
-export interface Tally {
-  readonly driftRepaired: Map<ObjectKind, number>
-  readonly adopted: Map<ObjectKind, number>
-  readonly errors: Map<ObjectKind, number>
-}
 
 /**
  * One attempt to make the kernel equal to one desired state. The diff runs kind by kind, each after the changes of the
@@ -32,6 +13,8 @@ export interface Tally {
  */
 export class Pass {
   readonly failures = new Map<string, Failure>()
+  /** Whether it came to its end: only then is known what is in place. */
+  complete = false
   /** Milliseconds that reading the kernel has kept others waiting. */
   readMs = 0
   readonly #needs: PassNeeds
@@ -47,20 +30,30 @@ export class Pass {
     this.#desired = options.desired
   }
 
-  /** Ends early, with `failures` incomplete, when the signal is aborted. */
+  /** Ends early when the signal is aborted, and when something else is to be done while a program takes long. */
   async run(signal: AbortSignal): Promise<void> {
     for (const kind of APPLY_ORDER) {
       const mirror = this.#needs.mirrors.get(kind)
       if (signal.aborted) return
-      if (mirror !== undefined) await this.#applyKind(mirror)
+      if (mirror !== undefined && !(await this.#turn(mirror, () => this.#applyKind(mirror), signal))) return
     }
-    if (this.#desired.complete) await this.#remove(signal)
+    if (this.#desired.complete && !(await this.#remove(signal))) return
+    this.complete = true
     this.#nameFights()
     // What was removed may have been in the way of something that was refused.
     if (this.#removed) this.#needs.retries.hurry(() => true)
     this.#needs.retries.keepOnly((key) => this.#refused.has(key))
     this.#needs.repairs.flush(this.#now())
     this.#noteExamined()
+  }
+
+  /** False: a program was let go. */
+  async #turn(mirror: KindMirror, work: () => Promise<void>, signal: AbortSignal): Promise<boolean> {
+    const { programs } = this.#needs
+    const slow = KINDS[mirror.kind].paced && (mirror.hasWork || programs.isUnderWay(mirror.kind))
+    if (slow) return await programs.run(mirror.kind, work, signal)
+    await work()
+    return true
   }
 
   async #applyKind(mirror: KindMirror): Promise<void> {
@@ -87,7 +80,7 @@ export class Pass {
     await this.#apply(mirror, due)
   }
 
-  async #remove(signal: AbortSignal): Promise<void> {
+  async #remove(signal: AbortSignal): Promise<boolean> {
     const links = this.#needs.mirrors.get('link')
     const going = new Set<string>()
     if (links !== undefined && !links.stale) {
@@ -99,14 +92,19 @@ export class Pass {
     }
     for (const kind of REMOVE_ORDER) {
       const mirror = this.#needs.mirrors.get(kind)
-      if (signal.aborted) return
-      if (mirror === undefined || !(await this.#refresh(mirror))) continue
-      const ops = this.#unwanted(mirror)
-      await this.#apply(
-        mirror,
-        ops.filter((planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.#mayTry(planned, true)),
-      )
+      if (signal.aborted) return false
+      if (mirror !== undefined && !(await this.#turn(mirror, () => this.#removeKind(mirror, going), signal)))
+        return false
     }
+    return true
+  }
+
+  async #removeKind(mirror: KindMirror, going: ReadonlySet<string>): Promise<void> {
+    if (!(await this.#refresh(mirror))) return
+    const due = this.#unwanted(mirror).filter(
+      (planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.#mayTry(planned, true),
+    )
+    await this.#apply(mirror, due)
   }
 
   #unwanted(mirror: KindMirror): readonly PlannedOp[] {
@@ -193,7 +191,8 @@ export class Pass {
     } else {
       const wasSettled = !mirror.unsettled.has(key)
       mirror.held.put(key, op.object)
-      mirror.unsettled.delete(key)
+      // A program may have taken so long that something else is wanted by now.
+      if (mirror.wanted.get(key) === op.object) mirror.unsettled.delete(key)
       if (wasSettled) {
         this.#count('driftRepaired', kind)
         this.#needs.fights.repaired(key, op.object, this.#now())

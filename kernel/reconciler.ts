@@ -9,7 +9,9 @@ import { KindMirror } from './mirror.ts'
 import { dependsOn, devicesOf, type News, newsOf } from './news.ts'
 import type { ObjectKind } from './objects.ts'
 import { KINDS, KINDS_ON_DEVICES } from './order.ts'
-import { Pass, type PassNeeds } from './pass.ts'
+import { Pass } from './pass.ts'
+import type { PassNeeds } from './pass-needs.ts'
+import { ProgramWork } from './program-work.ts'
 import { RepairLog } from './repair-log.ts'
 import { Retries } from './retries.ts'
 import { Settlements } from './settlements.ts'
@@ -79,6 +81,7 @@ export class Reconciler {
     this.#kinds = [...this.#mirrors.keys()]
     this.#pass = {
       mirrors: this.#mirrors,
+      programs: new ProgramWork(needs),
       retries: this.#retries,
       fights: this.#fights,
       repairs: new RepairLog(needs),
@@ -92,8 +95,9 @@ export class Reconciler {
   setDesired(next: DesiredState): number {
     this.#next = next
     this.#generation += 1
-    // A pass that runs goes by one wish to its end.
-    if (!this.#running) this.#adoptNext()
+    // A pass that runs goes by one wish.
+    if (this.#running) this.#pass.programs.hurry()
+    else this.#adoptNext()
     this.#wake(this.#clock.now())
     return this.#generation
   }
@@ -101,15 +105,19 @@ export class Reconciler {
   /** Makes kinds be read again, for a reason that goes to the log. */
   invalidate(kinds: readonly ObjectKind[] | 'all', why: string): void {
     this.#log.debug('mirror invalidated', { kinds, why })
-    this.#doubt(kinds === 'all' ? this.#kinds : kinds)
+    const doubted = kinds === 'all' ? this.#kinds : kinds
+    this.#doubt(doubted)
+    if (isUrgent(doubted)) this.#pass.programs.hurry()
     this.#wake(this.#clock.now())
   }
 
   /** What the monitor saw, in order. */
   onEvents(events: readonly KernelEvent[]): void {
     // While a pass runs its answers are not in the mirror yet: our own changes would look like news.
-    if (this.#running) for (const event of events) this.#held.push(event)
-    else for (const event of events) this.#digest(event)
+    if (this.#running) {
+      for (const event of events) this.#held.push(event)
+      if (events.some((event) => event.type !== 'kinds' || isUrgent(event.kinds))) this.#pass.programs.hurry()
+    } else for (const event of events) this.#digest(event)
   }
 
   /** Resolves when every object of that generation, or of a later one, has been tried; rejects when the signal is aborted. */
@@ -196,6 +204,7 @@ export class Reconciler {
     const pass = new Pass(this.#pass, { desired })
     this.#running = true
     this.#busySince = startedAt
+    this.#pass.programs.begin()
     try {
       await pass.run(signal)
     } finally {
@@ -211,14 +220,11 @@ export class Reconciler {
     this.#passMs += now - startedAt
     this.#onPass((now - startedAt) / 1000)
     this.#restUntil = now + pass.readMs * REST
-    const { last } = this.#settlements
-    const { failures } = pass
-    this.#settlements.reached({ generation, failures })
-    if (generation !== last.generation || !sameFailures(last.failures, failures)) {
-      this.status.set({ generation, failures })
-    }
+    const settlement = { generation, failures: pass.failures }
+    if (pass.complete && this.#settlements.reached(settlement)) this.status.set(settlement)
     this.#adoptNext()
     this.#schedule(now)
+    if (!pass.complete) this.#wake(now + BURST_MS)
     const held = this.#held
     this.#held = []
     for (const event of held) this.#digest(event)
@@ -275,12 +281,7 @@ export class Reconciler {
   }
 }
 
-function sameFailures(a: ReadonlyMap<string, Failure>, b: ReadonlyMap<string, Failure>): boolean {
-  if (a.size !== b.size) return false
-  for (const [key, failure] of a) {
-    const other = b.get(key)
-    if (other?.cause !== failure.cause || other.text !== failure.text || other.object.role !== failure.object.role)
-      return false
-  }
-  return true
+/** Kinds that run no programs are looked after within a second. */
+function isUrgent(kinds: readonly ObjectKind[]): boolean {
+  return kinds.some((kind) => !KINDS[kind].paced)
 }

@@ -1,4 +1,4 @@
-import type { Settlement } from './desired.ts'
+import type { Failure, Settlement } from './desired.ts'
 
 interface Waiter {
   readonly generation: number
@@ -14,11 +14,14 @@ export class Settlements {
     return this.#last
   }
 
-  reached(settlement: Settlement): void {
+  /** True: it differs from the last one. */
+  reached(settlement: Settlement): boolean {
+    const { generation, failures } = this.#last
     this.#last = settlement
     for (const waiter of [...this.#waiters]) {
       if (waiter.generation <= settlement.generation) waiter.resolve(settlement)
     }
+    return generation !== settlement.generation || !sameFailures(failures, settlement.failures)
   }
 
   /** Resolves at that generation or a later one; rejects with the signal's reason. */
@@ -48,4 +51,14 @@ export class Settlements {
       this.#waiters.add(waiter)
     })
   }
+}
+
+function sameFailures(a: ReadonlyMap<string, Failure>, b: ReadonlyMap<string, Failure>): boolean {
+  if (a.size !== b.size) return false
+  for (const [key, failure] of a) {
+    const other = b.get(key)
+    if (other?.cause !== failure.cause || other.text !== failure.text || other.object.role !== failure.object.role)
+      return false
+  }
+  return true
 }

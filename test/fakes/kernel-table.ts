@@ -15,6 +15,7 @@ export class FakeTable implements ObjectTable {
 
   async dump(wanted: Iterable<KernelObject>): Promise<readonly KernelObject[]> {
     await nextTurn()
+    await this.#kernel.hang(this.kind, 'dump')
     const fault = this.#kernel.call(this.kind, 'dump')
     if (fault !== undefined) throw new OpFailure({ code: fault.code, message: 'injected' })
     const all = this.#kernel.all(this.kind)
@@ -37,6 +38,7 @@ export class FakeTable implements ObjectTable {
   }
 
   async apply(ops: readonly Op<KernelObject>[]): Promise<readonly OpResult[]> {
+    await this.#kernel.hang(this.kind, 'apply')
     const results = ops.map((op) => this.#apply(op))
     await nextTurn()
     return results

@@ -41,6 +41,8 @@ export class FakeKernel {
   readonly calls: KernelCall[] = []
   /** Asked before every call. */
   fault: (call: KernelCall) => Fault | undefined = () => undefined
+  /** What a program that is run for this kind waits for; undefined: nothing. */
+  hang: (kind: ObjectKind, work: 'dump' | 'apply') => Promise<void> | undefined = () => undefined
   /** Where events go; undefined: nobody listens. */
   onEvents: ((events: readonly KernelEvent[]) => void) | undefined
   /** Events that happen while this is true are lost, as by a monitor that is not there yet. */
