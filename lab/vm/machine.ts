@@ -75,7 +75,7 @@ function bootArguments(image: string, initial: string, job: string): readonly st
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-nic', 'none', '-no-reboot'],
     // Software emulation: it works wherever qemu does, in a virtual machine of a cloud too.
-    ...['-accel', 'tcg', '-cpu', 'max', '-m', '2048'],
+    ...['-accel', 'tcg', '-cpu', 'max', '-smp', '2', '-m', '2048'],
     ...['-kernel', image, '-initrd', initial, '-append', kernelLine.join(' ')],
     ...['-serial', `file:${escaped(join(job, 'console'))}`],
     ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=out,signal=off', '-device', 'virtserialport,chardev=out'],

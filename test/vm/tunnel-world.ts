@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
+import { inParallel } from '../../lab/build.ts'
 import { type DaemonOptions, daemonCommand } from '../../lab/daemon.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab, type LabOptions } from '../../lab/lab.ts'
@@ -42,13 +43,13 @@ export async function tunnelLab({ backend }: TunnelCase, segments: LabOptions['s
   return await Lab.create({ segments, rpFilter: 1, netConf: { Network: '10.5.0.0/16', Backend: backend } })
 }
 
-/** A daemon and a container `c1` on each, one host after the other: several that start at once wait for the one processor. */
+/** A daemon and a container `c1` on each, two hosts at once: so many processors has the machine. */
 export async function bringUp(hosts: readonly Host[], options: DaemonOptions = {}): Promise<void> {
-  for (const host of hosts) {
+  await inParallel(hosts, 2, async (host) => {
     await startDaemon(host, options)
     await host.subnetEnv({ timeout: patience })
     await host.addContainer('c1')
-  }
+  })
 }
 
 export async function allKnow(hosts: readonly Host[], count: number): Promise<void> {
