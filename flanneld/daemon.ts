@@ -4,6 +4,7 @@ import { createKernel } from '../kernel/kernel.ts'
 import type { Clock } from '../lib/clock.ts'
 import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
+import { untilFirst } from '../lib/signals.ts'
 import { Agent } from './agent.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { GuardWatch } from './guard-watch.ts'
@@ -82,7 +83,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
 
   try {
     await endpoints.open()
-    await agent.run(AbortSignal.any([port.stop, fatal.signal]))
+    await untilFirst([port.stop, fatal.signal], (stop) => agent.run(stop))
   } catch (cause) {
     if (!port.stop.aborted && !fatal.signal.aborted) throw cause
   } finally {

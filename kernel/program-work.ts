@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.ts'
+import { untilFirst } from '../lib/signals.ts'
 import type { ObjectKind } from './objects.ts'
 
 /** So long a program is waited for whatever else there is to do: nearly all of them take less. */
@@ -47,7 +48,7 @@ export class ProgramWork {
     const decided = new AbortController()
     const tooLong = this.#clock
       .sleep(PATIENCE_MS, decided.signal)
-      .then(() => aborted(AbortSignal.any([this.#hurry.signal, signal])))
+      .then(() => untilFirst([this.#hurry.signal, signal, decided.signal], aborted))
     try {
       return await Promise.race([work.then(() => true), tooLong.then(() => false)])
     } finally {

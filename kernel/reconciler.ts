@@ -2,6 +2,7 @@ import type { Clock } from '../lib/clock.ts'
 import { assertNever } from '../lib/errors.ts'
 import { Latest } from '../lib/latest.ts'
 import type { Logger } from '../lib/log.ts'
+import { untilFirst } from '../lib/signals.ts'
 import { type AuditOptions, Audits } from './audits.ts'
 import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlement } from './desired.ts'
 import { Fights } from './fights.ts'
@@ -122,7 +123,7 @@ export class Reconciler {
 
   /** Resolves when every object of that generation, or of a later one, has been tried; rejects when the signal is aborted. */
   settled(generation: number, signal: AbortSignal): Promise<Settlement> {
-    return this.#settlements.wait(generation, AbortSignal.any([signal, this.#stopping.signal]))
+    return untilFirst([signal, this.#stopping.signal], (stop) => this.#settlements.wait(generation, stop))
   }
 
   /** What is not as wanted, as of the last pass. */

@@ -1,10 +1,11 @@
-import { systemClock } from '../lib/clock.ts'
+import { systemClock, withDeadline } from '../lib/clock.ts'
 import { bringUp, leaseTable } from './bring-up.ts'
 import type { Container } from './container.ts'
 import type { DaemonOptions } from './daemon.ts'
 import type { Host } from './host.ts'
 import { Lab } from './lab.ts'
 import { liveTable } from './live-table.ts'
+import type { PingJudge } from './ping-judge.ts'
 import { everyPairReaches, formatColumns, formatReach, measureReach } from './reach-table.ts'
 import type { Terminal } from './terminal.ts'
 import { heading, indented, verdictMark } from './terminal.ts'
@@ -64,7 +65,7 @@ async function stopDaemon(terminal: Terminal, lab: Lab, daemon: DaemonOptions): 
   const others = [lab.host('h1'), lab.host('h3')]
   const judges = others.map((other) => first(other).startPing(first(host).address, 10))
   try {
-    await Promise.all(judges.map((judge) => judge.answered(soon(terminal, 5_000))))
+    await Promise.all(judges.map((judge) => answered(terminal, judge)))
     const exit = await host.daemon?.stop()
     indented(terminal, [`daemon ended: ${exit?.signal ?? `exit code ${exit?.code}`}`])
     await systemClock.sleep(1_000, terminal.signal)
@@ -90,7 +91,7 @@ async function deleteDevice(terminal: Terminal, lab: Lab): Promise<boolean> {
   const before = await macOf(host)
   const judge = first(host).startPing(first(other).address, 10)
   try {
-    await judge.answered(soon(terminal, 5_000))
+    await answered(terminal, judge)
     await host.ip('link', 'del', device)
     const deleted = systemClock.now()
     const back = await untilBack(terminal, host)
@@ -148,8 +149,8 @@ function first(host: Host): Container {
   return host.container('c1')
 }
 
-function soon(terminal: Terminal, ms: number): AbortSignal {
-  return AbortSignal.any([terminal.signal, AbortSignal.timeout(ms)])
+function answered(terminal: Terminal, judge: PingJudge): Promise<void> {
+  return withDeadline(5_000, terminal.signal, (soon) => judge.answered(soon))
 }
 
 function seconds(since: number): string {

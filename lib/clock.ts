@@ -1,3 +1,5 @@
+import { untilFirst } from './signals.ts'
+
 /** The only source of time: tests replace it by a virtual one. */
 export interface Clock {
   /** Milliseconds that never go back; says nothing about the time of day. */
@@ -33,7 +35,13 @@ export async function withDeadline<T>(
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  return await work(AbortSignal.any([signal, AbortSignal.timeout(ms)]))
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(new DOMException(`not done within ${ms} ms`, 'TimeoutError')), ms)
+  try {
+    return await untilFirst([signal, late.signal], work)
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** Runs `work` and then waits `rest` times as long as it took, at most `longestMs`. Ends early, without an error, when the signal is aborted. */

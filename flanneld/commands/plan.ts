@@ -7,6 +7,7 @@ import type { Clock } from '../../lib/clock.ts'
 import { firstOf } from '../../lib/latest.ts'
 import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
+import { untilFirst } from '../../lib/signals.ts'
 import { ConfigWatch, checkBackend } from '../config-watch.ts'
 import { chooseTraffic } from '../host/traffic-choice.ts'
 import { openEtcd } from '../leases/lease-source.ts'
@@ -38,10 +39,17 @@ const NOTHING_KNOWN: PeekedState = {
  * a lease has nothing to plan yet.
  */
 export async function runPlan(needs: PlanNeeds, options: Options): Promise<number> {
-  const { clock, port, print } = needs
   const lifecycle = new Lifecycle({ onFault: () => {} })
+  const { stop } = needs.port
+  return await untilFirst([stop, lifecycle.signal], (signal) => plan({ ...needs, lifecycle }, options, signal))
+}
+
+async function plan(
+  { clock, port, print, lifecycle }: PlanNeeds & { lifecycle: Lifecycle },
+  options: Options,
+  signal: AbortSignal,
+): Promise<number> {
   const conditions = new ConditionSet({ clock })
-  const signal = AbortSignal.any([port.stop, lifecycle.signal])
   const kernel = await createKernel()
   try {
     const etcd = openEtcd({ clock, log: silentLogger, conditions, random: Math.random }, options)

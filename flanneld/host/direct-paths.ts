@@ -3,6 +3,7 @@ import type { HostKernel, NeighbourState } from '../../kernel/host.ts'
 import type { IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import { untilFirst } from '../../lib/signals.ts'
 
 /** What this file needs of the host: route lookups and the kernel's own neighbour resolution. */
 export type NeighbourPort = Pick<HostKernel, 'routesTo' | 'askNeighbour' | 'neighbourStates'>
@@ -97,7 +98,7 @@ export class DirectPaths {
     while (!signal.aborted) {
       const wait = this.#step()
       const wake = this.#wake
-      await this.#clock.sleep(wait, AbortSignal.any([signal, wake.signal])).catch(() => {})
+      await untilFirst([signal, wake.signal], (stop) => this.#clock.sleep(wait, stop)).catch(() => {})
       if (wake.signal.aborted) this.#wake = new AbortController()
     }
   }

@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
+import { untilFirst } from '../../lib/signals.ts'
 import {
   type AcquireHints,
   type Lease,
@@ -190,7 +191,7 @@ export class LeaseKeeper {
   /** Sleeps, or less when something has changed. */
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
     const wake = this.#wake
-    await this.#clock.sleep(ms, AbortSignal.any([signal, wake.signal])).catch(() => {})
+    await untilFirst([signal, wake.signal], (stop) => this.#clock.sleep(ms, stop)).catch(() => {})
     if (wake.signal.aborted) this.#wake = new AbortController()
   }
 }

@@ -1,4 +1,4 @@
-import type { Clock } from '../../lib/clock.ts'
+import { type Clock, withDeadline } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
 import { EtcdConnection, type RawCall } from './connection.ts'
@@ -160,7 +160,7 @@ export class EtcdClient {
   /** A gRPC connection costs ten times the processor time of a socket: where the last one failed, a socket is tried first. */
   async #knock(endpoint: Endpoint): Promise<void> {
     try {
-      await knock(endpoint, AbortSignal.any([this.#closing.signal, AbortSignal.timeout(tryMs)]))
+      await withDeadline(tryMs, this.#closing.signal, (stop) => knock(endpoint, stop))
     } catch (cause) {
       this.#next += 1
       throw new StoreUnavailable(`etcd at ${endpoint.authority}: ${messageOf(cause)}`, { cause })

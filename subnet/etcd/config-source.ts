@@ -1,6 +1,7 @@
 import type { Clock } from '../../lib/clock.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
+import { untilFirst } from '../../lib/signals.ts'
 import type { ConfigText } from '../types.ts'
 import type { EtcdClient } from './client.ts'
 import { joinKey } from './key-range.ts'
@@ -36,7 +37,7 @@ export class EtcdConfigSource implements Source<ConfigText> {
       { name: this.name, range: { key: Buffer.from(this.#key) }, checkEveryMs: this.#checkEveryMs },
     )
     this.#follower = follower
-    const running = follower.run(AbortSignal.any([signal, over.signal])).finally(() => latest.close())
+    const running = untilFirst([signal, over.signal], (stop) => follower.run(stop)).finally(() => latest.close())
     try {
       yield* latest.watch(signal)
     } finally {

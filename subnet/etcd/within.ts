@@ -1,4 +1,5 @@
 import type { Clock } from '../../lib/clock.ts'
+import { untilFirst } from '../../lib/signals.ts'
 
 /** Waits until `done()` holds, asked whenever the waiters are woken; false when the time is over or the signal aborted first. */
 export async function within(
@@ -15,7 +16,7 @@ export async function within(
   }
   waiters.add(look)
   try {
-    await clock.sleep(ms, AbortSignal.any([signal, enough.signal]))
+    await untilFirst([signal, enough.signal], (stop) => clock.sleep(ms, stop))
   } catch {
     // Aborted: by one or the other.
   } finally {
