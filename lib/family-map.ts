@@ -1,6 +1,6 @@
 import type { Family } from './address.ts'
 
-/** What there is of each address family, in a fifth of a Map's memory: there are thousands. Values are never `undefined`. */
+/** What there is of each address family, in a fifth of a Map's memory: there are thousands. A value of `undefined` is none. */
 export class FamilyMap<T> implements ReadonlyMap<Family, T> {
   // Not #private: two maps shall be different for whoever compares their fields.
   readonly v4: T | undefined

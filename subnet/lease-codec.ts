@@ -133,18 +133,15 @@ function checkShape(value: unknown, depth: number): void {
 }
 
 function readContent(fields: JsonFields, subnets: Subnets): LeaseContent {
-  const families = new Map<Family, FamilyLease>()
+  const families: [Family, FamilyLease][] = []
   for (const family of FAMILIES) {
     const suffix = family === 4 ? '' : 'v6'
     const publicIp = addressField(fields, `PublicIP${suffix}`, family)
     const tunnelIp = addressField(fields, `TunnelIP${suffix}`, family)
     const subnet = subnets.get(family)
     if (subnet === undefined) continue
-    families.set(family, {
-      subnet,
-      publicIp: publicIp ?? unspecified[family],
-      ...(tunnelIp === undefined ? {} : { tunnelIp }),
-    })
+    const part = { subnet, publicIp: publicIp ?? unspecified[family], ...(tunnelIp === undefined ? {} : { tunnelIp }) }
+    families.push([family, part])
   }
   return {
     node: fields.string('NodeID') ?? '',
@@ -174,10 +171,9 @@ function readAccepts(fields: JsonFields): readonly PeerPath[] {
 }
 
 function readPath(fields: JsonFields): PeerPath {
-  const data = new Map<Family, unknown>()
-  const v4 = fields.raw('BackendData')
-  const v6 = fields.raw('BackendV6Data')
-  if (v4 !== undefined) data.set(4, v4)
-  if (v6 !== undefined) data.set(6, v6)
-  return { backend: fields.string('BackendType') ?? '', data: new FamilyMap(data) }
+  const data = new FamilyMap<unknown>([
+    [4, fields.raw('BackendData')],
+    [6, fields.raw('BackendV6Data')],
+  ])
+  return { backend: fields.string('BackendType') ?? '', data }
 }
