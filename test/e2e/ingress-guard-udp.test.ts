@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { execPath } from 'node:process'
-import type { Container } from '../../lab/container.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import type { Namespace } from '../../lab/namespace.ts'
 import { everyPairReaches, formatReach, measureReach } from '../../lab/reach-table.ts'
 import { needs } from '../needs.ts'
+import { countArrivals } from './arrivals.ts'
 import { transfer } from './transfer.ts'
 import {
   bringUp,
@@ -46,17 +46,6 @@ async function inject(from: Namespace, to: Host, source: string, target: string)
     }
     send(3)`
   await from.exec([execPath, '-e', script, to.address, source, target])
-}
-
-/** How many packets with this source have come to a container since. */
-async function watchFor(container: Container, source: string): Promise<() => Promise<number>> {
-  const table = `judge${source.replaceAll('.', '')}`
-  const rule = `ip saddr ${source} counter`
-  await container.exec(['nft', `table ip ${table} { chain c { type filter hook input priority 0; ${rule}; }; }`])
-  return async () => {
-    const { stdout } = await container.exec(['nft', 'list', 'table', 'ip', table])
-    return Number(/counter packets (\d+)/.exec(stdout)?.[1])
-  }
 }
 
 describe('ingress guard with udp in userspace', function () {
@@ -135,7 +124,7 @@ describe('ingress guard with udp in userspace', function () {
 
   it('a stranger gets nothing in, whoever he says he is: the guard drops it and names him (row 51)', async () => {
     const sources = ['10.5.200.5', h2.container('c1').address, h2.address]
-    const arrived = await Promise.all(sources.map((source) => watchFor(c1(), source)))
+    const arrived = await Promise.all(sources.map((source) => countArrivals(c1(), source)))
     await refusedBy('outer-source', 9, async () => {
       for (const source of sources) await inject(stranger, h1, source, c1().address)
     })
@@ -147,7 +136,7 @@ describe('ingress guard with udp in userspace', function () {
     const theirs = h2.container('c1').address
     const own = c1().address.replace(/\d+$/, '99')
     const nobodys = '10.5.0.77'
-    const arrived = await Promise.all([own, nobodys].map((source) => watchFor(c1(), source)))
+    const arrived = await Promise.all([own, nobodys].map((source) => countArrivals(c1(), source)))
     await refusedBy('inner-source', 9, async () => {
       for (const source of [theirs, own, nobodys]) await inject(h3, h1, source, c1().address)
     })
@@ -156,7 +145,7 @@ describe('ingress guard with udp in userspace', function () {
   })
 
   it('nor with an address from outside the overlay, a node’s for one: the engine drops it', async () => {
-    const arrived = await Promise.all([h1.address, outside].map((source) => watchFor(c1(), source)))
+    const arrived = await Promise.all([h1.address, outside].map((source) => countArrivals(c1(), source)))
     await refusedBy('engine inner-source', 9, async () => {
       for (const source of [h2.address, h1.address, outside]) await inject(h3, h1, source, c1().address)
     })
@@ -168,7 +157,7 @@ describe('ingress guard with udp in userspace', function () {
   it('its own address and its containers’ are a peer’s to use', async () => {
     const before = await refusals(h1)
     for (const source of [h3.address, h3.container('c1').address.replace(/\d+$/, '77')]) {
-      const arrived = await watchFor(c1(), source)
+      const arrived = await countArrivals(c1(), source)
       await inject(h3, h1, source, c1().address)
       await until(5_000, `${source} arrives`, async () => assert.equal(await arrived(), 3))
     }

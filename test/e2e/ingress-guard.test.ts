@@ -3,6 +3,7 @@ import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import type { Namespace } from '../../lab/namespace.ts'
 import { needs } from '../needs.ts'
+import { countArrivals } from './arrivals.ts'
 import {
   bringUp,
   flanneld,
@@ -19,22 +20,9 @@ import {
 
 const mode = (word: string, ...more: string[]) => ({ args: [`--ingress-guard=${word}`, ...more] })
 
-/** How many packets from this source have come to a namespace since. */
-async function counter(at: Namespace, source: string): Promise<() => Promise<number>> {
-  const table = `judge${source.replaceAll(/\W/g, '')}`
-  await at.exec(['nft', `table ip ${table} { counter c { }; chain c { type filter hook input priority 0; }; }`])
-  await at.exec(['nft', `add rule ip ${table} c ip saddr ${source} counter name c`])
-  return async () => {
-    const { stdout } = await at.exec(['nft', '-j', 'list', 'counters', 'table', 'ip', table])
-    await at.exec(['nft', 'reset', 'counters', 'table', 'ip', table])
-    const items: { counter?: { packets: number } }[] = JSON.parse(stdout).nftables
-    return items.find((item) => item.counter !== undefined)?.counter?.packets ?? 0
-  }
-}
-
 /** What flannel's network lets anybody do: a vxlan device of one's own, aimed at a host, and a source out of thin air. */
-async function tunnelInto(attacker: Namespace, target: Host, device: string, local: string, subnet: string) {
-  const [{ address }] = await target.ipJson('link', 'show', 'flanneld' === device ? device : 'flannel.1')
+async function tunnelInto(attacker: Namespace, target: Host, local: string, subnet: string) {
+  const [{ address }] = await target.ipJson('link', 'show', 'flannel.1')
   await attacker.exec([
     'sh',
     '-ec',
@@ -90,7 +78,7 @@ describe('ingress guard', function () {
     subnet = (await h1.subnetEnv()).families[0]?.subnet ?? ''
     const { stdout } = await h1.exec(['nft', 'list', 'tables'])
     table = /flanneld-guard\S*/.exec(stdout)?.[0] ?? ''
-    await tunnelInto(stranger, h1, 'evil', stranger.address, subnet)
+    await tunnelInto(stranger, h1, stranger.address, subnet)
   })
 
   afterEach(async function () {
@@ -115,7 +103,7 @@ describe('ingress guard', function () {
   }
 
   it('counts what a stranger puts into the tunnel, names him, and lets it in', async () => {
-    const arrived = await counter(h1.container('c1'), '10.5.200.5')
+    const arrived = await countArrivals(h1.container('c1'), '10.5.200.5')
     await speak(stranger, '10.5.200.5', c1())
     assert.equal(await arrived(), 3)
     await until(lookedMs, 'the status names him', async () => {
@@ -138,7 +126,7 @@ describe('ingress guard', function () {
     const before = await refused(h1, 'outer-source')
     await setAll('on')
     await until(lookedMs, 'the numbers are kept', async () => assert.equal(await refused(h1, 'outer-source'), before))
-    const arrived = await counter(h1.container('c1'), '10.5.200.6')
+    const arrived = await countArrivals(h1.container('c1'), '10.5.200.6')
     await speak(stranger, '10.5.200.6', c1())
     // An address of a peer's container does not help him.
     await speak(stranger, h2.container('c1').address, c1())
@@ -157,7 +145,7 @@ describe('ingress guard', function () {
     const theirs = h2.container('c1').address
     const own = c1().replace(/\d+$/, '99')
     const outside = '198.51.100.7'
-    const arrived = await Promise.all([theirs, own, outside].map((source) => counter(h1.container('c1'), source)))
+    const arrived = await Promise.all([theirs, own, outside].map((source) => countArrivals(h1.container('c1'), source)))
     const before = await refused(h1, 'inner-source')
     for (const source of [theirs, own, outside]) await lie(h3, source, c1())
     assert.deepEqual(await Promise.all(arrived.map((count) => count())), [0, 0, 0])
@@ -183,12 +171,12 @@ describe('ingress guard', function () {
   it('on: without a tunnel a container’s address comes from nobody but its host', async () => {
     const before = await refused(h1, 'direct-source')
     await stranger.exec(['sh', '-c', `ip route replace ${subnet} via ${h1.address} dev eth0`])
-    const arrived = await counter(h1.container('c1'), '10.5.201.5')
+    const arrived = await countArrivals(h1.container('c1'), '10.5.201.5')
     await speak(stranger, '10.5.201.5', c1())
     assert.equal(await arrived(), 0)
     await until(lookedMs, 'counted', async () => assert.equal(await refused(h1, 'direct-source'), before + 3))
     // What does not claim to be a container is none of the guard's business.
-    const plain = await counter(h1.container('c1'), stranger.address)
+    const plain = await countArrivals(h1.container('c1'), stranger.address)
     await stranger.exec(['ping', '-q', '-c', '2', '-i', '0.1', '-W', '0.3', c1()], { anyCode: true })
     assert.equal(await plain(), 2)
   })
@@ -213,7 +201,7 @@ describe('ingress guard', function () {
     try {
       await stranger.exec(['sh', '-c', `ip route replace ${subnet} via ${subnet.replace('/24', '')} dev evil onlink`])
       const [arrived, others] = await Promise.all(
-        ['10.5.200.9', '10.5.202.9'].map((source) => counter(h1.container('c1'), source)),
+        ['10.5.200.9', '10.5.202.9'].map((source) => countArrivals(h1.container('c1'), source)),
       )
       await speak(stranger, '10.5.200.9', c1())
       await speak(stranger, '10.5.202.9', c1())
