@@ -3,7 +3,8 @@ import type { Failure } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import { Reconciler } from '../kernel/reconciler.ts'
 import type { KernelEvent } from '../kernel/table.ts'
-import { withDeadline, workAndRest } from '../lib/clock.ts'
+import { Alarm } from '../lib/alarm.ts'
+import { workAndRest } from '../lib/clock.ts'
 import { Latest, type Source } from '../lib/latest.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
@@ -43,6 +44,7 @@ export class Agent {
   readonly #dirty = new Latest<number>('inputs of the plan')
   readonly #peers: PeerView
   readonly #planner = new Replanner()
+  readonly #settling: Alarm
   #view: AgentView = {}
   #traffic: TrafficOptions | undefined
   #firstGeneration = Number.POSITIVE_INFINITY
@@ -53,6 +55,7 @@ export class Agent {
     this.#needs = needs
     this.#options = options
     this.#peers = new PeerView(needs, options)
+    this.#settling = new Alarm(needs)
     this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables })
   }
 
@@ -106,10 +109,9 @@ export class Agent {
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
     const apply = async () => {
       await this.#replan(prepared)
-      // Rejects when it takes long: a program that hangs must not hold up the next plan.
-      const settled = (stop: AbortSignal) => this.reconciler.settled(this.#lastGeneration, stop)
-      await withDeadline(LONGEST_SETTLING_MS, signal, settled).catch(() => {})
+      await this.#settle(signal)
     }
+    signal.addEventListener('abort', () => this.#settling.stop(), { once: true })
     // A burst (a rack gets power) costs a few plans and leaves most of the time to others; a single change waits for nothing.
     for await (const _ of this.#dirty.watch(signal))
       await workAndRest(clock, apply, { rest: 2, longestMs: 200 }, signal)
@@ -148,7 +150,15 @@ export class Agent {
     const generation = this.reconciler.setDesired(plan.desired)
     this.#firstGeneration = Math.min(this.#firstGeneration, generation)
     this.#lastGeneration = generation
-    this.#changed()
+  }
+
+  /** For a while: a program that hangs must not hold up the next plan. */
+  async #settle(signal: AbortSignal): Promise<void> {
+    const until = this.#needs.clock.now() + LONGEST_SETTLING_MS
+    const isSettled = () => (this.reconciler.status.current?.generation ?? 0) >= this.#lastGeneration
+    while (!isSettled() && !signal.aborted && this.#needs.clock.now() < until) await this.#settling.until(until)
+    // Else the reconciler's status has told of it: whoever hears of a plan any sooner takes time from it.
+    if (!isSettled()) this.#changed()
   }
 
   async #releaseHeld(stop: AbortSignal): Promise<void> {
@@ -170,6 +180,7 @@ export class Agent {
     this.#needs.lifecycle.run('reconciler status', async (stop) => {
       let first = true
       for await (const { generation, failures } of this.reconciler.status.watch(stop)) {
+        this.#settling.ring()
         const missing = first ? missingRequirement(failures) : undefined
         if (missing !== undefined) throw missing
         first &&= generation < this.#firstGeneration

@@ -1,3 +1,4 @@
+import { Alarm } from '../lib/alarm.ts'
 import type { Clock } from '../lib/clock.ts'
 import { assertNever } from '../lib/errors.ts'
 import { Latest } from '../lib/latest.ts'
@@ -34,10 +35,6 @@ export type ReconcilerOptions = Partial<AuditOptions>
 const BURST_MS = 10
 /** After reading because of events, at least this many times as long is spent on other things. */
 const REST = 4
-/** Why a pause ends; made once, because a signal without a reason makes an error with a stack each time. */
-const WOKEN = new Error('something is to be done')
-/** Timers take no more than 2^31 ms. */
-const LONGEST_MS = 2 ** 31 - 1
 
 /**
  * Makes and keeps the kernel equal to the desired state. Reads the kernel into a mirror once; after that an event, an
@@ -56,6 +53,7 @@ export class Reconciler {
   readonly #fights = new Fights()
   readonly #settlements = new Settlements()
   readonly #pass: PassNeeds
+  readonly #alarm: Alarm
   readonly #stopping = new AbortController()
   readonly #loop: Promise<void>
   #desired: DesiredState | undefined
@@ -67,7 +65,6 @@ export class Reconciler {
   #busySince: number | undefined
   #held: KernelEvent[] = []
   #wakeAt = Number.POSITIVE_INFINITY
-  #alarm = new AbortController()
   #restUntil = 0
   #overruns = 0
   #passes = 0
@@ -77,6 +74,7 @@ export class Reconciler {
     this.#log = needs.log
     this.#clock = needs.clock
     this.#onPass = needs.onPass ?? (() => {})
+    this.#alarm = new Alarm(needs)
     this.#audits = new Audits({ auditMs: 115_000, sweepMs: 30_000, ...options })
     this.#mirrors = new Map(needs.tables.map((table) => [table.kind, new KindMirror(table)]))
     this.#kinds = [...this.#mirrors.keys()]
@@ -151,7 +149,7 @@ export class Reconciler {
   /** Ends after the batch that is under way; the kernel keeps what it has. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the reconciler was stopped'))
-    this.#alarm.abort(WOKEN)
+    this.#alarm.stop()
     await this.#loop
     this.status.close()
   }
@@ -176,21 +174,15 @@ export class Reconciler {
   async #run(): Promise<void> {
     const { signal } = this.#stopping
     while (!signal.aborted) {
-      const wait = this.#wakeAt - this.#clock.now()
-      if (wait > 0) await this.#pause(Math.min(wait, LONGEST_MS))
+      if (this.#wakeAt > this.#clock.now()) await this.#alarm.until(this.#wakeAt)
       else await this.#tryAll(signal)
     }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    this.#alarm = new AbortController()
-    await this.#clock.sleep(ms, this.#alarm.signal).catch(() => {})
   }
 
   #wake(at: number): void {
     if (at >= this.#wakeAt) return
     this.#wakeAt = at
-    this.#alarm.abort(WOKEN)
+    this.#alarm.ring()
   }
 
   async #tryAll(signal: AbortSignal): Promise<void> {

@@ -10,7 +10,7 @@ export class Latest<T> implements Source<T> {
   #value: T | undefined
   #version = 0
   #closed = false
-  #waiting = new Set<() => void>()
+  readonly #readers = new Set<() => void>()
 
   constructor(name: string) {
     this.name = name
@@ -33,32 +33,31 @@ export class Latest<T> implements Source<T> {
 
   async *watch(signal: AbortSignal): AsyncGenerator<T> {
     let seen = 0
-    while (!signal.aborted) {
-      if (this.#version !== seen) {
-        seen = this.#version
-        yield this.#value as T
-      } else if (this.#closed) {
-        return
-      } else {
-        await this.#change(signal)
+    let wake = () => {}
+    const reader = () => wake()
+    this.#readers.add(reader)
+    signal.addEventListener('abort', reader, { once: true })
+    try {
+      while (!signal.aborted) {
+        if (this.#version !== seen) {
+          seen = this.#version
+          yield this.#value as T
+        } else if (this.#closed) {
+          return
+        } else {
+          await new Promise<void>((resolve) => {
+            wake = resolve
+          })
+        }
       }
+    } finally {
+      this.#readers.delete(reader)
+      signal.removeEventListener('abort', reader)
     }
   }
 
-  #change(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = () => {
-        this.#waiting.delete(wake)
-        signal.removeEventListener('abort', wake)
-        resolve()
-      }
-      this.#waiting.add(wake)
-      signal.addEventListener('abort', wake, { once: true })
-    })
-  }
-
   #wake(): void {
-    for (const wake of [...this.#waiting]) wake()
+    for (const wake of this.#readers) wake()
   }
 }
 
