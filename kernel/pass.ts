@@ -32,11 +32,7 @@ export class Pass {
 
   /** Ends early when the signal is aborted, and when something else is to be done while a program takes long. */
   async run(signal: AbortSignal): Promise<void> {
-    for (const kind of APPLY_ORDER) {
-      const mirror = this.#needs.mirrors.get(kind)
-      if (signal.aborted) return
-      if (mirror !== undefined && !(await this.#turn(mirror, () => this.#applyKind(mirror), signal))) return
-    }
+    if (!(await this.#eachKind(APPLY_ORDER, (mirror) => this.#applyKind(mirror), signal))) return
     if (this.#desired.complete && !(await this.#remove(signal))) return
     this.complete = true
     this.#nameFights()
@@ -47,13 +43,25 @@ export class Pass {
     this.#noteExamined()
   }
 
-  /** False: a program was let go. */
-  async #turn(mirror: KindMirror, work: () => Promise<void>, signal: AbortSignal): Promise<boolean> {
-    const { programs } = this.#needs
-    const slow = KINDS[mirror.kind].paced && (mirror.hasWork || programs.isUnderWay(mirror.kind))
-    if (slow) return await programs.run(mirror.kind, work, signal)
-    await work()
+  /** Does `work` for each kind in turn; those without any cost nothing. False: it ended early. */
+  async #eachKind(
+    order: readonly ObjectKind[],
+    work: (mirror: KindMirror) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    for (const kind of order) {
+      const mirror = this.#needs.mirrors.get(kind)
+      if (signal.aborted) return false
+      if (mirror === undefined || !this.#hasWork(mirror)) continue
+      if (!KINDS[kind].paced) await work(mirror)
+      else if (!(await this.#needs.programs.run(kind, () => work(mirror), signal))) return false
+    }
     return true
+  }
+
+  // Which devices are blocked is found out by each pass.
+  #hasWork({ kind, hasWork }: KindMirror): boolean {
+    return hasWork || kind === 'link' || this.#blocked.size > 0 || this.#needs.programs.isUnderWay(kind)
   }
 
   async #applyKind(mirror: KindMirror): Promise<void> {
@@ -90,13 +98,7 @@ export class Pass {
         if (this.#needs.retries.waiting(key, this.#now()) === undefined) going.add(op.object.name)
       }
     }
-    for (const kind of REMOVE_ORDER) {
-      const mirror = this.#needs.mirrors.get(kind)
-      if (signal.aborted) return false
-      if (mirror !== undefined && !(await this.#turn(mirror, () => this.#removeKind(mirror, going), signal)))
-        return false
-    }
-    return true
+    return await this.#eachKind(REMOVE_ORDER, (mirror) => this.#removeKind(mirror, going), signal)
   }
 
   async #removeKind(mirror: KindMirror, going: ReadonlySet<string>): Promise<void> {
