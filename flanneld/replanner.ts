@@ -22,11 +22,12 @@ export class Replanner {
 /** Undefined: peers want one object, so their ages decide, and all must be planned. */
 function planChanged(last: { input: PlannerInput; plan: NodePlan }, input: PlannerInput): NodePlan | undefined {
   const changes = changesBetween(last.input.peers, input.peers)
-  const gone = planPeers(input, leasesOf(changes, 'before'))
+  const before = leasesOf(changes, 'before')
+  const gone = before.length === 0 ? [] : peerObjects(planPeers(input, before))
   const come = planPeers(input, leasesOf(changes, 'after'))
   const { desired, skipped, paths } = last.plan
   if ([...skipped, ...come.skipped].some(({ reason }) => reason === 'duplicate')) return undefined
-  const goneKeys = new Set(peerObjects(gone).map(([key]) => key))
+  const goneKeys = new Set(gone.map(([key]) => key))
   const comeObjects = peerObjects(come)
   if (comeObjects.some(([key]) => desired.objects.has(key) && !goneKeys.has(key))) return undefined
   const changedIds = new Set(changes.map(({ key }) => key))
@@ -55,6 +56,7 @@ function isSameBasis(a: PlannerInput, b: PlannerInput): boolean {
 const CLEARED = { peers: undefined, facts: undefined, scope: undefined, options: undefined }
 
 function sameFields(a: object, b: object): boolean {
-  const [left, right] = [Object.entries(a), new Map(Object.entries(b))]
-  return left.length === right.size && left.every(([name, value]) => right.has(name) && right.get(name) === value)
+  const fields = Object.entries(a)
+  const isSame = ([name, value]: readonly [string, unknown]) => Object.hasOwn(b, name) && Reflect.get(b, name) === value
+  return fields.length === Object.keys(b).length && fields.every(isSame)
 }

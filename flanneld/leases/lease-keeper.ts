@@ -48,6 +48,8 @@ export class LeaseKeeper {
   /** The store was emptied or restored: its revisions say nothing about the one of our last write. */
   #replaced = false
   #publishing = false
+  /** The own lease as the store showed it and as we know it, when they were last found to say the same. */
+  #alike: { readonly seen?: Lease; readonly own?: Lease } = {}
 
   constructor(
     needs: { store: LeaseStore; clock: Clock; log: Logger },
@@ -176,7 +178,13 @@ export class LeaseKeeper {
   #compare(own: OwnLease, snapshot: LeaseSnapshot): void {
     if (!this.#replaced && isBefore(snapshot.revision, own.version)) return
     const seen = snapshot.leases.get(own.lease.id)
-    if (seen !== undefined && fingerprint(seen) === fingerprint(own.lease)) return
+    // Asked with every change of any lease, and nearly always about the same two.
+    const { seen: before, own: ours } = this.#alike
+    if (seen !== undefined && seen === before && own.lease === ours) return
+    if (seen !== undefined && fingerprint(seen) === fingerprint(own.lease)) {
+      this.#alike = { seen, own: own.lease }
+      return
+    }
     const text = seen === undefined ? 'deleted or expired' : 'changed by another'
     this.#log.warn('own lease differs in the store', { id: own.lease.id, why: text })
     this.#renewAt = 0
