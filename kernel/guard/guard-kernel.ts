@@ -104,9 +104,9 @@ export class GuardKernel {
     const [begin, end] = transactionBounds()
     const [began, ...verdicts] = await channel.exchange([begin, ...messages, end])
     const own = verdicts.slice(0, messages.length)
-    // A refusal of the whole answers the first message only. (Older kernels say nothing of it when all is well.)
-    if (began === undefined || began.code === 'ENOBUFS') return own
-    return own.map((verdict) => (verdict === undefined ? undefined : began))
+    // A refusal of the whole answers the first message; what else is told of is undone then.
+    if (isUnsaid(began)) return own
+    return own.map((verdict) => (isUnsaid(verdict) ? began : verdict))
   }
 
   async #dumpElements<T>(
@@ -130,6 +130,10 @@ export class GuardKernel {
       throw cause
     }
   }
+}
+
+function isUnsaid(verdict: OpError | undefined): verdict is undefined {
+  return verdict === undefined || verdict.code === 'ENOBUFS'
 }
 
 /** Room for the messages of one transaction. */

@@ -57,7 +57,7 @@ export class NetlinkChannel {
       bytes = 0
       if (sent.length === 0) return
       if (first > 0) await nextTurn()
-      await this.#inTurn(async () => verdicts.push(...this.#exchange(sent, 'last', onAnswer(first))))
+      await this.#inTurn(async () => verdicts.push(...this.#exchange(sent, sent.length - 1, onAnswer(first))))
     }
     const onAnswer = (first: number) => (index: number, message: Message) => onReply?.(first + index, message)
     for (const message of messages) {
@@ -70,11 +70,11 @@ export class NetlinkChannel {
   }
 
   /**
-   * Sends the messages as one datagram, for parts of the kernel that do all of it or nothing: verdicts as of `request`. They take no
-   * more than `BATCH_BYTES` together.
+   * Sends a transaction, for parts of the kernel that do all of it or nothing, as one datagram: verdicts as of `request`. The messages
+   * take no more than `BATCH_BYTES` together; the last one ends the transaction and is not acknowledged (by Linux before 6.10).
    */
   async exchange(messages: readonly Uint8Array[]): Promise<(OpError | undefined)[]> {
-    return await this.#inTurn(async () => this.#exchange(messages, 'each', () => {}))
+    return await this.#inTurn(async () => this.#exchange(messages, messages.length - 2, () => {}))
   }
 
   /**
@@ -143,19 +143,18 @@ export class NetlinkChannel {
   }
 
   /**
-   * Refusals are always told. `last`: successes are not, which saves a datagram for each; where the verdict on the last message came and
-   * nothing was lost on the way, what was not refused was done. Of transactions the kernel tells less, so there `each` is asked for.
+   * Refusals are always told. Of successes only that of the message at `asked` is, which saves a datagram for each of the others; where
+   * the verdict on it came and nothing was lost on the way, what was not refused was done.
    */
   #exchange(
     messages: readonly Uint8Array[],
-    asked: 'each' | 'last',
+    asked: number,
     onReply: (index: number, message: Message) => void,
   ): (OpError | undefined)[] {
     let bytes = 0
     const firstSequence = this.#sequence
-    const last = messages.length - 1
     for (const [index, message] of messages.entries()) {
-      this.#put(message, bytes, asked === 'each' || index === last ? NLM_F_REQUEST | NLM_F_ACK : NLM_F_REQUEST)
+      this.#put(message, bytes, index === asked ? NLM_F_REQUEST | NLM_F_ACK : NLM_F_REQUEST)
       bytes += message.length
     }
     const sent = this.#send(bytes)
@@ -163,7 +162,7 @@ export class NetlinkChannel {
     const verdicts = new Map<number, OpError | undefined>()
     const visit = (message: Message) => {
       const index = (message.sequence - firstSequence) >>> 0
-      if (index > last) return
+      if (index >= messages.length) return
       const closes = message.type === NLMSG_ERROR
       try {
         if (!closes) onReply(index, message)
@@ -174,7 +173,7 @@ export class NetlinkChannel {
       }
     }
     let lost = false
-    while (asked === 'each' ? verdicts.size < messages.length : !verdicts.has(last)) {
+    while (!verdicts.has(asked)) {
       const length = this.#receive()
       if (length < 0 && length !== -ENOBUFS) break
       const fits = length <= this.#in.length
@@ -182,7 +181,7 @@ export class NetlinkChannel {
       if (length < 0 || !fits || !this.#show(length, visit)) lost = true
     }
     // What is unknown is LOST: the caller reads the kernel again.
-    const silent = asked === 'last' && verdicts.has(last) && !lost ? undefined : LOST
+    const silent = verdicts.has(asked) && !lost ? undefined : LOST
     return messages.map((_message, index) => (verdicts.has(index) ? verdicts.get(index) : silent))
   }
 
