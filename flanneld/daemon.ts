@@ -78,7 +78,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
 
   lifecycle.run('heap', async (stop) => {
     await untilReady(agent, stop)
-    await collectAfterStart(clock, stop)
+    await collectAfterStart(clock, agent.changes, stop)
   })
 
   try {

@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { returnFreedMemory } from '../kernel/ffi/libc.ts'
 import type { Clock } from '../lib/clock.ts'
+import type { Latest } from '../lib/latest.ts'
 
 // Measured in Documentation/decisions/0007-heap.md. V8 reads these while it runs, so they work however the program was started.
 const FLAGS = [
@@ -16,26 +17,39 @@ const FLAGS = [
   '--flush-baseline-code',
 ]
 
-/** After a start, until the burst of work that follows it is over. */
-const QUIET_MS = 1_000
+/** Without any news: whatever came with the start is over. Half a second, because a peer that comes then waits for the collection. */
+const QUIET_MS = 500
 
 /** Sets V8 up for a program that sleeps nearly always. */
 export function keepHeapSmall(): void {
   for (const flag of FLAGS) setFlagsFromString(flag)
 }
 
-/** Collects what the start left behind: while a node is idle, nothing else would. Holds the event loop for some 60 ms. */
-export async function collectAfterStart(clock: Clock, signal: AbortSignal): Promise<void> {
+/**
+ * Collects what the start left behind, as soon as there is no `news` for a while: in an idle node, nothing else would. Holds the event
+ * loop for some 25 to 60 ms, twice.
+ */
+export async function collectAfterStart(clock: Clock, news: Latest<number>, signal: AbortSignal): Promise<void> {
   setFlagsFromString('--expose-gc')
   const collect: unknown = runInNewContext('gc')
   setFlagsFromString('--no-expose-gc')
-  // Half-empty pages would stay: nobody moves what lives in them.
-  setFlagsFromString('--compact-on-every-full-gc')
+  if (typeof collect !== 'function') return
   // The second time finds what the first one freed only in part.
   for (let times = 0; times < 2; times += 1) {
-    await clock.sleep(QUIET_MS, signal).catch(() => {})
-    if (signal.aborted || typeof collect !== 'function') return
+    await silence(clock, news, signal)
+    if (signal.aborted) return
+    // Half-empty pages would stay: nobody moves what lives in them.
+    setFlagsFromString('--compact-on-every-full-gc')
     collect()
+    setFlagsFromString('--no-compact-on-every-full-gc')
     returnFreedMemory()
   }
+}
+
+async function silence(clock: Clock, news: Latest<number>, signal: AbortSignal): Promise<void> {
+  let before: number | undefined
+  do {
+    before = news.current
+    await clock.sleep(QUIET_MS, signal).catch(() => {})
+  } while (news.current !== before && !signal.aborted)
 }
