@@ -32,7 +32,7 @@ export interface Reach {
 export interface HostFacts {
   readonly external: ExternalInterface
   /** By public address of a peer; absent: not looked up yet. */
-  readonly reach: ReadonlyMap<IpAddr, Reach>
+  readonly reach: ReadonlyMap<string, Reach>
   /** Prefixes on the external interface's link; none where nothing is said. */
   readonly onLink?: readonly Cidr[]
   /** Every address of this host: decides whether the public address is its own. */

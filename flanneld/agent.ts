@@ -134,7 +134,7 @@ export class Agent {
     const own = heldLease(keeper?.state.current)
     const traffic = this.#traffic
     if (!network || !active || !host || !keeper || !snapshot || !traffic || own === undefined) return
-    keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Set(), 'unused')))
+    keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Map(), 'unused')))
     const { footprint: scope, sysctls } = this.#needs.state
     const sources = { network, active, host, own: own.lease, snapshot, scope, borrowed: sysctls.originals }
     const { verdicts, plan } = await planAll(

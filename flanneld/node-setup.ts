@@ -2,7 +2,7 @@ import type { PrepareContext, Prepared } from '../backends/backend.ts'
 import { backendFor } from '../backends/registry.ts'
 import type { OwnershipScope } from '../kernel/desired.ts'
 import type { HostKernel } from '../kernel/host.ts'
-import type { Cidr, IpAddr } from '../lib/address.ts'
+import type { Cidr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { findOwnLease } from '../subnet/own-lease.ts'
@@ -58,7 +58,7 @@ export async function prepareBackend(
   context: Omit<PrepareContext, 'facts' | 'hasFou'>,
   host: HostView,
 ): Promise<Prepared<unknown>> {
-  const facts = await host.facts(new Set(), 'unused')
+  const facts = await host.facts(new Map(), 'unused')
   return await active.backend.prepare(active.config, { ...context, facts, hasFou: () => host.hasFou() })
 }
 
@@ -91,14 +91,8 @@ export async function planAll(
   const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
   const verdicts = peers.judge({ snapshot, own, network, hostRanges })
   const reach = active.backend.reach(active.config)
-  const addresses = reach === 'unused' ? new Set<IpAddr>() : publicAddresses(verdicts)
-  const facts = await host.facts(addresses, reach, borrowed)
+  const facts = await host.facts(verdicts.planned, reach, borrowed)
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
   const plan = planner.plan({ network, active, own, scope, borrowed, options, ...peersAndFacts })
   return { verdicts, plan }
-}
-
-function publicAddresses(verdicts: PeerVerdicts): ReadonlySet<IpAddr> {
-  const leases = [...verdicts.planned.values()]
-  return new Set(leases.flatMap(({ families }) => [...families.values()].map(({ publicIp }) => publicIp)))
 }

@@ -1,5 +1,5 @@
 import type { Plan } from '../backends/backend.ts'
-import { changesBetween } from '../lib/persistent-map.ts'
+import { type Change, changesBetween } from '../lib/persistent-map.ts'
 import type { Lease } from '../subnet/types.ts'
 import { type NodePlan, type PlannerInput, planNode, planPeers } from './planner.ts'
 
@@ -19,11 +19,12 @@ export class Replanner {
   }
 }
 
-/** Undefined: peers want one object, so their ages decide, and all must be planned. */
+/** Undefined: more than single peers depends on what has changed, or peers want one object, so that their ages decide. */
 function planChanged(last: { input: PlannerInput; plan: NodePlan }, input: PlannerInput): NodePlan | undefined {
-  const changes = changesBetween(last.input.peers, input.peers)
+  const changes = changedPeers(last.input, input)
+  if (changes === undefined) return undefined
   const before = leasesOf(changes, 'before')
-  const gone = before.length === 0 ? [] : peerObjects(planPeers(input, before))
+  const gone = before.length === 0 ? [] : peerObjects(planPeers(last.input, before))
   const come = planPeers(input, leasesOf(changes, 'after'))
   const { desired, skipped, paths } = last.plan
   if ([...skipped, ...come.skipped].some(({ reason }) => reason === 'duplicate')) return undefined
@@ -39,7 +40,32 @@ function planChanged(last: { input: PlannerInput; plan: NodePlan }, input: Plann
   }
 }
 
-function leasesOf(changes: ReturnType<typeof changesBetween<Lease>>, which: 'before' | 'after'): readonly Lease[] {
+/** Peers that say something else than before, or are reached in another way. Undefined: the node itself is concerned as well. */
+function changedPeers(last: PlannerInput, input: PlannerInput): readonly Change<Lease>[] | undefined {
+  const changes = changesBetween(last.peers, input.peers)
+  const reached = changesBetween(last.facts.reach, input.facts.reach)
+  // Where peers are on a link beside the external interface's, that link is the node's business.
+  const others = reached.flatMap(({ before, after }) => [before?.onLink, after?.onLink])
+  if (others.some((link) => link !== undefined && link !== input.facts.external.name)) return undefined
+  const addresses = new Set(reached.map(({ key }) => key))
+  for (const { before, after } of changes) {
+    for (const lease of [before, after]) for (const address of addressesOf(lease)) addresses.delete(address)
+  }
+  if (addresses.size === 0) return changes
+  const changed = new Set(changes.map(({ key }) => key))
+  const moved: Change<Lease>[] = []
+  for (const [key, lease] of input.peers) {
+    if (changed.has(key) || !addressesOf(lease).some((address) => addresses.has(address))) continue
+    moved.push({ key, before: lease, after: lease })
+  }
+  return [...changes, ...moved]
+}
+
+function addressesOf(lease: Lease | undefined): readonly string[] {
+  return lease === undefined ? [] : Array.from(lease.families.values(), ({ publicIp }) => publicIp)
+}
+
+function leasesOf(changes: readonly Change<Lease>[], which: 'before' | 'after'): readonly Lease[] {
   return changes.flatMap((change) => change[which] ?? [])
 }
 
@@ -47,10 +73,14 @@ function peerObjects({ objects }: Plan) {
   return [...objects].filter(([, { role }]) => role.class === 'peer')
 }
 
-/** Whether everything but the peers is the same. */
+/** Whether everything but the peers, and how they are reached, is the same. */
 function isSameBasis(a: PlannerInput, b: PlannerInput): boolean {
-  const parts = ['facts', 'scope', 'options'] as const
-  return parts.every((part) => sameFields(a[part], b[part])) && sameFields({ ...a, ...CLEARED }, { ...b, ...CLEARED })
+  const [left, right] = [
+    { ...a.facts, reach: undefined },
+    { ...b.facts, reach: undefined },
+  ]
+  if (!sameFields(left, right) || !sameFields(a.scope, b.scope) || !sameFields(a.options, b.options)) return false
+  return sameFields({ ...a, ...CLEARED }, { ...b, ...CLEARED })
 }
 
 const CLEARED = { peers: undefined, facts: undefined, scope: undefined, options: undefined }

@@ -86,7 +86,7 @@ async function keepLease(
   { store, prepared, host }: Pick<StartedNode, 'store' | 'prepared' | 'host'>,
 ): Promise<LeaseKeeper> {
   const { clock, log, lifecycle } = needs
-  const facts = await host.facts(new Set(), 'unused')
+  const facts = await host.facts(new Map(), 'unused')
   const keeper = new LeaseKeeper(
     { store, clock, log },
     {

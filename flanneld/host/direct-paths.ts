@@ -3,7 +3,9 @@ import type { HostKernel, NeighbourState } from '../../kernel/host.ts'
 import type { IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import { changesBetween, PersistentMap } from '../../lib/persistent-map.ts'
 import { untilFirst } from '../../lib/signals.ts'
+import type { Lease } from '../../subnet/types.ts'
 
 /** What this file needs of the host: route lookups and the kernel's own neighbour resolution. */
 export type NeighbourPort = Pick<HostKernel, 'routesTo' | 'askNeighbour' | 'neighbourStates'>
@@ -36,7 +38,17 @@ export class DirectPaths {
   readonly #port: NeighbourPort
   readonly #clock: Clock
   readonly #targets = new Map<IpAddr, Target>()
+  /** Those that are to be asked, or watched because they have failed: few of them, and of the others there are thousands. */
+  readonly #open = new Map<IpAddr, Target>()
+  /** How many of the peers have an address; two may for a moment, while a node takes another subnet. */
+  readonly #holders = new Map<IpAddr, number>()
+  #peers: ReadonlyMap<string, Lease> = new Map()
+  /** Devices on whose link targets are; of those in `known` the kernel's own neighbours were read. */
+  readonly #links = new Set<string>()
   readonly #known = new Set<string>()
+  /** What `resolve` has answered last, and the addresses of which something else is to be told since. */
+  #reach = PersistentMap.from<Reach>([])
+  readonly #news = new Set<IpAddr>()
   #stale = true
   #count = 0
   #wake = new AbortController()
@@ -51,19 +63,21 @@ export class DirectPaths {
     this.#stale = true
   }
 
-  /** Looks up what is new (all of it after `routesChanged`) and forgets what is no longer asked for. */
-  async resolve(addresses: ReadonlySet<IpAddr>, probe: boolean): Promise<ReadonlyMap<IpAddr, Reach>> {
-    for (const address of this.#targets.keys()) if (!addresses.has(address)) this.#targets.delete(address)
-    const wanted = [...addresses].filter((address) => this.#stale || !this.#targets.has(address))
+  /** The public addresses of these peers. Looks up what is new (all of it after `routesChanged`); shares the rest with the last answer. */
+  async resolve(peers: ReadonlyMap<string, Lease>, probe: boolean): Promise<PersistentMap<Reach>> {
+    const fresh = this.#follow(peers)
+    const wanted = this.#stale ? [...this.#holders.keys()] : fresh
     this.#stale = false
-    const routes = await this.#port.routesTo(wanted)
-    wanted.forEach((address, index) => {
-      const route = routes[index]
-      this.#lookedUp(address, route?.gateway === undefined ? route?.device : undefined)
-    })
+    if (wanted.length > 0) {
+      const routes = await this.#port.routesTo(wanted)
+      wanted.forEach((address, index) => {
+        const route = routes[index]
+        this.#lookedUp(address, route?.gateway === undefined ? route?.device : undefined)
+      })
+    }
     if (probe) await this.#readNeighbours()
-    if (wanted.length > 0) this.#wake.abort()
-    return new Map([...this.#targets].map(([address, { onLink, answered }]) => [address, { onLink, answered }]))
+    if (wanted.length > 0 && this.#open.size > 0) this.#wake.abort()
+    return this.#tell()
   }
 
   onNeighbourState(event: Pick<NeighbourState, 'device' | 'address' | 'state'>): void {
@@ -73,12 +87,14 @@ export class DirectPaths {
       target.failedSince = undefined
       target.asked = 0
       target.openUntil = 0
+      this.#open.delete(event.address)
       if (target.answered) return
       target.answered = true
       this.#wake.abort()
-      this.#changed()
+      this.#changed(event.address)
     } else if (event.state === 'failed') {
       target.failedSince ??= this.#clock.now()
+      this.#open.set(event.address, target)
       this.#wake.abort()
     }
   }
@@ -86,10 +102,8 @@ export class DirectPaths {
   /** Addresses that are on-link and have not answered for ten seconds. */
   silent(): readonly IpAddr[] {
     const before = this.#clock.now() - SILENT_MS
-    return [...this.#targets]
-      .filter(
-        ([, target]) => target.onLink !== undefined && !target.answered && (target.firstAsked ?? Infinity) <= before,
-      )
+    return [...this.#open]
+      .filter(([, target]) => !target.answered && (target.firstAsked ?? Infinity) <= before)
       .map(([address]) => address)
   }
 
@@ -109,9 +123,8 @@ export class DirectPaths {
     const due: [IpAddr, Target][] = []
     let open = 0
     let next = MOST_BACKOFF_MS
-    for (const [address, target] of this.#targets) {
-      if (target.onLink === undefined || (target.answered && target.failedSince === undefined)) continue
-      if (this.#failedForLong(target, now)) continue
+    for (const [address, target] of this.#open) {
+      if (this.#failedForLong(address, target, now)) continue
       if (target.nextAsk <= now) due.push([address, target])
       else next = Math.min(next, target.nextAsk - now)
       if (target.openUntil > now) open += 1
@@ -122,11 +135,11 @@ export class DirectPaths {
     return due.length > 0 ? Math.min(next, ASK_TIMEOUT_MS) : next
   }
 
-  #failedForLong(target: Target, now: number): boolean {
+  #failedForLong(address: IpAddr, target: Target, now: number): boolean {
     if (!target.answered || target.failedSince === undefined || now - target.failedSince < FAILED_MS) return false
     target.answered = false
     target.firstAsked = target.failedSince
-    this.#changed()
+    this.#changed(address)
     return true
   }
 
@@ -139,10 +152,46 @@ export class DirectPaths {
     this.#port.askNeighbour(target.onLink as string, address)
   }
 
+  /** Forgets addresses that nobody has any more; returns those that nobody had before. */
+  #follow(peers: ReadonlyMap<string, Lease>): readonly IpAddr[] {
+    const touched = new Set<IpAddr>()
+    const count = (lease: Lease | undefined, more: 1 | -1) => {
+      for (const { publicIp } of lease?.families.values() ?? []) {
+        touched.add(publicIp)
+        this.#holders.set(publicIp, (this.#holders.get(publicIp) ?? 0) + more)
+      }
+    }
+    for (const { before, after } of changesBetween(this.#peers, peers)) {
+      count(before, -1)
+      count(after, 1)
+    }
+    this.#peers = peers
+    for (const address of touched) {
+      if (this.#holders.get(address) !== 0) continue
+      this.#holders.delete(address)
+      this.#open.delete(address)
+      if (this.#targets.delete(address)) this.#news.add(address)
+    }
+    return [...touched].filter((address) => this.#holders.has(address) && !this.#targets.has(address))
+  }
+
+  #tell(): PersistentMap<Reach> {
+    const gone: IpAddr[] = []
+    const told: [IpAddr, Reach][] = []
+    for (const address of this.#news) {
+      const target = this.#targets.get(address)
+      if (target === undefined) gone.push(address)
+      else told.push([address, { onLink: target.onLink, answered: target.answered }])
+    }
+    this.#news.clear()
+    this.#reach = this.#reach.patched(gone, told)
+    return this.#reach
+  }
+
   #lookedUp(address: IpAddr, onLink: string | undefined): void {
     const before = this.#targets.get(address)
     if (before !== undefined && before.onLink === onLink) return
-    this.#targets.set(address, {
+    const target: Target = {
       onLink,
       answered: false,
       failedSince: undefined,
@@ -150,24 +199,33 @@ export class DirectPaths {
       nextAsk: 0,
       openUntil: 0,
       firstAsked: undefined,
-    })
-    if (onLink !== undefined) this.#known.delete(onLink)
+    }
+    this.#targets.set(address, target)
+    this.#open.delete(address)
+    this.#news.add(address)
+    if (onLink === undefined) return
+    this.#open.set(address, target)
+    this.#links.add(onLink)
+    this.#known.delete(onLink)
   }
 
   // What the kernel has resolved already counts as seen: a restart must not send direct traffic through the tunnel.
   async #readNeighbours(): Promise<void> {
-    const devices = new Set([...this.#targets.values()].map((target) => target.onLink))
-    for (const device of devices) {
-      if (device === undefined || this.#known.has(device)) continue
+    for (const device of this.#links) {
+      if (this.#known.has(device)) continue
       this.#known.add(device)
       for (const state of await this.#port.neighbourStates(device)) {
         const target = this.#targets.get(state.address)
-        if (target?.onLink === device && state.state === 'answered') target.answered = true
+        if (target?.onLink !== device || target.answered || state.state !== 'answered') continue
+        target.answered = true
+        this.#open.delete(state.address)
+        this.#news.add(state.address)
       }
     }
   }
 
-  #changed(): void {
+  #changed(address: IpAddr): void {
+    this.#news.add(address)
     this.#count += 1
     this.changes.set(this.#count)
   }

@@ -6,6 +6,7 @@ import type { KernelEvent } from '../../kernel/table.ts'
 import { type Cidr, cidrOf, type Family, type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import type { Lease } from '../../subnet/types.ts'
 import { presentSysctl } from '../state/borrowed-sysctls.ts'
 import { DirectPaths } from './direct-paths.ts'
 import { chooseExternalInterface, type InterfaceWish } from './external-interface.ts'
@@ -82,9 +83,9 @@ export class HostView {
     return this.#ranges.flatMap(({ device, range }) => (ours.has(device) ? [] : [range]))
   }
 
-  /** `peers`: public addresses whose reachability matters; `borrowed`: sysctls that are changed now, with the host's own values. */
+  /** `peers`: whose reachability matters, unless it is unused; `borrowed`: sysctls that are changed now, with the host's own values. */
   async facts(
-    peers: ReadonlySet<IpAddr>,
+    peers: ReadonlyMap<string, Lease>,
     reach: 'unused' | 'lookup' | 'probe',
     borrowed: ReadonlyMap<string, string> = new Map(),
   ): Promise<HostFacts> {
@@ -94,7 +95,7 @@ export class HostView {
       reach: known,
       onLink: this.#onLink,
       ownAddresses: this.#ownAddresses,
-      strictReversePath: reach === 'probe' && (await isStrict(this.external.name, borrowed)),
+      strictReversePath: reach === 'probe' && isStrict(this.external.name, borrowed),
       deviceMacs: this.#deviceMacs,
     }
   }
@@ -170,10 +171,9 @@ export function interfaceChooser(kernel: HostKernel, wish: InterfaceWish, famili
 }
 
 /** The larger of the two values counts. Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */
-async function isStrict(device: string, borrowed: ReadonlyMap<string, string>): Promise<boolean> {
-  const own = (path: string) => borrowed.get(path) ?? presentSysctl(path)
-  const values = [await own('net/ipv4/conf/all/rp_filter'), await own(`net/ipv4/conf/${device}/rp_filter`)]
-  return Math.max(...values.map((value) => Number(value ?? 0))) === 1
+function isStrict(device: string, borrowed: ReadonlyMap<string, string>): boolean {
+  const paths = ['all', device].map((name) => `net/ipv4/conf/${name}/rp_filter`)
+  return Math.max(...paths.map((path) => Number(borrowed.get(path) ?? presentSysctl(path) ?? 0))) === 1
 }
 
 function concernsHost(event: KernelEvent, ours: ReadonlySet<string>): boolean {

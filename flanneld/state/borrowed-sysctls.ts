@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type DesiredObject, keyOf, type Sysctl } from '../../kernel/objects.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
@@ -41,7 +41,7 @@ export class BorrowedSysctls {
     const more = new Map<string, string>()
     for (const object of objects) {
       if (object.kind !== 'sysctl' || !object.borrowed || this.#originals.has(object.path)) continue
-      const value = await presentSysctl(object.path, this.#root)
+      const value = presentSysctl(object.path, this.#root)
       if (value !== undefined && value !== object.value) more.set(object.path, value)
     }
     if (more.size > 0) await this.#write(new Map([...this.#originals, ...more]))
@@ -69,10 +69,10 @@ export class BorrowedSysctls {
   }
 }
 
-/** The present value; undefined where there is none. `path` as in `net/ipv4/conf/eth0/rp_filter`. */
-export async function presentSysctl(path: string, root = '/proc/sys'): Promise<string | undefined> {
+/** The present value; undefined where there is none. `path` as in `net/ipv4/conf/eth0/rp_filter`. Read at once: behind it is no disk. */
+export function presentSysctl(path: string, root = '/proc/sys'): string | undefined {
   try {
-    return (await readFile(join(root, path), 'latin1')).trim()
+    return readFileSync(join(root, path), 'latin1').trim()
   } catch {
     return undefined
   }

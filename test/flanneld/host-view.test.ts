@@ -47,9 +47,9 @@ describe('the view of the host', () => {
 
   it('gives the same values again while the host is the same, so that nobody compares them in vain', async () => {
     const host = await read(device('eth0', '192.168.64.11/24'))
-    const before = await host.facts(new Set(), 'unused')
+    const before = await host.facts(new Map(), 'unused')
     await host.read()
-    const after = await host.facts(new Set(), 'unused')
+    const after = await host.facts(new Map(), 'unused')
     for (const [field, value] of Object.entries(before)) {
       assert.equal(after[field as keyof typeof after], value, field)
     }

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
+import type { Reach } from '../../backends/backend.ts'
+import { hostGw } from '../../backends/host-gw.ts'
+import { ipip } from '../../backends/ipip.ts'
 import type { AnyBackend } from '../../backends/registry.ts'
 import { vxlan } from '../../backends/vxlan/backend.ts'
 import type { VtepIdentity } from '../../backends/vxlan/plan.ts'
@@ -65,13 +69,16 @@ const anyLease = fc
     host: fc.integer({ min: 0, max: 20 }),
     mac: fc.integer({ min: 0, max: 9 }),
     age: fc.integer({ min: 1, max: 5 }),
-    type: fc.constantFrom('vxlan', 'vxlan', 'vxlan', 'host-gw', ''),
+    type: fc.constantFrom('vxlan', 'vxlan', 'vxlan', 'host-gw', 'ipip', ''),
   })
   .map(({ second, third, length, host, mac, age, type }) => {
     const subnet = length === 24 ? `10.${second}.${third}.0/24` : `10.${second}.0.0/${length}`
     const made = lease(`${subnet} 192.168.64.${host}`, { ...vxlanPath(`02:00:00:00:01:0${mac}`), backend: type })
     return { ...made, age: String(age) }
   })
+
+/** Leases that come and go; what stays is the same object, as in snapshots of a store. */
+const anyPool = fc.array(anyLease, { minLength: 1, maxLength: 10 })
 
 /** The same leases twice: each once, as the store would have them, and in any order with repetitions. */
 function shuffled(leases: readonly Lease[]): fc.Arbitrary<[Lease[], Lease[]]> {
@@ -149,7 +156,7 @@ describe('node plan', () => {
   })
 
   it('is the same when it is made from the last one and the peers that changed', () => {
-    const histories = fc.array(fc.array(anyLease, { maxLength: 8 }), { minLength: 2, maxLength: 8 })
+    const histories = anyPool.chain((pool) => fc.array(fc.subarray(pool), { minLength: 2, maxLength: 8 }))
     fc.assert(
       fc.property(histories, fc.boolean(), (history, judged) => {
         const planner = new Replanner()
@@ -167,6 +174,50 @@ describe('node plan', () => {
         }
       }),
     )
+  })
+
+  it('is the same when it is made from the last one and how peers are reached now', () => {
+    const momentOf = (pool: Lease[]) => fc.record({ leases: fc.subarray(pool), reach: anyReaches })
+    const history = anyPool.chain((pool) => fc.array(momentOf(pool), { minLength: 2, maxLength: 6 }))
+    fc.assert(
+      fc.property(history, fc.constantFrom(...reachedOnLink), (moments, active) => {
+        const planner = new Replanner()
+        const first = inputOf([])
+        const guard = { mode: 'on', allow: [], instance: '' } as const
+        const basis = { ...first, active, options: { ...first.options, guard } }
+        let reach = PersistentMap.from<Reach>([])
+        for (const moment of moments) {
+          const told = moment.reach.map((value, host) => [`192.168.64.${host}`, value] as const)
+          // As the host tells of it: what is as before is the same object.
+          const news = told.filter(([address, value]) => !isDeepStrictEqual(reach.get(address), value))
+          reach = reach.patched([], news)
+          const input = { ...basis, peers: byId(accepted(moment.leases)), facts: { ...basis.facts, reach } }
+          const planned = planner.plan(input)
+          const anew = planNode(input)
+          assert.deepEqual(new Map(planned.desired.objects), new Map(anew.desired.objects))
+          assert.deepEqual(new Map(planned.paths), new Map(anew.paths))
+          assert.deepEqual(byIdText(planned.skipped), byIdText(anew.skipped))
+          assert.deepEqual(planned.own, anew.own)
+        }
+      }),
+    )
+  })
+
+  it('shares with the last one what belongs to peers that are reached as before', () => {
+    const planner = new Replanner()
+    const peers = Array.from({ length: 250 }, (_unused, at) =>
+      lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
+    )
+    const silent = { onLink: 'eth0', answered: false }
+    const reach = PersistentMap.from<Reach>(peers.map((peer) => [publicIp(peer), silent]))
+    const first = inputOf([], { directRouting: true })
+    const facts = (now: PersistentMap<Reach>) => ({ ...first.facts, reach: now })
+    const before = planner.plan({ ...first, peers: byId(peers), facts: facts(reach) })
+    const answered = reach.patched([], [['192.168.65.7', { ...silent, answered: true }]])
+    const after = planner.plan({ ...first, peers: byId(peers), facts: facts(answered) })
+    assert.equal(after.desired.objects.size, before.desired.objects.size - 2)
+    assert.equal(after.desired.objects.base, before.desired.objects.base)
+    assert.deepEqual([before.paths.get('10.5.9.0-24'), after.paths.get('10.5.9.0-24')], ['tunnel', 'direct'])
   })
 
   it('shares with the last one all that belongs to peers that have not changed', () => {
@@ -191,6 +242,20 @@ describe('node plan', () => {
     assert.equal(planner.plan(smaller).mtu, 1350)
   })
 })
+
+/** How each of the addresses of `anyLease` is reached; by another link than the external interface's in some moments only. */
+const anyReaches = fc
+  .constantFrom(['eth0', undefined], ['eth0', 'eth1'])
+  .map((links) => fc.record({ onLink: fc.constantFrom(...links), answered: fc.boolean() }))
+  .chain((anyReach) => fc.array(anyReach, { minLength: 21, maxLength: 21 }))
+
+/** Backends whose plans depend on how peers are reached. */
+const reachedOnLink = [
+  { backend: vxlan as AnyBackend, config: vxlan.parseConfig({ DirectRouting: true }, []), identity },
+  { backend: vxlan as AnyBackend, config: vxlan.parseConfig({ DirectRouting: false }, []), identity },
+  { backend: hostGw as AnyBackend, config: null, identity: null },
+  { backend: ipip as AnyBackend, config: ipip.parseConfig({ DirectRouting: true }, []), identity: null },
+]
 
 function byIdText(skipped: NodePlan['skipped']): readonly string[] {
   return skipped.map((each) => JSON.stringify(each)).sort()
