@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Measurement } from './measurement.ts'
-import { foreignSubnet, OneHost } from './one-host.ts'
+import { type BackendConfig, foreignSubnet, OneHost } from './one-host.ts'
 import { RouteMonitor } from './route-monitor.ts'
 import { percentile } from './statistics.ts'
 
@@ -8,10 +8,12 @@ const PUTS = 200
 
 export const latency = leaseLatency('latency', 0)
 export const latency5000 = leaseLatency('latency-5000', 5_000)
+export const latencyDirect5000 = leaseLatency('latency-direct-5000', 5_000, { Type: 'vxlan', DirectRouting: true })
 
 /** A host joins: how long until this one can reach its containers. From before the put, so etcd's own write counts for both. */
-function leaseLatency(name: string, leases: number): Measurement {
-  const beside = leases === 0 ? '' : `, beside ${leases.toLocaleString('en')} others`
+function leaseLatency(name: string, leases: number, backend: BackendConfig = { Type: 'vxlan' }): Measurement {
+  const others = leases === 0 ? '' : `, beside ${leases.toLocaleString('en')} others`
+  const beside = backend.DirectRouting === true ? `${others}, with DirectRouting` : others
   return {
     name,
     rounds: 3,
@@ -32,7 +34,7 @@ function leaseLatency(name: string, leases: number): Measurement {
       },
     ],
     async prepare(defer) {
-      const world = await OneHost.create(leases)
+      const world = await OneHost.create(leases, backend)
       defer(() => world.lab.close())
       let next = leases
       return async (side) => {

@@ -7,7 +7,7 @@ import { peerProgram, whyAbsent } from '../needs.ts'
 import { guard } from './guard.ts'
 import { idle, idleMasquerade } from './idle.ts'
 import { join } from './join.ts'
-import { latency, latency5000 } from './latency.ts'
+import { latency, latency5000, latencyDirect5000 } from './latency.ts'
 import { type Measurement, measure, type Side } from './measurement.ts'
 import { peers1000, peers5000 } from './peers.ts'
 import { rowsOf, sampleLine, table } from './report.ts'
@@ -20,6 +20,7 @@ const measurements: readonly Measurement[] = [
   peers5000,
   latency,
   latency5000,
+  latencyDirect5000,
   idle,
   idleMasquerade,
   rewrites,

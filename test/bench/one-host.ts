@@ -5,6 +5,12 @@ import { defaultPrefix, Lab } from '../../lab/lab.ts'
 import type { Program } from '../../lab/program.ts'
 import type { Side } from './measurement.ts'
 
+/** As in the configuration; a flavour of vxlan, which programs peers that nobody has ever seen. */
+export interface BackendConfig {
+  readonly Type: 'vxlan'
+  readonly DirectRouting?: true
+}
+
 /** A lab with one host and a number of leases whose nodes do not exist: vxlan programs them all the same. */
 export class OneHost {
   readonly lab: Lab
@@ -17,10 +23,10 @@ export class OneHost {
     this.host = lab.host('h1')
   }
 
-  static async create(leases: number): Promise<OneHost> {
+  static async create(leases: number, backend: BackendConfig = { Type: 'vxlan' }): Promise<OneHost> {
     const lab = await Lab.create({
       segments: [{ name: 'lan', subnet: '192.168.64.0/24', hosts: ['h1'] }],
-      netConf: { Network: '10.0.0.0/8', SubnetLen: 24, SubnetMin: '10.200.0.0', Backend: { Type: 'vxlan' } },
+      netConf: { Network: '10.0.0.0/8', SubnetLen: 24, SubnetMin: '10.200.0.0', Backend: backend },
     })
     // Keys without an expiry are reservations. One etcd lease does for all: neither program asks whose it is.
     const lease = await lab.etcd.grantLease(86_400)
