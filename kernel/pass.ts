@@ -1,8 +1,9 @@
+import { doubt, noteConsequences } from './consequences.ts'
 import type { DesiredState, Failure } from './desired.ts'
 import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
 import type { KindMirror } from './mirror.ts'
 import { type DesiredObject, deviceOf, type ObjectKind } from './objects.ts'
-import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
+import { APPLY_ORDER, KINDS, REMOVE_ORDER } from './order.ts'
 import type { PassNeeds, Tally } from './pass-needs.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
 import type { OpError } from './table.ts'
@@ -22,6 +23,8 @@ export class Pass {
   #blocked = new Map<string, Failure>()
   /** Keys that were refused now or wait for another try. */
   readonly #refused = new Set<string>()
+  /** Read when their turn to be compared with what is wanted was over. */
+  readonly #readLate = new Set<KindMirror>()
   #removed = false
   #deviceStays = false
 
@@ -102,7 +105,9 @@ export class Pass {
   }
 
   async #removeKind(mirror: KindMirror, going: ReadonlySet<string>): Promise<void> {
+    const before = mirror.held
     if (!(await this.#refresh(mirror))) return
+    if (mirror.held !== before) this.#readLate.add(mirror)
     const due = this.#unwanted(mirror).filter(
       (planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.#mayTry(planned, true),
     )
@@ -126,7 +131,7 @@ export class Pass {
     for (const [kind, mirror] of this.#needs.mirrors) {
       mirror.examined(failing.get(kind) ?? new Set())
       // What was to go with a device is still there.
-      if (this.#deviceStays) mirror.unexamined = true
+      if (this.#deviceStays || this.#readLate.has(mirror)) mirror.unexamined = true
     }
   }
 
@@ -206,15 +211,13 @@ export class Pass {
         this.#needs.repairs.adopted(kind, planned, this.#now())
       }
     }
-    if (kind === 'link') this.#deviceChanged(planned)
-    if (kind === 'address') this.#addressChanged(planned)
-    this.#doubt(KINDS[kind].empties ?? [])
+    noteConsequences(this.#needs, planned)
   }
 
   #failed(mirror: KindMirror, planned: PlannedOp, error: OpError): void {
-    const doubt = provesMirrorWrong(error)
-    if (doubt) mirror.stale = true
-    if (doubt && deviceOf(planned.op.object) !== undefined) this.#doubt(['link'])
+    const wrong = provesMirrorWrong(error)
+    if (wrong) mirror.stale = true
+    if (wrong && deviceOf(planned.op.object) !== undefined) doubt(this.#needs.mirrors, ['link'])
     this.#refused.add(planned.key)
     const isGone = isAlreadyGone(planned.op, error)
     if (isGone) mirror.held.delete(planned.key, planned.op.object)
@@ -227,7 +230,7 @@ export class Pass {
     this.#count('errors', mirror.kind)
     const text = `${error.message} (${error.code})`
     const failure = this.#refuse(planned, text, error.code)
-    const { first } = this.#needs.retries.failed(failure, this.#now(), doubt)
+    const { first } = this.#needs.retries.failed(failure, this.#now(), wrong)
     if (first) this.#needs.repairs.refused(mirror.kind, planned, text, this.#now())
   }
 
@@ -241,37 +244,6 @@ export class Pass {
     this.failures.set(key, failure)
     if (op.object.kind === 'link' && op.verb !== 'remove') this.#blocked.set(op.object.name, failure)
     return failure
-  }
-
-  #deviceChanged({ op }: PlannedOp): void {
-    if (op.object.kind !== 'link') return
-    const { name } = op.object
-    if (op.verb === 'update') {
-      // Up, a new MAC or a small MTU make the kernel drop entries, each in its own way: read them again.
-      this.#doubt(KINDS_ON_DEVICES)
-    } else {
-      for (const kind of KINDS_ON_DEVICES) {
-        const mirror = this.#needs.mirrors.get(kind)
-        mirror?.dropDevice(name)
-        if (op.verb !== 'recreate' || mirror === undefined) continue
-        for (const [key, object] of mirror.wanted) if (deviceOf(object) === name) mirror.unsettled.add(key)
-      }
-    }
-    this.#needs.retries.hurry(({ object }) => deviceOf(object) === name)
-  }
-
-  #addressChanged({ op }: PlannedOp): void {
-    const device = deviceOf(op.object)
-    // The last IPv4 address takes all IPv4 routes of its device with it, without an event.
-    if (op.verb === 'remove') this.#doubt(['route', 'neighbour'])
-    this.#needs.retries.hurry(({ object }) => deviceOf(object) === device)
-  }
-
-  #doubt(kinds: readonly ObjectKind[]): void {
-    for (const kind of kinds) {
-      const mirror = this.#needs.mirrors.get(kind)
-      if (mirror !== undefined) mirror.stale = true
-    }
   }
 
   /** The first required object that should be made and is not: files that say "ready" must not appear before it. */

@@ -5,6 +5,7 @@ import { Latest } from '../lib/latest.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
 import { type AuditOptions, Audits } from './audits.ts'
+import { doubt } from './consequences.ts'
 import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlement } from './desired.ts'
 import { Fights } from './fights.ts'
 import { KindMirror } from './mirror.ts'
@@ -28,7 +29,7 @@ export interface ReconcilerNeeds {
   readonly onPass?: (seconds: number) => void
 }
 
-/** 60 s and 30 s where nothing is said. */
+/** 115 s and 30 s where nothing is said. */
 export type ReconcilerOptions = Partial<AuditOptions>
 
 /** Events come in bursts (`ip route flush`): one reading for all. */
@@ -105,7 +106,7 @@ export class Reconciler {
   invalidate(kinds: readonly ObjectKind[] | 'all', why: string): void {
     this.#log.debug('mirror invalidated', { kinds, why })
     const doubted = kinds === 'all' ? this.#kinds : kinds
-    this.#doubt(doubted)
+    doubt(this.#mirrors, doubted)
     if (isUrgent(doubted)) this.#pass.programs.hurry()
     this.#wake(this.#clock.now())
   }
@@ -167,7 +168,7 @@ export class Reconciler {
     if ([...named].every((name) => this.#devices.has(name))) return
     // Events of devices that did not matter until now were not heeded.
     const devices = new Set([...next.scope.devices, ...devicesOf(next.objects.values())])
-    this.#doubt(['link', ...KINDS_ON_DEVICES])
+    doubt(this.#mirrors, ['link', ...KINDS_ON_DEVICES])
     this.#devices = devices
   }
 
@@ -192,7 +193,11 @@ export class Reconciler {
     const generation = this.#desiredGeneration
     const startedAt = this.#clock.now()
     const due = this.#audits.take(startedAt)
-    if (due !== undefined) this.#doubt(this.#kinds.filter((kind) => !KINDS[kind].events))
+    if (due !== undefined)
+      doubt(
+        this.#mirrors,
+        this.#kinds.filter((kind) => !KINDS[kind].events),
+      )
     if (due === 'everything') for (const mirror of this.#mirrors.values()) mirror.doubtful = true
     const pass = new Pass(this.#pass, { desired })
     this.#running = true
@@ -236,18 +241,18 @@ export class Reconciler {
     switch (news.of) {
       case 'everything':
         this.#log.warn('kernel event queue overflowed, reading everything again')
-        this.#doubt(this.#kinds)
+        doubt(this.#mirrors, this.#kinds)
         return soon
       case 'kinds':
-        this.#doubt(news.kinds)
+        doubt(this.#mirrors, news.kinds)
         this.#retries.hurry(({ object }) => news.kinds.includes(object.kind))
         return soon
       case 'device':
-        this.#doubt(['link', ...KINDS_ON_DEVICES])
+        doubt(this.#mirrors, ['link', ...KINDS_ON_DEVICES])
         this.#retries.hurry(({ object }) => dependsOn(object, news.name))
         return soon
       case 'object':
-        this.#doubt([news.kind])
+        doubt(this.#mirrors, [news.kind])
         this.#retries.hurry(({ key }) => key === news.key)
         return Math.max(soon, this.#fights.nextRepair(news.key))
       default:
@@ -255,19 +260,12 @@ export class Reconciler {
     }
   }
 
-  #doubt(kinds: readonly ObjectKind[]): void {
-    for (const kind of kinds) {
-      const mirror = this.#mirrors.get(kind)
-      if (mirror !== undefined) mirror.stale = true
-    }
-  }
-
   #schedule(now: number): void {
     this.#audits.finished(now)
     let next = Math.min(this.#audits.nextDue(), this.#retries.nextDue(), this.#fights.nextDue(now))
-    for (const { stale, unreadable } of this.#mirrors.values()) {
+    for (const { stale, unexamined, unreadable } of this.#mirrors.values()) {
       if (unreadable !== undefined) next = Math.min(next, unreadable.retryAt)
-      else if (stale) next = now
+      else if (stale || unexamined) next = now
     }
     // A pause even so: whatever is wrong, passes must not follow each other without letting go of the event loop.
     this.#wake(Math.max(next, now + BURST_MS))
