@@ -46,11 +46,11 @@ export function guardBasis({ guard, facts }: Input): readonly unknown[] {
   return [guard, facts.onLink, facts.external.name]
 }
 
-/** Devices by which peers on the same link may send without a tunnel; on these the guard judges what claims to be a container. */
+/** Devices by which peers on the same link may send without a tunnel, in an order that depends on them only; on these the guard judges what claims to be a container. */
 export function judgedLinks({ external, reach }: HostFacts): readonly string[] {
-  const devices = new Set([external.name])
-  for (const { onLink } of reach.values()) if (onLink !== undefined) devices.add(onLink)
-  return [...devices]
+  const others = new Set<string>()
+  for (const { onLink } of reach.values()) if (onLink !== undefined && onLink !== external.name) others.add(onLink)
+  return [external.name, ...[...others].sort()]
 }
 
 /**

@@ -40,10 +40,10 @@ export class DirectPaths {
   readonly #targets = new Map<IpAddr, Target>()
   /** Those that are to be asked, or watched because they have failed: few of them, and of the others there are thousands. */
   readonly #open = new Map<IpAddr, Target>()
-  /** How many of the peers have an address; two may for a moment, while a node takes another subnet. */
+  /** How many of the peers have an address: more than one while a difference is taken in, or where they say nothing of a family. */
   readonly #holders = new Map<IpAddr, number>()
   #peers: ReadonlyMap<string, Lease> = new Map()
-  /** Devices on whose link targets are; of those in `known` the kernel's own neighbours were read. */
+  /** Devices on whose link targets are or were; of those in `known` the kernel's own neighbours were read. */
   readonly #links = new Set<string>()
   readonly #known = new Set<string>()
   /** What `resolve` has answered last, and the addresses of which something else is to be told since. */
@@ -218,6 +218,7 @@ export class DirectPaths {
         const target = this.#targets.get(state.address)
         if (target?.onLink !== device || target.answered || state.state !== 'answered') continue
         target.answered = true
+        target.failedSince = undefined
         this.#open.delete(state.address)
         this.#news.add(state.address)
       }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { alloc } from '../../backends/alloc.ts'
 import type { HostFacts } from '../../backends/backend.ts'
 import { hostGw } from '../../backends/host-gw.ts'
+import { judgedLinks } from '../../backends/ingress-guard.ts'
 import { ipip } from '../../backends/ipip.ts'
 import type { AnyBackend } from '../../backends/registry.ts'
 import { udp } from '../../backends/udp/backend.ts'
@@ -246,5 +247,15 @@ describe('rules of the ingress guard', () => {
       options: { subnetFile: '/s', ipMasq: false, blackholeRoute: false, guard: COUNT },
     })
     assert.deepEqual(peers(plan), ['10.5.2.0/24 192.168.64.12 10.99.0.5 | flannel.1 10.5.2.0, eth0 10.5.2.0'])
+  })
+
+  it('is the same in whatever order the host tells how its peers are reached', () => {
+    const [first, second] = [
+      { onLink: 'eth2', answered: true },
+      { onLink: 'eth1', answered: false },
+    ]
+    const told = facts({ '192.0.2.1': first, '192.0.2.2': second, '192.0.2.3': { onLink: 'eth0', answered: true } })
+    assert.deepEqual(judgedLinks(told), ['eth0', 'eth1', 'eth2'])
+    assert.deepEqual(judgedLinks(facts({ '192.0.2.2': second, '192.0.2.1': first })), ['eth0', 'eth1', 'eth2'])
   })
 })
