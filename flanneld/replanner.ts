@@ -4,8 +4,8 @@ import type { Lease } from '../subnet/types.ts'
 import { type NodePlan, type PlannerInput, planNode, planPeers } from './planner.ts'
 
 /**
- * Plans as `planNode` does. Where nothing but some peers differs from the last time, only these are planned: of a plan, what
- * belongs to a peer depends on that peer alone, unless two of them want one object.
+ * Plans as `planNode` does. Where nothing but some peers differs from the last time, or how they are reached, only these are planned: of
+ * a plan, what belongs to a peer depends on that peer and its reach alone, unless two of them want one object.
  */
 export class Replanner {
   #last: { readonly input: PlannerInput; readonly plan: NodePlan } | undefined
@@ -47,6 +47,7 @@ function changedPeers(last: PlannerInput, input: PlannerInput): readonly Change<
   // Where peers are on a link beside the external interface's, that link is the node's business.
   const others = reached.flatMap(({ before, after }) => [before?.onLink, after?.onLink])
   if (others.some((link) => link !== undefined && link !== input.facts.external.name)) return undefined
+  // Of peers that have not changed: no two of them share an address.
   const addresses = new Set(reached.map(({ key }) => key))
   for (const { before, after } of changes) {
     for (const lease of [before, after]) for (const address of addressesOf(lease)) addresses.delete(address)

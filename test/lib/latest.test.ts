@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
 import { firstOf, Latest } from '../../lib/latest.ts'
 import { settleTasks } from '../fakes/clock.ts'
 
@@ -56,5 +57,18 @@ describe('Latest', () => {
     await closed.done
     assert.deepEqual([stopped.seen, closed.seen], [[1], [1, 2]])
     await assert.rejects(firstOf(source.watch(stop.signal), stop.signal), { name: 'AbortError' })
+  })
+
+  it('keeps nothing of a reader that has gone', async () => {
+    const source = new Latest<number>('numbers')
+    const { signal } = new AbortController()
+    source.set(1)
+    const { done } = follow(source, signal)
+    assert.equal(getEventListeners(signal, 'abort').length, 1)
+    assert.equal(await firstOf(source.watch(signal), signal), 1)
+    assert.equal(getEventListeners(signal, 'abort').length, 1)
+    source.close()
+    await done
+    assert.equal(getEventListeners(signal, 'abort').length, 0)
   })
 })
