@@ -105,8 +105,8 @@ export class GuardKernel {
     const [began, ...verdicts] = await channel.exchange([begin, ...messages, end])
     const own = verdicts.slice(0, messages.length)
     // A refusal of the whole answers the first message; what else is told of is undone then.
-    if (isUnsaid(began)) return own
-    return own.map((verdict) => (isUnsaid(verdict) ? began : verdict))
+    if (began === undefined || isLost(began)) return own
+    return own.map((verdict) => (verdict === undefined || isLost(verdict) ? began : verdict))
   }
 
   async #dumpElements<T>(
@@ -132,8 +132,9 @@ export class GuardKernel {
   }
 }
 
-function isUnsaid(verdict: OpError | undefined): verdict is undefined {
-  return verdict === undefined || verdict.code === 'ENOBUFS'
+/** Nothing is known: the channel has no verdict. */
+function isLost(verdict: OpError): boolean {
+  return verdict.code === 'ENOBUFS'
 }
 
 /** Room for the messages of one transaction. */
