@@ -39,7 +39,7 @@ export class DirectPaths {
   readonly #clock: Clock
   readonly #targets = new Map<IpAddr, Target>()
   /** Those that are to be asked, or watched because they have failed: few of them, and of the others there are thousands. */
-  readonly #open = new Map<IpAddr, Target>()
+  readonly #pending = new Map<IpAddr, Target>()
   /** How many of the peers have an address: more than one while a difference is taken in, or where they say nothing of a family. */
   readonly #holders = new Map<IpAddr, number>()
   #peers: ReadonlyMap<string, Lease> = new Map()
@@ -76,7 +76,7 @@ export class DirectPaths {
       })
     }
     if (probe) await this.#readNeighbours()
-    if (wanted.length > 0 && this.#open.size > 0) this.#wake.abort()
+    if (wanted.length > 0 && this.#pending.size > 0) this.#wake.abort()
     return this.#tell()
   }
 
@@ -87,14 +87,14 @@ export class DirectPaths {
       target.failedSince = undefined
       target.asked = 0
       target.openUntil = 0
-      this.#open.delete(event.address)
+      this.#pending.delete(event.address)
       if (target.answered) return
       target.answered = true
       this.#wake.abort()
       this.#changed(event.address)
     } else if (event.state === 'failed') {
       target.failedSince ??= this.#clock.now()
-      this.#open.set(event.address, target)
+      this.#pending.set(event.address, target)
       this.#wake.abort()
     }
   }
@@ -102,7 +102,7 @@ export class DirectPaths {
   /** Addresses that are on-link and have not answered for ten seconds. */
   silent(): readonly IpAddr[] {
     const before = this.#clock.now() - SILENT_MS
-    return [...this.#open]
+    return [...this.#pending]
       .filter(([, target]) => !target.answered && (target.firstAsked ?? Infinity) <= before)
       .map(([address]) => address)
   }
@@ -123,7 +123,7 @@ export class DirectPaths {
     const due: [IpAddr, Target][] = []
     let open = 0
     let next = MOST_BACKOFF_MS
-    for (const [address, target] of this.#open) {
+    for (const [address, target] of this.#pending) {
       if (this.#failedForLong(address, target, now)) continue
       if (target.nextAsk <= now) due.push([address, target])
       else next = Math.min(next, target.nextAsk - now)
@@ -169,7 +169,7 @@ export class DirectPaths {
     for (const address of touched) {
       if (this.#holders.get(address) !== 0) continue
       this.#holders.delete(address)
-      this.#open.delete(address)
+      this.#pending.delete(address)
       if (this.#targets.delete(address)) this.#news.add(address)
     }
     return [...touched].filter((address) => this.#holders.has(address) && !this.#targets.has(address))
@@ -201,10 +201,10 @@ export class DirectPaths {
       firstAsked: undefined,
     }
     this.#targets.set(address, target)
-    this.#open.delete(address)
+    this.#pending.delete(address)
     this.#news.add(address)
     if (onLink === undefined) return
-    this.#open.set(address, target)
+    this.#pending.set(address, target)
     this.#links.add(onLink)
     this.#known.delete(onLink)
   }
@@ -219,7 +219,7 @@ export class DirectPaths {
         if (target?.onLink !== device || target.answered || state.state !== 'answered') continue
         target.answered = true
         target.failedSince = undefined
-        this.#open.delete(state.address)
+        this.#pending.delete(state.address)
         this.#news.add(state.address)
       }
     }
