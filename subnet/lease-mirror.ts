@@ -132,9 +132,7 @@ export class LeaseMirror {
 }
 
 function readEntry(raw: RawLease): MirrorEntry {
-  const { id, modified } = raw
-  // The decoder of 64-bit numbers concatenates them digit by digit.
-  const expiry = flat(raw.expiry)
+  const { id, modified, expiry } = raw
   const result = readLease(raw)
   return 'reason' in result
     ? { id, modified, expiry, lease: undefined, rejected: result }
@@ -147,12 +145,8 @@ function* leasesOf(entries: Iterable<MirrorEntry>): Generator<readonly [string, 
 
 /** A decimal revision as text of equal length. */
 function ageOf(created: string): string {
-  return flat('0'.repeat(Math.max(0, 20 - created.length)), created)
-}
-
-// V8 keeps the parts of a concatenation beside the result, but not those of a join: there are thousands of each of these texts.
-function flat(...parts: readonly string[]): string {
-  return ['', ...parts].join('')
+  // V8 keeps the parts of a concatenation beside the result, but not those of a join: there are thousands of these texts.
+  return ['0'.repeat(Math.max(0, 20 - created.length)), created].join('')
 }
 
 /** The entry as a lease, or why it is none. */
