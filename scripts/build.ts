@@ -4,7 +4,7 @@ import { type Entry, fill } from './bundle/fill.ts'
 
 /** What dist/ is made of. */
 const entries: readonly Entry[] = [
-  { source: 'flanneld/main.ts', file: 'flanneld.js', command: 'flanneld' },
+  { source: 'flanneld/main.ts', file: 'flanneld', command: true },
   { source: 'backends/udp/worker.ts', file: 'udp-worker.js' },
   { source: 'node_modules/re2js/build/index.js', file: 're2js.js' },
 ]

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Script } from 'node:vm'
 import { fill } from '../../scripts/bundle/fill.ts'
 import { needs, nodeProgram, nodeVersions } from '../needs.ts'
 
@@ -16,31 +15,28 @@ describe('a bundle', function () {
 
   before(async function () {
     this.timeout(60_000)
-    await fill(dist, [{ source: 'test/build/fixture.ts', file: 'program.js', command: 'program' }])
+    await fill(dist, [{ source: 'test/build/fixture.ts', file: 'program', command: true }])
   })
   after(() => rmSync(world, { recursive: true }))
 
   it('is executable and loads koffi and etcd3 with no node_modules beside it', () => {
     assert.equal(statSync(program).mode & 0o777, 0o755)
     const { samePid, file, url } = run(program)
-    assert.deepEqual(
-      { samePid, file, url },
-      { samePid: true, file: `${program}.js`, url: pathToFileURL(`${program}.js`).href },
-    )
+    assert.deepEqual({ samePid, file, url }, { samePid: true, file: program, url: pathToFileURL(program).href })
   })
 
   it('runs through symlinks to the program and to its folder', () => {
     const links = [join(world, 'program-link'), join(world, 'dist-link')]
     symlinkSync(program, links[0] ?? '')
     symlinkSync(dist, links[1] ?? '')
-    assert.equal(run(links[0] ?? '').file, `${program}.js`)
-    assert.equal(run(join(links[1] ?? '', 'program')).file, `${program}.js`)
+    assert.equal(run(links[0] ?? '').file, program)
+    assert.equal(run(join(links[1] ?? '', 'program')).file, program)
   })
 
   it('runs from a copied folder', () => {
     const copy = join(world, 'a copy')
     cpSync(dist, copy, { recursive: true })
-    assert.equal(run(join(copy, 'program')).file, join(copy, 'program.js'))
+    assert.equal(run(join(copy, 'program')).file, join(copy, 'program'))
   })
 
   it('names the missing file where no native module fits', () => {
@@ -58,38 +54,11 @@ describe('a bundle', function () {
 
   it('keeps names and lines in stack traces', () => {
     const bare = join(world, 'bare')
-    assert.match(
-      spawnSync(join(bare, 'program'), { encoding: 'utf8' }).stderr,
-      /at loadStatic \(.*program\.js:\d+:\d+\)/,
-    )
+    assert.match(spawnSync(join(bare, 'program'), { encoding: 'utf8' }).stderr, /at loadStatic \(.*program:\d+:\d+\)/)
   })
 
   it('has nothing in it that makes code of text', () => {
-    assert.doesNotMatch(readFileSync(`${program}.js`, 'latin1'), /(?<![.\w])(?:Function|eval)\(/)
-  })
-
-  it('is compiled already for the Node that built it', () => {
-    const source = readFileSync(`${program}.js`, 'latin1')
-    const bytecode = readFileSync(`${program}.v8`)
-    const writer = JSON.stringify([process.versions, process.arch, process.config])
-    assert.equal(bytecode.subarray(0, Buffer.byteLength(writer)).toString(), writer)
-    const cachedData = bytecode.subarray(Buffer.byteLength(writer))
-    const script = new Script(source, { filename: `${program}.js`, cachedData })
-    assert.equal(script.cachedDataRejected, false)
-    // Of what `--version` calls alone it would be half as long as the text.
-    assert.ok(cachedData.length > source.length, 'functions that no build calls are compiled too')
-  })
-
-  it('runs without bytecode, and with what is none or half of it', () => {
-    const odd = join(world, 'odd')
-    cpSync(dist, odd, { recursive: true })
-    const bytecode = readFileSync(join(odd, 'program.v8'))
-    for (const content of ['', 'nonsense', bytecode.subarray(0, bytecode.length / 2)]) {
-      writeFileSync(join(odd, 'program.v8'), content)
-      assert.equal(run(join(odd, 'program')).samePid, true)
-    }
-    rmSync(join(odd, 'program.v8'))
-    assert.equal(run(join(odd, 'program')).samePid, true)
+    assert.doesNotMatch(readFileSync(program, 'latin1'), /(?<![.\w])(?:Function|eval)\(/)
   })
 
   it('hands on the licences of what it contains', () => {
