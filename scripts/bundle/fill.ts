@@ -2,7 +2,6 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { etcdProto } from './etcd-proto.ts'
-import { grpcClient } from './grpc-client.ts'
 import { copyKoffi, koffiNative, koffiPlatforms } from './koffi-native.ts'
 import { thirdPartyLicenses } from './licenses.ts'
 
@@ -62,7 +61,7 @@ async function bundle(
     // A file of its own, which hardly anybody loads: the program is read whole at each start.
     alias: { re2js: './re2js.js' },
     external: ['./re2js.js'],
-    plugins: [koffiNative(), etcdProto(), grpcClient()],
+    plugins: [koffiNative(), etcdProto()],
   })
   return Object.keys(result.metafile.inputs)
 }
