@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Docker, type DockerContainer } from '../../lab/docker.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
@@ -18,10 +20,14 @@ import { needs } from '../needs.ts'
 
 const masq = { args: ['--ip-masq'] }
 
+const script = join(import.meta.dirname, '../../packaging/docker/mk-docker-opts.sh')
+
 /** What mk-docker-opts makes of subnet.env. Its own masquerade is off when flannel's is on. */
 async function dockerOptions(host: Host): Promise<readonly string[]> {
-  const { families, mtu, ipMasq } = await host.subnetEnv()
-  return [`--bip=${families[0]?.gateway}`, `--mtu=${mtu}`, `--ip-masq=${!ipMasq}`]
+  const file = join(host.folder, 'docker.env')
+  await host.exec([script, '-f', host.paths.subnetFile, '-d', file, '-c'])
+  const words = /^DOCKER_OPTS="(.*)"$/m.exec(await readFile(file, 'utf8'))?.[1]
+  return (words ?? '').trim().split(' ')
 }
 
 /** Forwarding off, as after the boot of a host: dockerd then turns it on and sets the policy of FORWARD to DROP. */
