@@ -33,6 +33,7 @@ export function driverChangeText(actual: LinkDriver, desired: LinkDriver): strin
       const before = actual as VxlanDriver
       return words(
         `vxlan id ${desired.vni}`,
+        desired.underlay !== before.underlay && desired.underlay && `dev ${desired.underlay}`,
         desired.local !== before.local && desired.local && `local ${desired.local}`,
         desired.learning !== before.learning && learningText(desired),
       )

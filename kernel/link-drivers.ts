@@ -79,16 +79,19 @@ export function kindNameOf(driver: LinkDriver): string {
   return driver.type === 'other' ? driver.name : driver.type
 }
 
-// Learning and the local address change on a live vxlan device; VNI, port, underlay, group and GBP do not.
+// Learning, the local address and the device below change on a live vxlan device; VNI, port, group and GBP do not, nor can the device below be taken away.
+// Source: drivers/net/vxlan/vxlan_core.c, vxlan_changelink, since Linux 5.0.
 function compareVxlan(actual: VxlanDriver, desired: VxlanDriver): Comparison {
   const kept =
     actual.vni === desired.vni &&
     actual.port === desired.port &&
-    actual.underlay === desired.underlay &&
+    (desired.underlay !== undefined || actual.underlay === undefined) &&
     actual.group === desired.group &&
     actual.gbp === desired.gbp
   if (!kept) return 'recreate'
-  return actual.local === desired.local && actual.learning === desired.learning ? 'same' : 'update'
+  const same =
+    actual.local === desired.local && actual.underlay === desired.underlay && actual.learning === desired.learning
+  return same ? 'same' : 'update'
 }
 
 // A far end makes the device point-to-point, for life. Underlay and encapsulation could change, but they take the MTU along.

@@ -24,7 +24,10 @@ export interface AddressRecord {
 }
 
 export const IFA_F_TEMPORARY = 0x01
+/** Another host has it: duplicate address detection, RFC 4862. */
+export const IFA_F_DADFAILED = 0x08
 export const IFA_F_DEPRECATED = 0x20
+export const IFA_F_TENTATIVE = 0x40
 export const IFA_F_PERMANENT = 0x80
 const IFA_F_NODAD = 0x02
 const IFADDR_BYTES = 8

@@ -7,21 +7,24 @@ import { changeDriver, changeLink, createLink, deleteLink, type LinkRecord, link
 import type { Link, LinkDriver } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf } from './device-batch.ts'
+import { obstacleTo } from './link-obstacles.ts'
 
 /** Devices of every driver; makes those that this program makes. */
 export class LinkTable implements ObjectTable<Link> {
   readonly kind = 'link'
+  readonly #needs: NetlinkNeeds
   readonly #channel: NetlinkChannel
   readonly #devices: DeviceIndex
 
   constructor(needs: NetlinkNeeds) {
+    this.#needs = needs
     this.#channel = needs.channel
     this.#devices = needs.devices
   }
 
   async dump(): Promise<readonly Link[]> {
     const records = await this.#devices.refresh()
-    return records.map((record) => linkOf(record, (index) => this.#devices.nameOf(index)))
+    return records.map((record) => this.#linkOf(record))
   }
 
   // One by one: they are few, each may take milliseconds, and a device must be gone before its name is given again.
@@ -35,7 +38,7 @@ export class LinkTable implements ObjectTable<Link> {
     if (op.verb === 'create') return await this.#create(op.object)
     const record = await this.#devices.look(op.object.name)
     if (record === undefined) return { code: 'ENODEV', message: `there is no device ${op.object.name}` }
-    const actual = linkOf(record, (index) => this.#devices.nameOf(index))
+    const actual = this.#linkOf(record)
     // Between the dump and now the name may have become somebody else's.
     const before = 'actual' in op ? op.actual : op.object
     if (actual.driver.type !== before.driver.type) {
@@ -47,8 +50,13 @@ export class LinkTable implements ObjectTable<Link> {
       case 'remove':
         return await this.#delete(record)
       case 'recreate':
-        return (await this.#delete(record)) ?? (await this.#create(op.object))
+        return await this.#recreate(record, op.object)
     }
+  }
+
+  /** What cannot be made anew now stays as it is: it may carry packets still. */
+  async #recreate(record: LinkRecord, link: Link): Promise<OpError | undefined> {
+    return (await obstacleTo(link, this.#needs)) ?? (await this.#delete(record)) ?? (await this.#create(link))
   }
 
   async #create(link: Link): Promise<OpError | undefined> {
@@ -72,7 +80,7 @@ export class LinkTable implements ObjectTable<Link> {
     if (verdict !== undefined) return verdict
     const record = await this.#devices.look(name)
     if (record === undefined) return { code: 'ENODEV', message: `${name} was deleted again` }
-    const actual = linkOf(record, (index) => this.#devices.nameOf(index))
+    const actual = this.#linkOf(record)
     return await this.#ask(changeLink(record.index, link, actual))
   }
 
@@ -91,9 +99,22 @@ export class LinkTable implements ObjectTable<Link> {
       const underlay = await this.#underlayIndex(driver)
       if (underlay === undefined) return missingUnderlay(driver)
       const verdict = await this.#ask(changeDriver(record.index, driver, underlay))
+      // Kernels before 5.0 refuse another device below, or leave the old one without a word.
+      if (verdict === undefined ? await this.#differs(link) : isUnsupported(verdict)) {
+        return await this.#recreate(record, link)
+      }
       if (verdict !== undefined) return verdict
     }
     return await this.#ask(changeLink(record.index, link, actual))
+  }
+
+  async #differs({ name, driver }: Link): Promise<boolean> {
+    const record = await this.#devices.look(name)
+    return record !== undefined && compareDrivers(this.#linkOf(record).driver, driver) !== 'same'
+  }
+
+  #linkOf(record: LinkRecord): Link {
+    return linkOf(record, (index) => this.#devices.nameOf(index))
   }
 
   async #delete(record: LinkRecord): Promise<OpError | undefined> {
@@ -119,6 +140,10 @@ function tunVerdict(name: string): OpError | undefined {
   // Said as by a kernel that lacks the driver: that is what it means.
   if (NO_TUN.includes(errno)) return { code: 'EOPNOTSUPP', message: '/dev/net/tun is not there' }
   return errorOf(errno)
+}
+
+function isUnsupported({ code }: OpError): boolean {
+  return code === 'EOPNOTSUPP' || code === 'EINVAL'
 }
 
 function missingUnderlay(driver: LinkDriver): OpError {

@@ -35,6 +35,9 @@ const DIRECT = the.route('10.5.3.0/24', { via: the.ip('192.168.64.13'), device: 
 const DIRECT6 = the.route('2001:db8:5:3::/64', { via: the.ip('fd64::13'), device: 'uplink' })
 const BLACKHOLE = the.route('10.5.1.0/24', { type: 'blackhole', metric: 4_294_967_294 })
 const TUN = the.tun('flannel8')
+/** Devices that another vxlan device may stand on. */
+const OTHER = the.tun('flannel7')
+const OTHER_DOWN: Link = { ...OTHER, up: false }
 const ALL: readonly KernelObject[] = [
   DEVICE,
   SYSCTL,
@@ -306,6 +309,33 @@ export function tablesConformance(world: () => World): void {
     assert.deepEqual(missing, sorted(ON_DEVICE.filter(({ kind }) => kind !== 'sysctl')))
     assert.deepEqual((await held(world(), 'sysctl')).get(keyOf(SYSCTL)), { ...SYSCTL, value: '0' })
   })
+
+  it('a device changes its underlay and local address alive, and keeps all that hangs on it', async () => {
+    await make(world(), [...ALL, OTHER])
+    const driver = { ...DEVICE.driver, underlay: OTHER.name, local: the.ip('192.168.64.99') } as Link['driver']
+    const moved: Link = { ...DEVICE, mtu: 1400, driver }
+    assert.equal(await outcome(world(), update(DEVICE, moved)), 'ok')
+    assert.deepEqual((await held(world(), 'link')).get(keyOf(DEVICE)), moved)
+    assert.deepEqual(await missingOf(world()), [])
+    // And no longer goes with the one that was below.
+    world().hand.deleteDevice('uplink')
+    assert.deepEqual((await held(world(), 'link')).get(keyOf(DEVICE)), moved)
+  })
+
+  const unmakable: [string, Partial<Link['driver']>, string][] = [
+    ['on no underlay', { underlay: 'nowhere' }, 'ENODEV'],
+    ['on an underlay that is down', { underlay: OTHER_DOWN.name }, 'ENETDOWN'],
+    ['of an address that is nobody’s', { local: the.ip('192.168.64.98') }, 'EADDRNOTAVAIL'],
+  ]
+  for (const [what, change, code] of unmakable) {
+    it(`a device that cannot be made anew ${what} is not deleted: ${code}`, async () => {
+      await make(world(), [...ALL, OTHER_DOWN])
+      const object: Link = { ...DEVICE, driver: { ...DEVICE.driver, vni: 7, ...change } as Link['driver'] }
+      assert.equal(await outcome(world(), { verb: 'recreate', object, actual: DEVICE }), code)
+      assert.deepEqual(await missingOf(world()), [])
+      assert.deepEqual((await held(world(), 'link')).get(keyOf(DEVICE)), DEVICE)
+    })
+  }
 
   it('an address of a subnet brings a connected route and takes it away again', async () => {
     await make(world(), [DEVICE, the.address('10.5.1.1/24'), the.address('2001:db8:5:1::1/64')])

@@ -69,7 +69,10 @@ export class FakeKernel {
   change(op: Op<KernelObject>): string | undefined {
     const { object } = op
     if (op.verb === 'remove') return this.#remove(object)
-    if (op.verb === 'recreate') return this.#remove(op.actual) ?? this.change({ verb: 'create', object })
+    if (op.verb === 'recreate') {
+      const obstacle = object.kind === 'link' ? this.#obstacleTo(object) : undefined
+      return obstacle ?? this.#remove(op.actual) ?? this.change({ verb: 'create', object })
+    }
     if (object.kind === 'sysctl' || object.kind === 'file') return this.#write(object)
     if (object.kind === 'guard-peer') return this.#putGuardPeer(object)
     const refusal = this.#refusal(object, op.verb === 'create')
@@ -136,6 +139,16 @@ export class FakeKernel {
       if (other.kind === 'link' && other.name !== name && excludeEachOther(other.driver, driver)) return 'EEXIST'
     }
     return undefined
+  }
+
+  /** What the table of devices looks at before it deletes one. */
+  #obstacleTo({ driver }: Link): string | undefined {
+    const underlay = this.get(`link ${underlayOf(driver)}`)
+    if (underlayOf(driver) !== undefined && underlay === undefined) return 'ENODEV'
+    if (underlay?.kind === 'link' && !underlay.up) return 'ENETDOWN'
+    const local = 'local' in driver ? driver.local : undefined
+    const isOwn = this.all('address').some((own) => own.kind === 'address' && own.address === local)
+    return local === undefined || isOwn ? undefined : 'EADDRNOTAVAIL'
   }
 
   #routeRefusal({ type, device, via, onLink, family }: Route): string | undefined {

@@ -82,7 +82,7 @@ describe('diff', () => {
     ['learning', the.vxlan('flannel.1', {}, { learning: true }), 'update'],
     ['VNI', the.vxlan('flannel.1', {}, { vni: 7 }), 'recreate'],
     ['port', the.vxlan('flannel.1', {}, { port: 4789 }), 'recreate'],
-    ['underlay', the.vxlan('flannel.1', {}, { underlay: 'eth1' }), 'recreate'],
+    ['underlay', the.vxlan('flannel.1', {}, { underlay: 'eth1' }), 'update'],
     ['GBP', the.vxlan('flannel.1', {}, { gbp: true }), 'recreate'],
   ]
   for (const [what, actual, verb] of UPDATES) {

@@ -22,10 +22,13 @@ export const vxlanCodec: DriverCodec<VxlanDriver> = {
     if (underlayIndex > 0) writer.putU32(VXLAN_LINK, underlayIndex)
     if (driver.gbp) writer.putFlag(VXLAN_GBP)
     writer.putU32(VXLAN_ID, driver.vni)
-    putLive(writer, driver)
+    putLocalAndLearning(writer, driver)
     writer.putU16be(VXLAN_PORT, driver.port)
   },
-  putLive,
+  putLive(writer, driver, underlayIndex) {
+    if (underlayIndex > 0) writer.putU32(VXLAN_LINK, underlayIndex)
+    putLocalAndLearning(writer, driver)
+  },
   read(info) {
     const data = attributes.readNested(info, IFLA_INFO_DATA)
     const local = firstOf(data, VXLAN_LOCAL, VXLAN_LOCAL6)
@@ -45,7 +48,7 @@ export const vxlanCodec: DriverCodec<VxlanDriver> = {
   },
 }
 
-function putLive(writer: MessageWriter, driver: VxlanDriver): void {
+function putLocalAndLearning(writer: MessageWriter, driver: VxlanDriver): void {
   if (driver.local !== undefined) {
     writer.putAddress(driver.local.includes(':') ? VXLAN_LOCAL6 : VXLAN_LOCAL, driver.local)
   }

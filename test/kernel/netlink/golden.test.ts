@@ -106,10 +106,10 @@ const golden: readonly { command: string; ours: Uint8Array; hex: string; differe
     hex: '34000000 10000500 00000000 00000000 00000000 05000000 01000000 01000000 08000400 78050000 0a000100 02112233 44660000',
   },
   {
-    command: 'ip link set dev flannel.1 type vxlan local 192.168.64.12 learning',
+    command: 'ip link set dev flannel.1 type vxlan dev uplink local 192.168.64.12 learning',
     ours: changeDriver(INDEX, { ...driver, local: ip('192.168.64.12'), learning: true }, 3),
-    hex: `44000000 10000500 00000000 00000000 00000000 05000000 00000000 00000000 24001200 09000100 76786c61 6e000000
-      14000200 08000400 c0a8400c 05000700 01000000`,
+    hex: `4c000000 10000500 00000000 00000000 00000000 05000000 00000000 00000000 2c001200 09000100 76786c61 6e000000
+      1c000200 08000300 03000000 08000400 c0a8400c 05000700 01000000`,
   },
   {
     command: 'ip link add flannel.ipip mtu 1480 up type ipip local 192.168.64.11 ttl inherit nopmtudisc',
