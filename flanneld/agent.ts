@@ -3,17 +3,19 @@ import type { Failure } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import { Reconciler } from '../kernel/reconciler.ts'
 import type { KernelEvent } from '../kernel/table.ts'
+import type { Cidr } from '../lib/address.ts'
 import { Alarm } from '../lib/alarm.ts'
 import { workAndRest } from '../lib/clock.ts'
 import { Latest, type Source } from '../lib/latest.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import type { HostView } from './host/host-view.ts'
+import { isSameChoice } from './host/kept-choice.ts'
 import { heldLease, leaseAttrs } from './leases/lease-attrs.ts'
 import { PeerView } from './leases/peer-view.ts'
-import { planAll } from './node-setup.ts'
+import { planAll, subnetsOf } from './node-setup.ts'
 import { Replanner } from './replanner.ts'
-import { startNode } from './start-node.ts'
+import { sayInterface, startNode } from './start-node.ts'
 import { watchFile } from './state/file-watch.ts'
 import type { Check } from './status/health.ts'
 import {
@@ -82,12 +84,14 @@ export class Agent {
     this.#followHealth()
     const hooks = {
       see: (more: AgentView) => this.#see(more),
-      hostRead: (host: HostView, network: NetworkConfig) => {
+      overlay: () => this.#overlay(),
+      hostOpened: (host: HostView) =>
         kernel.monitor.start(
-          (events) => this.#onEvents(events),
+          (events) => this.#onEvents(events, host),
           (event) => host.paths.onNeighbourState(event),
-        )
-        // The programs that are asked answer while the own lease is acquired.
+        ),
+      configured: (network: NetworkConfig) => {
+        // The programs that are asked answer while the leases are read and the own one is acquired.
         lifecycle.run('traffic rules', async () => {
           this.#traffic = await startTraffic({ ...this.#needs, reconciler: this.reconciler }, this.#options, network)
           this.#touch()
@@ -95,7 +99,7 @@ export class Agent {
       },
     }
     const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, hooks, signal)
-    lifecycle.run('host facts', (stop) => host.run(stop, (fault) => conditions.replace('host', hostConditions(fault))))
+    lifecycle.run('host facts', (stop) => this.#followHost(host, stop))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))
     lifecycle.run('fou ports', (stop) =>
@@ -171,9 +175,29 @@ export class Agent {
     }
   }
 
-  #onEvents(events: readonly KernelEvent[]): void {
+  #onEvents(events: readonly KernelEvent[], host: HostView): void {
     this.reconciler.onEvents(events)
-    this.#view.host?.onEvents(events, this.#needs.state.footprint.devices)
+    host.onEvents(events, this.#needs.state.footprint.devices)
+  }
+
+  async #followHost(host: HostView, stop: AbortSignal): Promise<void> {
+    let inUse = host.external
+    await host.run(stop, (fault) => {
+      this.#needs.conditions.replace('host', hostConditions(host.choice, fault))
+      const { external } = host
+      if (!isSameChoice(external, inUse)) {
+        sayInterface(this.#needs.log, external)
+        this.#needs.reconnectStore('this host sends from another address now')
+      }
+      inUse = external
+    })
+  }
+
+  #overlay(): readonly Cidr[] | undefined {
+    const { keeper, verdicts } = this.#view
+    const own = heldLease(keeper?.state.current)
+    if (own === undefined || verdicts === undefined) return undefined
+    return [own.lease, ...verdicts.planned.values()].flatMap(subnetsOf)
   }
 
   #watchReconciler(): void {

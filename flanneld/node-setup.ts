@@ -2,14 +2,15 @@ import type { PrepareContext, Prepared } from '../backends/backend.ts'
 import { backendFor } from '../backends/registry.ts'
 import type { OwnershipScope } from '../kernel/desired.ts'
 import type { HostKernel } from '../kernel/host.ts'
-import type { Cidr } from '../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { findOwnLease } from '../subnet/own-lease.ts'
 import type { Lease, LeaseSnapshot } from '../subnet/types.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import type { InterfaceWish } from './host/external-interface.ts'
-import { HostView, interfaceChooser } from './host/host-view.ts'
+import { HostView } from './host/host-view.ts'
+import { InterfaceChoice } from './host/interface-choice.ts'
 import type { PeerVerdicts, PeerView } from './leases/peer-view.ts'
 import type { ActiveBackend, NodePlan } from './planner.ts'
 import type { Replanner } from './replanner.ts'
@@ -36,16 +37,53 @@ export function footprintOf({ backend, config }: ActiveBackend, network: Network
   }
 }
 
-/** Throws NoInterfaceError when no interface fits. */
-export async function readHost(
-  needs: { kernel: HostKernel; clock: Clock },
-  wish: InterfaceWish,
-  network: NetworkConfig,
-): Promise<HostView> {
-  const choose = interfaceChooser(needs.kernel, wish, [...network.families.keys()])
-  const host = new HostView({ ...needs, choose })
-  await host.read()
-  return host
+/** What of the last run decides about the interface of this one. */
+export interface LastRun {
+  readonly nodeId: string
+  /** That it wrote to subnet.env. */
+  readonly previousSubnets: ReadonlyMap<Family, Cidr>
+}
+
+/**
+ * A host that has not been read yet. `overlay`: the own subnets and those of accepted peers, from when they are known; before
+ * that the last run's.
+ */
+export function openHost(
+  needs: { kernel: HostKernel; clock: Clock; overlay?: () => Iterable<Cidr> | undefined },
+  options: { wish: InterfaceWish; network: NetworkConfig; devices: ReadonlySet<string> },
+  last: LastRun & { snapshot: LeaseSnapshot },
+): HostView {
+  const lease = lastLease(last)
+  const lastSubnets = [...subnetsOf(lease), ...last.previousSubnets.values()]
+  const { wish, network, devices } = options
+  const choice = new InterfaceChoice(
+    { ...needs, overlay: () => needs.overlay?.() ?? lastSubnets },
+    { wish, devices, families: [...network.families.keys()], previous: addressesOf(lease, wish) },
+  )
+  return new HostView({ ...needs, choose: (interfaces) => choice.look(interfaces) })
+}
+
+export function subnetsOf(lease: Lease | undefined): readonly Cidr[] {
+  return [...(lease?.families.values() ?? [])].map(({ subnet }) => subnet)
+}
+
+// By NodeID; flannel's, which has none, by the subnet that it left in subnet.env.
+function lastLease({ nodeId, previousSubnets, snapshot }: LastRun & { snapshot: LeaseSnapshot }): Lease | undefined {
+  const own = findOwnLease(snapshot.leases, { node: nodeId, publicIps: new Map() })
+  if (own !== undefined || previousSubnets.size === 0) return own
+  const wasOurs = ({ node, families }: Lease) =>
+    node === '' && [...previousSubnets].every(([family, subnet]) => families.get(family)?.subnet === subnet)
+  return [...snapshot.leases.values()].find(wasOurs)
+}
+
+/** From which the packets came. A public address that was given as such says nothing of that. */
+function addressesOf(lease: Lease | undefined, { publicIp: v4, publicIpv6: v6 }: InterfaceWish) {
+  const addresses = new Map<Family, IpAddr>()
+  for (const [family, { tunnelIp, publicIp }] of lease?.families ?? []) {
+    if (tunnelIp !== undefined) addresses.set(family, tunnelIp)
+    else if (publicIp !== v4 && publicIp !== v6) addresses.set(family, publicIp)
+  }
+  return addresses
 }
 
 /** The lease that this node held before this start. */

@@ -1,6 +1,7 @@
-import type { Prepared } from '../backends/backend.ts'
-import type { IpAddr } from '../lib/address.ts'
+import type { ExternalInterface, Prepared } from '../backends/backend.ts'
+import type { Cidr, IpAddr } from '../lib/address.ts'
 import { firstOf } from '../lib/latest.ts'
+import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { LeaseSnapshot, LeaseStore } from '../subnet/types.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
@@ -8,7 +9,7 @@ import { ConfigWatch, checkBackend } from './config-watch.ts'
 import type { HostView } from './host/host-view.ts'
 import { leaseAttrs } from './leases/lease-attrs.ts'
 import { LeaseKeeper } from './leases/lease-keeper.ts'
-import { activate, footprintOf, prepareBackend, previousLease, readHost } from './node-setup.ts'
+import { activate, footprintOf, openHost, prepareBackend, previousLease } from './node-setup.ts'
 import type { ActiveBackend } from './planner.ts'
 
 /** Everything that is known once, at the start, and what runs from then on. */
@@ -26,13 +27,16 @@ export interface StartedNode {
 export interface StartHooks {
   /** Hears of each part as soon as it is known, for the status. */
   readonly see: (more: AgentView) => void
-  /** The host was read: from here on its changes must be heard. */
-  readonly hostRead: (host: HostView, network: NetworkConfig) => void
+  readonly configured: (network: NetworkConfig) => void
+  /** The host is about to be read: from here on its changes must be heard. */
+  readonly hostOpened: (host: HostView) => void
+  /** The own subnets and those of accepted peers, once they are known. */
+  readonly overlay: () => Iterable<Cidr> | undefined
 }
 
 /**
- * Configuration, host, leases, backend, own lease: in this order, each waiting for the one before. Throws what makes a
- * start impossible; waits for what may still come.
+ * Configuration, leases, host, backend, own lease: in this order, each waiting for the one before. (What the own lease said
+ * decides about the interface.) Throws what makes a start impossible; waits for what may still come.
  */
 export async function startNode(
   needs: AgentNeeds,
@@ -42,14 +46,21 @@ export async function startNode(
 ): Promise<StartedNode> {
   const { kernel, lifecycle, clock, randomBytes } = needs
   const { network, active } = await configure(needs, signal)
-  // The leases are on their way while the host is read.
   const store = needs.openStore(network)
   lifecycle.run('lease store', (stop) => store.run(stop))
-  const host = await readHost({ kernel: kernel.host, clock }, options.wish, network)
-  sayInterface(needs, host)
-  hooks.see({ network, host })
-  hooks.hostRead(host, network)
+  hooks.see({ network })
+  hooks.configured(network)
   const snapshot = await firstOf(store.watch(signal), signal)
+  const { devices } = needs.state.footprint
+  const host = openHost(
+    { kernel: kernel.host, clock, overlay: hooks.overlay },
+    { wish: options.wish, network, devices },
+    { ...options, snapshot },
+  )
+  hooks.hostOpened(host)
+  await host.read()
+  sayInterface(needs.log, host.external)
+  hooks.see({ host })
   const previous = previousLease(snapshot, options.nodeId, host)?.primary
   const prepared = await prepareBackend(active, { network, previous, randomBytes }, host)
   const identified = { ...active, identity: prepared.identity }
@@ -74,10 +85,8 @@ async function configure(
   return { network, active }
 }
 
-function sayInterface(needs: AgentNeeds, host: HostView): void {
-  const { name, mtu, publicIps, reason } = host.external
-  const publicAddress = [...publicIps.values()].join(' ')
-  needs.log.info('external interface chosen', { name, mtu, publicAddress, why: reason })
+export function sayInterface(log: Logger, { name, mtu, publicIps, reason }: ExternalInterface): void {
+  log.info('external interface chosen', { name, mtu, publicAddress: [...publicIps.values()].join(' '), why: reason })
 }
 
 async function keepLease(

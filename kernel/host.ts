@@ -1,9 +1,11 @@
 import { type Cidr, type Family, familyOf, type IpAddr, type MacAddr } from '../lib/address.ts'
 import {
   dumpAddresses,
+  IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
   IFA_F_PERMANENT,
   IFA_F_TEMPORARY,
+  IFA_F_TENTATIVE,
   parseAddress,
 } from './netlink/address-messages.ts'
 import type { NetlinkChannel } from './netlink/channel.ts'
@@ -38,6 +40,10 @@ export interface HostAddress {
   readonly temporary: boolean
   /** Does not expire: set by hand or by a program, not by DHCP or router advertisements. */
   readonly permanent: boolean
+  /** Still being checked for duplicates: nothing can be sent from it for a second or two. */
+  readonly tentative: boolean
+  /** Another host has it, too: nothing will ever be sent from it. */
+  readonly duplicate: boolean
 }
 
 export interface HostInterface {
@@ -50,6 +56,8 @@ export interface HostInterface {
   readonly mac: MacAddr | undefined
   /** The driver's, as `ip -d link` names it: `vxlan`; empty for hardware. */
   readonly kind: string
+  /** Index of the bridge, bond or VRF that it is a port of; 0: none. */
+  readonly master: number
   /** In the kernel's order, which is that of preference within a family. */
   readonly addresses: readonly HostAddress[]
 }
@@ -110,9 +118,11 @@ export class HostKernel {
         // The same bit says "secondary" of an IPv4 address.
         temporary: family === 6 && (flags & IFA_F_TEMPORARY) !== 0,
         permanent: (flags & IFA_F_PERMANENT) !== 0,
+        tentative: (flags & IFA_F_TENTATIVE) !== 0,
+        duplicate: (flags & IFA_F_DADFAILED) !== 0,
       })
     }
-    return links.map(({ index, name, mtu, flags, mac, kind }) => ({
+    return links.map(({ index, name, mtu, flags, mac, kind, master }) => ({
       name,
       index,
       mtu,
@@ -120,6 +130,7 @@ export class HostKernel {
       loopback: (flags & IFF_LOOPBACK) !== 0,
       mac,
       kind,
+      master,
       addresses: addresses.get(index) ?? [],
     }))
   }

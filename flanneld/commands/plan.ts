@@ -12,8 +12,8 @@ import { ConfigWatch, checkBackend } from '../config-watch.ts'
 import { chooseTraffic } from '../host/traffic-choice.ts'
 import { openEtcd } from '../leases/lease-source.ts'
 import { PeerView } from '../leases/peer-view.ts'
-import { activate, footprintOf, planAll, prepareBackend, previousLease, readHost } from '../node-setup.ts'
-import { guardOptions, interfaceWish, trafficWish } from '../options/node-options.ts'
+import { activate, footprintOf, openHost, planAll, prepareBackend, previousLease } from '../node-setup.ts'
+import { guardOptions, interfaceWish, previousSubnets, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { Replanner } from '../replanner.ts'
@@ -57,11 +57,16 @@ async function plan(
     const config = await Promise.race([watch.first(signal), fault(watch.run(signal))])
     const { network } = config
     const active = activate(network, (warning) => print(`# ${warning}\n`))
-    const host = await readHost({ kernel: kernel.host, clock }, await interfaceWish(options), network)
     const { nodeId, footprint, borrowed } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
     const store = etcd.openStore(network)
     lifecycle.run('lease store', (stop) => store.run(stop))
     const snapshot = await firstOf(store.watch(signal), signal)
+    const host = openHost(
+      { kernel: kernel.host, clock },
+      { wish: await interfaceWish(options), network, devices: footprint.devices },
+      { nodeId, previousSubnets: await previousSubnets(options.subnetFile, silentLogger), snapshot },
+    )
+    await host.read()
     const own = previousLease(snapshot, nodeId, host)
     if (own === undefined) {
       print('# this node holds no lease yet: at its start the daemon leases a subnet first\n')

@@ -1,12 +1,11 @@
 import type { ExternalInterface } from '../../backends/backend.ts'
-import type { HostAddress, HostInterface } from '../../kernel/host.ts'
+import type { HostAddress } from '../../kernel/host.ts'
 import { type Family, familyOf, type IpAddr, parseIp } from '../../lib/address.ts'
-
-/** Of an interface only this is looked at. */
-export type Candidate = Pick<HostInterface, 'name' | 'index' | 'mtu' | 'loopback' | 'addresses'>
+import { type Candidate, leadsOut } from './candidates.ts'
 
 /** What the choice looks at: the host at one moment. */
 export interface HostSnapshot {
+  /** Only what may be chosen at all (`candidatesOf`). */
   readonly interfaces: readonly Candidate[]
   /** Device of the default route. */
   readonly defaultRoutes: ReadonlyMap<Family, string>
@@ -23,9 +22,25 @@ export interface InterfaceWish {
   readonly publicIpv6: IpAddr | undefined
 }
 
+/** What was chosen before: of what fits equally well it is chosen again. */
+export interface Preference {
+  readonly addresses: ReadonlyMap<Family, IpAddr>
+  /** Whether it also stands for the answer of the routes, which may lead elsewhere for a moment. */
+  readonly whateverRoutesSay: boolean
+}
+
+const NO_PREFERENCE: Preference = { addresses: new Map(), whateverRoutesSay: false }
+
 /** No interface of this host is the one asked for; says what was looked for and what there is. */
 export class NoInterfaceError extends Error {
   override readonly name = 'NoInterfaceError'
+}
+
+interface Question {
+  readonly host: HostSnapshot
+  readonly wish: InterfaceWish
+  readonly families: readonly Family[]
+  readonly preference: Preference
 }
 
 interface Found {
@@ -38,7 +53,8 @@ interface Found {
 /**
  * The interface that carries traffic between hosts (compatibility contract §1, "Interface"): every `iface` in order, then
  * every `iface-regex`, then `iface-can-reach`; without any of them the owner of the public address, else the device of
- * the default route. A match must have an address of each enabled family, else the search goes on.
+ * the default route. A match must have an address of each enabled family, else the search goes on. Within a search what is
+ * preferred wins.
  *
  * @param families the enabled ones
  * @throws NoInterfaceError
@@ -47,13 +63,15 @@ export function chooseExternalInterface(
   host: HostSnapshot,
   wish: InterfaceWish,
   families: readonly Family[],
+  preference = NO_PREFERENCE,
 ): ExternalInterface {
+  const question = { host, wish, families, preference }
   const tried: string[] = []
-  for (const { what, find } of searches(host, wish, families)) {
+  for (const { what, find } of searches(question)) {
     const found = find()
-    const chosen = found === undefined ? undefined : complete(found, wish, families)
+    const chosen = found === undefined ? undefined : complete(found, question)
     if (chosen !== undefined) return chosen
-    tried.push(found === undefined ? what : `${what} (${found.candidate.name} lacks ${lacking(found, families)})`)
+    tried.push(found === undefined ? what : `${what} (${found.candidate.name} lacks ${lacking(found, question)})`)
   }
   throw new NoInterfaceError(`no interface fits ${tried.join(', ')}; this host has ${describe(host.interfaces)}`)
 }
@@ -63,7 +81,8 @@ interface Search {
   readonly find: () => Found | undefined
 }
 
-function searches(host: HostSnapshot, wish: InterfaceWish, families: readonly Family[]): readonly Search[] {
+function searches(question: Question): readonly Search[] {
+  const { host, wish, families } = question
   const { ifaceCanReach } = wish
   const named: Search[] = [
     ...wish.iface.map((word) => ({
@@ -72,15 +91,22 @@ function searches(host: HostSnapshot, wish: InterfaceWish, families: readonly Fa
     })),
     ...wish.ifaceRegex.map((regex) => ({
       what: `--iface-regex=${regex.source}`,
-      find: () => byRegex(host, regex, families),
+      find: () => byRegex(question, regex),
     })),
     ...(ifaceCanReach === undefined
       ? []
-      : [{ what: `--iface-can-reach=${ifaceCanReach}`, find: () => byReach(host, ifaceCanReach) }]),
+      : [
+          {
+            what: `--iface-can-reach=${ifaceCanReach}`,
+            find: () => preferred(question) ?? byReach(question, ifaceCanReach),
+          },
+        ]),
   ]
   if (named.length > 0) return named
   const publicIp = families.map((family) => publicOption(wish, family)).find((address) => address !== undefined)
-  if (publicIp === undefined) return [{ what: 'the default route', find: () => byDefaultRoute(host, families) }]
+  if (publicIp === undefined) {
+    return [{ what: 'the default route', find: () => preferred(question) ?? byDefaultRoute(question) }]
+  }
   const what = `the public address ${publicIp}`
   return [
     {
@@ -88,6 +114,23 @@ function searches(host: HostSnapshot, wish: InterfaceWish, families: readonly Fa
       find: () => byNameOrAddress(host, publicIp, what),
     },
   ]
+}
+
+/** In place of an answer of the routes. */
+function preferred(question: Question): Found | undefined {
+  const candidate = question.preference.whateverRoutesSay ? ownerOfPreferred(question) : undefined
+  return candidate && { candidate, fixed: [], reason: 'its address was in use before' }
+}
+
+function ownerOfPreferred({ host, families, preference }: Question): Candidate | undefined {
+  for (const family of families) {
+    const wanted = preference.addresses.get(family)
+    const owner = host.interfaces.find((candidate) =>
+      usable(candidate, family, preference).some(({ address }) => address === wanted),
+    )
+    if (owner !== undefined) return owner
+  }
+  return undefined
 }
 
 function byNameOrAddress(host: HostSnapshot, word: string, what: string): Found | undefined {
@@ -100,30 +143,50 @@ function byNameOrAddress(host: HostSnapshot, word: string, what: string): Found 
 }
 
 // Addresses of all interfaces first, then names. With both families one interface must match with an address of each.
-function byRegex(
-  host: HostSnapshot,
-  regex: InterfaceWish['ifaceRegex'][number],
-  families: readonly Family[],
-): Found | undefined {
-  for (const candidate of host.interfaces) {
+function byRegex(question: Question, regex: InterfaceWish['ifaceRegex'][number]): Found | undefined {
+  const { host, families, preference } = question
+  const owner = ownerOfPreferred(question)
+  const byAddress = (candidate: Candidate): Found | undefined => {
     const fixed = families.map(
-      (family) => usable(candidate, family).find(({ address }) => regex.matches(address))?.address,
+      (family) => usable(candidate, family, preference).find(({ address }) => regex.matches(address))?.address,
     )
-    if (fixed.every((address) => address !== undefined)) {
-      return { candidate, fixed, reason: `--iface-regex=${regex.source} matches its address ${fixed.join(' and ')}` }
-    }
+    if (!fixed.every((address) => address !== undefined)) return undefined
+    return { candidate, fixed, reason: `--iface-regex=${regex.source} matches its address ${fixed.join(' and ')}` }
   }
-  const named = host.interfaces.find(({ name, loopback }) => !loopback && regex.matches(name))
-  return named && { candidate: named, fixed: [], reason: `--iface-regex=${regex.source} matches its name` }
+  const byName = (candidate: Candidate): Found | undefined =>
+    candidate.loopback || !regex.matches(candidate.name)
+      ? undefined
+      : { candidate, fixed: [], reason: `--iface-regex=${regex.source} matches its name` }
+  if (owner !== undefined) {
+    const found = byAddress(owner)
+    const isKept = found?.fixed.some((address) => preference.addresses.get(familyOf(address)) === address)
+    const kept = (isKept ? found : undefined) ?? byName(owner)
+    if (kept !== undefined) return kept
+  }
+  // A pattern may match what was never meant: Docker's 172.17.0.1, the service addresses of kube-proxy.
+  const outward = host.interfaces.filter((each) => leadsOut(each, host.interfaces))
+  const inOrder = [...outward, ...host.interfaces.filter((each) => !outward.includes(each))]
+  return firstFound(inOrder, byAddress) ?? firstFound(inOrder, byName)
 }
 
-function byReach(host: HostSnapshot, target: IpAddr): Found | undefined {
+function firstFound(candidates: readonly Candidate[], find: (candidate: Candidate) => Found | undefined) {
+  for (const candidate of candidates) {
+    const found = find(candidate)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+function byReach({ host, preference }: Question, target: IpAddr): Found | undefined {
   const candidate = host.interfaces.find(({ name }) => name === host.canReach?.device)
   if (candidate === undefined || host.canReach === undefined) return undefined
-  return { candidate, fixed: [host.canReach.source], reason: `the route to ${target} leads over it` }
+  const { source } = host.canReach
+  const family = familyOf(source)
+  const kept = usable(candidate, family, preference).find(({ address }) => address === preference.addresses.get(family))
+  return { candidate, fixed: [kept?.address ?? source], reason: `the route to ${target} leads over it` }
 }
 
-function byDefaultRoute(host: HostSnapshot, families: readonly Family[]): Found | undefined {
+function byDefaultRoute({ host, families }: Question): Found | undefined {
   const devices = new Set(families.map((family) => host.defaultRoutes.get(family)))
   const [device] = devices
   const candidate = devices.size === 1 ? host.interfaces.find(({ name }) => name === device) : undefined
@@ -136,11 +199,11 @@ function byDefaultRoute(host: HostSnapshot, families: readonly Family[]): Found 
   )
 }
 
-function complete(found: Found, wish: InterfaceWish, families: readonly Family[]): ExternalInterface | undefined {
+function complete(found: Found, { wish, families, preference }: Question): ExternalInterface | undefined {
   const addresses = new Map<Family, IpAddr>()
   const publicIps = new Map<Family, IpAddr>()
   for (const family of families) {
-    const address = addressFor(found, family)
+    const address = addressFor(found, family, preference)
     if (address === undefined) return undefined
     addresses.set(family, address)
     publicIps.set(family, publicOption(wish, family) ?? address)
@@ -151,12 +214,15 @@ function complete(found: Found, wish: InterfaceWish, families: readonly Family[]
   return { name, index, mtu, addresses, publicIps, reason: found.reason }
 }
 
-function addressFor(found: Found, family: Family): IpAddr | undefined {
-  return found.fixed.find((address) => familyOf(address) === family) ?? usable(found.candidate, family)[0]?.address
+function addressFor(found: Found, family: Family, preference: Preference): IpAddr | undefined {
+  return (
+    found.fixed.find((address) => familyOf(address) === family) ??
+    usable(found.candidate, family, preference)[0]?.address
+  )
 }
 
-function lacking(found: Found, families: readonly Family[]): string {
-  const missing = families.filter((family) => addressFor(found, family) === undefined)
+function lacking(found: Found, { families, preference }: Question): string {
+  const missing = families.filter((family) => addressFor(found, family, preference) === undefined)
   if (missing.length === 0) return 'an address of the enabled family'
   return `a usable IPv${missing.join(' and IPv')} address`
 }
@@ -166,19 +232,25 @@ function publicOption(wish: InterfaceWish, family: Family): IpAddr | undefined {
 }
 
 // Best first; the kernel's order decides between equals.
-function usable(candidate: Candidate, family: Family): readonly HostAddress[] {
+function usable(candidate: Candidate, family: Family, { addresses }: Preference): readonly HostAddress[] {
+  const preferredAddress = addresses.get(family)
   return candidate.addresses
     .filter(
       (each) =>
-        each.family === family && !each.deprecated && each.scope !== 'host' && !/^(127\.|::1$)/.test(each.address),
+        each.family === family &&
+        !each.deprecated &&
+        !each.duplicate &&
+        each.scope !== 'host' &&
+        !/^(127\.|::1$)/.test(each.address),
     )
-    .map((each, index) => ({ each, index, rank: rank(each) }))
+    .map((each, index) => ({ each, index, rank: each.address === preferredAddress ? -1 : rank(each) }))
     .sort((a, b) => a.rank - b.rank || a.index - b.index)
     .map(({ each }) => each)
 }
 
-function rank({ scope, permanent, temporary }: HostAddress): number {
-  return (scope === 'link' ? 4 : 0) + (temporary ? 2 : 0) + (permanent ? 0 : 1)
+// From a tentative address nothing can be sent yet; it may be the only one while the host starts.
+function rank({ scope, permanent, temporary, tentative }: HostAddress): number {
+  return (tentative ? 8 : 0) + (scope === 'link' ? 4 : 0) + (temporary ? 2 : 0) + (permanent ? 0 : 1)
 }
 
 function describe(interfaces: readonly Candidate[]): string {

@@ -3,13 +3,13 @@ import type { ExternalInterface, HostFacts } from '../../backends/backend.ts'
 import type { HostInterface, HostKernel } from '../../kernel/host.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
-import { type Cidr, cidrOf, type Family, type IpAddr, networkAddress } from '../../lib/address.ts'
+import { type Cidr, cidrOf, type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { presentSysctl } from '../state/borrowed-sysctls.ts'
 import { DirectPaths } from './direct-paths.ts'
-import { chooseExternalInterface, type InterfaceWish } from './external-interface.ts'
+import type { Kept } from './kept-choice.ts'
 
 /** Kernel events come in bursts; the host is read once after each. */
 const QUIET_MS = 100
@@ -23,7 +23,7 @@ export class HostView {
   readonly paths: DirectPaths
   readonly #kernel: HostKernel
   readonly #clock: Clock
-  readonly #choose: (interfaces: readonly HostInterface[]) => Promise<ExternalInterface>
+  readonly #choose: (interfaces: readonly HostInterface[]) => Promise<Kept>
   readonly #dirty = new Latest<number>('host changed')
   #interfaces: readonly HostInterface[] = []
   #ranges: readonly { readonly device: string; readonly range: Cidr }[] = []
@@ -31,15 +31,16 @@ export class HostView {
   #deviceMacs: HostFacts['deviceMacs'] = new Map()
   #onLink: readonly Cidr[] = []
   #external: ExternalInterface | undefined
+  #choice: Kept | undefined
   #count = 0
   #digest = ''
   #routesChanged = false
 
-  /** `choose` picks the external interface; it throws when none fits. */
+  /** `choose` picks the external interface or keeps it; it throws when none has ever fitted. */
   constructor(needs: {
     kernel: HostKernel
     clock: Clock
-    choose: (interfaces: readonly HostInterface[]) => Promise<ExternalInterface>
+    choose: (interfaces: readonly HostInterface[]) => Promise<Kept>
   }) {
     this.#kernel = needs.kernel
     this.#clock = needs.clock
@@ -47,10 +48,11 @@ export class HostView {
     this.paths = new DirectPaths({ port: needs.kernel, clock: needs.clock })
   }
 
-  /** Reads the host and chooses the external interface. Throws when none fits. */
+  /** Reads the host and looks for the external interface. Throws when none has ever fitted. */
   async read(): Promise<void> {
     this.#interfaces = await this.#kernel.listInterfaces()
-    const external = await this.#choose(this.#interfaces)
+    this.#choice = await this.#choose(this.#interfaces)
+    const { external } = this.#choice
     // The same values stay the same objects: whoever compares them sees at once that there is no news.
     if (!isDeepStrictEqual(external, this.#external)) this.#external = external
     this.#ranges = rangesOf(this.#interfaces)
@@ -76,6 +78,11 @@ export class HostView {
   get external(): ExternalInterface {
     if (this.#external === undefined) throw new TypeError('the host was not read yet')
     return this.#external
+  }
+
+  /** Why the external interface is that one, and what is wrong with it. */
+  get choice(): Kept | undefined {
+    return this.#choice
   }
 
   /** Prefixes that belong to this host outside the overlay: no peer's subnet may overlap one. */
@@ -104,12 +111,13 @@ export class HostView {
   onEvents(events: readonly KernelEvent[], ours: ReadonlySet<string>): void {
     if (!events.some((event) => concernsHost(event, ours))) return
     this.#routesChanged ||= events.some((event) => event.type === 'object' && event.object.kind === 'route')
-    this.#count += 1
-    this.#dirty.set(this.#count)
+    this.#touch()
   }
 
-  /** Until the signal is aborted. A host without a fitting interface keeps the last one, it may come back; `onRead` hears why. */
+  /** Until the signal is aborted; `onRead` hears after each reading, of its fault where it had one. */
   async run(signal: AbortSignal, onRead: (fault: unknown) => void): Promise<void> {
+    onRead(undefined)
+    this.#lookAgain(signal)
     for await (const count of this.#dirty.watch(signal)) {
       await this.#clock.sleep(QUIET_MS, signal).catch(() => {})
       if (signal.aborted) return
@@ -119,8 +127,26 @@ export class HostView {
       } catch (cause) {
         onRead(cause)
       }
+      this.#lookAgain(signal)
       if (this.#isNews()) this.changes.set(count)
     }
+  }
+
+  /** When the choice says so, even if nothing happens until then. */
+  #lookAgain(signal: AbortSignal): void {
+    const choice = this.#choice
+    if (choice?.dueAt === undefined) return
+    const wait = Math.max(0, choice.dueAt - QUIET_MS - this.#clock.now())
+    const look = () => {
+      // Another reading may have come first.
+      if (this.#choice === choice) this.#touch()
+    }
+    this.#clock.sleep(wait, signal).then(look, () => {})
+  }
+
+  #touch(): void {
+    this.#count += 1
+    this.#dirty.set(this.#count)
   }
 
   // Containers come and go by the dozen; only what has an address of its own can change a path to a peer.
@@ -154,20 +180,6 @@ function rangesOf(interfaces: readonly HostInterface[]) {
 
 function isGlobal(address: IpAddr): boolean {
   return !address.startsWith('fe80:')
-}
-
-/** The choice of the external interface, fed from the kernel. */
-export function interfaceChooser(kernel: HostKernel, wish: InterfaceWish, families: readonly Family[]) {
-  return async (interfaces: readonly HostInterface[]): Promise<ExternalInterface> => {
-    const defaultRoutes = new Map<Family, string>()
-    for (const family of families) {
-      const device = await kernel.defaultRouteDevice(family)
-      if (device !== undefined) defaultRoutes.set(family, device)
-    }
-    const target = wish.ifaceCanReach
-    const canReach = target === undefined ? undefined : await kernel.routeTo(target)
-    return chooseExternalInterface({ interfaces, defaultRoutes, canReach }, wish, families)
-  }
 }
 
 /** The larger of the two values counts. Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */

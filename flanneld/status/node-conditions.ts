@@ -3,6 +3,7 @@ import type { Failure } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
+import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
 import type { Check } from './health.ts'
@@ -27,17 +28,27 @@ export function leaseConditions(state: LeaseState): readonly Condition[] {
   return [{ code: 'lease-waiting', severity: 'error', text: `no subnet leased yet: ${state.waitingFor}`, remedy: '' }]
 }
 
-/** `fault`: why no external interface could be chosen; undefined: one was. */
-export function hostConditions(fault: unknown): readonly Condition[] {
-  if (fault === undefined) return []
-  return [
-    {
+/** `fault`: why the host could not be read; undefined: it was. */
+export function hostConditions(choice: Kept | undefined, fault: unknown): readonly Condition[] {
+  const lost = choice?.fault ?? (fault === undefined ? undefined : messageOf(fault))
+  const conditions: Condition[] = []
+  if (lost !== undefined) {
+    conditions.push({
       code: 'interface-lost',
       severity: 'warning',
-      text: `the external interface is not there any more, the last choice stays: ${messageOf(fault)}`,
+      text: `the external interface cannot be used now, the last choice stays: ${lost}`,
       remedy: 'bring it back, or name another by --iface and restart',
-    },
-  ]
+    })
+  }
+  if (choice?.notice !== undefined) {
+    conditions.push({
+      code: 'interface-kept',
+      severity: 'info',
+      text: choice.notice,
+      remedy: 'none is needed: what works stays in use; name another by --iface and restart to have that one',
+    })
+  }
+  return conditions
 }
 
 export function datastoreConditions(health: StoreHealth): readonly Condition[] {

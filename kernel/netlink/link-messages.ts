@@ -18,6 +18,8 @@ export interface LinkRecord {
   readonly mac: MacAddr | undefined
   /** IFLA_INFO_KIND; empty for hardware. */
   readonly kind: string
+  /** Index of the bridge, bond or VRF that it is a port of; 0: none. */
+  readonly master: number
   /** Undefined for a kind that is not looked into. */
   readonly made: DriverRecord | undefined
 }
@@ -28,6 +30,7 @@ const IFINFO_BYTES = 16
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
 const IFLA_MTU = 4
+const IFLA_MASTER = 10
 const IFLA_OPERSTATE = 16
 const IFLA_LINKINFO = 18
 const IFLA_EXT_MASK = 29
@@ -97,6 +100,7 @@ export function parseLink(message: Message): LinkRecord | undefined {
     operState: attributes.has(IFLA_OPERSTATE) ? attributes.u8(IFLA_OPERSTATE) : 0,
     mac: attributes.mac(IFLA_ADDRESS),
     kind,
+    master: attributes.has(IFLA_MASTER) ? attributes.u32(IFLA_MASTER) : 0,
     made: codecFor(kind)?.read(linkInfo),
   }
 }

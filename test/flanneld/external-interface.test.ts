@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { Candidate } from '../../flanneld/host/candidates.ts'
 import {
   chooseExternalInterface,
   type HostSnapshot,
@@ -21,23 +22,23 @@ function address(text: string, more: Partial<HostAddress> = {}): HostAddress {
     deprecated: false,
     temporary: false,
     permanent: true,
+    tentative: false,
+    duplicate: false,
     ...more,
   }
 }
 
+function device(name: string, index: number, mtu: number, ...addresses: HostAddress[]): Candidate {
+  return { name, index, mtu, up: true, loopback: name === 'lo', kind: '', master: 0, addresses }
+}
+
 const host: HostSnapshot = {
   interfaces: [
-    { name: 'lo', index: 1, mtu: 65_536, loopback: true, addresses: [address('127.0.0.1'), address('::1')] },
-    {
-      name: 'eth0',
-      index: 2,
-      mtu: 1500,
-      loopback: false,
-      addresses: [address('192.168.1.5'), address('192.168.1.6'), address('fe80::5'), address('fd00::5')],
-    },
-    { name: 'eth1', index: 3, mtu: 9000, loopback: false, addresses: [address('10.0.0.5'), address('fd01::5')] },
-    { name: 'v4only', index: 4, mtu: 1400, loopback: false, addresses: [address('172.16.0.5')] },
-    { name: 'bare', index: 5, mtu: 1500, loopback: false, addresses: [] },
+    device('lo', 1, 65_536, address('127.0.0.1'), address('::1')),
+    device('eth0', 2, 1500, address('192.168.1.5'), address('192.168.1.6'), address('fe80::5'), address('fd00::5')),
+    device('eth1', 3, 9000, address('10.0.0.5'), address('fd01::5')),
+    device('v4only', 4, 1400, address('172.16.0.5')),
+    device('bare', 5, 1500),
   ],
   defaultRoutes: new Map<Family, string>([
     [4, 'eth0'],
@@ -193,7 +194,7 @@ describe('the external interface', () => {
   ]
   for (const [what, addresses, wanted] of best) {
     it(`has for its address ${what}`, () => {
-      const interfaces = [{ name: 'x', index: 7, mtu: 1500, loopback: false, addresses }]
+      const interfaces = [device('x', 7, 1500, ...addresses)]
       const family = familyOf(wanted as IpAddr)
       assert.equal(choose({ iface: ['x'] }, [family], { interfaces }).addresses.get(family), wanted)
     })

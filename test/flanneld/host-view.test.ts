@@ -25,7 +25,7 @@ function device(name: string, ...addresses: readonly string[]): HostInterface {
 async function read(...interfaces: readonly HostInterface[]): Promise<HostView> {
   const kernel = { listInterfaces: async () => interfaces } as unknown as HostKernel
   // A new object each time, as the real choice gives.
-  const host = new HostView({ kernel, clock: new VirtualClock(), choose: async () => ({ ...external }) })
+  const host = new HostView({ kernel, clock: new VirtualClock(), choose: async () => ({ external: { ...external } }) })
   await host.read()
   return host
 }

@@ -1,0 +1,95 @@
+import type { HostInterface, HostKernel } from '../../kernel/host.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
+import { cidrOf, familyOf, prefixLength } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { candidatesOf } from './candidates.ts'
+import {
+  chooseExternalInterface,
+  type HostSnapshot,
+  type InterfaceWish,
+  NoInterfaceError,
+  type Preference,
+} from './external-interface.ts'
+import { type Kept, keepOrMove } from './kept-choice.ts'
+
+export interface InterfaceChoiceOptions {
+  readonly wish: InterfaceWish
+  /** The enabled ones. */
+  readonly families: readonly Family[]
+  /** Names of this instance's devices. */
+  readonly devices: ReadonlySet<string>
+  /** Chosen by the last run. */
+  readonly previous: ReadonlyMap<Family, IpAddr>
+}
+
+/** What this file needs of the host: where the routes lead. */
+export type RoutePort = Pick<HostKernel, 'defaultRouteDevice' | 'routeTo'>
+
+/** The external interface of a running node: chosen by the options at the start, kept while it works. */
+export class InterfaceChoice {
+  readonly #kernel: RoutePort
+  readonly #clock: Clock
+  readonly #options: InterfaceChoiceOptions
+  #overlay: () => Iterable<Cidr>
+  #kept: Kept | undefined
+
+  /** `overlay`: the own subnets and those of accepted peers, as far as they are known. */
+  constructor(
+    needs: { kernel: RoutePort; clock: Clock; overlay: () => Iterable<Cidr> },
+    options: InterfaceChoiceOptions,
+  ) {
+    this.#kernel = needs.kernel
+    this.#clock = needs.clock
+    this.#overlay = needs.overlay
+    this.#options = options
+  }
+
+  /** Looks at the host. Throws NoInterfaceError when nothing has ever fitted. */
+  async look(interfaces: readonly HostInterface[]): Promise<Kept> {
+    const { wish, families, previous } = this.#options
+    const host = await this.#snapshot(interfaces)
+    const choose = (addresses: Preference['addresses'], whateverRoutesSay = false) =>
+      chooseExternalInterface(host, wish, families, { addresses, whateverRoutesSay })
+    const before = this.#kept ?? { external: choose(previous, true) }
+    this.#kept = keepOrMove(before, {
+      interfaces,
+      fresh: orFault(() => choose(before.external.addresses)),
+      unbiased: orFault(() => choose(new Map())),
+      now: this.#clock.now(),
+    })
+    return this.#kept
+  }
+
+  async #snapshot(interfaces: readonly HostInterface[]): Promise<HostSnapshot> {
+    const { wish, families, devices } = this.#options
+    const defaultRoutes = new Map<Family, string>()
+    for (const family of families) {
+      const device = await this.#kernel.defaultRouteDevice(family)
+      if (device !== undefined) defaultRoutes.set(family, device)
+    }
+    const target = wish.ifaceCanReach
+    const canReach = target === undefined ? undefined : await this.#kernel.routeTo(target)
+    const holds = holderOf(this.#overlay())
+    return { interfaces: candidatesOf(interfaces, { devices, holds }), defaultRoutes, canReach }
+  }
+}
+
+function orFault<T>(choose: () => T): T | NoInterfaceError {
+  try {
+    return choose()
+  } catch (cause) {
+    if (cause instanceof NoInterfaceError) return cause
+    throw cause
+  }
+}
+
+/** Subnets have few lengths, so an address is looked up once for each instead of being compared with thousands. */
+function holderOf(subnets: Iterable<Cidr>): (address: IpAddr) => boolean {
+  const known = new Set(subnets)
+  const lengths = new Map<Family, Set<number>>([
+    [4, new Set()],
+    [6, new Set()],
+  ])
+  for (const subnet of known) lengths.get(familyOf(subnet))?.add(prefixLength(subnet))
+  return (address) => [...(lengths.get(familyOf(address)) ?? [])].some((length) => known.has(cidrOf(address, length)))
+}
