@@ -12,7 +12,7 @@ import type { NetlinkChannel } from './netlink/channel.ts'
 import type { DeviceIndex } from './netlink/device-index.ts'
 import { FOU_FAMILY } from './netlink/fou-messages.ts'
 import type { GenericNetlink } from './netlink/generic.ts'
-import { IFF_LOOPBACK, IFF_UP } from './netlink/link-messages.ts'
+import { IFF_LOOPBACK, IFF_RUNNING, IFF_UP } from './netlink/link-messages.ts'
 import {
   dumpNeighbours,
   parseNeighbour,
@@ -52,6 +52,8 @@ export interface HostInterface {
   /** Bytes. */
   readonly mtu: number
   readonly up: boolean
+  /** Up, and with a carrier where it can tell. */
+  readonly running: boolean
   readonly loopback: boolean
   readonly mac: MacAddr | undefined
   /** The driver's, as `ip -d link` names it: `vxlan`; empty for hardware. */
@@ -127,6 +129,7 @@ export class HostKernel {
       index,
       mtu,
       up: (flags & IFF_UP) !== 0,
+      running: (flags & IFF_RUNNING) !== 0,
       loopback: (flags & IFF_LOOPBACK) !== 0,
       mac,
       kind,

@@ -4,7 +4,7 @@ import type { IpAddr } from '../../lib/address.ts'
 /** Of an interface only this is looked at. */
 export type Candidate = Pick<
   HostInterface,
-  'name' | 'index' | 'mtu' | 'up' | 'loopback' | 'kind' | 'master' | 'addresses'
+  'name' | 'index' | 'mtu' | 'up' | 'running' | 'loopback' | 'kind' | 'master' | 'addresses'
 >
 
 /** What of this host belongs to the overlay and can never carry it. */

@@ -1,7 +1,7 @@
 import type { ExternalInterface } from '../../backends/backend.ts'
-import type { HostAddress } from '../../kernel/host.ts'
 import { type Family, familyOf, type IpAddr, parseIp } from '../../lib/address.ts'
 import { type Candidate, leadsOut } from './candidates.ts'
+import { usableAddresses } from './usable-addresses.ts'
 
 /** What the choice looks at: the host at one moment. */
 export interface HostSnapshot {
@@ -126,7 +126,7 @@ function ownerOfPreferred({ host, families, preference }: Question): Candidate |
   for (const family of families) {
     const wanted = preference.addresses.get(family)
     const owner = host.interfaces.find((candidate) =>
-      usable(candidate, family, preference).some(({ address }) => address === wanted),
+      usableAddresses(candidate, family, preference.addresses.get(family)).some(({ address }) => address === wanted),
     )
     if (owner !== undefined) return owner
   }
@@ -148,7 +148,10 @@ function byRegex(question: Question, regex: InterfaceWish['ifaceRegex'][number])
   const owner = ownerOfPreferred(question)
   const byAddress = (candidate: Candidate): Found | undefined => {
     const fixed = families.map(
-      (family) => usable(candidate, family, preference).find(({ address }) => regex.matches(address))?.address,
+      (family) =>
+        usableAddresses(candidate, family, preference.addresses.get(family)).find(({ address }) =>
+          regex.matches(address),
+        )?.address,
     )
     if (!fixed.every((address) => address !== undefined)) return undefined
     return { candidate, fixed, reason: `--iface-regex=${regex.source} matches its address ${fixed.join(' and ')}` }
@@ -161,7 +164,7 @@ function byRegex(question: Question, regex: InterfaceWish['ifaceRegex'][number])
     const found = byAddress(owner)
     const isKept = found?.fixed.some((address) => preference.addresses.get(familyOf(address)) === address)
     const kept = (isKept ? found : undefined) ?? byName(owner)
-    if (kept !== undefined) return kept
+    if (kept !== undefined && complete(kept, question) !== undefined) return kept
   }
   // A pattern may match what was never meant: Docker's 172.17.0.1, the service addresses of kube-proxy.
   const outward = host.interfaces.filter((each) => leadsOut(each, host.interfaces))
@@ -182,8 +185,12 @@ function byReach({ host, preference }: Question, target: IpAddr): Found | undefi
   if (candidate === undefined || host.canReach === undefined) return undefined
   const { source } = host.canReach
   const family = familyOf(source)
-  const kept = usable(candidate, family, preference).find(({ address }) => address === preference.addresses.get(family))
-  return { candidate, fixed: [kept?.address ?? source], reason: `the route to ${target} leads over it` }
+  const wanted = preference.addresses.get(family)
+  const isKept = usableAddresses(candidate, family, wanted).some(({ address }) => address === wanted)
+  const isOwn = host.interfaces.some(({ addresses }) => addresses.some(({ address }) => address === source))
+  const address = isKept ? wanted : isOwn ? source : undefined
+  const fixed = address === undefined ? [] : [address]
+  return { candidate, fixed, reason: `the route to ${target} leads over it` }
 }
 
 function byDefaultRoute({ host, families }: Question): Found | undefined {
@@ -217,7 +224,7 @@ function complete(found: Found, { wish, families, preference }: Question): Exter
 function addressFor(found: Found, family: Family, preference: Preference): IpAddr | undefined {
   return (
     found.fixed.find((address) => familyOf(address) === family) ??
-    usable(found.candidate, family, preference)[0]?.address
+    usableAddresses(found.candidate, family, preference.addresses.get(family))[0]?.address
   )
 }
 
@@ -229,28 +236,6 @@ function lacking(found: Found, { families, preference }: Question): string {
 
 function publicOption(wish: InterfaceWish, family: Family): IpAddr | undefined {
   return family === 4 ? wish.publicIp : wish.publicIpv6
-}
-
-// Best first; the kernel's order decides between equals.
-function usable(candidate: Candidate, family: Family, { addresses }: Preference): readonly HostAddress[] {
-  const preferredAddress = addresses.get(family)
-  return candidate.addresses
-    .filter(
-      (each) =>
-        each.family === family &&
-        !each.deprecated &&
-        !each.duplicate &&
-        each.scope !== 'host' &&
-        !/^(127\.|::1$)/.test(each.address),
-    )
-    .map((each, index) => ({ each, index, rank: each.address === preferredAddress ? -1 : rank(each) }))
-    .sort((a, b) => a.rank - b.rank || a.index - b.index)
-    .map(({ each }) => each)
-}
-
-// From a tentative address nothing can be sent yet; it may be the only one while the host starts.
-function rank({ scope, permanent, temporary, tentative }: HostAddress): number {
-  return (tentative ? 8 : 0) + (scope === 'link' ? 4 : 0) + (temporary ? 2 : 0) + (permanent ? 0 : 1)
 }
 
 function describe(interfaces: readonly Candidate[]): string {

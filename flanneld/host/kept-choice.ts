@@ -1,4 +1,5 @@
 import type { ExternalInterface } from '../../backends/backend.ts'
+import type { IpAddr } from '../../lib/address.ts'
 import { type Candidate, leadsOut } from './candidates.ts'
 import type { NoInterfaceError } from './external-interface.ts'
 
@@ -36,33 +37,48 @@ export interface Kept {
 
 /** Pure. What works stays: see `LASTING_MS` and `AWAY_MS` for when another choice is taken. */
 export function keepOrMove(before: Kept, look: Look): Kept {
-  const { fresh, now, interfaces } = look
+  const { fresh, interfaces } = look
   const external = asItIsNow(before.external, interfaces)
-  const state = stateOf(external, interfaces)
   const target = fresh instanceof Error || !mayTake(fresh, external, interfaces) ? undefined : fresh
-  const isKept = target !== undefined && isSameChoice(target, external)
-  if (state === 'away' && !isKept) return moveAway({ ...before, external }, target, look)
-  const rival = rivalOf(before, isKept ? undefined : target, now)
+  if (target !== undefined && isSameChoice(target, external)) return stay(before, target, undefined, look)
+  const missing = missingOf(external, interfaces)
+  // One of two addresses is no reason to leave the interface that has the other.
+  const isLost = missing.length === external.addresses.size || target === undefined || target.index === external.index
+  if (missing.length > 0 && isLost) return replace({ ...before, external }, target, missing, look)
+  return stay(before, external, target, look)
+}
+
+/** As long as no rival has lasted. */
+function stay(before: Kept, external: ExternalInterface, target: ExternalInterface | undefined, look: Look): Kept {
+  const { interfaces, unbiased, now } = look
+  const rival = rivalOf(before, target, now)
   if (rival !== undefined && rival.until === undefined && now - rival.since >= LASTING_MS) {
     return { external: rival.external }
   }
+  const isDown = interfaces.some(({ index, up }) => index === external.index && !up)
   return {
-    external: isKept ? target : external,
+    external,
     rival,
-    fault: state === 'down' ? `${external.name} is down` : undefined,
-    notice: noticeOf(external, rival?.external ?? look.unbiased),
-    dueAt: dueOf(rival),
+    fault: isDown ? `${external.name} is down` : undefined,
+    notice: noticeOf(external, rival?.external ?? unbiased),
+    dueAt: rival && (rival.until ?? rival.since) + LASTING_MS,
   }
 }
 
-function moveAway(before: Kept, target: ExternalInterface | undefined, { fresh, now }: Look): Kept {
+/** What was in use is gone. */
+function replace(
+  before: Kept,
+  target: ExternalInterface | undefined,
+  missing: readonly IpAddr[],
+  { fresh, now }: Look,
+): Kept {
   const { external } = before
   const awaySince = before.awaySince ?? now
   const isLong = now - awaySince >= AWAY_MS
   if (target !== undefined && (isLong || addressesOf(target) === addressesOf(external))) return { external: target }
   if (!isLong) return { external, awaySince, dueAt: awaySince + AWAY_MS }
   const why = fresh instanceof Error ? fresh.message : `${nameOf(fresh)} leads to no other host`
-  return { external, awaySince, fault: `${nameOf(external)} is gone, and ${why}` }
+  return { external, awaySince, fault: `${missing.join(' ')} is not on ${external.name} any more, and ${why}` }
 }
 
 /** A rival that comes and goes stays in sight, so that a flapping route is told once; its time begins anew each time. */
@@ -74,10 +90,6 @@ function rivalOf({ rival }: Kept, target: ExternalInterface | undefined, now: nu
   if (rival === undefined) return undefined
   const until = rival.until ?? now
   return now - until >= LASTING_MS ? undefined : { ...rival, until }
-}
-
-function dueOf(rival: Kept['rival']): number | undefined {
-  return rival && (rival.until ?? rival.since) + LASTING_MS
 }
 
 function noticeOf(external: ExternalInterface, other: ExternalInterface | NoInterfaceError): string | undefined {
@@ -94,15 +106,10 @@ function addressesOf({ addresses }: ExternalInterface): string {
   return [...addresses.values()].join(' ')
 }
 
-/** `away`: gone, or without one of the addresses; without a carrier it is `up` all the same. */
-type State = 'up' | 'down' | 'away'
-
-function stateOf({ index, addresses }: ExternalInterface, interfaces: readonly Candidate[]): State {
+function missingOf({ index, addresses }: ExternalInterface, interfaces: readonly Candidate[]): readonly IpAddr[] {
   const device = interfaces.find((each) => each.index === index)
-  const isThere = [...addresses.values()].every((wanted) =>
-    device?.addresses.some(({ address, duplicate }) => address === wanted && !duplicate),
-  )
-  return device === undefined || !isThere ? 'away' : device.up ? 'up' : 'down'
+  const present = new Set(device?.addresses.flatMap(({ address, duplicate }) => (duplicate ? [] : [address])))
+  return [...addresses.values()].filter((address) => !present.has(address))
 }
 
 /** Its name and its MTU may change while it is the same. */
@@ -112,8 +119,8 @@ function asItIsNow(external: ExternalInterface, interfaces: readonly Candidate[]
 }
 
 /**
- * Whether a running node may move there: not to an interface that no packet to other hosts leaves by, however well it fits,
- * unless it is the one in use, holds the address in use, or has the one in use as its port.
+ * Whether a running node may move there: not to an interface that no packet to other hosts leaves by now, however well it
+ * fits, unless it is the one in use, holds the address in use, or has the one in use as its port.
  */
 function mayTake(target: ExternalInterface, current: ExternalInterface, interfaces: readonly Candidate[]): boolean {
   const device = interfaces.find(({ index }) => index === target.index)
@@ -123,7 +130,7 @@ function mayTake(target: ExternalInterface, current: ExternalInterface, interfac
   if (port?.master === device.index || [...target.addresses.values()].some((address) => addresses.has(address))) {
     return true
   }
-  return leadsOut(device, interfaces)
+  return device.running && leadsOut(device, interfaces)
 }
 
 /** The same device with the same addresses, whatever it is called. */

@@ -26,6 +26,8 @@ export interface LinkRecord {
 
 export const IFF_UP = 0x1
 export const IFF_LOOPBACK = 0x8
+/** Up, and with a carrier where it can tell. */
+export const IFF_RUNNING = 0x40
 const IFINFO_BYTES = 16
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import type { Candidate } from '../../flanneld/host/candidates.ts'
 import {
   chooseExternalInterface,
   type HostSnapshot,
@@ -10,35 +9,15 @@ import { compileGoRegexp } from '../../flanneld/options/go-regexp.ts'
 import type { HostAddress } from '../../kernel/host.ts'
 import { type Family, familyOf, type IpAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
-
-function address(text: string, more: Partial<HostAddress> = {}): HostAddress {
-  const family = familyOf(text as IpAddr)
-  const scope = /^fe80:|^169\.254\./.test(text) ? 'link' : /^127\.|^::1$/.test(text) ? 'host' : 'global'
-  return {
-    family,
-    address: text as IpAddr,
-    length: family === 4 ? 24 : 64,
-    scope,
-    deprecated: false,
-    temporary: false,
-    permanent: true,
-    tentative: false,
-    duplicate: false,
-    ...more,
-  }
-}
-
-function device(name: string, index: number, mtu: number, ...addresses: HostAddress[]): Candidate {
-  return { name, index, mtu, up: true, loopback: name === 'lo', kind: '', master: 0, addresses }
-}
+import { address, device } from './host-fixtures.ts'
 
 const host: HostSnapshot = {
   interfaces: [
-    device('lo', 1, 65_536, address('127.0.0.1'), address('::1')),
-    device('eth0', 2, 1500, address('192.168.1.5'), address('192.168.1.6'), address('fe80::5'), address('fd00::5')),
-    device('eth1', 3, 9000, address('10.0.0.5'), address('fd01::5')),
-    device('v4only', 4, 1400, address('172.16.0.5')),
-    device('bare', 5, 1500),
+    device('lo', 1, ['127.0.0.1', '::1']),
+    device('eth0', 2, ['192.168.1.5', '192.168.1.6', 'fe80::5', 'fd00::5']),
+    device('eth1', 3, ['10.0.0.5', 'fd01::5'], { mtu: 9000 }),
+    device('v4only', 4, ['172.16.0.5']),
+    device('bare', 5),
   ],
   defaultRoutes: new Map<Family, string>([
     [4, 'eth0'],
@@ -190,11 +169,14 @@ describe('the external interface', () => {
       'fd00::2',
     ],
     ['never a deprecated one', [address('fd00::1', { deprecated: true }), address('fe80::1')], 'fe80::1'],
+    ['never one that another host has', [address('fd00::1', { duplicate: true }), address('fe80::1')], 'fe80::1'],
+    ['one that can be sent from', [address('fd00::1', { tentative: true }), address('fd00::2')], 'fd00::2'],
+    ['a tentative one where there is no other', [address('fd00::1', { tentative: true })], 'fd00::1'],
     ['the first of equals', [address('10.0.0.9'), address('10.0.0.1')], '10.0.0.9'],
   ]
   for (const [what, addresses, wanted] of best) {
     it(`has for its address ${what}`, () => {
-      const interfaces = [device('x', 7, 1500, ...addresses)]
+      const interfaces = [device('x', 7, addresses)]
       const family = familyOf(wanted as IpAddr)
       assert.equal(choose({ iface: ['x'] }, [family], { interfaces }).addresses.get(family), wanted)
     })
