@@ -15,7 +15,7 @@ import { heldLease, leaseAttrs } from './leases/lease-attrs.ts'
 import { PeerView } from './leases/peer-view.ts'
 import { planAll, subnetsOf } from './node-setup.ts'
 import { Replanner } from './replanner.ts'
-import { sayInterface, startNode } from './start-node.ts'
+import { ownsAddress, sayInterface, startNode } from './start-node.ts'
 import { watchFile } from './state/file-watch.ts'
 import type { Check } from './status/health.ts'
 import {
@@ -187,7 +187,9 @@ export class Agent {
       const { external } = host
       if (!isSameChoice(external, inUse)) {
         sayInterface(this.#needs.log, external)
-        this.#needs.reconnectStore('this host sends from another address now')
+        const gone = [...inUse.addresses.values()].filter((address) => !ownsAddress(host, address))
+        // A connection from there gets no answer, and would be given up after seconds only.
+        if (gone.length > 0) this.#needs.reconnectStore(`this host no longer has the address ${gone.join(' ')}`)
       }
       inUse = external
     })

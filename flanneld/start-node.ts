@@ -111,6 +111,6 @@ async function keepLease(
   return keeper
 }
 
-function ownsAddress(host: HostView, address: IpAddr): boolean {
+export function ownsAddress(host: HostView, address: IpAddr): boolean {
   return host.interfaces.some(({ addresses }) => addresses.some((own) => own.address === address))
 }

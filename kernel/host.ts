@@ -138,17 +138,15 @@ export class HostKernel {
     }))
   }
 
-  /** Device of the default route that the kernel prefers. */
-  async defaultRouteDevice(family: Family): Promise<string | undefined> {
+  /** Devices of the default routes, the one that the kernel prefers first. */
+  async defaultRouteDevices(family: Family): Promise<readonly string[]> {
     const routes = await this.#channel.dump(dumpRoutes(family), (message) => {
       const route = parseRoute(message)
       return route?.dst.endsWith('/0') && route.type === RTN_UNICAST ? route : undefined
     })
-    const best = routes.reduce<RouteRecord | undefined>(
-      (least, route) => (least === undefined || route.metric < least.metric ? route : least),
-      undefined,
-    )
-    return best && (await this.#nameOf(best.index))
+    await this.#nameAll(routes.map(({ index }) => index))
+    const inOrder = routes.sort((a, b) => a.metric - b.metric)
+    return inOrder.flatMap(({ index }) => this.#devices.nameOf(index) ?? [])
   }
 
   /** Undefined: no route, or no address to send from. */
@@ -206,11 +204,6 @@ export class HostKernel {
     const { source } = record
     if (device === undefined || source === undefined) return undefined
     return { device, source, ...(record.via === undefined ? {} : { gateway: record.via }) }
-  }
-
-  async #nameOf(index: number): Promise<string | undefined> {
-    await this.#nameAll([index])
-    return this.#devices.nameOf(index)
   }
 
   async #nameAll(indexes: readonly number[]): Promise<void> {

@@ -23,7 +23,7 @@ export interface InterfaceChoiceOptions {
 }
 
 /** What this file needs of the host: where the routes lead. */
-export type RoutePort = Pick<HostKernel, 'defaultRouteDevice' | 'routeTo'>
+export type RoutePort = Pick<HostKernel, 'defaultRouteDevices' | 'routeTo'>
 
 /** The external interface of a running node: chosen by the options at the start, kept while it works. */
 export class InterfaceChoice {
@@ -62,15 +62,18 @@ export class InterfaceChoice {
 
   async #snapshot(interfaces: readonly HostInterface[]): Promise<HostSnapshot> {
     const { wish, families, devices } = this.#options
+    const holds = holderOf(this.#overlay())
+    const candidates = candidatesOf(interfaces, { devices, holds })
+    // A DHCP client that takes every new device for a network card gives ours a default route.
+    const mayLead = new Set(candidates.map(({ name }) => name))
     const defaultRoutes = new Map<Family, string>()
     for (const family of families) {
-      const device = await this.#kernel.defaultRouteDevice(family)
+      const device = (await this.#kernel.defaultRouteDevices(family)).find((name) => mayLead.has(name))
       if (device !== undefined) defaultRoutes.set(family, device)
     }
     const target = wish.ifaceCanReach
     const canReach = target === undefined ? undefined : await this.#kernel.routeTo(target)
-    const holds = holderOf(this.#overlay())
-    return { interfaces: candidatesOf(interfaces, { devices, holds }), defaultRoutes, canReach }
+    return { interfaces: candidates, defaultRoutes, canReach }
   }
 }
 

@@ -43,9 +43,31 @@ describe('the look at the host', function () {
     )
   })
 
-  it('knows the device of the best default route', async () => {
-    assert.equal(await host().defaultRouteDevice(4), 'far')
-    assert.equal(await host().defaultRouteDevice(6), undefined)
+  it('knows ports of a bridge, what has a carrier, and addresses that cannot be sent from', async () => {
+    const { run } = namespace
+    run('ip link add br5 type bridge')
+    run('ip link set br5 up')
+    run('ip link add port5 type veth peer name end5')
+    run('ip link set port5 master br5 up')
+    run('ip link set end5 up')
+    run('ip addr add fd05::5/64 dev end5')
+    const found = async (name: string) => (await host().listInterfaces()).find((each) => each.name === name)
+    const bridge = await found('br5')
+    assert.equal(bridge?.kind, 'bridge')
+    assert.equal((await found('port5'))?.master, bridge?.index)
+    assert.equal(bridge?.master, 0)
+    const [own] = (await found('end5'))?.addresses.filter(({ address }) => address === 'fd05::5') ?? []
+    assert.deepEqual([own?.tentative, own?.duplicate], [true, false])
+    run('ip link set port5 down')
+    const end = await found('end5')
+    assert.deepEqual([end?.up, end?.running], [true, false])
+    run('ip link del port5')
+    run('ip link del br5')
+  })
+
+  it('knows the devices of the default routes, the best first', async () => {
+    assert.deepEqual(await host().defaultRouteDevices(4), ['far', 'uplink'])
+    assert.deepEqual(await host().defaultRouteDevices(6), [])
   })
 
   it('answers route lookups in order', async () => {
