@@ -80,7 +80,7 @@ export function kindNameOf(driver: LinkDriver): string {
 }
 
 // Learning, the local address and the device below change on a live vxlan device; VNI, port, group and GBP do not, nor can the device below be taken away.
-// Source: drivers/net/vxlan/vxlan_core.c, vxlan_changelink, since Linux 5.0.
+// Source: drivers/net/vxlan/vxlan_core.c of Linux, vxlan_changelink.
 function compareVxlan(actual: VxlanDriver, desired: VxlanDriver): Comparison {
   const kept =
     actual.vni === desired.vni &&

@@ -99,7 +99,7 @@ export class LinkTable implements ObjectTable<Link> {
       const underlay = await this.#underlayIndex(driver)
       if (underlay === undefined) return missingUnderlay(driver)
       const verdict = await this.#ask(changeDriver(record.index, driver, underlay))
-      // Kernels before 5.0 refuse another device below, or leave the old one without a word.
+      // An older kernel refuses another device below, or leaves the old one without a word.
       if (verdict === undefined ? await this.#differs(link) : isUnsupported(verdict)) {
         return await this.#recreate(record, link)
       }
