@@ -13,6 +13,8 @@ import type { Kept } from './kept-choice.ts'
 
 /** Kernel events come in bursts; the host is read once after each. */
 const QUIET_MS = 100
+/** Between two tries to read a host that cannot be read. */
+const RETRY_MS = 1_000
 
 const NOT_LOOKED_UP: HostFacts['reach'] = new Map()
 
@@ -117,31 +119,30 @@ export class HostView {
   /** Until the signal is aborted; `onRead` hears after each reading, of its fault where it had one. */
   async run(signal: AbortSignal, onRead: (fault: unknown) => void): Promise<void> {
     onRead(undefined)
-    this.#lookAgain(signal)
+    this.#touchAt(this.#choice?.dueAt, signal)
     for await (const count of this.#dirty.watch(signal)) {
       await this.#clock.sleep(QUIET_MS, signal).catch(() => {})
       if (signal.aborted) return
       try {
         await this.read()
         onRead(undefined)
+        this.#touchAt(this.#choice?.dueAt, signal)
       } catch (cause) {
         onRead(cause)
+        this.#touchAt(this.#clock.now() + RETRY_MS, signal)
       }
-      this.#lookAgain(signal)
       if (this.#isNews()) this.changes.set(count)
     }
   }
 
-  /** When the choice says so, even if nothing happens until then. */
-  #lookAgain(signal: AbortSignal): void {
-    const choice = this.#choice
-    if (choice?.dueAt === undefined) return
-    const wait = Math.max(0, choice.dueAt - QUIET_MS - this.#clock.now())
-    const look = () => {
-      // Another reading may have come first.
-      if (this.#choice === choice) this.#touch()
+  /** Reads again then, even if nothing happens until then, unless another reading comes first. */
+  #touchAt(due: number | undefined, signal: AbortSignal): void {
+    if (due === undefined) return
+    const reading = this.#count
+    const touch = () => {
+      if (this.#count === reading) this.#touch()
     }
-    this.#clock.sleep(wait, signal).then(look, () => {})
+    this.#clock.sleep(Math.max(0, due - QUIET_MS - this.#clock.now()), signal).then(touch, () => {})
   }
 
   #touch(): void {
@@ -156,7 +157,7 @@ export class HostView {
     )
     const digest = JSON.stringify([
       addressed.filter(([, , , addresses]) => addresses.some(isGlobal)),
-      this.#external,
+      this.#external && [this.#external, [...this.#external.addresses], [...this.#external.publicIps]],
       this.#onLink,
     ])
     const news = this.#routesChanged || digest !== this.#digest

@@ -30,13 +30,20 @@ export function leaseConditions(state: LeaseState): readonly Condition[] {
 
 /** `fault`: why the host could not be read; undefined: it was. */
 export function hostConditions(choice: Kept | undefined, fault: unknown): readonly Condition[] {
-  const lost = choice?.fault ?? (fault === undefined ? undefined : messageOf(fault))
   const conditions: Condition[] = []
-  if (lost !== undefined) {
+  if (fault !== undefined) {
+    conditions.push({
+      code: 'host-unreadable',
+      severity: 'warning',
+      text: `the interfaces of this host cannot be read, the last ones known count: ${messageOf(fault)}`,
+      remedy: 'it is tried again every second; see the log of the kernel (dmesg)',
+    })
+  }
+  if (choice?.fault !== undefined) {
     conditions.push({
       code: 'interface-lost',
       severity: 'warning',
-      text: `the external interface cannot be used now, the last choice stays: ${lost}`,
+      text: `the external interface cannot be used now, the last choice stays: ${choice.fault}`,
       remedy: 'bring it back, or name another by --iface and restart',
     })
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ExternalInterface } from '../../backends/backend.ts'
 import { HostView } from '../../flanneld/host/host-view.ts'
+import type { Kept } from '../../flanneld/host/kept-choice.ts'
 import type { HostInterface, HostKernel } from '../../kernel/host.ts'
 import type { IpAddr } from '../../lib/address.ts'
 import { VirtualClock } from '../fakes/clock.ts'
@@ -53,5 +54,57 @@ describe('the view of the host', () => {
     for (const [field, value] of Object.entries(before)) {
       assert.equal(after[field as keyof typeof after], value, field)
     }
+  })
+
+  const running = (look: (at: number) => Kept, list: () => readonly HostInterface[] = () => []) => {
+    const clock = new VirtualClock()
+    const kernel = { listInterfaces: async () => list() } as unknown as HostKernel
+    const host = new HostView({ kernel, clock, choose: async () => look(clock.now()) })
+    const stop = new AbortController()
+    const faults: unknown[] = []
+    const start = async () => {
+      await host.read()
+      const ended = host.run(stop.signal, (fault) => void faults.push(fault))
+      await clock.advance(0)
+      return async () => {
+        stop.abort(new Error('over'))
+        await ended
+      }
+    }
+    return { clock, host, faults, start }
+  }
+
+  it('looks again when the choice asks for it, and tells of another address on the same interface', async () => {
+    const next = { ...external, addresses: new Map([[4, '192.168.64.99' as IpAddr]] as const) }
+    const { clock, host, start } = running((at) => (at < 5_000 ? { external, dueAt: 5_000 } : { external: next }))
+    const end = await start()
+    host.onEvents([{ type: 'overrun' }], new Set())
+    await clock.advance(1_000)
+    const told = host.changes.current
+    await clock.advance(3_999)
+    assert.deepEqual([host.external, host.changes.current], [external, told])
+    await clock.advance(1)
+    assert.deepEqual(host.external, next)
+    assert.notEqual(host.changes.current, told)
+    await end()
+  })
+
+  it('is read again after a second where it could not be read', async () => {
+    let readings = 0
+    const list = () => {
+      readings += 1
+      if (readings === 2) throw new Error('interrupted')
+      return []
+    }
+    const { clock, host, faults, start } = running(() => ({ external }), list)
+    const end = await start()
+    host.onEvents([{ type: 'overrun' }], new Set())
+    await clock.advance(200)
+    assert.match(String(faults.at(-1)), /interrupted/)
+    await clock.advance(1_000)
+    assert.deepEqual([readings, faults.at(-1)], [3, undefined])
+    await clock.advance(60_000)
+    assert.equal(readings, 3)
+    await end()
   })
 })

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import type { LeaseState } from '../../flanneld/leases/lease-keeper.ts'
-import { kernelConditions, leaseConditions, readinessChecks } from '../../flanneld/status/node-conditions.ts'
+import {
+  hostConditions,
+  kernelConditions,
+  leaseConditions,
+  readinessChecks,
+} from '../../flanneld/status/node-conditions.ts'
 import type { Failure } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf, type Role } from '../../kernel/objects.ts'
 import { lease, NO_DATA } from '../backends/world.ts'
@@ -62,6 +67,16 @@ describe('conditions of the parts', () => {
     const [condition] = leaseConditions(lost)
     assert.equal(condition?.code, 'lease-subnet-taken')
     assert.match(condition?.remedy ?? '', /flanneld cleanup/)
+  })
+
+  it('tell of the external interface what is wrong with it, and what would be chosen', () => {
+    const external = { name: 'eth0', index: 2, mtu: 1500, addresses: new Map(), publicIps: new Map(), reason: '' }
+    const told = (...input: Parameters<typeof hostConditions>) =>
+      hostConditions(...input).map(({ code, severity, remedy }) => `${severity} ${code} ${remedy === ''}`)
+    assert.deepEqual(told({ external }, undefined), [])
+    assert.deepEqual(told({ external, fault: 'eth0 is down' }, undefined), ['warning interface-lost false'])
+    assert.deepEqual(told({ external, notice: 'eth0 stays' }, undefined), ['info interface-kept false'])
+    assert.deepEqual(told({ external }, new Error('EINTR')), ['warning host-unreadable false'])
   })
 
   it('show required and advisory objects; those of peers stand with the peer', () => {
