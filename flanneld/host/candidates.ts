@@ -13,10 +13,14 @@ export interface OverlayParts {
   readonly devices: ReadonlySet<string>
   /** Whether the address lies in the own subnet or in that of an accepted peer. */
   readonly holds: (address: IpAddr) => boolean
+  /** Addresses in use: a network card keeps one, though the own subnet may have been leased around it. */
+  readonly inUse: ReadonlySet<IpAddr>
 }
 
 /** Every name that flannel and this program give to a device, of whatever instance. */
 const FLANNEL_DEVICE = /^flannel(\.\d+|-v6\.\d+|0|\.ipip|-wg(-v6)?)$/
+
+const NONE: ReadonlySet<IpAddr> = new Set()
 
 /** Ports that lead to containers and virtual machines on this host, or that carry no packets at all. */
 const INWARD_PORTS: readonly string[] = ['veth', 'tun', 'vxlan', 'dummy']
@@ -28,7 +32,8 @@ const INWARD_PORTS: readonly string[] = ['veth', 'tun', 'vxlan', 'dummy']
 export function candidatesOf<C extends Candidate>(interfaces: readonly C[], overlay: OverlayParts): readonly C[] {
   return interfaces.flatMap((each) => {
     if (overlay.devices.has(each.name) || FLANNEL_DEVICE.test(each.name)) return []
-    const addresses = each.addresses.filter(({ address }) => !overlay.holds(address))
+    const inUse = leadsOut(each, interfaces) ? overlay.inUse : NONE
+    const addresses = each.addresses.filter(({ address }) => inUse.has(address) || !overlay.holds(address))
     if (addresses.length === each.addresses.length) return [each]
     return each.kind === 'bridge' ? [] : [{ ...each, addresses }]
   })

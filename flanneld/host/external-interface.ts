@@ -167,8 +167,8 @@ function byRegex(question: Question, regex: InterfaceWish['ifaceRegex'][number])
     if (kept !== undefined && complete(kept, question) !== undefined) return kept
   }
   // A pattern may match what was never meant: Docker's 172.17.0.1, the service addresses of kube-proxy.
-  const outward = host.interfaces.filter((each) => leadsOut(each, host.interfaces))
-  const inOrder = [...outward, ...host.interfaces.filter((each) => !outward.includes(each))]
+  const outward = new Set(host.interfaces.filter((each) => leadsOut(each, host.interfaces)))
+  const inOrder = [...outward, ...host.interfaces.filter((each) => !outward.has(each))]
   return firstFound(inOrder, byAddress) ?? firstFound(inOrder, byName)
 }
 

@@ -61,9 +61,10 @@ export class InterfaceChoice {
   }
 
   async #snapshot(interfaces: readonly HostInterface[]): Promise<HostSnapshot> {
-    const { wish, families, devices } = this.#options
+    const { wish, families, devices, previous } = this.#options
     const holds = holderOf(this.#overlay())
-    const candidates = candidatesOf(interfaces, { devices, holds })
+    const inUse = new Set((this.#kept?.external.addresses ?? previous).values())
+    const candidates = candidatesOf(interfaces, { devices, holds, inUse })
     // A DHCP client that takes every new device for a network card gives ours a default route.
     const mayLead = new Set(candidates.map(({ name }) => name))
     const defaultRoutes = new Map<Family, string>()

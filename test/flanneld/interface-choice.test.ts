@@ -32,6 +32,17 @@ describe('the choice of the external interface', () => {
     }
   })
 
+  it('stays the card whose address lies in the own subnet, if the lease names it', async () => {
+    const overlay = ['10.0.0.0/24']
+    for (const links of [[eth0(A)], [device('cni0', 1, ['10.0.0.1'], { kind: 'bridge' }), eth0(A)]]) {
+      const look = open({ previous: { 4: A }, overlay, regex: ['^10'] }, new VirtualClock())
+      assert.deepEqual((await look({ links })).external.name, 'eth0')
+      await assert.rejects(open({ overlay, regex: ['^10'] }, new VirtualClock())({ links }), {
+        name: 'NoInterfaceError',
+      })
+    }
+  })
+
   it('may be a bridge: with a network card as its port, and by its name with containers only', async () => {
     const port = device('eth0', 2, [], { master: 9 })
     const bridge = device('br0', 9, [A], { kind: 'bridge' })
