@@ -23,8 +23,8 @@ export interface AgentNeeds {
   readonly storeHealth: Source<StoreHealth>
   /** The store needs the network to choose a subnet, so it is made when that is known. */
   readonly openStore: (network: NetworkConfig) => LeaseStore
-  /** The connection may be one that nothing comes back on. */
-  readonly reconnectStore: (why: string) => void
+  /** For a connection that nothing may come back on. */
+  readonly reconnectStore: (why: string) => Promise<void>
   readonly state: StateDir
   /** Says what will be used, to this state directory and to other instances; throws ConfigError naming one that uses it. */
   readonly record: StateDir['record']

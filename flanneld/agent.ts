@@ -181,17 +181,17 @@ export class Agent {
   }
 
   async #followHost(host: HostView, stop: AbortSignal): Promise<void> {
+    const { conditions, log, lifecycle, reconnectStore } = this.#needs
     let inUse = host.external
     await host.run(stop, (fault) => {
-      this.#needs.conditions.replace('host', hostConditions(host.choice, fault))
-      const { external } = host
-      if (!isSameChoice(external, inUse)) {
-        sayInterface(this.#needs.log, external)
-        const gone = [...inUse.addresses.values()].filter((address) => !ownsAddress(host, address))
-        // A connection from there gets no answer, and would be given up after seconds only.
-        if (gone.length > 0) this.#needs.reconnectStore(`this host no longer has the address ${gone.join(' ')}`)
-      }
-      inUse = external
+      conditions.replace('host', hostConditions(host.choice, fault))
+      const before = inUse
+      inUse = host.external
+      if (isSameChoice(inUse, before)) return
+      sayInterface(log, inUse)
+      const gone = [...before.addresses.values()].filter((address) => !ownsAddress(host, address)).join(' ')
+      // A connection from there gets no answer; without this that would be noticed after seconds only.
+      if (gone !== '') lifecycle.run('reconnect', () => reconnectStore(`this host no longer has the address ${gone}`))
     })
   }
 

@@ -30,7 +30,7 @@ export class InterfaceChoice {
   readonly #kernel: RoutePort
   readonly #clock: Clock
   readonly #options: InterfaceChoiceOptions
-  #overlay: () => Iterable<Cidr>
+  readonly #overlay: () => Iterable<Cidr>
   #kept: Kept | undefined
 
   /** `overlay`: the own subnets and those of accepted peers, as far as they are known. */

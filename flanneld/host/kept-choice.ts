@@ -23,7 +23,7 @@ export interface Look {
 export interface Kept {
   /** In use. */
   readonly external: ExternalInterface
-  /** Prefers itself to what is in use, `since`; no longer, `until`. */
+  /** What the options prefer to what is in use: `since` when, and where they do not any more, `until` when. */
   readonly rival?: { readonly external: ExternalInterface; readonly since: number; readonly until?: number } | undefined
   /** An address in use is not on its interface any more. */
   readonly awaySince?: number | undefined
@@ -48,7 +48,7 @@ export function keepOrMove(before: Kept, look: Look): Kept {
   return stay(before, external, target, look)
 }
 
-/** As long as no rival has lasted. */
+/** Unless a rival has lasted. */
 function stay(before: Kept, external: ExternalInterface, target: ExternalInterface | undefined, look: Look): Kept {
   const { interfaces, unbiased, now } = look
   const rival = rivalOf(before, target, now)

@@ -15,7 +15,7 @@ export interface LeaseSource {
   readonly storeHealth: Source<StoreHealth>
   readonly openStore: (network: NetworkConfig) => LeaseStore
   /** Gives up the connection: the next use of it opens another. */
-  readonly reconnectStore: (why: string) => void
+  readonly reconnectStore: (why: string) => Promise<void>
 }
 
 /** Throws ConfigError for endpoints that must not be used. */
@@ -40,7 +40,7 @@ export function openEtcd(
   return {
     configSource: new EtcdConfigSource({ ...needs, client }, { prefix }),
     storeHealth: client.health.source,
-    reconnectStore: (why) => void client.giveUp(why),
+    reconnectStore: (why) => client.giveUp(why),
     openStore: (network) => new EtcdLeaseStore({ ...needs, client }, { prefix, network }),
   }
 }
