@@ -170,6 +170,8 @@ export interface Backend<C, I> {
   readonly families?: readonly Family[]
   /** Throws ConfigError with a path below `Backend`; `warnings` receives unknown keys. */
   parseConfig(raw: unknown, warnings: string[]): C
+  /** Throws ConfigError for values that are good in themselves and make something of this network that no kernel takes. */
+  check?(config: C, network: NetworkConfig): void
   /** The one impure step: keys, MAC. Called once per start. */
   prepare(config: C, context: PrepareContext): Promise<Prepared<I>>
   plan(input: PlanInput<C, I>): Plan

@@ -112,8 +112,9 @@ export class ConfigWatch {
 /** Refuses, with ConfigError, what only the backend's own parser can judge. */
 export function checkBackend(network: NetworkConfig): void {
   const backend = backendFor(network.backendType)
-  backend.parseConfig(network.backend, [])
+  const config = backend.parseConfig(network.backend, [])
   checkFamilies(backend, network)
+  backend.check?.(config, network)
 }
 
 /** What differs, in the words of the document. */

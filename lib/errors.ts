@@ -47,12 +47,17 @@ export function messageOf(thrown: unknown): string {
 export function printable(value: unknown): string {
   let text: string | undefined
   try {
-    text = JSON.stringify(value, (_key, item) => (typeof item === 'bigint' ? String(item) : item))
+    text = JSON.stringify(value, (_key, item) => (isNoJsonNumber(item) ? String(item) : item))
   } catch {
     text = undefined
   }
   const line = (text ?? String(value)).replace(/[\p{Cc}\u2028\u2029]/gu, escapeCharacter)
   return line.length > 120 ? `${line.slice(0, 117)}...` : line
+}
+
+// JSON would say null: 1e400 is read as Infinity.
+function isNoJsonNumber(item: unknown): boolean {
+  return typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item))
 }
 
 function escapeCharacter(character: string): string {

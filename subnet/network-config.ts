@@ -79,6 +79,15 @@ const rulesOfFamilies: readonly FamilyRules[] = [
   },
 ]
 
+/** Where no host can have a subnet of containers, whatever is configured: the kernel routes nothing there. */
+const UNROUTABLE: readonly { readonly range: Cidr; readonly what: string }[] = [
+  { range: '127.0.0.0/8' as Cidr, what: "the host's own loopback addresses" },
+  { range: '224.0.0.0/4' as Cidr, what: 'multicast groups' },
+  { range: '::ffff:0:0/96' as Cidr, what: 'IPv4 addresses written as IPv6' },
+  { range: 'fe80::/10' as Cidr, what: 'link-local addresses' },
+  { range: 'ff00::/8' as Cidr, what: 'multicast groups' },
+]
+
 /**
  * Reads a network configuration. `origin` (a file path or an etcd key) stands in messages about the document as a whole.
  * @throws ConfigError naming path, value and what was expected
@@ -117,6 +126,10 @@ function parseFamily(document: JsonFields, rules: FamilyRules): FamilyNetwork | 
   const max = addressField(document, keys.max, family)
   if (!enabled) return undefined
   if (network === undefined) throw new ConfigError(keys.network, `must be given when ${keys.enable} is true`)
+  const special = UNROUTABLE.find(({ range }) => contains(range, network))
+  if (special !== undefined) {
+    throw new ConfigError(keys.network, `must not lie in ${special.range}: these are ${special.what}`, network)
+  }
   const subnetLen = checkSubnetLen(rules, network, len)
   const size = 1n << BigInt(addressBits(family) - subnetLen)
   const start = ipToNumber(networkAddress(network))

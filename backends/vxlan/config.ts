@@ -1,4 +1,8 @@
+import type { Family } from '../../lib/address.ts'
+import { ConfigError } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
+import { deviceNameFits, LONGEST_DEVICE_NAME, SMALLEST_MTU } from '../devices.ts'
+import { vtepDevice } from './vtep.ts'
 
 export interface VxlanConfig {
   readonly vni: number
@@ -10,6 +14,9 @@ export interface VxlanConfig {
   /** Bytes of the outer packets; undefined: the external interface's MTU. */
   readonly outerMtu: number | undefined
 }
+
+/** Headers before the inner packet where the outer one is IPv4: IP, UDP, VXLAN, Ethernet. */
+export const VXLAN_HEADERS = 50
 
 /** The kernel's default port for VXLAN on Linux; IANA's 4789 is not it. */
 const KERNEL_PORT = 8472
@@ -29,4 +36,26 @@ export function parseVxlanConfig(raw: unknown, warnings: string[]): VxlanConfig 
   }
   warnings.push(...fields.unknownKeys())
   return config
+}
+
+/**
+ * Which numbers the devices allow depends on the families: each has a device of its own. An MTU with which only IPv6
+ * cannot work beside IPv4 is no fault here: one family's trouble leaves the other alone.
+ *
+ * @throws ConfigError
+ */
+export function checkVxlanConfig({ vni, outerMtu }: VxlanConfig, families: Iterable<Family>): void {
+  const enabled = [...families]
+  for (const family of enabled) {
+    const name = vtepDevice(family, vni)
+    if (deviceNameFits(name)) continue
+    const most = 10 ** (LONGEST_DEVICE_NAME - vtepDevice(family, 0).length + 1) - 1
+    const why = `the device ${name} would have ${name.length} characters, and the kernel takes ${LONGEST_DEVICE_NAME}`
+    throw new ConfigError('Backend.VNI', `must be at most ${most} where IPv${family} is enabled (${why})`, vni)
+  }
+  const inner = Math.min(...enabled.map((family) => SMALLEST_MTU[family]))
+  const least = inner + VXLAN_HEADERS
+  if (outerMtu === undefined || outerMtu >= least) return
+  const why = `the device gets ${VXLAN_HEADERS} bytes less, and the kernel takes none below ${inner}`
+  throw new ConfigError('Backend.MTU', `must be from ${least} to 65535, or 0 for that of the uplink (${why})`, outerMtu)
 }

@@ -8,7 +8,7 @@ import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
 import { PlanBuilder } from '../plan-builder.ts'
 import { looseReversePath, looseUplink } from '../reverse-path.ts'
 import { gatewayRoute, tunnelAddress } from '../routes.ts'
-import type { VxlanConfig } from './config.ts'
+import { VXLAN_HEADERS, type VxlanConfig } from './config.ts'
 import { decodeVtep, vtepDevice } from './vtep.ts'
 
 /** The own MAC per family; each family has its own device. */
@@ -49,8 +49,8 @@ export function planVxlan(input: Input): Plan {
 /** 50 bytes of outer headers over IPv4, 70 over IPv6, where the kernel makes the device smaller than flannel says. */
 function deviceMtu(input: Input, family: Family): number {
   const external = input.facts.external.mtu
-  const wanted = (input.config.outerMtu ?? external) - 50
-  return Math.min(wanted, external - (family === 4 ? 50 : 70))
+  const wanted = (input.config.outerMtu ?? external) - VXLAN_HEADERS
+  return Math.min(wanted, external - (family === 4 ? VXLAN_HEADERS : VXLAN_HEADERS + 20))
 }
 
 function localObjects(input: Input, family: Family): DesiredObject[] {

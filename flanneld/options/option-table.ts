@@ -65,15 +65,11 @@ export const OPTION_TABLE = {
     'network configuration in Kubernetes mode',
     as.filePath,
   ),
-  iface: list(
-    'NAME|IP',
-    'interface for traffic between hosts; repeatable, the first that is found is taken',
-    (values) => values,
-  ),
+  iface: list('NAME|IP', 'interface for traffic between hosts; repeatable, the first that is found is taken', as.named),
   'iface-regex': list(
     'REGEX',
     'as iface, by a Go regular expression over addresses, then names; tried after every iface',
-    (values) => values,
+    as.named,
   ),
   'iface-can-reach': text('', 'IP', 'as iface, by the route that leads to this address', as.optionalIp()),
   'public-ip': text(
@@ -129,7 +125,7 @@ export const OPTION_TABLE = {
     '/run/flannel/flanneld.sock',
     'FILE',
     'unix socket that answers `flanneld status`; empty: none',
-    as.optionalFilePath,
+    as.optionalSocketPath,
   ),
   hold: integer(15, 'MINUTES', 'minutes that peers are kept which vanished all at once', 0, 525_600),
   drain: integer(10, 'MINUTES', 'minutes after which peers that still need an old path are named', 0, 525_600),

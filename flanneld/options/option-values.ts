@@ -70,6 +70,7 @@ export function endpoints(text: string): readonly string[] {
     }
     // URL drops the scheme's own port even where it was written; etcd's port is 2379.
     const port = /:(\d+)\/?$/.exec(part)?.[1] ?? '2379'
+    if (Number(port) === 0) throw new Unusable('must not name port 0, which nobody can listen at')
     return `${url.protocol}//${url.hostname}:${port}`
   })
   if (urls.length === 0) throw new Unusable('must name at least one address')
@@ -83,14 +84,37 @@ export function storePrefix(text: string): string {
   return clean
 }
 
+/** PATH_MAX and NAME_MAX of linux/limits.h, less what is written beside a file: its lock, and its next content. */
+const LONGEST_PATH = 4000
+const LONGEST_NAME = 220
+/** Bytes of a unix socket's path. Source: unix(7), sun_path, less the terminating zero. */
+const LONGEST_SOCKET_PATH = 107
+
 /** Absolute, so that one file has one name. */
 export function filePath(text: string): string {
-  if (text === '' || text.includes('\0')) throw new Unusable('must be a path')
-  return posix.resolve(text)
+  const path = posix.resolve(text)
+  if (text === '' || text.includes('\0') || path === '/') throw new Unusable('must be a path')
+  const longestName = Math.max(...path.split('/').map((name) => Buffer.byteLength(name)))
+  if (longestName > LONGEST_NAME || Buffer.byteLength(path) > LONGEST_PATH) {
+    throw new Unusable(`must have at most ${LONGEST_PATH} bytes, and ${LONGEST_NAME} between two slashes`)
+  }
+  return path
 }
 
 export function optionalFilePath(text: string): string | undefined {
   return text === '' ? undefined : filePath(text)
+}
+
+/** Empty means: none. */
+export function optionalSocketPath(text: string): string | undefined {
+  const path = optionalFilePath(text)
+  if (path === undefined || Buffer.byteLength(path) <= LONGEST_SOCKET_PATH) return path
+  throw new Unusable(`must have at most ${LONGEST_SOCKET_PATH} bytes, which is all that a socket's path may have`)
+}
+
+/** An empty value, of a variable in a pod's template say, names nothing, as for flannel. */
+export function named(texts: readonly string[]): readonly string[] {
+  return texts.filter((text) => text !== '')
 }
 
 /** klog's `pattern=N,...`: more lines from parts whose code matches the pattern. */

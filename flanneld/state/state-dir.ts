@@ -1,6 +1,6 @@
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import { addressBits, familyOf, parseCidr, prefixLength } from '../../lib/address.ts'
-import { ConfigError, messageOf } from '../../lib/errors.ts'
+import { ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import { type Logger, silentLogger } from '../../lib/log.ts'
 import { BorrowedSysctls } from './borrowed-sysctls.ts'
@@ -96,7 +96,11 @@ export class StateDir {
     const text = await this.#files.read(FOOTPRINT)
     if (text === undefined) return undefined
     try {
-      return parseFootprint(text)
+      return parseFootprint(text, (device) =>
+        this.#log.warn('device on record can be none of any kernel, not heeded any more', {
+          device: printable(device),
+        }),
+      )
     } catch (cause) {
       this.#log.warn('record of used networks was damaged and begun anew', {
         file: `${this.#files.path}/${FOOTPRINT}`,
@@ -134,15 +138,19 @@ export interface StateDirNeeds {
   readonly uid: number
 }
 
-/** @throws ConfigError or SyntaxError */
-export function parseFootprint(text: string): Footprint {
+/**
+ * `onDropped` hears of what is no device name. Version 0.1 wrote some that are too long, and the rest of its record is true.
+ *
+ * @throws ConfigError or SyntaxError
+ */
+export function parseFootprint(text: string, onDropped: (device: unknown) => void = () => {}): Footprint {
   const fields = new JsonFields(JSON.parse(text), '')
   if (fields.integer('version', { least: 0, most: 1_000_000, fallback: 0 }) !== 1)
     throw new ConfigError('version', 'must be 1')
-  const devices = listOf(fields, 'devices').map((value) => {
-    if (typeof value !== 'string' || !/^[^\s/\0]{1,15}$/.test(value))
-      throw new ConfigError('devices', 'must be device names', value)
-    return value
+  const devices = listOf(fields, 'devices').flatMap((value) => {
+    if (typeof value === 'string' && /^[^\s/\0]{1,15}$/.test(value)) return [value]
+    onDropped(value)
+    return []
   })
   const networks = listOf(fields, 'networks').map((value) => {
     const entry = new JsonFields(value, 'networks')

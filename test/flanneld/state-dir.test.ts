@@ -194,10 +194,18 @@ describe('the record of used networks', () => {
     )
   })
 
+  it('loses an entry that is no device, and nothing else', () => {
+    const devices = ['flannel.10000', 'flannel-v6.10000', 'a/b', 'a b', '', 7, 'flannel.1']
+    const dropped: unknown[] = []
+    const text = JSON.stringify({ version: 1, devices, networks: [network] })
+    const read = parseFootprint(text, (device) => dropped.push(device))
+    assert.deepEqual([[...read.devices], read.networks], [['flannel.10000', 'flannel.1'], [network]])
+    assert.deepEqual(dropped, ['flannel-v6.10000', 'a/b', 'a b', '', 7])
+  })
+
   for (const text of [
     '{"version":2,"devices":[],"networks":[]}',
-    '{"version":1,"devices":["a/b"],"networks":[]}',
-    '{"version":1,"devices":["a b"],"networks":[]}',
+    '{"version":1,"devices":"flannel.1","networks":[]}',
     '{"version":1,"devices":[],"networks":[{"network":"10.5.0.0","subnetLen":24}]}',
     '{"version":1,"devices":[],"networks":[{"network":"10.5.0.0/16","subnetLen":8}]}',
   ]) {
