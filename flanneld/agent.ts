@@ -8,9 +8,11 @@ import { Alarm } from '../lib/alarm.ts'
 import { workAndRest } from '../lib/clock.ts'
 import { Latest, type Source } from '../lib/latest.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
+import type { LeaseSnapshot } from '../subnet/types.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import type { HostView } from './host/host-view.ts'
 import { isSameChoice } from './host/kept-choice.ts'
+import { RouteEvents } from './host/route-events.ts'
 import { heldLease, leaseAttrs } from './leases/lease-attrs.ts'
 import { PeerView } from './leases/peer-view.ts'
 import { planAll, subnetsOf } from './node-setup.ts'
@@ -32,6 +34,7 @@ import { startTraffic } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 const LONGEST_SETTLING_MS = 500
+const NO_LEASES: LeaseSnapshot['leases'] = new Map()
 
 /**
  * Joins the parts: configuration, host, leases -> planner -> reconciler. Every change of any input makes a new whole plan,
@@ -46,6 +49,7 @@ export class Agent {
   readonly #dirty = new Latest<number>('inputs of the plan')
   readonly #peers: PeerView
   readonly #planner = new Replanner()
+  readonly #routeEvents = new RouteEvents()
   readonly #settling: Alarm
   #view: AgentView = {}
   #traffic: TrafficOptions | undefined
@@ -177,7 +181,13 @@ export class Agent {
 
   #onEvents(events: readonly KernelEvent[], host: HostView): void {
     this.reconciler.onEvents(events)
-    host.onEvents(events, this.#needs.state.footprint.devices)
+    const { devices, networks } = this.#needs.state.footprint
+    const interests = {
+      networks: networks.map(({ network }) => network),
+      leases: this.#view.snapshot?.leases ?? NO_LEASES,
+      target: this.#options.wish.ifaceCanReach,
+    }
+    host.onEvents(this.#routeEvents.concerning(events, interests), devices)
   }
 
   async #followHost(host: HostView, stop: AbortSignal): Promise<void> {

@@ -22,6 +22,7 @@ import {
 } from './netlink/neighbour-messages.ts'
 import {
   dumpRoutes,
+  isDefault,
   lookUpRoute,
   parseLookup,
   parseRoute,
@@ -141,8 +142,9 @@ export class HostKernel {
   /** Devices of the default routes, the one that the kernel prefers first. */
   async defaultRouteDevices(family: Family): Promise<readonly string[]> {
     const routes = await this.#channel.dump(dumpRoutes(family), (message) => {
-      const route = parseRoute(message)
-      return route?.dst.endsWith('/0') && route.type === RTN_UNICAST ? route : undefined
+      // By its length alone, before anything is made of it: there may be a million others.
+      const route = isDefault(message) ? parseRoute(message) : undefined
+      return route?.type === RTN_UNICAST ? route : undefined
     })
     await this.#nameAll(routes.map(({ index }) => index))
     const inOrder = routes.sort((a, b) => a.metric - b.metric)

@@ -1,5 +1,7 @@
 import type { Clock } from '../lib/clock.ts'
 import { messageOf } from '../lib/errors.ts'
+import type { DesiredState } from './desired.ts'
+import { isKept } from './kept.ts'
 import { KeyedObjects } from './keyed-objects.ts'
 import type { DesiredObject, ObjectKind } from './objects.ts'
 import { backoffMs } from './retries.ts'
@@ -32,10 +34,10 @@ export class KindMirror {
   }
 
   /**
-   * Reads all from the kernel if it is stale; an invalidation that comes meanwhile counts. False: it cannot be read now, or
+   * Reads from the kernel, if it is stale, all that matters under the desired state; an invalidation that comes meanwhile counts. False: it cannot be read now, or
    * could not a short time ago. `onError` hears of each failed try.
    */
-  async refresh(clock: Clock, onError: () => void): Promise<boolean> {
+  async refresh(clock: Clock, desired: DesiredState, onError: () => void): Promise<boolean> {
     if (this.doubtful && !this.stale && !(await this.#unchanged())) this.stale = true
     this.doubtful = false
     if (!this.stale) return true
@@ -43,7 +45,11 @@ export class KindMirror {
     for (let tries = 1; ; tries += 1) {
       this.stale = false
       try {
-        this.held = new KeyedObjects(await this.table.dump(this.wanted.values()), this.wanted)
+        const listed = await this.table.dump(this.wanted.values(), desired.scope)
+        this.held = new KeyedObjects(
+          listed.filter((object) => isKept(object, desired)),
+          this.wanted,
+        )
         this.unexamined = true
         this.unreadable = undefined
         return true

@@ -1,4 +1,5 @@
 import type { DesiredState } from './desired.ts'
+import { isKept } from './kept.ts'
 import { underlayOf } from './link-drivers.ts'
 import type { KindMirror } from './mirror.ts'
 import { compare, deviceOf, type KernelObject, keyOf, type ObjectKind } from './objects.ts'
@@ -24,7 +25,7 @@ const NOTHING: News = { of: 'nothing' }
 
 /**
  * Our own changes come back as events that say what the mirror already says. Of other people's objects the mirror is
- * brought up to date on the spot: on a router that runs a routing daemon these are nearly all events.
+ * brought up to date on the spot, as far as it holds any: on a router that runs a routing daemon these are nearly all events.
  */
 export function newsOf(event: KernelEvent, known: Known): News {
   switch (event.type) {
@@ -52,7 +53,7 @@ function newsOfObject(object: KernelObject, present: boolean, { mirrors, desired
   if (object.kind === 'address' && !present && devices.has(object.device)) return { of: 'device', name: object.device }
   if (!desired.objects.has(key)) {
     if (!present || ownershipOf(object, desired) === 'foreign') {
-      if (present) mirror.held.put(key, object)
+      if (present && isKept(object, desired)) mirror.held.put(key, object)
       else mirror.held.delete(key, object)
       return NOTHING
     }

@@ -137,7 +137,7 @@ export class Pass {
 
   async #refresh(mirror: KindMirror): Promise<boolean> {
     const startedAt = this.#now()
-    const readable = await mirror.refresh(this.#needs.clock, () => this.#count('errors', mirror.kind))
+    const readable = await mirror.refresh(this.#needs.clock, this.#desired, () => this.#count('errors', mirror.kind))
     if (!KINDS[mirror.kind].paced) this.readMs += this.#now() - startedAt
     return readable
   }

@@ -50,7 +50,7 @@ export async function preview(tables: readonly ObjectTable[], desired: DesiredSt
   const wanted = groupByKind(desired)
   const dumps = new Map<ObjectKind, readonly KernelObject[]>()
   for (const table of tables) {
-    dumps.set(table.kind, await table.dump((wanted.get(table.kind) ?? new Map()).values()))
+    dumps.set(table.kind, await table.dump((wanted.get(table.kind) ?? new Map()).values(), desired.scope))
   }
   // What lives in the daemon's own process has no table here, and is neither there nor missing.
   const objects = [...desired.objects].filter(([, { kind }]) => dumps.has(kind))

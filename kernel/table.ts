@@ -1,3 +1,4 @@
+import type { OwnershipScope } from './desired.ts'
 import type { KernelObject, ObjectKind } from './objects.ts'
 
 /** One change. `actual` is what the mirror holds at the key: the table refuses to touch anything else (EEXIST, not replace). */
@@ -23,9 +24,10 @@ export interface ObjectTable<O extends KernelObject = KernelObject> {
   readonly kind: ObjectKind
   /**
    * Everything of the kind in this network namespace, foreign objects included. Throws an OpFailure when it cannot be read.
-   * Kinds too many to list (sysctl, file) read only the keys of `wanted`, and leave out what does not exist.
+   * Kinds too many to list (sysctl, file) read only the keys of `wanted`, and leave out what does not exist. Where a scope is
+   * given, what it does not call ours may be left out, too, unless it stands where something is wanted.
    */
-  dump(wanted: Iterable<O>): Promise<readonly O[]>
+  dump(wanted: Iterable<O>, scope?: OwnershipScope): Promise<readonly O[]>
   /** Whether `dump` would give what it gave the last time: a kind of thousands can tell without reading them. Throws as `dump`. */
   unchanged?(): Promise<boolean>
   /** One result per op, in order; a bad object never stops the rest. Never throws for one. */

@@ -39,7 +39,11 @@ export function adopt(
     // The dump of these kinds holds only what was wanted then.
     if (!KINDS[mirror.kind].events && was === undefined) mirror.stale = true
   }
-  const otherwise = next.complete !== before.complete || scopeText(next) !== scopeText(before)
+  const isScopeOther = scopeText(next) !== scopeText(before)
+  // What the scope did not call ours was left out when routes were read.
+  const routes = isScopeOther ? needs.mirrors.get('route') : undefined
+  if (routes !== undefined) routes.stale = true
+  const otherwise = next.complete !== before.complete || isScopeOther
   if (otherwise) for (const mirror of needs.mirrors.values()) mirror.unexamined = true
   return differing.length > 0 || otherwise ? differing : undefined
 }

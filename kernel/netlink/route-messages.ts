@@ -80,6 +80,11 @@ export const ROUTE_FORM: DigestForm = {
   counts: ({ view, start }) => (view.getUint32(start + 8, LITTLE) & RTM_F_CLONED) === 0,
 }
 
+/** Whether the message is about a route to everywhere. */
+export function isDefault({ view, start, end }: Message): boolean {
+  return end - start >= RTMSG_BYTES && view.getUint8(start + 1) === 0
+}
+
 /** `ip route get IP` */
 export function lookUpRoute(family: Family, address: IpAddr): Uint8Array {
   header(RTM_GETROUTE, 0, ADDRESS_FAMILY[family], family === 4 ? 32 : 128, 0, 0, 0, 0, 0)

@@ -1,4 +1,5 @@
-import { type Cidr, FAMILIES, type Family } from '../../lib/address.ts'
+import { type Cidr, contains, FAMILIES, type Family } from '../../lib/address.ts'
+import type { OwnershipScope } from '../desired.ts'
 import { DumpDigest } from '../netlink/dump-digest.ts'
 import {
   deleteRoute,
@@ -9,7 +10,8 @@ import {
   routeOf,
   writeRoute,
 } from '../netlink/route-messages.ts'
-import type { Route } from '../objects.ts'
+import { EVERY_ROUTE, type RouteSieve, routeSieve } from '../netlink/route-sieve.ts'
+import { ROUTE_PROTOCOL, type Route } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf, sendOps } from './device-batch.ts'
 
@@ -24,10 +26,13 @@ export class RouteTable implements ObjectTable<Route> {
   readonly kind = 'route'
   readonly #needs: NetlinkNeeds
   readonly #digests: readonly { readonly family: Family; readonly digest: DumpDigest }[]
+  /** Of the last dump: others' routes may come and go without making it another one. */
+  #sieve: RouteSieve = EVERY_ROUTE
 
   constructor(needs: NetlinkNeeds) {
     this.#needs = needs
-    this.#digests = FAMILIES.map((family) => ({ family, digest: new DumpDigest(needs, ROUTE_FORM) }))
+    const counts: typeof ROUTE_FORM.counts = (message) => ROUTE_FORM.counts(message) && this.#sieve(message)
+    this.#digests = FAMILIES.map((family) => ({ family, digest: new DumpDigest(needs, { ...ROUTE_FORM, counts }) }))
   }
 
   async unchanged(): Promise<boolean> {
@@ -35,11 +40,16 @@ export class RouteTable implements ObjectTable<Route> {
     return true
   }
 
-  async dump(): Promise<readonly Route[]> {
+  async dump(wanted: Iterable<Route>, scope?: OwnershipScope): Promise<readonly Route[]> {
     const { devices } = this.#needs
+    const sieve = scope === undefined ? EVERY_ROUTE : sieveFor(wanted, scope)
+    this.#sieve = sieve
     const records: RouteRecord[] = []
     for (const { family, digest } of this.#digests) {
-      for (const record of await digest.dump(dumpRoutes(family), parseRoute)) records.push(record)
+      const found = await digest.dump(dumpRoutes(family), (message) =>
+        sieve(message) ? parseRoute(message) : undefined,
+      )
+      for (const record of found) records.push(record)
     }
     if (records.some(({ index }) => index > 0 && devices.nameOf(index) === undefined)) await devices.refresh()
     return records.map((record) => routeOf(record, devices.nameOf(record.index)))
@@ -74,6 +84,15 @@ export class RouteTable implements ObjectTable<Route> {
     const [, verdict] = await sendOps(this.#needs, batch, messageFor)
     return verdict
   }
+}
+
+/** Nearly all that is wanted lies in a network of the scope, so the prefixes are few. */
+function sieveFor(wanted: Iterable<Route>, { networks }: OwnershipScope): RouteSieve {
+  const prefixes = networks.map(({ network }) => network)
+  const outside = Array.from(wanted, ({ dst }) => dst).filter(
+    (dst) => !prefixes.some((network) => contains(network, dst)),
+  )
+  return routeSieve(ROUTE_PROTOCOL, [...prefixes, ...outside])
 }
 
 function messageFor({ verb, object }: Op<Route>, index: number): Uint8Array {

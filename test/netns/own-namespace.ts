@@ -9,7 +9,7 @@ import { needs } from '../needs.ts'
 export interface OwnNamespace {
   readonly kernel: Kernel
   /** Runs a line such as `ip route add ...`. */
-  run(line: string): string
+  run(line: string, input?: string): string
   /** What `ip -j ...` or `bridge -j ...` prints. */
   json(line: string): Record<string, unknown>[]
 }
@@ -62,7 +62,7 @@ const setup = [
   'ip link set far up',
 ]
 
-function run(line: string): string {
+function run(line: string, input = ''): string {
   const [program = '', ...args] = line.split(' ')
-  return execFileSync(program, args, { encoding: 'utf8', stdio: 'pipe' })
+  return execFileSync(program, args, { encoding: 'utf8', stdio: 'pipe', input })
 }

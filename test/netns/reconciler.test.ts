@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { DesiredState } from '../../kernel/desired.ts'
-import type { DesiredObject, KernelObject } from '../../kernel/objects.ts'
+import type { DesiredObject } from '../../kernel/objects.ts'
 import { preview } from '../../kernel/plan-ops.ts'
 import { Reconciler } from '../../kernel/reconciler.ts'
 import type { ObjectTable } from '../../kernel/table.ts'
@@ -26,9 +26,9 @@ describe('the reconciler on the real kernel', function () {
   before(() => {
     const { kernel } = namespace
     const tables = kernel.tables.map((table): ObjectTable => {
-      const dump = (wanted: Iterable<KernelObject>) => {
+      const dump: ObjectTable['dump'] = (wanted, scope) => {
         dumps += 1
-        return table.dump(wanted)
+        return table.dump(wanted, scope)
       }
       return { kind: table.kind, dump, apply: (ops) => table.apply(ops) }
     })
@@ -107,6 +107,29 @@ describe('the reconciler on the real kernel', function () {
     )
     namespace.run('ip route del 10.64.3.0/24 proto static')
     await healed(wanted)
+  })
+
+  it('reads nothing while a routing daemon changes 5,000 routes, and holds none of them', async () => {
+    const settled = () => delay(500)
+    await settled()
+    const before = { dumps, passes: reconciler.counts().passes }
+    const lines = (verb: string) =>
+      Array.from({ length: MANY }, (_, n) => `route ${verb} 172.${16 + (n >> 8)}.${n & 255}.0/24 dev uplink proto bgp`)
+    namespace.run('ip -batch -', lines('add').join('\n'))
+    await settled()
+    const routes = namespace.kernel.tables.find(({ kind }) => kind === 'route')
+    const ofRoutes = [...wanted.objects.values()].filter(({ kind }) => kind === 'route')
+    assert.equal(
+      (await routes?.dump([]))?.filter((held) => held.kind === 'route' && held.protocol === 186).length,
+      MANY,
+    )
+    assert.equal((await routes?.dump(ofRoutes, wanted.scope))?.length, SOME)
+    assert.equal(await routes?.unchanged?.(), true)
+    namespace.run('ip -batch -', lines('del').join('\n'))
+    await settled()
+    assert.equal(await routes?.unchanged?.(), true)
+    assert.deepEqual({ dumps, passes: reconciler.counts().passes }, before)
+    assert(await inPlace(wanted))
   })
 
   it('takes everything away with the device', async () => {
