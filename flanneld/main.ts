@@ -5,6 +5,7 @@ import { messageOf, UsageError } from '../lib/errors.ts'
 import { createLogger } from '../lib/log.ts'
 import manifest from '../package.json' with { type: 'json' }
 import { runCleanup } from './commands/cleanup.ts'
+import { runHandOver } from './commands/hand-over.ts'
 import { runPlan } from './commands/plan.ts'
 import { askStatus, runStatus } from './commands/status.ts'
 import { runDaemon } from './daemon.ts'
@@ -64,6 +65,8 @@ async function run(line: Invocation): Promise<number> {
         return await runPlan(needs, options)
       case 'cleanup':
         return await runCleanup(needs, options)
+      case 'hand-over':
+        return await runHandOver(needs, options)
       case 'status': {
         const complain = (text: string) => process.stderr.write(text)
         const ask = (signal: AbortSignal) => askStatus(instanceOf(options).statusSocket, signal)

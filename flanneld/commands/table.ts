@@ -26,6 +26,11 @@ export const COMMANDS = {
   plan: { summary: 'print what would be changed and change nothing', available: true, flags: {} },
   check: { summary: 'look for what this host lacks', available: false, flags: {} },
   cleanup: { summary: 'remove every device, route and file of the daemon', available: true, flags: {} },
+  'hand-over': {
+    summary: "leave a stopped daemon's host to flannel: what flannel takes over stays, all else goes",
+    available: true,
+    flags: {},
+  },
   'config validate': { summary: 'check a network configuration', available: false, flags: {} },
   'config render': { summary: 'print a network configuration with its defaults', available: false, flags: {} },
   switch: {

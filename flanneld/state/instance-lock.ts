@@ -26,7 +26,7 @@ export interface InstanceLock {
  * @throws AlreadyRunningError naming the other process; PermissionError
  */
 export function lockInstance(subnetFile: string, pid: number): InstanceLock {
-  const path = join(dirname(subnetFile), `.${basename(subnetFile)}.lock`)
+  const path = lockFileOf(subnetFile)
   for (;;) {
     const fd = openLockFile(path)
     let kept = false
@@ -43,6 +43,10 @@ export function lockInstance(subnetFile: string, pid: number): InstanceLock {
       if (!kept) closeSync(fd)
     }
   }
+}
+
+export function lockFileOf(subnetFile: string): string {
+  return join(dirname(subnetFile), `.${basename(subnetFile)}.lock`)
 }
 
 function openLockFile(path: string): number {

@@ -1,0 +1,58 @@
+import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from '../kernel/objects.ts'
+import { instanceOfChain, instanceOfTable } from '../kernel/rules/names.ts'
+import { type IptablesChain, ruleWords } from '../kernel/rules/objects.ts'
+
+/**
+ * Of this instance's objects those that flannel takes over at its start as if it had made them, in the form in which it
+ * would have made them; without the rest it makes its own. Pure.
+ *
+ * Left out are the devices of both udp engines (flannel makes a tun of its own, under another name if there is one
+ * already), blackhole routes (flannel's stands at another metric), the ingress guard (nobody would let new peers in) and all that bears a name of ours.
+ */
+export function adoptedByFlannel(objects: readonly KernelObject[]): readonly KernelObject[] {
+  const links = objects.filter((object) => object.kind === 'link')
+  const going = new Set(links.filter((link) => !isAdopted(link)).map(({ name }) => name))
+  return objects.flatMap<KernelObject>((object) => {
+    switch (object.kind) {
+      case 'link':
+        return isAdopted(object) ? [object] : []
+      case 'address':
+      case 'neighbour':
+      case 'fdb':
+        return going.has(object.device) ? [] : [object]
+      case 'route':
+        return adoptedRoute(object, going)
+      case 'iptables-chain':
+        return adoptedChain(object)
+      case 'nft-table':
+        // flannel empties its chains before it fills them, in one transaction.
+        return instanceOfTable(object.name) === '' ? [object] : []
+      default:
+        return []
+    }
+  })
+}
+
+function isAdopted({ driver }: Link): boolean {
+  return driver.type === 'vxlan' || (driver.type === 'ipip' && driver.encapsulation === undefined)
+}
+
+/** flannel's own mark: it neither finds nor removes routes by ours. */
+function adoptedRoute(route: Route, going: ReadonlySet<string>): readonly Route[] {
+  const { type, via, device } = route
+  if (type !== 'unicast' || via === undefined || device === undefined || going.has(device)) return []
+  return [{ ...route, protocol: BOOT_PROTOCOL }]
+}
+
+/** flannel looks whether each of its rules is there: what else stands between them would stay for ever. */
+function adoptedChain(chain: IptablesChain): readonly IptablesChain[] {
+  const jumps = chain.jumps.filter(({ from }) => from === 'POSTROUTING' || from === 'FORWARD')
+  if (instanceOfChain(chain.name) !== '' || jumps.length === 0) return []
+  return [{ ...chain, jumps, rules: chain.rules.filter((rule) => !isExemption(rule)) }]
+}
+
+/** Made by `--masq-exempt`: of flannel's rules that return, each has a mark or a source. */
+function isExemption(rule: string): boolean {
+  const words = ruleWords(rule)
+  return words.includes('RETURN') && !words.includes('-s') && !words.includes('--mark')
+}

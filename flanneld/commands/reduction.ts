@@ -1,0 +1,88 @@
+import { randomBytes } from 'node:crypto'
+import { commandsFor } from '../../kernel/command.ts'
+import type { DesiredState } from '../../kernel/desired.ts'
+import { asDesired } from '../../kernel/diff.ts'
+import { createKernel } from '../../kernel/kernel.ts'
+import { type KernelObject, keyOf } from '../../kernel/objects.ts'
+import { ownershipOf } from '../../kernel/ownership.ts'
+import { preview } from '../../kernel/plan-ops.ts'
+import { Reconciler } from '../../kernel/reconciler.ts'
+import type { ObjectTable } from '../../kernel/table.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/log.ts'
+import { requireNetAdmin } from '../options/node-options.ts'
+import type { Options } from '../options/options.ts'
+import type { ProcessPort } from '../process-port.ts'
+import { sysctlReturns } from '../state/borrowed-sysctls.ts'
+import { instanceOf } from '../state/instance.ts'
+import { lockInstance } from '../state/instance-lock.ts'
+import { StateDir } from '../state/state-dir.ts'
+
+export interface ReductionNeeds {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly port: ProcessPort
+  readonly print: (text: string) => void
+}
+
+export interface Reduction {
+  /** Of what is this instance's, all that stays, in the form in which it stays. */
+  readonly keep: (objects: readonly KernelObject[]) => readonly KernelObject[]
+  /** When all is done; what it did besides, as commands. */
+  readonly afterwards: () => Promise<readonly string[]>
+}
+
+/**
+ * For a stopped daemon: makes the kernel equal to a part of what this instance left there, gives borrowed sysctls back,
+ * and forgets that anything was this instance's. Prints what it did as commands. Needs neither store nor configuration.
+ *
+ * @returns the exit code
+ * @throws AlreadyRunningError while the daemon runs; PermissionError
+ */
+export async function reduceHost(needs: ReductionNeeds, options: Options, reduction: Reduction): Promise<number> {
+  const { clock, log, port, print } = needs
+  await requireNetAdmin()
+  const lock = lockInstance(options.subnetFile, port.pid)
+  const { name: instance, stateDir } = instanceOf(options)
+  const state = await StateDir.open({ log, randomBytes, uid: port.uid }, stateDir)
+  const kernel = await createKernel()
+  try {
+    const returns = sysctlReturns(state.sysctls.originals, new Map())
+    // The host's own sysctls as they were.
+    const none = { objects: byKey(returns), complete: true, scope: { ...state.footprint, instance } }
+    const kept = reduction.keep(await objectsOf(kernel.tables, none)).map(asDesired)
+    const desired = { ...none, objects: byKey([...returns, ...kept]) }
+    const { ops } = await preview(kernel.tables, desired)
+    const reconciler = new Reconciler({ tables: kernel.tables, clock, log })
+    await reconciler.settled(reconciler.setDesired(desired), port.stop)
+    await reconciler.stop()
+    const left = await preview(kernel.tables, desired)
+    for (const op of ops)
+      if (!left.ops.some((other) => keyOf(other.object) === keyOf(op.object))) print(`${commandsFor(op).join('\n')}\n`)
+    if (left.ops.length > 0) {
+      for (const op of left.ops) print(`# could not be done: ${commandsFor(op).join('; ')}\n`)
+      return 1
+    }
+    await state.forget()
+    await state.sysctls.returned(returns)
+    for (const command of await reduction.afterwards()) print(`${command}\n`)
+    return 0
+  } finally {
+    kernel.close()
+    lock.release()
+  }
+}
+
+function byKey<O extends KernelObject>(objects: readonly O[]): ReadonlyMap<string, O> {
+  return new Map(objects.map((object) => [keyOf(object), object]))
+}
+
+/** All that this instance made, or flannel before it. */
+async function objectsOf(tables: readonly ObjectTable[], none: DesiredState): Promise<readonly KernelObject[]> {
+  const found: KernelObject[] = []
+  for (const table of tables) {
+    const dump = await table.dump([], none.scope)
+    found.push(...dump.filter((object) => ['ours', 'leftover'].includes(ownershipOf(object, none))))
+  }
+  return found
+}
