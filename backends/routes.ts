@@ -30,7 +30,10 @@ export function gatewayRoute(
 /** Where the host's own bridge (metric 0) must win over it: a blackhole with metric 0 would remove the bridge's route. */
 const BLACKHOLE_METRIC = 4294967294
 
-/** Packets to addresses of the own subnet that no container has must not leave by the default route. */
+/**
+ * Packets to addresses of the own subnet that no container has must not leave by the default route. Without a device, as it
+ * is read back: IPv6 hangs it on `lo` by itself.
+ */
 export function blackholeRoute(subnet: Cidr): DesiredObject {
   const family = familyOf(subnet)
   return {
@@ -41,7 +44,6 @@ export function blackholeRoute(subnet: Cidr): DesiredObject {
     metric: BLACKHOLE_METRIC,
     type: 'blackhole',
     protocol: ROUTE_PROTOCOL,
-    ...(family === 6 ? { device: 'lo' } : {}),
   }
 }
 
