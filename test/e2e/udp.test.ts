@@ -266,11 +266,26 @@ describe("udp in userspace beside flannel's daemon", function () {
     }
     // The other's proxy takes its device along: what a running ping sees is ours to state, not to promise.
     if (this.test !== undefined) this.test.title += ` (gap on the change to ours: ${judge.verdict().lost * 20} ms)`
-    // The device stays, and flannel would make itself another one beside it.
-    await ours.daemon?.stop()
-    await flanneld(ours, ['cleanup'])
-    await startDaemon(ours, flannel)
-    await until(15_000, "flannel's in the place of ours", bothWays)
+    // Our device stays, and flannel would make itself another one beside it: it must be given up before.
+    const gap = two.startPing(one.address, 20)
+    try {
+      await gap.answered(AbortSignal.timeout(30_000))
+      await ours.daemon?.stop()
+      const { code, stdout, stderr } = await flanneld(ours, ['hand-over'])
+      assert.equal(code, 0, stdout + stderr)
+      assert.deepEqual(await overlayOf(ours), [])
+      await startDaemon(ours, flannel)
+      await until(15_000, "flannel's in the place of ours", bothWays)
+      assert.equal((await ours.ipJson('link', 'show', 'flannel0')).length, 1)
+      if (this.test !== undefined) this.test.title += ` (to flannel's: ${gap.verdict().lost * 20} ms)`
+      // And back.
+      await ours.daemon?.stop()
+      await startDaemon(ours)
+      await knowsPeers(ours, 1)
+      await until(10_000, 'ours again', bothWays)
+    } finally {
+      await gap.stop()
+    }
   })
 })
 
