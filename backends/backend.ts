@@ -134,6 +134,8 @@ export interface Ports {
   readonly log: Logger
   /** As Math.random. */
   readonly random: () => number
+  /** Who has a UDP port of this host, in words. */
+  readonly portHolder: (port: number) => string
   /** To be told when objects of these kinds change by themselves. */
   readonly onChange: (kinds: readonly ObjectKind[]) => void
 }

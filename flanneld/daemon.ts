@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { openTables } from '../backends/registry.ts'
 import { createKernel } from '../kernel/kernel.ts'
+import { udpPortHolder } from '../kernel/tables/port-holder.ts'
 import type { Clock } from '../lib/clock.ts'
 import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
@@ -47,6 +48,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     clock,
     log,
     random: Math.random,
+    portHolder: udpPortHolder,
     onChange: (kinds) => agent.reconciler.onEvents([{ type: 'kinds', kinds }]),
   })
   const tables = [...kernel.tables, ...planes.flatMap((plane) => plane.tables)]

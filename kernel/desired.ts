@@ -31,6 +31,8 @@ export interface Failure {
   readonly text: string
   /** The errno name of a refusal. */
   readonly code?: string
+  /** Key of the object that must be there first. */
+  readonly waitsFor?: string
 }
 
 /** The outcome of trying every object at least once. */

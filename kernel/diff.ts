@@ -42,7 +42,8 @@ export function diffWanted(
   for (const [key, object] of wanted) {
     const obstacle = blocked.size === 0 ? undefined : blocked.get(deviceOf(object) ?? '')
     if (obstacle !== undefined) {
-      failures.set(key, { key, object, cause: obstacle.cause, text: `waits for ${obstacle.key}: ${obstacle.text}` })
+      const text = `waits for ${obstacle.key}: ${obstacle.text}`
+      failures.set(key, { key, object, cause: obstacle.cause, text, waitsFor: obstacle.key })
       continue
     }
     const found = actual.get(key)

@@ -34,8 +34,8 @@ export class KindMirror {
   }
 
   /**
-   * Reads from the kernel, if it is stale, all that matters under the desired state; an invalidation that comes meanwhile counts. False: it cannot be read now, or
-   * could not a short time ago. `onError` hears of each failed try.
+   * Reads from the kernel, if it is stale, all that matters under the desired state; an invalidation that comes meanwhile
+   * counts. False: it cannot be read now, or could not a short time ago. `onError` hears of each failed try.
    */
   async refresh(clock: Clock, desired: DesiredState, onError: () => void): Promise<boolean> {
     if (this.doubtful && !this.stale && !(await this.#unchanged())) this.stale = true

@@ -8,6 +8,8 @@ import type { PassNeeds, Tally } from './pass-needs.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
 import type { OpError } from './table.ts'
 
+type Reason = Partial<Pick<Failure, 'code' | 'waitsFor'>>
+
 /**
  * One attempt to make the kernel equal to one desired state. The diff runs kind by kind, each after the changes of the
  * kinds before it: a device that is made again has lost all that hung on it.
@@ -83,7 +85,7 @@ export class Pass {
     const due: PlannedOp[] = []
     for (const planned of ops) {
       if (obstacle !== undefined && asDesired(planned.op.object).role.class === 'required') {
-        this.#refuse(planned, `waits for ${obstacle.key}: ${obstacle.text}`)
+        this.#refuse(planned, `waits for ${obstacle.key}: ${obstacle.text}`, { waitsFor: obstacle.key })
       } else if (this.#mayTry(planned, !mirror.unsettled.has(planned.key))) {
         due.push(planned)
       }
@@ -166,7 +168,7 @@ export class Pass {
     const waiting = this.#needs.retries.waiting(planned.key, this.#now())
     if (waiting !== undefined) {
       this.#refused.add(planned.key)
-      this.#refuse(planned, waiting.text, waiting.code)
+      this.#refuse(planned, waiting.text, waiting)
       return false
     }
     // Named as a fight at the end of the pass.
@@ -223,24 +225,25 @@ export class Pass {
     if (isGone) mirror.held.delete(planned.key, planned.op.object)
     if (isGone && !this.#needs.retries.isKnown(planned.key)) {
       // What shall go is gone. Remembered all the same: a table that shows it again must not keep us running in circles.
-      this.#needs.retries.failed(this.#failureOf(planned, error.message, error.code), this.#now(), true)
+      this.#needs.retries.failed(this.#failureOf(planned, error.message, error), this.#now(), true)
       return
     }
     if (mirror.kind === 'link' && planned.op.verb === 'remove') this.#deviceStays = true
     this.#count('errors', mirror.kind)
     const text = `${error.message} (${error.code})`
-    const failure = this.#refuse(planned, text, error.code)
+    const failure = this.#refuse(planned, text, error)
     const { first } = this.#needs.retries.failed(failure, this.#now(), wrong)
     if (first) this.#needs.repairs.refused(mirror.kind, planned, text, this.#now())
   }
 
-  #failureOf({ key, op }: PlannedOp, text: string, code?: string): Failure {
-    return { key, object: asDesired(op.object), cause: 'refused', text, ...(code === undefined ? {} : { code }) }
+  #failureOf({ key, op }: PlannedOp, text: string, { code, waitsFor }: Reason): Failure {
+    const why = { ...(code === undefined ? {} : { code }), ...(waitsFor === undefined ? {} : { waitsFor }) }
+    return { key, object: asDesired(op.object), cause: 'refused', text, ...why }
   }
 
-  #refuse(planned: PlannedOp, text: string, code?: string): Failure {
+  #refuse(planned: PlannedOp, text: string, reason: Reason): Failure {
     const { key, op } = planned
-    const failure = this.#failureOf(planned, text, code)
+    const failure = this.#failureOf(planned, text, reason)
     this.failures.set(key, failure)
     if (op.object.kind === 'link' && op.verb !== 'remove') this.#blocked.set(op.object.name, failure)
     return failure

@@ -90,7 +90,7 @@ export class ProxyTables implements BackendTables {
         if (isSame && compare(running.proxy, op.object) !== 'recreate') {
           this.#running = { ...running, proxy: op.object }
           running.engine.replaceTable(this.#tableOf(op.object))
-          return stateError(running.engine.state, op.object)
+          return this.#stateError(running.engine.state, op.object)
         }
         await this.stop()
         return await this.#start(op.object)
@@ -114,8 +114,22 @@ export class ProxyTables implements BackendTables {
       log.info('udp proxy started', { device, local, port, ...offloads })
       return undefined
     } catch (cause) {
-      return errorOf(cause, proxy)
+      return this.#errorOf(cause, proxy)
     }
+  }
+
+  #stateError(state: EngineState, proxy: UdpProxy): OpError | undefined {
+    if (state.at === 'running') return undefined
+    if (state.at === 'failed') return this.#errorOf(state.error, proxy)
+    return { code: 'EAGAIN', message: `the udp proxy is ${state.at}` }
+  }
+
+  #errorOf(cause: unknown, { device, local, port }: UdpProxy): OpError {
+    const code = (cause instanceof EngineFailure ? cause.code : undefined) ?? 'EIO'
+    if (code === 'EADDRINUSE') {
+      return { code, message: `UDP port ${port} of ${local} is in use by ${this.#ports.portHolder(port)}` }
+    }
+    return { code, message: code === 'EBUSY' ? `another program holds the device ${device}` : messageOf(cause) }
   }
 
   #tableOf({ own }: UdpProxy): ProxyTable {
@@ -124,21 +138,6 @@ export class ProxyTables implements BackendTables {
 }
 
 const OWN_KINDS: readonly ObjectKind[] = ['udp-proxy']
-
-function stateError(state: EngineState, proxy: UdpProxy): OpError | undefined {
-  if (state.at === 'running') return undefined
-  if (state.at === 'failed') return errorOf(state.error, proxy)
-  return { code: 'EAGAIN', message: `the udp proxy is ${state.at}` }
-}
-
-function errorOf(cause: unknown, { device, local, port }: UdpProxy): OpError {
-  const code = (cause instanceof EngineFailure ? cause.code : undefined) ?? 'EIO'
-  const messages: Readonly<Record<string, string>> = {
-    EADDRINUSE: `UDP port ${port} of ${local} is in use by another program`,
-    EBUSY: `another program holds the device ${device}`,
-  }
-  return { code, message: messages[code] ?? messageOf(cause) }
-}
 
 function resultOf(error: OpError | undefined): OpResult {
   return error === undefined ? { ok: true } : { ok: false, error }

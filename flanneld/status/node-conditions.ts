@@ -7,6 +7,7 @@ import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
 import type { Check } from './health.ts'
+import { remedyFor } from './remedies.ts'
 import type { Condition } from './status.ts'
 
 /** Pure: what the parts say of themselves, as conditions and as reasons for not being ready. */
@@ -25,7 +26,15 @@ export function leaseConditions(state: LeaseState): readonly Condition[] {
     ]
   }
   if (state.waitingFor === undefined) return []
-  return [{ code: 'lease-waiting', severity: 'error', text: `no subnet leased yet: ${state.waitingFor}`, remedy: '' }]
+  return [
+    {
+      code: 'lease-waiting',
+      severity: 'error',
+      text: `no subnet leased yet: ${state.waitingFor}`,
+      remedy:
+        'it is tried again by itself: let the lease store answer; if all subnets are taken, delete leases of hosts that are gone or make the network larger',
+    },
+  ]
 }
 
 /** `fault`: why the host could not be read; undefined: it was. */
@@ -93,9 +102,11 @@ export function noticeConditions(notices: readonly Notice[]): readonly Condition
 /** Peers' objects are shown with the peer, not here. */
 export function kernelConditions(failures: ReadonlyMap<string, Failure>): readonly Condition[] {
   const conditions: Condition[] = []
-  for (const [key, { object, cause, text }] of failures) {
+  for (const [key, failure] of failures) {
+    const { object, cause, text } = failure
     if (object.role.class === 'required') {
-      conditions.push({ code: `required-${cause} ${key}`, severity: 'error', text: `${key}: ${text}`, remedy: '' })
+      const remedy = remedyFor(failure)
+      conditions.push({ code: `required-${cause} ${key}`, severity: 'error', text: `${key}: ${text}`, remedy })
     } else if (object.role.class === 'advisory') {
       const { remedy } = object.role
       conditions.push({ code: `advisory ${key}`, severity: 'info', text: `${key}: ${text}`, remedy })

@@ -11,7 +11,7 @@ export interface Condition {
   readonly severity: ConditionSeverity
   /** One sentence. */
   readonly text: string
-  /** What the operator can do; empty where nothing is to be done. */
+  /** What the operator can do; never empty. */
   readonly remedy: string
 }
 

@@ -5,6 +5,7 @@ import type { GenericNetlink } from '../netlink/generic.ts'
 import { compare, type FouPort, keyOf } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { resultOf } from './device-batch.ts'
+import { udpPortHolder } from './port-holder.ts'
 
 /** A look costs two system calls, made only while there is a port. */
 const LOOK_MS = 500
@@ -75,7 +76,7 @@ export class FouPortTable implements ObjectTable<FouPort> {
   async #add(family: number, object: FouPort): Promise<OpError | undefined> {
     const verdict = await this.#ask(addFouPort(family, object))
     if (verdict?.code !== 'EADDRINUSE') return verdict
-    return { code: verdict.code, message: `UDP port ${object.port} is in use by another program` }
+    return { code: verdict.code, message: `UDP port ${object.port} is in use by ${udpPortHolder(object.port)}` }
   }
 
   // The kernel deletes by port alone and says "invalid argument" where there is none.

@@ -8,6 +8,7 @@ import type { Link, LinkDriver } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf } from './device-batch.ts'
 import { obstacleTo } from './link-obstacles.ts'
+import { withConflict } from './vxlan-conflict.ts'
 
 /** Devices of every driver; makes those that this program makes. */
 export class LinkTable implements ObjectTable<Link> {
@@ -30,8 +31,14 @@ export class LinkTable implements ObjectTable<Link> {
   // One by one: they are few, each may take milliseconds, and a device must be gone before its name is given again.
   async apply(ops: readonly Op<Link>[]): Promise<readonly OpResult[]> {
     const results: OpResult[] = []
-    for (const op of ops) results.push(resultOf(await this.#applyOne(op)))
+    for (const op of ops) results.push(resultOf(await this.#explained(op, await this.#applyOne(op))))
     return results
+  }
+
+  /** Two ways in which another device or program can be in the way are worth a look at who that is. */
+  async #explained(op: Op<Link>, error: OpError | undefined): Promise<OpError | undefined> {
+    if (op.verb === 'remove' || error === undefined || !['EEXIST', 'EADDRINUSE'].includes(error.code)) return error
+    return withConflict(op.object, error, await this.dump().catch(() => []))
   }
 
   async #applyOne(op: Op<Link>): Promise<OpError | undefined> {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
 import type { Address, Fdb, Link, Neighbour, Route, Sysctl, VxlanDriver } from '../../kernel/objects.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
@@ -115,8 +116,30 @@ describe('the table of links', function () {
     )
     const sameVni = results[2]
     assert.ok(sameVni?.ok === false)
-    assert.match(sameVni.error.message, /VXLAN device with the specified VNI already exists/)
+    assert.match(sameVni.error.message, /VXLAN device with the specified VNI already exists: flannel\.1 mtu/)
     assert.equal(await dumped('flannel.2'), undefined)
+  })
+
+  it('names who has the port: a program, or a device that receives otherwise', async () => {
+    const socket = createSocket('udp4')
+    try {
+      await new Promise<void>((resolve) => socket.bind(8472, '127.0.0.1', resolve))
+      const [taken] = await links().apply([{ verb: 'create', object: flannel }])
+      assert.ok(taken?.ok === false)
+      assert.deepEqual(
+        [taken.error.code, taken.error.message.replace(/ in use by .* \(/, ' in use by NAME (')],
+        ['EADDRINUSE', `UDP port 8472 is in use by NAME (pid ${process.pid})`],
+      )
+    } finally {
+      socket.close()
+    }
+    const policies: Link = { ...flannel, name: 'policies', driver: { ...driver, vni: 7, gbp: true } }
+    const [, otherwise] = await links().apply([
+      { verb: 'create', object: policies },
+      { verb: 'create', object: flannel },
+    ])
+    assert.ok(otherwise?.ok === false)
+    assert.match(otherwise.error.message, /^UDP port 8472 is in use by the device policies mtu .* vxlan id 7 /)
   })
 
   it('touches no device of another driver that took the name', async () => {

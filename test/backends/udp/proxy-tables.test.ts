@@ -82,7 +82,13 @@ describe('udp proxy tables', () => {
       changes += 1
     }
     proxies = new ProxyTables(
-      { clock: new VirtualClock(), log: silentLogger, random: () => 0.5, onChange: () => onChange() },
+      {
+        clock: new VirtualClock(),
+        log: silentLogger,
+        random: () => 0.5,
+        portHolder: (port) => `the holder of ${port}`,
+        onChange: () => onChange(),
+      },
       (needs) => {
         const engine = new FakeEngine(needs, failure)
         engines.push(engine)

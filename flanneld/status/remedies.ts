@@ -1,0 +1,147 @@
+import { commandsFor } from '../../kernel/command.ts'
+import type { Failure } from '../../kernel/desired.ts'
+import { missingModule } from '../../kernel/missing-module.ts'
+import type { DesiredObject, Link, ObjectKind, StateFile } from '../../kernel/objects.ts'
+
+/**
+ * What an operator can do about an object that is not as wanted, by cause: never empty. Pure. `Failure.text` says what was
+ * refused and why; here stands the next step.
+ */
+export function remedyFor(failure: Failure): string {
+  if (failure.waitsFor !== undefined) return `mend ${failure.waitsFor} first; this follows by itself`
+  switch (failure.cause) {
+    case 'foreign':
+      return `remove it by the command in the text, or ${elsewhere(failure.object)}`
+    case 'fought':
+      return `find the program that changes it, and keep it from doing so: ${usualRivals(failure.object.kind)}`
+    case 'refused':
+      return remedyForRefusal(failure)
+  }
+}
+
+function remedyForRefusal(failure: Failure): string {
+  const module = missingModule(failure)
+  if (module !== undefined) return `load it on the host with 'modprobe ${module}', or choose another backend`
+  const { object, code = '' } = failure
+  const special = object.kind === 'file' ? fileRemedy(object, code) : object.kind === 'link' && linkRemedy(object, code)
+  return special || byCode(object, code) || byHand(object)
+}
+
+/** Where both could live. */
+function elsewhere(object: DesiredObject): string {
+  switch (object.kind) {
+    case 'link':
+      return object.driver.type === 'vxlan' ? 'choose another Backend.VNI' : 'choose another backend'
+    case 'fou-port':
+      return 'choose another Backend.Port'
+    case 'route':
+    case 'address':
+      return 'choose another Network'
+    default:
+      return 'rename it'
+  }
+}
+
+function usualRivals(kind: ObjectKind): string {
+  switch (kind) {
+    case 'link':
+    case 'address':
+    case 'route':
+      return 'systemd-networkd and NetworkManager must leave the device unmanaged'
+    case 'iptables-chain':
+    case 'nft-table':
+    case 'guard-sets':
+    case 'guard-peer':
+    case 'guard-chains':
+      return 'a firewall service that loads its rules anew, or a second daemon with the same --subnet-file'
+    case 'sysctl':
+      return 'files in /etc/sysctl.d, and tuning services'
+    default:
+      return 'another flanneld, or configuration management'
+  }
+}
+
+const LEAST_MTU = 68
+
+function linkRemedy(link: Link, code: string): string | undefined {
+  const { driver, mtu } = link
+  const underlay = 'underlay' in driver ? driver.underlay : undefined
+  switch (code) {
+    case 'EEXIST':
+      return `delete the device in the way (ip link delete NAME), or choose another ${driver.type === 'vxlan' ? 'Backend.VNI or Backend.Port' : 'backend'}`
+    case 'EADDRINUSE':
+      return 'stop what uses the port, or choose another Backend.Port'
+    case 'EINVAL':
+    case 'ERANGE':
+      if (mtu >= LEAST_MTU) return undefined
+      return `give the external interface an MTU that is ${LEAST_MTU - mtu} bytes larger: the kernel takes no device below ${LEAST_MTU}`
+    case 'ENODEV':
+      return `bring ${underlay ?? 'the device below it'} back, or name another interface by --iface`
+    case 'EBUSY':
+      return `stop the program that holds ${link.name}: another flanneld, or a VPN with a device of this name`
+    default:
+      return undefined
+  }
+}
+
+function fileRemedy({ path }: StateFile, code: string): string | undefined {
+  switch (code) {
+    case 'EISDIR':
+    case 'ENOTEMPTY':
+      return `remove the directory ${path} (rmdir), or name another place by --subnet-file`
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return `free space on the file system of ${path}`
+    case 'EROFS':
+      return `mount the file system of ${path} writable, or name another place by --subnet-file`
+    case 'EACCES':
+    case 'EPERM':
+      return `let the daemon write in the directory of ${path}, or name another place by --subnet-file`
+    case 'ENOTDIR':
+    case 'EEXIST':
+    case 'ELOOP':
+    case 'ENAMETOOLONG':
+      return `each part of the path ${path} but the last must be a directory; else name another place by --subnet-file`
+    default:
+      return undefined
+  }
+}
+
+function byCode(object: DesiredObject, code: string): string | undefined {
+  switch (code) {
+    case 'EPERM':
+    case 'EACCES':
+      return 'run the daemon as root, or give it the capabilities CAP_NET_ADMIN and CAP_NET_RAW in this network namespace'
+    case 'EROFS':
+      return 'mount /proc/sys writable for the daemon, or set the value on the host'
+    case 'EADDRINUSE':
+      return 'stop what uses the port, or choose another Backend.Port'
+    case 'EADDRNOTAVAIL':
+      return 'look whether the address is still on the interface (ip address), and whether IPv6 is switched off there (sysctl net.ipv6.conf)'
+    case 'ENETUNREACH':
+    case 'EHOSTUNREACH':
+      return 'the gateway must be on a link of this host: look at its addresses and routes (ip address, ip route)'
+    case 'ENETDOWN':
+      return 'set the device up (ip link set NAME up)'
+    case 'EBUSY':
+      return 'end what holds it: for iptables, fuser -v /run/xtables.lock names it'
+    case 'ETIMEDOUT':
+      return 'run the program by hand to see what holds it up; it is tried again by itself'
+    case 'ENOSYS':
+      return `install the package ${object.kind === 'iptables-chain' ? 'iptables' : 'nftables'}`
+    case 'ENOMEM':
+    case 'ENOBUFS':
+    case 'ENOSPC':
+      return 'look for memory that is used up (free, dmesg); it is tried again by itself'
+    default:
+      return undefined
+  }
+}
+
+/** What shows the refusal to somebody who sits at the host. */
+function byHand(object: DesiredObject): string {
+  const [command] = commandsFor({ verb: 'create', object })
+  return command === undefined || command.startsWith('#') || command.includes('\n')
+    ? 'it is tried again by itself; the log and `flanneld plan` tell more'
+    : `try by hand what is refused: ${command}`
+}

@@ -1,0 +1,54 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+
+/** What reads /proc; another in tests. */
+export interface ProcFiles {
+  readonly read: (path: string) => string
+  readonly list: (path: string) => readonly string[]
+  readonly link: (path: string) => string
+}
+
+// Read at once: the network namespace that counts is the calling thread's. Asked only after a refusal.
+const PROC: ProcFiles = {
+  read: (path) => readFileSync(path, 'latin1'),
+  list: (path) => readdirSync(path),
+  link: (path) => readlinkSync(path),
+}
+
+/**
+ * Who has a UDP port of this network namespace, as `dnsmasq (pid 812)`; `another program` where it cannot be seen: it may run
+ * in another pid namespace, or be the kernel itself.
+ */
+export function udpPortHolder(port: number, files: ProcFiles = PROC): string {
+  const sockets = new Set(['udp', 'udp6'].flatMap((table) => inodesOf(`/proc/thread-self/net/${table}`, port, files)))
+  sockets.delete('0')
+  for (const pid of sockets.size === 0 ? [] : attempt(() => files.list('/proc'), [])) {
+    if (!/^\d+$/.test(pid)) continue
+    for (const fd of attempt(() => files.list(`/proc/${pid}/fd`), [])) {
+      const inode = /^socket:\[(\d+)\]$/.exec(attempt(() => files.link(`/proc/${pid}/fd/${fd}`), ''))?.[1]
+      if (inode === undefined || !sockets.has(inode)) continue
+      const name = attempt(() => files.read(`/proc/${pid}/comm`), '').trim()
+      return `${name === '' ? 'a program' : name} (pid ${pid})`
+    }
+  }
+  return 'another program'
+}
+
+/** Source: proc_net_udp(5): number, local address and port in hexadecimal, ..., inode as the tenth column. */
+function inodesOf(path: string, port: number, files: ProcFiles): readonly string[] {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  return attempt(() => files.read(path), '')
+    .split('\n')
+    .flatMap((line) => {
+      const columns = line.trim().split(/\s+/)
+      return columns[1]?.endsWith(`:${hex}`) ? [columns[9] ?? '0'] : []
+    })
+}
+
+/** Processes end while one looks at them, and some may not be looked at. */
+function attempt<T>(work: () => T, otherwise: T): T {
+  try {
+    return work()
+  } catch {
+    return otherwise
+  }
+}
