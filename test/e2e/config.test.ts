@@ -73,6 +73,12 @@ describe('configuration', function () {
     [{ ...vxlan, Backend: { Type: 'token-ring' } }, /Backend\.Type: must be one of .*vxlan.*got "token-ring"/],
     [{ ...vxlan, Backend: { Type: 'ipsec' } }, /Backend\.Type: exists only in flannel.*got "ipsec"/],
     [{ ...vxlan, Backend: { Type: 'vxlan', VNI: 2 ** 24 } }, /Backend\.VNI: .*from 1 to 16777215, got 16777216/],
+    [{ ...vxlan, Backend: { Type: 'vxlan', MTU: 40 } }, /Backend\.MTU: must be from 118 to 65535.*got 40/],
+    [
+      { ...vxlan, EnableIPv6: true, IPv6Network: 'fc00::/48', Backend: { Type: 'vxlan', VNI: 10_000 } },
+      /Backend\.VNI: must be at most 9999 .*flannel-v6\.10000 .*got 10000/,
+    ],
+    [{ ...vxlan, Network: '127.0.0.0/8' }, /Network: must not lie in 127\.0\.0\.0\/8/],
     [{ ...vxlan, Backend: { Type: 'vxlan', DirectRouting: 'yes' } }, /Backend\.DirectRouting: .*got "yes"/],
     [{ ...vxlan, Backend: { Type: 'vxlan', Port: -1 } }, /Backend\.Port: .*from 0 to 65535, got -1/],
   ]
@@ -207,6 +213,8 @@ describe('configuration', function () {
     assert.deepEqual([(await status(host)).state, (await status(host)).ready], ['degraded', true])
     await lab.configure('garbage')
     await shows(['config-invalid', 'config-restart-needed'], /the last good one stays: .*must be a JSON document/)
+    await lab.configure({ ...vxlan, Backend: { Type: 'vxlan', MTU: 40 } })
+    await shows(['config-invalid', 'config-restart-needed'], /the last good one stays: Backend\.MTU: .* got 40/)
     await lab.etcd.del('/coreos.com/network/config')
     await until(5_000, 'missing', async () =>
       assert.ok((await conditions()).some(({ code }: { code: string }) => code === 'config-missing')),

@@ -49,6 +49,7 @@ describe('network configuration', () => {
       '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":0}}',
       /^Backend\.VNI: must be an integer from 1 to 16777215, got 0/,
     ],
+    ['{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":40}}', /^Backend\.MTU: .* got 40$/],
     ['{"Network":"10.5.0.0/16","Backend":{"Type":"vxlam"}}', /^Backend\.Type: must be one of/],
   ]
   for (const [text, message] of bad) {
