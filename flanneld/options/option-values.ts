@@ -77,10 +77,10 @@ export function endpoints(text: string): readonly string[] {
   return urls
 }
 
-/** Joined as Go's path.Join does: doubled and trailing slashes vanish. */
+/** Joined as Go's path.Join does: doubled and trailing slashes vanish, but the root is one. */
 export function storePrefix(text: string): string {
-  const clean = posix.normalize(text).replace(/\/$/, '')
-  if (text === '' || clean === '' || clean === '.') throw new Unusable('must name a key below which everything lies')
+  const clean = posix.normalize(text).replace(/(?<=.)\/$/, '')
+  if (text === '' || clean === '.') throw new Unusable('must name a key below which everything lies')
   return clean
 }
 

@@ -102,7 +102,11 @@ export function noticeConditions(notices: readonly Notice[]): readonly Condition
 /** Peers' objects are shown with the peer, not here. */
 export function kernelConditions(failures: ReadonlyMap<string, Failure>): readonly Condition[] {
   const conditions: Condition[] = []
-  for (const [key, failure] of failures) {
+  // The cause before its consequences.
+  const ordered = [...failures].sort(
+    ([, a], [, b]) => Number(a.waitsFor !== undefined) - Number(b.waitsFor !== undefined),
+  )
+  for (const [key, failure] of ordered) {
     const { object, cause, text } = failure
     if (object.role.class === 'required') {
       const remedy = remedyFor(failure)

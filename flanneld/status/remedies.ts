@@ -1,7 +1,7 @@
 import { commandsFor } from '../../kernel/command.ts'
 import type { Failure } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
-import type { DesiredObject, Link, ObjectKind, StateFile } from '../../kernel/objects.ts'
+import type { Address, DesiredObject, Link, ObjectKind, StateFile } from '../../kernel/objects.ts'
 
 /**
  * What an operator can do about an object that is not as wanted, by cause: never empty. Pure. `Failure.text` says what was
@@ -23,8 +23,35 @@ function remedyForRefusal(failure: Failure): string {
   const module = missingModule(failure)
   if (module !== undefined) return `load it on the host with 'modprobe ${module}', or choose another backend`
   const { object, code = '' } = failure
-  const special = object.kind === 'file' ? fileRemedy(object, code) : object.kind === 'link' && linkRemedy(object, code)
-  return special || byCode(object, code) || byHand(object)
+  return special(object, code) ?? byCode(object, code) ?? byHand(object)
+}
+
+/** Where a kind has a reason of its own for an error. */
+function special(object: DesiredObject, code: string): string | undefined {
+  switch (object.kind) {
+    case 'link':
+      return linkRemedy(object, code)
+    case 'address':
+      return object.family === 6 ? ipv6Remedy(object, code) : undefined
+    case 'file':
+      return fileRemedy(object, code)
+    default:
+      return undefined
+  }
+}
+
+/** The kernel has no IPv6 on a device whose MTU is too small for it, nor where it is switched off. */
+function ipv6Remedy({ device }: Address, code: string): string | undefined {
+  switch (code) {
+    case 'EINVAL':
+      return `IPv6 needs an MTU of 1280 on ${device}: make Backend.MTU or the MTU of the external interface larger`
+    case 'EACCES':
+    case 'EADDRNOTAVAIL':
+    case 'EOPNOTSUPP':
+      return `switch IPv6 on: sysctl -w net.ipv6.conf.${device}.disable_ipv6=0`
+    default:
+      return undefined
+  }
 }
 
 /** Where both could live. */

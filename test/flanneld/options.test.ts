@@ -76,6 +76,7 @@ describe('the command line', () => {
 
   const read: [words: string[], key: keyof Options, value: unknown][] = [
     [['-etcd-prefix', '/a//b/'], 'etcdPrefix', '/a/b'],
+    [['--etcd-prefix=//'], 'etcdPrefix', '/'],
     [
       ['--etcd-endpoints=https://a:1, b:2 ,http://[::1]'],
       'etcdEndpoints',
@@ -133,7 +134,8 @@ describe('the command line', () => {
     [['--etcd-endpoints=ftp://a'], /http:\/\/ or https:\/\//],
     [['--etcd-endpoints=http://a:0'], /port 0/],
     [['--etcd-endpoints=http://a:70000'], /http:\/\/ or https:\/\//],
-    [['--etcd-prefix=/'], /must name a key/],
+    [['--etcd-prefix='], /must name a key/],
+    [['--etcd-prefix=./'], /must name a key/],
     [['--subnet-file='], /must be a path/],
     [['--subnet-file=/'], /must be a path/],
     [[`--subnet-file=/run/${'x'.repeat(221)}`], /at most 4000 bytes, and 220 between two slashes/],

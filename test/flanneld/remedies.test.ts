@@ -26,6 +26,7 @@ const objects: readonly KernelObject[] = [
   the.bridge('br0'),
   the.fouPort(8285),
   the.address('10.64.1.0/32'),
+  the.address('fc00:0:0:1::/128'),
   the.peerRoute('10.64.2.0/24'),
   the.neighbour('10.64.2.0', the.mac(2)),
   the.fdb(the.mac(2), '192.0.2.2'),
@@ -79,6 +80,12 @@ describe('a remedy', () => {
     [the.file(''), { waitsFor: 'link flannel.1' }, /mend link flannel\.1 first/],
     [the.fouPort(8285), { code: 'EADDRINUSE' }, /another Backend\.Port/],
     [the.address('10.64.1.0/32'), { code: 'EADDRNOTAVAIL' }, /ip address/],
+    [
+      the.address('fc00:0:0:1::/128', 'flannel-v6.1'),
+      { code: 'EINVAL' },
+      /MTU of 1280 on flannel-v6\.1: .*Backend\.MTU/,
+    ],
+    [the.address('fc00:0:0:1::/128', 'flannel-v6.1'), { code: 'EACCES' }, /sysctl -w net\.ipv6\.conf\.flannel-v6\.1\./],
     [guardSets, { code: 'ENOSYS' }, /install the package nftables/],
   ]
   for (const [object, why, says] of cases) {
