@@ -26,11 +26,17 @@ export function adoptedByFlannel(objects: readonly KernelObject[]): readonly Ker
         return adoptedChain(object)
       case 'nft-table':
         // flannel empties its chains before it fills them, in one transaction.
-        return instanceOfTable(object.name) === '' ? [object] : []
+        return bearsFlannelsName(object) ? [object] : []
       default:
         return []
     }
   })
+}
+
+/** Rules that flannel itself would find: it and the default instance use the same names. */
+export function bearsFlannelsName(object: KernelObject): boolean {
+  if (object.kind === 'iptables-chain') return instanceOfChain(object.name) === ''
+  return object.kind === 'nft-table' && instanceOfTable(object.name) === ''
 }
 
 function isAdopted({ driver }: Link): boolean {
@@ -47,7 +53,7 @@ function adoptedRoute(route: Route, going: ReadonlySet<string>): readonly Route[
 /** flannel looks whether each of its rules is there: what else stands between them would stay for ever. */
 function adoptedChain(chain: IptablesChain): readonly IptablesChain[] {
   const jumps = chain.jumps.filter(({ from }) => from === 'POSTROUTING' || from === 'FORWARD')
-  if (instanceOfChain(chain.name) !== '' || jumps.length === 0) return []
+  if (!bearsFlannelsName(chain) || jumps.length === 0) return []
   return [{ ...chain, jumps, rules: chain.rules.filter((rule) => !isExemption(rule)) }]
 }
 

@@ -10,7 +10,8 @@ import { type ReductionNeeds, reduceHost } from './reduction.ts'
 export async function runCleanup(needs: ReductionNeeds, options: Options): Promise<number> {
   return await reduceHost(needs, options, {
     keep: () => [],
-    afterwards: async () => {
+    afterwards: async (isOnRecord) => {
+      if (!isOnRecord) return []
       await rm(options.subnetFile, { force: true })
       return [`rm -f ${options.subnetFile}`]
     },

@@ -10,6 +10,7 @@ import { Reconciler } from '../../kernel/reconciler.ts'
 import type { ObjectTable } from '../../kernel/table.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/log.ts'
+import { bearsFlannelsName } from '../adopted-by-flannel.ts'
 import { requireNetAdmin } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
@@ -28,8 +29,8 @@ export interface ReductionNeeds {
 export interface Reduction {
   /** Of what is this instance's, all that stays, in the form in which it stays. */
   readonly keep: (objects: readonly KernelObject[]) => readonly KernelObject[]
-  /** When all is done; what it did besides, as commands. */
-  readonly afterwards: () => Promise<readonly string[]>
+  /** When all is done; what it did besides, as commands. `isOnRecord`: this instance had been here. */
+  readonly afterwards: (isOnRecord: boolean) => Promise<readonly string[]>
 }
 
 /**
@@ -50,8 +51,12 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
     const returns = sysctlReturns(state.sysctls.originals, new Map())
     // The host's own sysctls as they were.
     const none = { objects: byKey(returns), complete: true, scope: { ...state.footprint, instance } }
-    const kept = reduction.keep(await objectsOf(kernel.tables, none)).map(asDesired)
-    const desired = { ...none, objects: byKey([...returns, ...kept]) }
+    const isOnRecord = state.footprint.networks.length > 0
+    const held = await objectsOf(kernel.tables, none)
+    // Where this instance has not been, or has given all up, rules and subnet.env are flannel's own.
+    const flannels = isOnRecord ? [] : held.filter(bearsFlannelsName)
+    const kept = [...flannels, ...reduction.keep(held.filter((object) => !flannels.includes(object)))]
+    const desired = { ...none, objects: byKey([...returns, ...kept.map(asDesired)]) }
     const { ops } = await preview(kernel.tables, desired)
     const reconciler = new Reconciler({ tables: kernel.tables, clock, log })
     await reconciler.settled(reconciler.setDesired(desired), port.stop)
@@ -65,7 +70,7 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
     }
     await state.forget()
     await state.sysctls.returned(returns)
-    for (const command of await reduction.afterwards()) print(`${command}\n`)
+    for (const command of await reduction.afterwards(isOnRecord)) print(`${command}\n`)
     return 0
   } finally {
     kernel.close()

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { adoptedByFlannel } from '../../flanneld/adopted-by-flannel.ts'
+import { adoptedByFlannel, bearsFlannelsName } from '../../flanneld/adopted-by-flannel.ts'
 import { type TrafficOptions, trafficObjects } from '../../flanneld/traffic-rules.ts'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import { parseNetworkConfig } from '../../subnet/network-config.ts'
@@ -90,6 +90,22 @@ describe('what flannel takes over', () => {
       'nft-table ip flannel-ipv4',
       'nft-table ip6 flannel-ipv6',
     ])
+  })
+
+  it('bears its names, whoever made it', () => {
+    const all = [...rules({}), ...rules({ tool: 'nftables' }), the.vxlan(), the.peerRoute('10.64.2.0/24')]
+    assert.deepEqual(
+      all.filter(bearsFlannelsName).map(({ kind }) => kind),
+      [
+        'iptables-chain',
+        'iptables-chain',
+        'nft-table',
+        // The way through Docker.
+        'iptables-chain',
+        'nft-table',
+      ],
+    )
+    assert.deepEqual(rules({ instance: '0123abcd' }).filter(bearsFlannelsName), [])
   })
 
   it('are no rules of an instance with a name', () => {
