@@ -136,6 +136,8 @@ export interface Ports {
   readonly random: () => number
   /** Who has a UDP port of this host, in words. */
   readonly portHolder: (port: number) => string
+  /** Who holds a tun device, in words. */
+  readonly tunHolder: (device: string) => string
   /** To be told when objects of these kinds change by themselves. */
   readonly onChange: (kinds: readonly ObjectKind[]) => void
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { openTables } from '../backends/registry.ts'
 import { createKernel } from '../kernel/kernel.ts'
-import { udpPortHolder } from '../kernel/tables/port-holder.ts'
+import { tunHolder, udpPortHolder } from '../kernel/tables/holders.ts'
 import type { Clock } from '../lib/clock.ts'
 import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
@@ -49,6 +49,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     log,
     random: Math.random,
     portHolder: udpPortHolder,
+    tunHolder,
     onChange: (kinds) => agent.reconciler.onEvents([{ type: 'kinds', kinds }]),
   })
   const tables = [...kernel.tables, ...planes.flatMap((plane) => plane.tables)]

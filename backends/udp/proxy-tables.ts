@@ -129,7 +129,8 @@ export class ProxyTables implements BackendTables {
     if (code === 'EADDRINUSE') {
       return { code, message: `UDP port ${port} of ${local} is in use by ${this.#ports.portHolder(port)}` }
     }
-    return { code, message: code === 'EBUSY' ? `another program holds the device ${device}` : messageOf(cause) }
+    if (code === 'EBUSY') return { code, message: `${this.#ports.tunHolder(device)} holds the device ${device}` }
+    return { code, message: messageOf(cause) }
   }
 
   #tableOf({ own }: UdpProxy): ProxyTable {

@@ -1,3 +1,4 @@
+import { SMALLEST_MTU } from '../../backends/devices.ts'
 import { commandsFor } from '../../kernel/command.ts'
 import type { Failure } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
@@ -44,7 +45,7 @@ function special(object: DesiredObject, code: string): string | undefined {
 function ipv6Remedy({ device }: Address, code: string): string | undefined {
   switch (code) {
     case 'EINVAL':
-      return `IPv6 needs an MTU of 1280 on ${device}: make Backend.MTU or the MTU of the external interface larger`
+      return `IPv6 needs an MTU of ${SMALLEST_MTU[6]} on ${device}: make Backend.MTU or the MTU of the external interface larger`
     case 'EACCES':
     case 'EADDRNOTAVAIL':
     case 'EOPNOTSUPP':
@@ -88,8 +89,6 @@ function usualRivals(kind: ObjectKind): string {
   }
 }
 
-const LEAST_MTU = 68
-
 function linkRemedy(link: Link, code: string): string | undefined {
   const { driver, mtu } = link
   const underlay = 'underlay' in driver ? driver.underlay : undefined
@@ -100,8 +99,8 @@ function linkRemedy(link: Link, code: string): string | undefined {
       return 'stop what uses the port, or choose another Backend.Port'
     case 'EINVAL':
     case 'ERANGE':
-      if (mtu >= LEAST_MTU) return undefined
-      return `give the external interface an MTU that is ${LEAST_MTU - mtu} bytes larger: the kernel takes no device below ${LEAST_MTU}`
+      if (mtu >= SMALLEST_MTU[4]) return undefined
+      return `give the external interface an MTU that is ${SMALLEST_MTU[4] - mtu} bytes larger: the kernel takes no device below ${SMALLEST_MTU[4]}`
     case 'ENODEV':
       return `bring ${underlay ?? 'the device below it'} back, or name another interface by --iface`
     case 'EBUSY':

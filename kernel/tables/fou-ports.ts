@@ -5,7 +5,7 @@ import type { GenericNetlink } from '../netlink/generic.ts'
 import { compare, type FouPort, keyOf } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { resultOf } from './device-batch.ts'
-import { udpPortHolder } from './port-holder.ts'
+import { udpPortHolder } from './holders.ts'
 
 /** A look costs two system calls, made only while there is a port. */
 const LOOK_MS = 500

@@ -7,6 +7,7 @@ import { changeDriver, changeLink, createLink, deleteLink, type LinkRecord, link
 import type { Link, LinkDriver } from '../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
 import { type NetlinkNeeds, resultOf } from './device-batch.ts'
+import { tunHolder } from './holders.ts'
 import { obstacleTo } from './link-obstacles.ts'
 import { withConflict } from './vxlan-conflict.ts'
 
@@ -143,7 +144,7 @@ const NO_TUN = [2, 6, 19]
 function tunVerdict(name: string): OpError | undefined {
   const errno = -makeTun(name)
   if (errno === 0) return undefined
-  if (errno === EBUSY) return { code: 'EBUSY', message: `another program holds the device ${name}` }
+  if (errno === EBUSY) return { code: 'EBUSY', message: `${tunHolder(name)} holds the device ${name}` }
   // Said as by a kernel that lacks the driver: that is what it means.
   if (NO_TUN.includes(errno)) return { code: 'EOPNOTSUPP', message: '/dev/net/tun is not there' }
   return errorOf(errno)

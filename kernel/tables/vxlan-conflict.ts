@@ -2,7 +2,7 @@ import { familyOf } from '../../lib/address.ts'
 import { describe } from '../describe.ts'
 import type { Link, VxlanDriver } from '../objects.ts'
 import type { OpError } from '../table.ts'
-import { udpPortHolder } from './port-holder.ts'
+import { udpPortHolder } from './holders.ts'
 
 /** A vxlan device that was refused because of something else: the same error, with what is in the way. */
 export function withConflict(link: Link, error: OpError, others: readonly Link[], holderOf = udpPortHolder): OpError {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Link, VxlanDriver } from '../../kernel/objects.ts'
-import { type ProcFiles, udpPortHolder } from '../../kernel/tables/port-holder.ts'
+import { type ProcFiles, tunHolder, udpPortHolder } from '../../kernel/tables/holders.ts'
 import { withConflict } from '../../kernel/tables/vxlan-conflict.ts'
 import * as the from './fixtures.ts'
 
@@ -44,7 +44,7 @@ describe('what is in the way of a vxlan device', () => {
   })
 })
 
-describe('who has a port', () => {
+describe('who has a port or a tun', () => {
   const header = '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref'
   const row = (port: string, inode: number) =>
     `  7: 0100007F:${port} 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 ${inode} 2 0 0`
@@ -79,5 +79,15 @@ describe('who has a port', () => {
     ]) {
       assert.equal(udpPortHolder(8472, files), 'another program')
     }
+  })
+
+  it('is named by the device that its descriptor stands for', () => {
+    const tun = (iff: string) =>
+      proc([], {
+        read: (path) => (path === '/proc/812/fdinfo/5' ? `pos:\t0\nflags:\t02\niff:\t${iff}\n` : 'openvpn\n'),
+        link: (path) => (path === '/proc/812/fd/5' ? '/dev/net/tun' : 'socket:[1]'),
+      })
+    assert.equal(tunHolder('flannel0', tun('flannel0')), 'openvpn (pid 812)')
+    assert.equal(tunHolder('flannel0', tun('flannel01')), 'another program')
   })
 })

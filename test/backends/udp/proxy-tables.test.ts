@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { EngineState, ProxyTable } from '../../../backends/udp/engine.ts'
+import { EngineFailure, type EngineState, type ProxyTable } from '../../../backends/udp/engine.ts'
 import { counterNames } from '../../../backends/udp/proxy-memory.ts'
 import { type MakeEngine, type ProxyEngine, ProxyTables } from '../../../backends/udp/proxy-tables.ts'
 import type { DesiredObject, KernelObject, UdpPeer, UdpProxy } from '../../../kernel/objects.ts'
@@ -87,6 +87,7 @@ describe('udp proxy tables', () => {
         log: silentLogger,
         random: () => 0.5,
         portHolder: (port) => `the holder of ${port}`,
+        tunHolder: (device) => `the holder of ${device}`,
         onChange: () => onChange(),
       },
       (needs) => {
@@ -165,6 +166,19 @@ describe('udp proxy tables', () => {
     assert.equal((await apply({ verb: 'remove', object: PROXY }))?.ok, false)
     assert.equal(engines[0]?.state.at, 'stopped')
     await proxies.stop()
+  })
+
+  it('name who holds the port or the device', async () => {
+    const said = async (what: 'socket' | 'tun', errno: number) => {
+      failure = new EngineFailure({ type: 'failed', what, errno })
+      const [result] = await tableOf('udp-proxy').apply([{ verb: 'create', object: PROXY }])
+      return result?.ok === false && `${result.error.code}: ${result.error.message}`
+    }
+    assert.equal(
+      await said('socket', -98),
+      'EADDRINUSE: UDP port 8285 of 192.168.64.11 is in use by the holder of 8285',
+    )
+    assert.equal(await said('tun', -16), 'EBUSY: the holder of flannel0 holds the device flannel0')
   })
 
   it('are ordinary tables for the reconciler, which heals them without counting a death as drift', async () => {

@@ -14,23 +14,39 @@ const PROC: ProcFiles = {
   link: (path) => readlinkSync(path),
 }
 
-/**
- * Who has a UDP port of this network namespace, as `dnsmasq (pid 812)`; `another program` where it cannot be seen: it may run
- * in another pid namespace, or be the kernel itself.
- */
+/** Where it cannot be seen: in another pid namespace, say, or the kernel itself. */
+const UNSEEN = 'another program'
+
+/** Who has a UDP port of this network namespace, as `dnsmasq (pid 812)`, or `another program`. */
 export function udpPortHolder(port: number, files: ProcFiles = PROC): string {
   const sockets = new Set(['udp', 'udp6'].flatMap((table) => inodesOf(`/proc/thread-self/net/${table}`, port, files)))
   sockets.delete('0')
-  for (const pid of sockets.size === 0 ? [] : attempt(() => files.list('/proc'), [])) {
-    if (!/^\d+$/.test(pid)) continue
-    for (const fd of attempt(() => files.list(`/proc/${pid}/fd`), [])) {
-      const inode = /^socket:\[(\d+)\]$/.exec(attempt(() => files.link(`/proc/${pid}/fd/${fd}`), ''))?.[1]
-      if (inode === undefined || !sockets.has(inode)) continue
-      const name = attempt(() => files.read(`/proc/${pid}/comm`), '').trim()
-      return `${name === '' ? 'a program' : name} (pid ${pid})`
-    }
+  if (sockets.size === 0) return UNSEEN
+  const holds = (pid: string, fd: string) => {
+    const inode = /^socket:\[(\d+)\]$/.exec(attempt(() => files.link(`/proc/${pid}/fd/${fd}`), ''))?.[1]
+    return inode !== undefined && sockets.has(inode)
   }
-  return 'another program'
+  return processThat(holds, files)
+}
+
+/** Who reads and writes the packets of a tun device. Source: drivers/net/tun.c, tun_chr_show_fdinfo. */
+export function tunHolder(device: string, files: ProcFiles = PROC): string {
+  const holds = (pid: string, fd: string) =>
+    attempt(() => files.link(`/proc/${pid}/fd/${fd}`), '') === '/dev/net/tun' &&
+    attempt(() => files.read(`/proc/${pid}/fdinfo/${fd}`), '')
+      .split('\n')
+      .some((line) => line.trim().split(/\s+/).join(' ') === `iff: ${device}`)
+  return processThat(holds, files)
+}
+
+function processThat(holds: (pid: string, fd: string) => boolean, files: ProcFiles): string {
+  for (const pid of attempt(() => files.list('/proc'), [])) {
+    if (!/^\d+$/.test(pid)) continue
+    if (!attempt(() => files.list(`/proc/${pid}/fd`), []).some((fd) => holds(pid, fd))) continue
+    const name = attempt(() => files.read(`/proc/${pid}/comm`), '').trim()
+    return `${name === '' ? 'a program' : name} (pid ${pid})`
+  }
+  return UNSEEN
 }
 
 /** Source: proc_net_udp(5): number, local address and port in hexadecimal, ..., inode as the tenth column. */
