@@ -12,7 +12,7 @@ const dualStack = { EnableIPv6: true, IPv6Network: 'fc00::/48' }
 const cases = [
   { title: 'vxlan', backend: { Type: 'vxlan' }, device: 'flannel.1', more: dualStack },
   { title: 'vxlan with DirectRouting', backend: { Type: 'vxlan', DirectRouting: true }, device: 'eth0', more: {} },
-  { title: 'host-gw', backend: { Type: 'host-gw' }, device: 'eth0', more: { EnableNFTables: true } },
+  { title: 'host-gw', backend: { Type: 'host-gw' }, device: 'eth0', more: { ...dualStack, EnableNFTables: true } },
 ]
 
 /** Back to flannel, and to us again: with all that our flags add, in an instance with a name of its own. */

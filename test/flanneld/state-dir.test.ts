@@ -45,6 +45,15 @@ describe('the state directory', () => {
   })
   afterEach(() => rmSync(parent, { recursive: true, force: true }))
 
+  it('opens with a device on record that no kernel has, says so, and keeps the rest', async () => {
+    const state = await open()
+    await state.record({ devices: new Set(['flannel.1', 'flannel-v6.10000']), networks: [network] })
+    const again = await open()
+    assert.deepEqual([[...again.footprint.devices], again.footprint.networks], [['flannel.1'], [network]])
+    assert.match(warnings.join(), /device on record can be none of any kernel/)
+    assert.deepEqual((await peekState(path, uid))?.footprint, again.footprint)
+  })
+
   it('keeps one node identity for ever', async () => {
     const id = await (await open()).nodeId()
     assert.match(id, /^[0-9a-f]{32}$/)
