@@ -86,6 +86,7 @@ describe("other people's routes", () => {
     })
     rig.kernel.put(leftover)
     await rig.want(WANTED)
+    await rig.clock.advance(1_000)
     assert.deepEqual(rig.kernel.get(keyOf(leftover)), leftover)
     const networks = [...WANTED.scope.networks, { network: the.cidr('10.200.0.0/16'), subnetLen: 24 }]
     await rig.want({ ...WANTED, scope: { ...WANTED.scope, networks } })
