@@ -103,6 +103,8 @@ function linkRemedy(link: Link, code: string): string | undefined {
       return `give the external interface an MTU that is ${SMALLEST_MTU[4] - mtu} bytes larger: the kernel takes no device below ${SMALLEST_MTU[4]}`
     case 'ENODEV':
       return `bring ${underlay ?? 'the device below it'} back, or name another interface by --iface`
+    case 'ENETDOWN':
+      return `set ${underlay ?? link.name} up (ip link set ${underlay ?? link.name} up), or name another interface by --iface`
     case 'EBUSY':
       return `stop the program that holds ${link.name}: another flanneld, or a VPN with a device of this name`
     default:

@@ -70,6 +70,7 @@ describe('a remedy', () => {
     [the.vxlan(), { code: 'EADDRINUSE' }, /another Backend\.Port/],
     [the.vxlan(), { code: 'EOPNOTSUPP' }, /modprobe vxlan/],
     [the.vxlan(), { code: 'ENODEV' }, /bring eth0 back/],
+    [the.vxlan(), { code: 'ENETDOWN' }, /ip link set eth0 up/],
     [the.vxlan('flannel.1', { mtu: 20 }), { code: 'EINVAL' }, /48 bytes larger: .* below 68/],
     [the.vxlan(), { code: 'EINVAL' }, /^try by hand what is refused: ip link add flannel\.1 /],
     [the.vxlan(), { cause: 'foreign' }, /another Backend\.VNI/],
