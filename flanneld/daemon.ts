@@ -53,7 +53,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     onChange: (kinds) => agent.reconciler.onEvents([{ type: 'kinds', kinds }]),
   })
   const tables = [...kernel.tables, ...planes.flatMap((plane) => plane.tables)]
-  const etcd = openEtcd({ clock, log, conditions, random: Math.random }, options)
+  const etcd = openEtcd({ clock, log, conditions, random: Math.random, env: port.env }, options)
   const durations = new Histogram(RECONCILE_BOUNDS)
   const { etcdPrefix, subnetFile } = options
   const claim = new InstanceClaim({ clock, signal: port.stop }, { instance, pid: port.pid, etcdPrefix, subnetFile })

@@ -52,7 +52,7 @@ async function plan(
   const conditions = new ConditionSet({ clock })
   const kernel = await createKernel()
   try {
-    const etcd = openEtcd({ clock, log: silentLogger, conditions, random: Math.random }, options)
+    const etcd = openEtcd({ clock, log: silentLogger, conditions, random: Math.random, env: port.env }, options)
     const watch = new ConfigWatch({ source: etcd.configSource, conditions, check: checkBackend })
     const config = await Promise.race([watch.first(signal), fault(watch.run(signal))])
     const { network } = config

@@ -6,7 +6,7 @@ import { EtcdConfigSource } from '../../subnet/etcd/config-source.ts'
 import { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseStore, StoreHealth } from '../../subnet/types.ts'
-import type { Options } from '../options/options.ts'
+import type { Environment, Options } from '../options/options.ts'
 import type { ConditionSet } from '../status/status.ts'
 
 /** Where configuration and leases come from: one etcd connection for both. */
@@ -20,7 +20,7 @@ export interface LeaseSource {
 
 /** Throws ConfigError for endpoints that must not be used. */
 export function openEtcd(
-  needs: { clock: Clock; log: Logger; conditions: ConditionSet; random: () => number },
+  needs: { clock: Clock; log: Logger; conditions: ConditionSet; random: () => number; env: Environment },
   options: Options,
 ): LeaseSource {
   const client = new EtcdClient(needs, {
@@ -31,6 +31,7 @@ export function openEtcd(
     username: options.etcdUsername,
     password: options.etcdPassword ?? new Secret(''),
     requireTls: options.etcdRequireTls,
+    authorities: { file: needs.env['SSL_CERT_FILE'] ?? '', directories: needs.env['SSL_CERT_DIR'] ?? '' },
   })
   for (const text of client.warnings) {
     const remedy = 'give etcd a certificate and use https endpoints with --etcd-cafile'

@@ -10,6 +10,7 @@ const CALLS: Readonly<Record<string, readonly string[]>> = {
   Watch: ['Watch'],
   Lease: ['LeaseGrant', 'LeaseRevoke', 'LeaseTimeToLive'],
   Auth: ['Authenticate'],
+  Maintenance: ['Status'],
 }
 
 const atStart = '(0, proto_loader_1.loadSync)(`$' + '{__dirname}/../proto/rpc.proto`,'

@@ -1,12 +1,13 @@
-import { type Clock, withDeadline } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
-import { EtcdConnection, type RawCall } from './connection.ts'
-import { type Endpoint, type EtcdAccess, parseEndpoints, readTlsFiles, sameTlsFiles } from './endpoints.ts'
-import { answerOf, StoreUnavailable } from './errors.ts'
+import type { EtcdConnection, RawCall } from './connection.ts'
+import { Dialer } from './dialer.ts'
+import { type EtcdAccess, parseEndpoints, readTlsFiles, sameTlsFiles } from './endpoints.ts'
+import { bareText, CallFailed, StoreUnavailable } from './errors.ts'
 import { HealthRecord } from './health-record.ts'
 import type { KeyRange } from './key-range.ts'
-import { knock } from './knock.ts'
+import { TryLimit } from './try-limit.ts'
 import { type WatchEvents, WatchStream } from './watch-stream.ts'
 
 export interface OpenWatch {
@@ -17,13 +18,14 @@ export interface OpenWatch {
   close(): void
 }
 
-/** For one try, and for one operation with all its tries on several endpoints. */
-const tryMs = 3000
-const operationMs = 9000
+/** For one try. etcd itself gives up after 7 s; the rest is for what stands between. */
+const tryMs = { firstMs: 3000, mostMs: 24_000 }
+/** For a member that was late, before another one that serves is preferred. */
+const questionMs = 10_000
 
 /**
- * All of the daemon's traffic with etcd: one connection at a time, the next endpoint after a fault. It never waits by itself between
- * operations; its users do, each with its own backoff.
+ * All of the daemon's traffic with etcd: one connection at a time. It never waits by itself between operations; its users do, each with
+ * its own backoff.
  */
 export class EtcdClient {
   readonly health: HealthRecord
@@ -32,12 +34,11 @@ export class EtcdClient {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #access: EtcdAccess
-  readonly #endpoints: readonly Endpoint[]
+  readonly #dialer: Dialer
   readonly #closing = new AbortController()
-  #next = 0
+  readonly #limit = new TryLimit(tryMs)
   #connection: Promise<EtcdConnection> | undefined
-  /** By endpoint, the fault that is known and need not be logged again. */
-  readonly #faults = new Map<string, string>()
+  #questioned: EtcdConnection | undefined
 
   /** @throws ConfigError for endpoints that must not be used */
   constructor(needs: { clock: Clock; log: Logger }, access: EtcdAccess) {
@@ -46,37 +47,34 @@ export class EtcdClient {
     this.#access = access
     this.health = new HealthRecord(needs)
     const { endpoints, warnings } = parseEndpoints(access)
-    this.#endpoints = endpoints
+    this.#dialer = new Dialer({ ...needs, limit: this.#limit }, { access, endpoints })
     this.warnings = warnings
   }
 
   /**
-   * One operation, on as many endpoints as it takes. It may reach etcd twice, so writes must be transactions that can tell.
+   * One operation, in at most two tries. It may reach etcd twice, so writes must be transactions that can tell.
    * @throws StoreUnavailable, an answer (`errors.ts`), or the signal's reason
    */
   async call<T>(call: Omit<RawCall, 'deadlineMs'>, signal: AbortSignal): Promise<T> {
-    const end = this.#clock.now() + operationMs
     const faults = new Set<string>()
     for (let tries = 1; ; tries += 1) {
       signal.throwIfAborted()
-      const left = end - this.#clock.now()
       const isNew = this.#connection === undefined
-      let connection: EtcdConnection | undefined
+      const connection = await this.#connect()
+      signal.throwIfAborted()
+      const deadlineMs = this.#limit.ms
+      const began = this.#clock.now()
       try {
-        connection = await this.#connect()
-        const response = await connection.unary<T>({ ...call, deadlineMs: Math.min(tryMs, Math.max(left, 1)) }, signal)
-        this.#faults.delete(connection.endpoint.authority)
+        const response = await connection.unary<T>({ ...call, deadlineMs }, signal)
+        this.#limit.answered(this.#clock.now() - began)
+        this.#dialer.works(connection.endpoint)
         return response
       } catch (cause) {
         signal.throwIfAborted()
-        const answer = answerOf(cause)
-        if (answer !== undefined) throw answer
-        const fault = connection === undefined ? cause : this.#retire(connection, messageOf(cause))
-        faults.add(messageOf(fault))
-        // Twice even with one endpoint, if the connection was old: a lost login is repaired by the next one.
-        if (tries >= Math.max(isNew ? 1 : 2, this.#endpoints.length) || this.#clock.now() >= end) {
-          throw new StoreUnavailable([...faults].join('; '), { cause })
-        }
+        if (!(cause instanceof CallFailed) && !connection.closed.aborted) throw cause
+        const { fault, mayRepeat } = this.#judge(connection, cause, { deadlineMs, isNew })
+        faults.add(fault.message)
+        if (tries === 2 || !mayRepeat) throw new StoreUnavailable([...faults].join('; '), { cause })
       }
     }
   }
@@ -88,19 +86,29 @@ export class EtcdClient {
     signal: AbortSignal,
   ): Promise<OpenWatch> {
     const connection = await this.#connect()
+    const deadlineMs = this.#limit.ms
     try {
-      const raw = await connection.watch(signal)
+      const raw = await connection.watch()
+      signal.throwIfAborted()
       const closed = () => {
+        done()
         stream.close()
         on.ended({ why: 'broken', text: messageOf(connection.closed.reason) })
       }
-      const done = () => connection.closed.removeEventListener('abort', closed)
+      let open = true
+      const done = () => {
+        if (open) connection.watches -= 1
+        open = false
+        connection.closed.removeEventListener('abort', closed)
+      }
       const ended: WatchEvents['ended'] = (cause) => {
         done()
-        // Also when only the stream is at fault: tokens die with streams, and a member that ends them may be ill.
-        this.#retire(connection, cause.text)
+        // A member that breaks streams may be ill. One that refuses a watch has answered.
+        if (cause.why === 'broken') this.#retire(connection, cause.text)
+        if (cause.why === 'canceled') connection.forgetLogin()
         on.ended(cause)
       }
+      connection.watches += 1
       const events = { created: on.created, events: on.events, progress: on.progress, ended }
       const stream = new WatchStream({ raw, on: events }, from)
       if (connection.closed.aborted) closed()
@@ -112,7 +120,7 @@ export class EtcdClient {
       return { endpoint: connection.endpoint.authority, requestProgress: () => stream.requestProgress(), close }
     } catch (cause) {
       signal.throwIfAborted()
-      throw this.#retire(connection, messageOf(cause))
+      throw this.#judge(connection, cause, { deadlineMs, isNew: false }).fault
     }
   }
 
@@ -127,7 +135,7 @@ export class EtcdClient {
     this.#retire(connection, 'the TLS files changed')
   }
 
-  /** Gives up the current connection, so that the next operation tries the next endpoint. */
+  /** Gives up the current connection, so that the next operation begins with the next endpoint. */
   async giveUp(why: string): Promise<void> {
     const connection = await this.#connection?.catch(() => undefined)
     if (connection !== undefined) this.#retire(connection, why)
@@ -141,46 +149,61 @@ export class EtcdClient {
   }
 
   #connect(): Promise<EtcdConnection> {
-    this.#connection ??= this.#open().catch((cause: unknown) => {
+    this.#connection ??= this.#dialer.open(this.#closing.signal).catch((cause: unknown) => {
       this.#connection = undefined
-      throw new StoreUnavailable(messageOf(cause), { cause })
+      throw cause
     })
     return this.#connection
   }
 
-  async #open(): Promise<EtcdConnection> {
-    const { username, password } = this.#access
-    const tls = await readTlsFiles(this.#access)
-    const endpoint = this.#endpoints[this.#next % this.#endpoints.length] as Endpoint
-    const login = username === '' ? undefined : { username, reveal: () => password.reveal() }
-    if (this.#faults.has(endpoint.authority)) await this.#knock(endpoint)
-    return new EtcdConnection({ endpoint, tls }, { login })
+  /** What a failed call means for the connection, and whether the call is worth a second try. */
+  #judge(
+    connection: EtcdConnection,
+    cause: unknown,
+    { deadlineMs, isNew }: { deadlineMs: number; isNew: boolean },
+  ): { fault: StoreUnavailable; mayRepeat: boolean } {
+    const { closed, endpoint } = connection
+    if (closed.aborted) return { fault: closed.reason, mayRepeat: !isNew }
+    const trouble = cause instanceof CallFailed ? cause.trouble : 'broken'
+    // What was opened for this call and is broken already will not be better at once.
+    if (trouble === 'broken') return { fault: this.#retire(connection, messageOf(cause)), mayRepeat: !isNew }
+    if (trouble === 'late') this.#limit.late(deadlineMs)
+    const why = trouble === 'late' ? `no answer within ${deadlineMs / 1000} s` : bareText(messageOf(cause))
+    const mayRepeat = trouble === 'late' || trouble === 'unfit'
+    // Without a watch nothing is lost with it, and a new one may lead to another member.
+    if (mayRepeat && connection.watches === 0) return { fault: this.#retire(connection, why), mayRepeat }
+    if (mayRepeat) void this.#question(connection)
+    return { fault: new StoreUnavailable(`etcd at ${endpoint.authority}: ${why}`, { cause }), mayRepeat }
   }
 
-  /** A gRPC connection costs ten times the processor time of a socket: where the last one failed, a socket is tried first. */
-  async #knock(endpoint: Endpoint): Promise<void> {
+  /** A slow member is no dead one: it is left for another only if it cannot say that it serves, and the other can. */
+  async #question(connection: EtcdConnection): Promise<void> {
+    if (this.#questioned !== undefined || !this.#dialer.hasChoice) return
+    this.#questioned = connection
+    const { signal } = this.#closing
     try {
-      await withDeadline(tryMs, this.#closing.signal, (stop) => knock(endpoint, stop))
+      if (await connection.serves(questionMs, signal).catch(() => false)) return
+      const other = await this.#dialer.open(signal, connection.endpoint)
+      if (connection.closed.aborted || !(await other.serves(questionMs, signal).catch(() => false))) {
+        other.close(new StoreUnavailable('it serves no better'))
+        return
+      }
+      this.#retire(connection, 'it does not serve, and another endpoint does')
+      this.#connection = Promise.resolve(other)
     } catch (cause) {
-      this.#next += 1
-      throw new StoreUnavailable(`etcd at ${endpoint.authority}: ${messageOf(cause)}`, { cause })
+      if (!signal.aborted) this.#log.debug('no other etcd endpoint serves', { error: messageOf(cause) })
+    } finally {
+      this.#questioned = undefined
     }
   }
 
   #retire(connection: EtcdConnection, cause: string): StoreUnavailable {
-    const { authority } = connection.endpoint
-    // gRPC's frame around the one interesting sentence; the time in it would make each a new one.
-    const why = cause
-      .replace(/^14 UNAVAILABLE: (?:No connection established\. Last error: )?(?:Error: )?/, '')
-      .replace(/\.? *Resolution note: *$/, '')
-      .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, '')
-    const fault = new StoreUnavailable(`etcd at ${authority}: ${why}`)
-    if (!connection.closed.aborted) {
+    const { endpoint, closed } = connection
+    const why = bareText(cause)
+    const fault = new StoreUnavailable(`etcd at ${endpoint.authority}: ${why}`)
+    if (!closed.aborted) {
       this.#connection = undefined
-      this.#next += 1
-      // The same again and again is one line; the health shows that it lasts.
-      if (this.#faults.get(authority) !== why) this.#log.warn('etcd connection given up', { endpoint: authority, why })
-      this.#faults.set(authority, why)
+      this.#dialer.failed(endpoint, why)
       connection.close(fault)
     }
     return fault

@@ -1,13 +1,15 @@
 import { setMaxListeners } from 'node:events'
-import type { IOptions, IWatchRequest, IWatchResponse } from 'etcd3'
+import type { IOptions, IStatusResponse, IWatchRequest, IWatchResponse } from 'etcd3'
 import { ConnectionPool } from 'etcd3/lib/connection-pool.js'
 import { parseIp } from '../../lib/address.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Endpoint, TlsFiles } from './endpoints.ts'
+import { CallFailed, callError } from './errors.ts'
+import { Login } from './login.ts'
 import { tlsFault, unusableFiles } from './tls-fault.ts'
 
 /** gRPC services and methods of etcd that are used; the payloads are those of `rpc.proto`. */
-export type EtcdService = 'KV' | 'Lease' | 'Auth'
+export type EtcdService = 'KV' | 'Lease' | 'Auth' | 'Maintenance'
 
 export interface RawCall {
   readonly service: EtcdService
@@ -47,7 +49,7 @@ interface Stub {
 class BareEtcd extends ConnectionPool {
   constructor(options: IOptions) {
     super(options)
-    const { hosts } = this as unknown as { hosts: readonly { channelCredentials: Credentials }[] }
+    const { hosts } = this as unknown as { hosts: readonly { channelCredentials: ChannelCredentials }[] }
     for (const { channelCredentials } of hosts) nameNoAddress(channelCredentials)
   }
 
@@ -59,13 +61,13 @@ class BareEtcd extends ConnectionPool {
 interface TlsConnector {
   readonly connectionOptions?: { host?: string; servername?: string | undefined }
 }
-interface Credentials {
+interface ChannelCredentials {
   _createSecureConnector(...args: unknown[]): TlsConnector
 }
 
 // gRPC asks the server for the certificate of its name, also where that is an address, which is not allowed (RFC 6066, section 3).
 // Without a name TLS checks the certificate against the host all the same.
-function nameNoAddress(credentials: Credentials): void {
+function nameNoAddress(credentials: ChannelCredentials): void {
   const create = credentials._createSecureConnector.bind(credentials)
   credentials._createSecureConnector = (...args) => {
     const connector = create(...args)
@@ -77,28 +79,38 @@ function nameNoAddress(credentials: Credentials): void {
 
 let connections = 0
 
+export interface Credentials {
+  readonly username: string
+  readonly reveal: () => string
+}
+
 /**
- * One connection to one endpoint, with one login. It is never repaired: after the first fault it is closed and another is made, for
- * tokens and certificates are read when it opens. `closed` is aborted then, and everything under way on it is cancelled.
+ * One connection to one endpoint. It is never repaired: once it is broken it is closed and another is made, for certificates are read
+ * when it opens. `closed` is aborted then, and everything under way on it is cancelled.
  */
 export class EtcdConnection {
   readonly endpoint: Endpoint
   readonly tls: TlsFiles
+  /** Watches that live on it: while there are any, closing it costs something. */
+  watches = 0
   readonly #etcd: BareEtcd
-  readonly #login: { username: string; reveal: () => string } | undefined
+  readonly #login: Login | undefined
   readonly #closing = new AbortController()
-  #token: Promise<string> | undefined
 
-  /** @throws Error naming TLS files that cannot be used */
+  /**
+   * `authorities`: who may vouch for a server at an https endpoint. `loginMs`: how long a login may take.
+   * @throws Error naming TLS files that cannot be used
+   */
   constructor(
-    needs: { endpoint: Endpoint; tls: TlsFiles },
-    options: { login: { username: string; reveal: () => string } | undefined },
+    needs: { endpoint: Endpoint; tls: TlsFiles; authorities: Buffer | undefined },
+    options: { login: Credentials | undefined; loginMs: () => number },
   ) {
     this.endpoint = needs.endpoint
     this.tls = needs.tls
-    this.#login = options.login
+    const { login, loginMs } = options
+    this.#login = login && new Login(() => this.#authenticate(login, loginMs()))
     try {
-      this.#etcd = new BareEtcd(etcdOptions(needs.endpoint, needs.tls))
+      this.#etcd = new BareEtcd(etcdOptions(needs.endpoint, needs.tls, needs.authorities))
     } catch (cause) {
       if (needs.tls.ca === undefined && needs.tls.cert === undefined) throw cause
       throw new Error(unusableFiles(messageOf(cause), needs.tls), { cause })
@@ -111,14 +123,30 @@ export class EtcdConnection {
     return this.#closing.signal
   }
 
-  /** @throws the error as etcd3 classifies it, one that names the TLS fault, or the signal's reason */
+  /** @throws CallFailed, an answer (`errors.ts`), or the signal's reason */
   async unary<T>(call: RawCall, signal: AbortSignal): Promise<T> {
-    const token = await this.#tokenFor(call.deadlineMs, signal)
-    return await this.#send<T>(call, token, signal)
+    if (this.#login === undefined) return await this.#send<T>(call, undefined, signal)
+    return await this.#login.use((token) => this.#send<T>(call, token, signal))
   }
 
-  async watch(signal: AbortSignal): Promise<RawWatch> {
-    const token = await this.#tokenFor(3000, signal)
+  /**
+   * Whether its member can serve now; asked without a login, which would cost etcd a tenth of a second of processor time.
+   * @throws like `unary` where there is no answer
+   */
+  async serves(deadlineMs: number, signal: AbortSignal): Promise<boolean> {
+    const call: RawCall = { service: 'Maintenance', method: 'status', payload: {}, deadlineMs }
+    try {
+      const { leader, isLearner } = await this.#send<IStatusResponse & { isLearner: boolean }>(call, undefined, signal)
+      return leader !== '0' && !isLearner
+    } catch (cause) {
+      // Who must not know is answered all the same.
+      if (cause instanceof CallFailed && (cause.trouble === 'refused' || cause.trouble === 'login')) return true
+      throw cause
+    }
+  }
+
+  async watch(): Promise<RawWatch> {
+    const token = await this.#login?.token()
     return await this.#etcd.use('Watch', (stub, metadata) => {
       const own = withToken(metadata, token)
       // A member that lost its leader would stay silent for ever; so it ends the stream.
@@ -127,26 +155,22 @@ export class EtcdConnection {
     })
   }
 
+  /** After a watch was refused, which for etcd 3.4 looks the same with a token that has run out. */
+  forgetLogin(): void {
+    this.#login?.forget()
+  }
+
   close(reason: Error): void {
     if (this.closed.aborted) return
     this.#closing.abort(reason)
     this.#etcd.close()
   }
 
-  #tokenFor(deadlineMs: number, signal: AbortSignal): Promise<string> | undefined {
-    const login = this.#login
-    if (login === undefined) return undefined
-    this.#token ??= this.#send<{ token: string }>(
-      {
-        service: 'Auth',
-        method: 'authenticate',
-        payload: { name: login.username, password: login.reveal() },
-        deadlineMs,
-      },
-      undefined,
-      signal,
-    ).then(({ token }) => token)
-    return this.#token
+  async #authenticate({ username, reveal }: Credentials, deadlineMs: number): Promise<string> {
+    const payload = { name: username, password: reveal() }
+    const call: RawCall = { service: 'Auth', method: 'authenticate', payload, deadlineMs }
+    // Not by the signal of the call that comes first: others wait for the same login.
+    return (await this.#send<{ token: string }>(call, undefined, this.closed)).token
   }
 
   #send<T>(
@@ -175,9 +199,11 @@ export class EtcdConnection {
     })
   }
 
-  #inWords(error: Error): Error {
-    const fault = this.endpoint.secure ? tlsFault(error.message, this.tls, Date.now()) : undefined
-    return fault === undefined ? error : new Error(fault, { cause: error })
+  #inWords(cause: Error): Error {
+    const error = callError(cause)
+    if (!this.endpoint.secure || !(error instanceof CallFailed) || error.trouble !== 'broken') return error
+    const fault = tlsFault(cause.message, this.tls, Date.now())
+    return fault === undefined ? error : new CallFailed('broken', fault, { cause })
   }
 }
 
@@ -187,7 +213,7 @@ function withToken(metadata: Metadata, token: string | undefined): Metadata {
   return own
 }
 
-function etcdOptions(endpoint: Endpoint, tls: TlsFiles): IOptions {
+function etcdOptions(endpoint: Endpoint, tls: TlsFiles, authorities: Buffer | undefined): IOptions {
   connections += 1
   const options: IOptions = {
     hosts: `${endpoint.secure ? 'https' : 'http'}://${endpoint.authority}`,
@@ -212,11 +238,10 @@ function etcdOptions(endpoint: Endpoint, tls: TlsFiles): IOptions {
       'flannel.connection': connections,
     },
   }
-  if (tls.ca === undefined && tls.cert === undefined) return options
-  const { ca, cert, key } = tls
-  // Without a CA, the system's; etcd3's type does not know that it may be absent.
-  const credentials = { rootCertificate: ca, certChain: cert, privateKey: key } as NonNullable<IOptions['credentials']>
-  return { ...options, credentials }
+  if (authorities === undefined) return options
+  // etcd3's type does not know that certificate and key may be absent.
+  const credentials = { rootCertificate: authorities, certChain: tls.cert, privateKey: tls.key }
+  return { ...options, credentials: credentials as NonNullable<IOptions['credentials']> }
 }
 
 // In place of etcd3's circuit breaker and retries.

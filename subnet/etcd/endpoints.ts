@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { parseIp } from '../../lib/address.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import type { Secret } from '../../lib/log.ts'
+import { type AuthorityPaths, readSystemAuthorities } from './system-authorities.ts'
 
 /** How etcd is reached: the values of the `etcd-*` flags. File paths are empty when not given. */
 export interface EtcdAccess {
@@ -13,6 +14,8 @@ export interface EtcdAccess {
   readonly password: Secret
   /** Refuse plain http beyond loopback. */
   readonly requireTls: boolean
+  /** Who is believed where no CA file is given. */
+  readonly authorities: AuthorityPaths
 }
 
 export interface Endpoint {
@@ -84,6 +87,11 @@ function isLoopback(authority: string): boolean {
   const host = authority.slice(0, authority.lastIndexOf(':')).replace(/^\[|\]$/g, '')
   const address = parseIp(host)
   return host === 'localhost' || address === '::1' || (address?.startsWith('127.') ?? false)
+}
+
+/** The authorities for a connection: those of the CA file, else the system's. */
+export async function readAuthorities(access: EtcdAccess, { ca }: TlsFiles): Promise<Buffer> {
+  return ca ?? (await readSystemAuthorities(access.authorities))
 }
 
 /** Read anew for every connection, so that rotated certificates are used without a restart. */

@@ -34,6 +34,7 @@ describe('grpc definition of the bundle', function () {
       'etcdserverpb.Lease/LeaseGrant',
       'etcdserverpb.Lease/LeaseRevoke',
       'etcdserverpb.Lease/LeaseTimeToLive',
+      'etcdserverpb.Maintenance/Status',
       'etcdserverpb.Watch/Watch',
     ])
     for (const [service, methods] of Object.entries(used)) {

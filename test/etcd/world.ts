@@ -10,7 +10,15 @@ export const prefix = '/coreos.com/network'
 export const folder = `${prefix}/subnets/`
 
 export function access(endpoints: readonly string[], more: Partial<EtcdAccess> = {}): EtcdAccess {
-  const none = { caFile: '', certFile: '', keyFile: '', username: '', password: new Secret(''), requireTls: false }
+  const none = {
+    caFile: '',
+    certFile: '',
+    keyFile: '',
+    username: '',
+    password: new Secret(''),
+    requireTls: false,
+    authorities: { file: '', directories: '' },
+  }
   return { endpoints, ...none, ...more }
 }
 

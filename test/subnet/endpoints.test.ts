@@ -12,6 +12,7 @@ const access = (endpoints: string, more: Partial<EtcdAccess> = {}): EtcdAccess =
   username: '',
   password: new Secret(''),
   requireTls: false,
+  authorities: { file: '', directories: '' },
   ...more,
 })
 const ca = { caFile: '/ca' }
