@@ -26,7 +26,7 @@ export class EtcdConfigSource implements Source<ConfigText> {
 
   /** Reads the key again now (SIGHUP), although the watch would have told of any change. */
   refresh(): void {
-    this.#follower?.resync('asked')
+    this.#follower?.resync()
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<ConfigText> {

@@ -89,8 +89,8 @@ export class EtcdLeaseStore implements LeaseStore {
           signal.throwIfAborted()
           if (!(cause instanceof StoreUnavailable || cause instanceof TooLarge)) throw cause
           log.warn('own lease not written, trying again', { error: messageOf(cause) })
-          // Whether the write arrived is unknown: only a new list can tell.
-          this.#follower.resync('uncertain-write')
+          // Whether the write arrived is unknown, and must be known before the next decision.
+          this.#follower.recheck()
           await clock.sleep(backoff.next(), signal)
         }
       }

@@ -1,13 +1,16 @@
 import type { IEvent, IKeyValue } from 'etcd3'
-import { Backoff } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { EtcdClient, OpenWatch } from './client.ts'
-import { Compacted } from './errors.ts'
+import { Compacted, StoreUnavailable } from './errors.ts'
 import type { KeyRange } from './key-range.ts'
-import { countRange, readPages } from './range-reads.ts'
+import { advance, isBehind, isOtherHistory, type Mirror, type Position, RangeCheck } from './range-check.ts'
+import { readPages, readState } from './range-reads.ts'
+import { RetryPace } from './retry-pace.ts'
+import { TryLimit } from './try-limit.ts'
+import type { WatchEvents } from './watch-stream.ts'
 import { within } from './within.ts'
 
 /** Receives a range of keys: whole lists, and the events after them. */
@@ -36,54 +39,52 @@ export interface FollowerOptions {
   readonly checkEveryMs: number
 }
 
-/** Time for the server to answer on a new or a questioned stream. */
-const answerMs = 5000
-/**
- * A daemon that was started before etcd wants it at once. Each try costs both sides a connection, so the longer etcd is away the
- * rarer they become: coming back is noticed after at most an eighth of the time that it was away.
- */
-const eager = { firstMs: 100, mostMs: 1000 }
-const shareOfOutage = 1 / 8
-const mostMs = 10_000
+/** Time for the server to say something on its stream that a check waits for: 5 s on the way there and back, twice. */
+const patienceMs = 10_000
+/** The same for a new watch, which a slow server may confirm later still. */
+const createdMs = { firstMs: 5000, mostMs: 60_000 }
 
-interface Position {
-  readonly cluster: string
-  revision: bigint
-  /** Of the newest event or list entry that reached the sink. */
-  applied: bigint
-}
+/** Why a watch ended or could not be had; for a list, why it is read. */
+type Cause =
+  | 'start'
+  | 'unreachable'
+  | 'broken'
+  | 'canceled'
+  | 'compacted'
+  | 'restored'
+  | 'stale'
+  | 'mismatch'
+  | 'asked'
+  | 'stopping'
+/** After these a new watch can go on where the last one ended; after all others something was missed for certain. */
+const resumable: ReadonlySet<Cause> = new Set(['unreachable', 'broken', 'canceled'])
 
 /**
- * List, watch, and list again after every break: no event is trusted to be resumed. Source: reliability, "etcd3: what to guard against".
+ * List, then watch. After a break it asks whether anything was missed: if not, nothing is read; if so, the next watch tells it, from the
+ * last event on, and a check proves that it did. Only where that cannot be had is the range listed again.
+ * Source: reliability, "etcd3: what to guard against".
  */
 export class RangeFollower {
-  readonly #client: RangeClient
-  readonly #clock: Clock
-  readonly #log: Logger
-  readonly #random: () => number
-  readonly #sink: RangeSink
+  readonly #needs: { client: RangeClient; clock: Clock; log: Logger; random: () => number; sink: RangeSink }
   readonly #options: FollowerOptions
-  readonly #backoff: Backoff
-  #position: Position | undefined
-  #endWatch: ((cause: string) => void) | undefined
-  #failingSince: number | undefined
+  readonly #pace: RetryPace
+  readonly #created = new TryLimit(createdMs)
   readonly #synced = new Latest<boolean>('synced')
+  readonly #waiters = new Set<() => void>()
+  #position: Position | undefined
+  #endWatch: ((cause: Cause) => void) | undefined
   #lists = 0
 
   constructor(
     needs: { client: RangeClient; clock: Clock; log: Logger; random: () => number; sink: RangeSink },
     options: FollowerOptions,
   ) {
-    this.#client = needs.client
-    this.#clock = needs.clock
-    this.#log = needs.log
-    this.#random = needs.random
-    this.#sink = needs.sink
+    this.#needs = needs
     this.#options = options
-    this.#backoff = new Backoff(needs, eager)
+    this.#pace = new RetryPace(needs)
   }
 
-  /** Resolves when a list was read whose watch is alive; at once if that is so now. */
+  /** Resolves when the mirror was proven current and its watch is alive; at once if that is so now. */
   async whenSynced(signal: AbortSignal): Promise<void> {
     if (this.#synced.current) return
     for await (const synced of this.#synced.watch(signal)) if (synced) return
@@ -92,55 +93,81 @@ export class RangeFollower {
 
   /** Never rejects but with the signal's reason: what cannot be reached is waited for. */
   async run(signal: AbortSignal): Promise<void> {
+    const { client, clock } = this.#needs
     const { name } = this.#options
-    let cause = 'start'
+    let cause: Cause = 'start'
     try {
       while (!signal.aborted) {
         try {
-          await this.#list(cause, signal)
-          cause = await this.#watch(signal)
+          const resumes = await this.#catchUp(cause, signal)
+          cause = 'unreachable'
+          cause = await this.#watch(resumes, signal)
         } catch (error) {
           if (signal.aborted) break
-          cause = error instanceof Compacted ? 'compacted' : 'unreachable'
-          this.#client.health.failed(name, messageOf(error))
+          if (error instanceof Compacted) cause = 'compacted'
+          client.health.failed(name, messageOf(error))
         }
         this.#synced.set(false)
-        if (!signal.aborted) await this.#clock.sleep(this.#pause(), signal).catch(() => undefined)
+        if (!signal.aborted) await clock.sleep(this.#pause(), signal).catch(() => undefined)
       }
     } finally {
       this.#synced.set(false)
-      this.#client.health.forget(name)
+      client.health.forget(name)
     }
   }
 
   /** Reads the whole range again. */
-  resync(cause: string): void {
+  resync(): void {
     this.#synced.set(false)
-    this.#endWatch?.(cause)
+    this.#endWatch?.('asked')
+  }
+
+  /** Something may have changed that the watch has not told yet: whoever waits for `whenSynced` waits for the proof. */
+  recheck(): void {
+    this.#synced.set(false)
+    this.#wake()
+  }
+
+  #wake(): void {
+    for (const waiter of [...this.#waiters]) waiter()
   }
 
   #pause(): number {
-    const now = this.#clock.now()
-    this.#failingSince ??= now
-    const patient = Math.min(mostMs, (now - this.#failingSince) * shareOfOutage) * (0.5 + this.#random() / 2)
-    const wait = Math.max(this.#backoff.next(), patient)
-    // Many hosts lose the same server at once, and a long list costs it more.
-    return wait + this.#random() * Math.min(1000, this.#sink.size / 5)
+    return this.#pace.next(this.#needs.sink.size)
   }
 
-  async #list(cause: string, signal: AbortSignal): Promise<void> {
+  /** True if a watch from the position on has something to tell. */
+  async #catchUp(cause: Cause, signal: AbortSignal): Promise<boolean> {
+    const { client, sink } = this.#needs
+    const position = this.#position
+    if (position === undefined || !resumable.has(cause)) {
+      await this.#list(cause, signal)
+      return false
+    }
+    const state = await readState(client, this.#options.range, position.applied, signal)
+    if (isOtherHistory(position, state)) {
+      await this.#list('restored', signal)
+      return false
+    }
+    if (isBehind({ position, size: () => sink.size }, state)) return true
+    advance(position, state.revision)
+    return false
+  }
+
+  async #list(cause: Cause, signal: AbortSignal): Promise<void> {
+    const { client, log, sink } = this.#needs
     const before = this.#position
     let list: ListSink | undefined
     let position: Position | undefined
-    for await (const page of readPages(this.#client, this.#options.range, signal)) {
+    for await (const page of readPages(client, this.#options.range, signal)) {
       if (list === undefined || position === undefined) {
         position = { cluster: page.cluster, revision: page.revision, applied: page.revision }
-        const sameHistory = before !== undefined && before.cluster === page.cluster && before.revision <= page.revision
+        const sameHistory = before !== undefined && !isOtherHistory(before, page)
         if (before !== undefined && !sameHistory) {
-          this.#log.warn('etcd history replaced', { before: String(before.revision), now: String(page.revision) })
+          log.warn('etcd history replaced', { before: String(before.revision), now: String(page.revision) })
         }
-        this.#countResync(before === undefined || sameHistory ? cause : 'restored')
-        list = this.#sink.beginList(sameHistory)
+        this.#countList(before === undefined || sameHistory ? cause : 'restored')
+        list = sink.beginList(sameHistory)
       }
       for (const entry of page.entries) list.add(entry)
     }
@@ -149,108 +176,122 @@ export class RangeFollower {
     this.#position = position
   }
 
-  #countResync(cause: string): void {
-    if (this.#lists > 0) this.#client.health.resynced(cause)
+  #countList(cause: Cause): void {
+    if (this.#lists > 0) this.#needs.client.health.resynced(cause)
     this.#lists += 1
   }
 
-  /** Resolves with the cause of its end. */
-  async #watch(signal: AbortSignal): Promise<string> {
+  /** Resolves with the cause of its end. `resumes`: the mirror is current only when the watch has told what was missed. */
+  async #watch(resumes: boolean, signal: AbortSignal): Promise<Cause> {
+    const { client, clock } = this.#needs
     const position = this.#position
     if (position === undefined) throw new TypeError('a watch without a list')
-    const { range, name } = this.#options
-    const { health } = this.#client
+    const began = clock.now()
     const over = new AbortController()
-    const waiters = new Set<() => void>()
-    const wake = () => {
-      for (const waiter of [...waiters]) waiter()
-    }
     let created = false
-    let end: string | undefined
-    const finish = (cause: string) => {
+    let end: Cause | undefined
+    const finish = (cause: Cause) => {
       end ??= cause
       this.#synced.set(false)
       over.abort(new Error(cause))
-      wake()
+      this.#wake()
     }
     const stop = () => finish('stopping')
     signal.addEventListener('abort', stop, { once: true })
     this.#endWatch = finish
+    const on: WatchEvents = {
+      created: () => {
+        created = true
+        this.#wake()
+      },
+      events: (events) => {
+        if (end !== undefined) return
+        position.applied = BigInt(events.at(-1)?.kv.mod_revision ?? position.applied)
+        this.#needs.sink.events(events)
+      },
+      progress: (revision) => {
+        if (revision > position.revision) position.revision = revision
+        this.#wake()
+      },
+      ended: ({ why, text }) => {
+        client.health.failed(this.#options.name, `the watch ended: ${text}`)
+        finish(why)
+      },
+    }
     let watch: OpenWatch | undefined
     try {
-      watch = await this.#client.watch(
-        {
-          created: () => {
-            created = true
-            wake()
-          },
-          events: (events) => {
-            if (end !== undefined) return
-            position.applied = BigInt(events.at(-1)?.kv.mod_revision ?? position.applied)
-            this.#sink.events(events)
-          },
-          progress: (revision) => {
-            if (revision > position.revision) position.revision = revision
-            wake()
-          },
-          ended: ({ why, text }) => {
-            health.failed(name, `the watch ended: ${text}`)
-            finish(why)
-          },
-        },
-        { range, fromRevision: position.revision + 1n },
-        signal,
-      )
-      const until = (done: () => boolean) => within(this.#clock, answerMs, over.signal, waiters, done)
-      if (!(await until(() => created))) return end ?? (await this.#giveUp('no answer to the watch'))
-      health.current(name, watch.endpoint)
-      this.#synced.set(true)
-      while (end === undefined) {
-        const pause = this.#options.checkEveryMs * (0.75 + this.#random() / 2)
-        await this.#clock.sleep(pause, over.signal).catch(() => undefined)
-        if (end !== undefined) break
-        await this.#client.applyRotatedFiles()
-        const doubt = await this.#check(watch, position, until, over.signal).catch((cause: unknown) => {
-          // The watch ended meanwhile and took the check with it: its cause counts.
-          if (end === undefined) throw cause
-          return undefined
-        })
-        if (end !== undefined) break
-        if (doubt === undefined) health.current(name, watch.endpoint)
-        else finish(doubt)
-        this.#recovered()
+      watch = await client.watch(on, { range: this.#options.range, fromRevision: position.applied + 1n }, signal)
+      const limitMs = this.#created.ms
+      if (!(await this.#until(() => created, limitMs, over.signal))) {
+        if (end !== undefined) return end
+        this.#created.late(limitMs)
+        await this.#giveUp('no answer to the watch')
+        return 'unreachable'
       }
-      return end
+      this.#created.answered(clock.now() - began)
+      if (!resumes) this.#proven(watch)
+      await this.#check({ watch, position, ended: () => end, finish }, over.signal)
+      return end ?? 'stopping'
     } finally {
+      this.#pace.lasted(clock.now() - began)
       signal.removeEventListener('abort', stop)
       this.#endWatch = undefined
       watch?.close()
     }
   }
 
-  /** What speaks against the mirror; undefined: nothing. */
+  /** Compares the mirror with the store from time to time, until the watch ends. */
   async #check(
-    watch: OpenWatch,
-    position: Position,
-    until: (done: () => boolean) => Promise<boolean>,
+    of: { watch: OpenWatch; position: Position; ended: () => Cause | undefined; finish: (cause: Cause) => void },
     signal: AbortSignal,
-  ): Promise<string | undefined> {
-    const truth = await countRange(this.#client, this.#options.range, signal)
-    if (truth.cluster !== position.cluster || truth.revision < position.revision) return 'restored'
-    watch.requestProgress()
-    if (!(await until(() => position.revision >= truth.revision))) return await this.#giveUp('the watch stands still')
-    // Later events have changed the count since: the next check will tell.
-    return position.applied <= truth.revision && truth.count !== this.#sink.size ? 'mismatch' : undefined
+  ): Promise<void> {
+    const { client, random, sink, clock } = this.#needs
+    const { name, range, checkEveryMs } = this.#options
+    const mirror: Mirror = { position: of.position, size: () => sink.size }
+    const check = new RangeCheck({
+      mirror,
+      watch: of.watch,
+      read: (since) => readState(client, range, since, signal),
+      until: (done) => this.#until(done, patienceMs, signal),
+    })
+    for (let failures = 0; of.ended() === undefined; ) {
+      const isDue = () => this.#synced.current === false
+      if (failures === 0) await this.#until(isDue, checkEveryMs * (0.75 + random() / 2), signal)
+      else await clock.sleep(this.#pause(), signal).catch(() => undefined)
+      if (of.ended() !== undefined) return
+      await client.applyRotatedFiles()
+      try {
+        const exact = isDue()
+        const verdict = await check.run(exact)
+        if (of.ended() !== undefined) return
+        failures = 0
+        if (!exact) this.#pace.succeeded()
+        if (verdict === 'current') this.#proven(of.watch)
+        else of.finish(verdict)
+        if (verdict === 'stale') await this.#giveUp('the watch stands still')
+      } catch (cause) {
+        // The watch ended meanwhile and took the check with it: its cause counts.
+        if (of.ended() !== undefined) return
+        if (!(cause instanceof StoreUnavailable)) throw cause
+        failures += 1
+        // The choice of a new leader takes a second or three, and is no outage.
+        if (failures > 1) client.health.failed(name, messageOf(cause))
+      }
+    }
   }
 
-  async #giveUp(why: string): Promise<string> {
-    this.#client.health.failed(this.#options.name, why)
-    await this.#client.giveUp(why)
-    return 'stale'
+  #proven(watch: OpenWatch): void {
+    this.#needs.client.health.current(this.#options.name, watch.endpoint)
+    this.#synced.set(true)
   }
 
-  #recovered(): void {
-    this.#failingSince = undefined
-    this.#backoff.succeeded()
+  #until(done: () => boolean, ms: number, signal: AbortSignal): Promise<boolean> {
+    return within(this.#needs.clock, ms, signal, this.#waiters, done)
+  }
+
+  async #giveUp(why: string): Promise<void> {
+    const { client } = this.#needs
+    client.health.failed(this.#options.name, why)
+    await client.giveUp(why)
   }
 }

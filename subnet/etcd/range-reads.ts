@@ -43,18 +43,39 @@ export async function* readPages(client: Caller, range: KeyRange, signal: AbortS
   }
 }
 
-/** How many keys there are, and the revision at which that is so. Linearizable: a member without a majority cannot answer. */
-export async function countRange(
+/** The state of a range at a revision, without its contents. */
+export interface RangeState {
+  readonly count: number
+  readonly revision: bigint
+  readonly cluster: string
+  /** Of the newest change after `since` that still stands; 0 for none, or where it was not asked for. A deletion shows in `count` only. */
+  readonly newest: bigint
+}
+
+/**
+ * Linearizable: a member without a majority cannot answer. With `since`, etcd looks at every entry, which costs it five times as much as
+ * the count alone, and a tenth of a list.
+ */
+export async function readState(
   client: Caller,
   range: KeyRange,
+  since: bigint | undefined,
   signal: AbortSignal,
-): Promise<{ count: number; revision: bigint; cluster: string }> {
+): Promise<RangeState> {
   const end = range.end === undefined ? {} : { range_end: range.end }
-  const payload = { key: range.key, ...end, count_only: true }
-  const response = await client.call<IRangeResponse>({ service: 'KV', method: 'range', payload }, signal)
+  const newest = {
+    min_mod_revision: String((since ?? 0n) + 1n),
+    sort_target: 'MOD',
+    sort_order: 'DESCEND',
+    limit: 1,
+    keys_only: true,
+  }
+  const payload = { key: range.key, ...end, ...(since === undefined ? { count_only: true } : newest) }
+  const { header, count, kvs } = await client.call<IRangeResponse>({ service: 'KV', method: 'range', payload }, signal)
   return {
-    count: Number(response.count),
-    revision: BigInt(response.header.revision),
-    cluster: response.header.cluster_id,
+    count: Number(count),
+    revision: BigInt(header.revision),
+    cluster: header.cluster_id,
+    newest: BigInt(kvs[0]?.mod_revision ?? 0),
   }
 }

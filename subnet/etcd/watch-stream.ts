@@ -6,7 +6,7 @@ export interface WatchEvents {
   created(): void
   /** All events of one or more whole revisions. */
   events(events: readonly IEvent[]): void
-  /** A sign of life: the store's revision as the stream's server knows it. */
+  /** All events up to this revision have been told. */
   progress(revision: bigint): void
   /** Once, and nothing after it. */
   ended(cause: WatchEnd): void
@@ -19,7 +19,7 @@ export interface WatchEnd {
 
 /**
  * One watcher on one stream: with more, etcd3's client and etcd itself mix up which one an answer is for. Any end, error or cancel
- * ends it for good; whoever uses it reads the whole range again.
+ * ends it for good; another one goes on from the last event.
  */
 export class WatchStream {
   readonly #raw: RawWatch
@@ -44,7 +44,7 @@ export class WatchStream {
     })
   }
 
-  /** Asks for a sign of life; it comes as `progress`. etcd 3.4 and later answer. */
+  /** Asks how far it is; that comes as `progress`. etcd 3.4 and later answer, its grpc-proxy does not. */
   requestProgress(): void {
     if (!this.#ended) this.#raw.write({ progress_request: {} })
   }
@@ -65,7 +65,11 @@ export class WatchStream {
       this.#end({ why: compacted ? 'compacted' : 'canceled', text: text || 'the server cancelled the watch' })
       return
     }
-    if (response.created) this.#on.created()
+    if (response.created) {
+      this.#on.created()
+      // Its revision is the store's, whatever this watch has yet to tell of the time before.
+      return
+    }
     for (const event of response.events) this.#fragments.push(event)
     // A revision split over several messages is one truth: half of it would look like peers that vanished.
     if (response.fragment) return

@@ -1,180 +1,185 @@
 import assert from 'node:assert/strict'
-import type { IEvent, IKeyValue } from 'etcd3'
-import { silentLogger } from '../../lib/log.ts'
-import { StoreUnavailable, TooLarge } from '../../subnet/etcd/errors.ts'
-import { HealthRecord } from '../../subnet/etcd/health-record.ts'
-import { keysBelow } from '../../subnet/etcd/key-range.ts'
-import { type RangeClient, RangeFollower, type RangeSink } from '../../subnet/etcd/range-follower.ts'
-import type { WatchEvents } from '../../subnet/etcd/watch-stream.ts'
-import { settleTasks, VirtualClock } from '../fakes/clock.ts'
-
-/** An etcd that lies, stalls and forgets as told. */
-class ScriptedEtcd {
-  readonly clock = new VirtualClock()
-  readonly health = new HealthRecord({ clock: this.clock })
-  readonly entries = new Map<string, string>()
-  revision = 7
-  cluster = '1'
-  /** Lists read. */
-  lists = 0
-  tries = 0
-  gaveUp = 0
-  rotations = 0
-  reachable = true
-  answersWatch = true
-  answersProgress = true
-  largestPage = Number.POSITIVE_INFINITY
-  on: WatchEvents | undefined
-
-  readonly client: RangeClient = {
-    health: this.health,
-    call: async <T>({ payload }: { payload: unknown }): Promise<T> => {
-      this.tries += 1
-      if (!this.reachable) throw new StoreUnavailable('nobody there')
-      const request = payload as { key: Buffer; limit?: number; count_only?: boolean }
-      const header = { revision: String(this.revision), cluster_id: this.cluster }
-      if (request.count_only) return { header, count: String(this.entries.size), kvs: [] } as T
-      if ((request.limit ?? 0) > this.largestPage) throw new TooLarge('too large')
-      const keys = [...this.entries.keys()].sort().filter((key) => Buffer.compare(Buffer.from(key), request.key) >= 0)
-      const kvs = keys.slice(0, request.limit).map((key) => this.kv(key))
-      if (String(request.key) === '/s/') this.lists += 1
-      return { header, kvs, more: keys.length > kvs.length } as T
-    },
-    watch: async (on) => {
-      this.on = on
-      if (this.answersWatch) on.created()
-      const requestProgress = () => {
-        if (this.answersProgress) on.progress(BigInt(this.revision))
-      }
-      return { endpoint: 'e', requestProgress, close: () => undefined }
-    },
-    applyRotatedFiles: async () => {
-      this.rotations += 1
-    },
-    giveUp: async () => {
-      this.gaveUp += 1
-    },
-  }
-
-  kv(key: string): IKeyValue {
-    const revision = String(this.revision)
-    return {
-      key: Buffer.from(key),
-      value: Buffer.from(this.entries.get(key) ?? ''),
-      create_revision: revision,
-      mod_revision: revision,
-      version: '1',
-      lease: '0',
-    }
-  }
-
-  /** With `quietly`, the watch does not tell. */
-  put(key: string, quietly = false): void {
-    this.revision += 1
-    this.entries.set(key, key)
-    const event = { type: 'Put', kv: this.kv(key) } as IEvent
-    if (!quietly) this.on?.events([event])
-    if (!quietly) this.on?.progress(BigInt(this.revision))
-  }
-
-  resyncs(): string {
-    return [...(this.health.source.current?.resyncs ?? [])].map(([cause, count]) => `${cause} ${count}`).join()
-  }
-}
+import type { IEvent } from 'etcd3'
+import { settleTasks } from '../fakes/clock.ts'
+import { nothingAsked, type ScriptedEtcd } from '../fakes/scripted-etcd.ts'
+import { Followed } from './followed.ts'
 
 describe('RangeFollower', () => {
+  let world: Followed
   let etcd: ScriptedEtcd
-  let held: Map<string, string>
-  let sameHistory: boolean[]
-  let stop: AbortController
-  let running: Promise<void>
-
-  function start(): RangeFollower {
-    const sink: RangeSink = {
-      get size() {
-        return held.size
-      },
-      beginList: (same) => {
-        sameHistory.push(same)
-        const next = new Map<string, string>()
-        return {
-          add: ({ key, value }) => next.set(String(key), String(value)),
-          commit: () => {
-            held = next
-          },
-        }
-      },
-      events: (events) => {
-        for (const { kv } of events) held.set(String(kv.key), String(kv.value))
-      },
-    }
-    const follower = new RangeFollower(
-      { client: etcd.client, clock: etcd.clock, log: silentLogger, random: () => 0.5, sink },
-      { name: 'leases', range: keysBelow('/s/'), checkEveryMs: 60_000 },
-    )
-    running = follower.run(stop.signal)
-    return follower
-  }
 
   beforeEach(() => {
-    etcd = new ScriptedEtcd()
-    held = new Map()
-    sameHistory = []
-    stop = new AbortController()
+    world = new Followed()
+    etcd = world.etcd
   })
   afterEach(async () => {
-    stop.abort(new Error('over'))
-    await running
-    assert.equal(etcd.clock.sleeping, 0)
+    await world.close()
   })
-
-  const up = () => etcd.health.source.current?.up
+  const start = () => world.start()
+  const up = () => world.up
+  const equal = () => world.assertEqual()
 
   it('lists once, then follows events', async () => {
-    for (let n = 0; n < 1200; n += 1) etcd.entries.set(`/s/${n}`, `${n}`)
+    etcd.fill(1200)
     start()
     await settleTasks()
     etcd.put('/s/new')
     await etcd.clock.advance(600_000)
-    assert.deepEqual([etcd.lists, held.size, up(), etcd.resyncs()], [1, 1201, true, ''])
+    assert.deepEqual([etcd.asked.lists, world.held.size, up(), etcd.resyncs()], [1, 1201, true, ''])
     assert.ok(etcd.rotations >= 8)
   })
 
   it('asks for smaller pages when they are too large', async () => {
-    for (let n = 0; n < 40; n += 1) etcd.entries.set(`/s/${n}`, `${n}`)
+    etcd.fill(40)
     etcd.largestPage = 5
     start()
     await settleTasks()
-    assert.equal(held.size, 40)
+    assert.equal(world.held.size, 40)
   })
 
-  for (const why of ['broken', 'canceled', 'compacted'] as const) {
-    it(`lists again after a watch was ${why}`, async () => {
+  for (const why of ['broken', 'canceled'] as const) {
+    it(`lists nothing again after a watch was ${why}, if nothing was missed`, async () => {
+      etcd.fill(3)
       start()
       await settleTasks()
       etcd.on?.ended({ why, text: 'x' })
       await settleTasks()
       assert.equal(up(), false)
+      etcd.putElsewhere()
       await etcd.clock.advance(1000)
-      assert.deepEqual([etcd.lists, up(), etcd.resyncs(), sameHistory], [2, true, `${why} 1`, [false, true]])
+      assert.deepEqual([etcd.asked, up()], [{ ...nothingAsked, lists: 1, thorough: 1, watches: 2 }, true])
+    })
+
+    it(`is told by the next watch what was missed after one was ${why}, and proves it`, async () => {
+      etcd.fill(3)
+      const follower = start()
+      await settleTasks()
+      etcd.on?.ended({ why, text: 'x' })
+      etcd.put('/s/1', true)
+      etcd.put('/s/new', true)
+      etcd.delete('/s/2', true)
+      await etcd.clock.advance(1000)
+      await follower.whenSynced(world.signal)
+      equal()
+      assert.deepEqual([etcd.asked, up()], [{ ...nothingAsked, lists: 1, thorough: 2, watches: 2 }, true])
     })
   }
+
+  it('lists again when the next watch cannot tell what was missed', async () => {
+    etcd.fill(3)
+    start()
+    await settleTasks()
+    etcd.on?.ended({ why: 'broken', text: 'x' })
+    etcd.forgetful = true
+    etcd.delete('/s/2', true)
+    await etcd.clock.advance(20_000)
+    equal()
+    assert.deepEqual([etcd.asked.lists, etcd.gaveUp, etcd.resyncs(), up()], [2, 1, 'stale 1', true])
+  })
+
+  it('lists again when what was missed is compacted', async () => {
+    etcd.fill(3)
+    start()
+    await settleTasks()
+    etcd.on?.ended({ why: 'broken', text: 'x' })
+    etcd.put('/s/2', true)
+    etcd.compacted = etcd.revision
+    await etcd.clock.advance(2000)
+    equal()
+    assert.deepEqual([etcd.asked.lists, etcd.resyncs(), world.sameHistory], [2, 'compacted 1', [false, true]])
+  })
+
+  it('lists again after a watch was compacted', async () => {
+    start()
+    await settleTasks()
+    etcd.on?.ended({ why: 'compacted', text: 'x' })
+    await etcd.clock.advance(1000)
+    assert.deepEqual([etcd.asked.lists, up(), etcd.resyncs()], [2, true, 'compacted 1'])
+  })
 
   it('lists again when the count shows that an event was lost', async () => {
     start()
     await settleTasks()
     etcd.put('/s/unseen', true)
     await etcd.clock.advance(90_000)
-    assert.deepEqual([etcd.lists, [...held.keys()], etcd.resyncs()], [2, ['/s/unseen'], 'mismatch 1'])
+    assert.deepEqual([etcd.asked.lists, [...world.held.keys()], etcd.resyncs()], [2, ['/s/unseen'], 'mismatch 1'])
   })
 
-  it('gives up a connection whose watch stands still', async () => {
+  it('asks by other means where a watch does not tell its progress, and leaves it alone if nothing was missed', async () => {
     start()
     await settleTasks()
     etcd.answersProgress = false
-    etcd.revision += 1
+    etcd.putElsewhere()
     await etcd.clock.advance(90_000)
-    assert.deepEqual([etcd.gaveUp, etcd.resyncs()], [1, 'stale 1'])
+    assert.deepEqual([etcd.gaveUp, etcd.resyncs(), up(), etcd.asked.thorough], [0, '', true, 1])
+  })
+
+  for (const [what, change] of [
+    ['changed', () => etcd.put('/s/1', true)],
+    ['was deleted', () => etcd.delete('/s/1', true)],
+  ] as const) {
+    it(`gives up a connection whose watch is silent, also when it tells no progress, about a lease that ${what}`, async () => {
+      etcd.fill(3)
+      start()
+      await settleTasks()
+      etcd.answersProgress = false
+      change()
+      await etcd.clock.advance(90_000)
+      equal()
+      assert.deepEqual([etcd.gaveUp, etcd.resyncs()], [1, 'stale 1'])
+      await etcd.clock.advance(120_000)
+      etcd.put('/s/2', true)
+      await etcd.clock.advance(400_000)
+      equal()
+      assert.deepEqual([etcd.gaveUp, etcd.resyncs()], [2, 'stale 2'])
+    })
+  }
+
+  it('is patient with events that are on their way', async () => {
+    etcd.fill(3)
+    start()
+    await settleTasks()
+    etcd.answersProgress = false
+    etcd.put('/s/1', true)
+    const late = etcd.history.at(-1) as IEvent
+    await etcd.clock.advance(75_000)
+    etcd.on?.events([late])
+    etcd.on?.progress(BigInt(etcd.revision))
+    await etcd.clock.advance(20_000)
+    equal()
+    assert.deepEqual([etcd.gaveUp, etcd.asked.lists, up()], [0, 1, true])
+  })
+
+  it('keeps its watch while etcd does not answer, and tells it after the second question', async () => {
+    etcd.fill(3)
+    start()
+    await settleTasks()
+    etcd.reachable = false
+    await etcd.clock.advance(60_000)
+    assert.equal(up(), true)
+    await etcd.clock.advance(5000)
+    assert.equal(up(), false)
+    etcd.put('/s/1')
+    etcd.reachable = true
+    await etcd.clock.advance(10_000)
+    equal()
+    assert.deepEqual([etcd.asked.lists, etcd.asked.watches, up()], [1, 1, true])
+  })
+
+  it('takes no answer that an event has overtaken for another history', async () => {
+    etcd.fill(3)
+    start()
+    await settleTasks()
+    const { call } = etcd.client
+    Object.assign(etcd.client, {
+      call: async (...args: Parameters<typeof call>) => {
+        const answer = await call(...args)
+        etcd.put('/s/1')
+        return answer
+      },
+    })
+    await etcd.clock.advance(300_000)
+    assert.deepEqual([etcd.asked.lists, etcd.resyncs()], [1, ''])
   })
 
   it('gives up a connection on which the watch is never confirmed', async () => {
@@ -203,7 +208,7 @@ describe('RangeFollower', () => {
       await settleTasks()
       change()
       await etcd.clock.advance(90_000)
-      assert.deepEqual([etcd.lists, etcd.resyncs(), sameHistory], [2, 'restored 1', [false, false]])
+      assert.deepEqual([etcd.asked.lists, etcd.resyncs(), world.sameHistory], [2, 'restored 1', [false, false]])
     })
   }
 
@@ -242,14 +247,15 @@ describe('RangeFollower', () => {
     })
     start()
     await etcd.clock.advance(60_000)
-    assert.ok(etcd.lists < 120, `${etcd.lists}`)
+    assert.ok(etcd.tries < 120, `${etcd.tries}`)
+    assert.equal(etcd.asked.lists, 1)
   })
 
   it('lets those wait who need a current view', async () => {
     etcd.reachable = false
     const follower = start()
     let current = false
-    const waiting = follower.whenSynced(stop.signal).then(() => {
+    const waiting = follower.whenSynced(world.signal).then(() => {
       current = true
     })
     await etcd.clock.advance(1000)
@@ -258,10 +264,30 @@ describe('RangeFollower', () => {
     await etcd.clock.advance(2000)
     await waiting
     assert.equal(current, true)
-    follower.resync('uncertain-write')
-    const again = follower.whenSynced(stop.signal)
+    follower.resync()
+    const again = follower.whenSynced(world.signal)
     await etcd.clock.advance(2000)
     await again
-    assert.equal(etcd.resyncs(), 'uncertain-write 1')
+    assert.deepEqual([etcd.asked.lists, etcd.resyncs()], [2, 'asked 1'])
+  })
+
+  it('proves that it is current after a write whose answer was lost, without a list', async () => {
+    etcd.fill(3)
+    const follower = start()
+    await settleTasks()
+    follower.recheck()
+    etcd.put('/s/own', true)
+    let current = false
+    const waiting = follower.whenSynced(world.signal).then(() => {
+      current = true
+    })
+    await etcd.clock.advance(3000)
+    assert.equal(current, false)
+    etcd.on?.events([etcd.history.at(-1) as IEvent])
+    etcd.on?.progress(BigInt(etcd.revision))
+    await etcd.clock.advance(1)
+    await waiting
+    equal()
+    assert.deepEqual([etcd.asked.lists, etcd.gaveUp], [1, 0])
   })
 })
