@@ -13,6 +13,8 @@ const peers: Readonly<Record<string, string>> = {
   'peer:flannel-cni': 'FLANNEL_CNI',
   'peer:kube-apiserver': 'KUBE_APISERVER',
   'peer:kube-proxy': 'KUBE_PROXY',
+  'peer:etcd-3.6': 'ETCD_36',
+  'peer:etcd-3.7': 'ETCD_37',
 }
 
 /** What `scripts/ensure.mjs nodes` puts into .tools/: the oldest that `engines` allows, and the newest of each later line. */

@@ -8,6 +8,8 @@ import { promisify } from 'node:util'
 const execute = promisify(execFile)
 
 export interface ServerOptions {
+  /** Debian's in PATH unless told. */
+  readonly program?: string
   /** More flags of etcd. */
   readonly flags?: readonly string[]
   readonly secure?: {
@@ -49,6 +51,17 @@ export class EtcdServer {
     return `${this.#options.secure === undefined ? 'http' : 'https'}://127.0.0.1:${this.port}`
   }
 
+  get program(): string {
+    return this.#options.program ?? 'etcd'
+  }
+
+  /** How often a call was begun at the server, as etcd itself counts. */
+  async started(method: 'Range' | 'Watch' | 'Txn' | 'Authenticate' | 'Status'): Promise<number> {
+    const text = await (await fetch(`${this.url}/metrics`)).text()
+    const line = new RegExp(`^grpc_server_started_total\\{.*grpc_method="${method}".*\\} (\\S+)$`, 'm').exec(text)
+    return Number(line?.[1] ?? 0)
+  }
+
   async start(): Promise<void> {
     const { secure, flags = [] } = this.#options
     const peer = `http://127.0.0.1:${this.#peerPort}`
@@ -67,9 +80,10 @@ export class EtcdServer {
     ]
     const urls = ['--listen-client-urls', this.url, '--advertise-client-urls', this.url, '--listen-peer-urls', peer]
     const cluster = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `test=${peer}`]
-    const known = await flagsKnown()
+    const program = this.program
+    const known = await flagsKnown(program)
     const all = [...argv.filter((flag) => flag !== '--unsafe-no-fsync' || known), ...urls, ...cluster, ...tls, ...flags]
-    this.#process = spawn('etcd', all, { stdio: 'ignore' })
+    this.#process = spawn(program, all, { stdio: 'ignore' })
     for (let tries = 0; tries < 100; tries += 1) {
       const answered = await this.ctl(['endpoint', 'health'], undefined, 1).then(
         () => true,
@@ -129,8 +143,8 @@ export class EtcdServer {
   }
 }
 
-async function flagsKnown(): Promise<boolean> {
-  const { stdout, stderr } = await execute('etcd', ['--help'])
+async function flagsKnown(program: string): Promise<boolean> {
+  const { stdout, stderr } = await execute(program, ['--help'])
   return `${stdout}${stderr}`.includes('--unsafe-no-fsync')
 }
 

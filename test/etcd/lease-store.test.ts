@@ -1,33 +1,36 @@
 import { describeLeaseStore } from '../conformance/lease-store.ts'
 import { EtcdServer } from './etcd-server.ts'
+import { forEachVersion } from './versions.ts'
 import { access, Daemons, folder } from './world.ts'
 
-let server: EtcdServer
+forEachVersion((name, program) => {
+  let server: EtcdServer
 
-before(async function () {
-  this.timeout(60_000)
-  server = await EtcdServer.start()
-})
-after(async () => {
-  await server.close()
-})
+  before(async function () {
+    this.timeout(60_000)
+    server = await EtcdServer.start({ program: program() })
+  })
+  after(async () => {
+    await server.close()
+  })
 
-describeLeaseStore('etcd', async () => {
-  await server.ctl(['del', '--prefix', ''])
-  const daemons = new Daemons()
-  const put = async (id: string, value: string, { reserved }: { reserved: boolean }) => {
-    const lease = reserved ? undefined : (await server.ctl(['lease', 'grant', '3600'])).split(' ')[1]
-    await server.ctl(['put', ...(lease === undefined ? [] : ['--lease', lease]), '--', `${folder}${id}`, value])
-  }
-  return {
-    store: (network) => daemons.store(daemons.client(access([server.url])), { network }),
-    put,
-    delete: async (id) => void (await server.ctl(['del', `${folder}${id}`])),
-    value: async (id) => (await server.get(`${folder}${id}`)) || undefined,
-    expires: async (id) => {
-      const [entry] = JSON.parse(await server.ctl(['get', '-w', 'json', `${folder}${id}`])).kvs ?? []
-      return entry?.lease !== undefined
-    },
-    close: () => daemons.close(),
-  }
+  describeLeaseStore(name, async () => {
+    await server.ctl(['del', '--prefix', ''])
+    const daemons = new Daemons()
+    const put = async (id: string, value: string, { reserved }: { reserved: boolean }) => {
+      const lease = reserved ? undefined : (await server.ctl(['lease', 'grant', '3600'])).split(' ')[1]
+      await server.ctl(['put', ...(lease === undefined ? [] : ['--lease', lease]), '--', `${folder}${id}`, value])
+    }
+    return {
+      store: (network) => daemons.store(daemons.client(access([server.url])), { network }),
+      put,
+      delete: async (id) => void (await server.ctl(['del', `${folder}${id}`])),
+      value: async (id) => (await server.get(`${folder}${id}`)) || undefined,
+      expires: async (id) => {
+        const [entry] = JSON.parse(await server.ctl(['get', '-w', 'json', `${folder}${id}`])).kvs ?? []
+        return entry?.lease !== undefined
+      },
+      close: () => daemons.close(),
+    }
+  })
 })
