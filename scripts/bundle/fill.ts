@@ -56,6 +56,8 @@ async function bundle(
       'import.meta.url': 'importMetaUrl',
       'import.meta.dirname': '__dirname',
       'import.meta.filename': '__filename',
+      // grpc-js would write lines of its own beside the log; what they say arrives as errors, too.
+      'process.env.GRPC_NODE_VERBOSITY': '"NONE"',
       KOFFI_PLATFORMS: JSON.stringify(platforms.join(', ')),
     },
     // A file of its own, which hardly anybody loads: the program is read whole at each start.

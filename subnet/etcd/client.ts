@@ -38,7 +38,7 @@ export class EtcdClient {
   readonly #closing = new AbortController()
   readonly #limit = new TryLimit(tryMs)
   #connection: Promise<EtcdConnection> | undefined
-  #questioned: EtcdConnection | undefined
+  #questioning = false
 
   /** @throws ConfigError for endpoints that must not be used */
   constructor(needs: { clock: Clock; log: Logger }, access: EtcdAccess) {
@@ -176,24 +176,25 @@ export class EtcdClient {
     return { fault: new StoreUnavailable(`etcd at ${endpoint.authority}: ${why}`, { cause }), mayRepeat }
   }
 
-  /** A slow member is no dead one: it is left for another only if it cannot say that it serves, and the other can. */
+  /** A slow member is no dead one: it is left only if it cannot say that it serves while one on a new connection can. */
   async #question(connection: EtcdConnection): Promise<void> {
-    if (this.#questioned !== undefined || !this.#dialer.hasChoice) return
-    this.#questioned = connection
+    if (this.#questioning) return
+    this.#questioning = true
     const { signal } = this.#closing
+    const serves = (asked: EtcdConnection) => asked.serves(questionMs, signal).catch(() => false)
     try {
-      if (await connection.serves(questionMs, signal).catch(() => false)) return
-      const other = await this.#dialer.open(signal, connection.endpoint)
-      if (connection.closed.aborted || !(await other.serves(questionMs, signal).catch(() => false))) {
+      if (await serves(connection)) return
+      const other = await this.#dialer.open(signal)
+      if (connection.closed.aborted || !(await serves(other))) {
         other.close(new StoreUnavailable('it serves no better'))
         return
       }
-      this.#retire(connection, 'it does not serve, and another endpoint does')
+      this.#retire(connection, 'it does not serve, and a new connection does')
       this.#connection = Promise.resolve(other)
     } catch (cause) {
-      if (!signal.aborted) this.#log.debug('no other etcd endpoint serves', { error: messageOf(cause) })
+      if (!signal.aborted) this.#log.debug('no etcd endpoint serves', { error: messageOf(cause) })
     } finally {
-      this.#questioned = undefined
+      this.#questioning = false
     }
   }
 

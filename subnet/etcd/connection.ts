@@ -99,18 +99,19 @@ export class EtcdConnection {
 
   /**
    * `authorities`: who may vouch for a server at an https endpoint. `loginMs`: how long a login may take.
+   * `pingMs`: between signs of life.
    * @throws Error naming TLS files that cannot be used
    */
   constructor(
     needs: { endpoint: Endpoint; tls: TlsFiles; authorities: Buffer | undefined },
-    options: { login: Credentials | undefined; loginMs: () => number },
+    options: { login: Credentials | undefined; loginMs: () => number; pingMs: number },
   ) {
     this.endpoint = needs.endpoint
     this.tls = needs.tls
-    const { login, loginMs } = options
+    const { login, loginMs, pingMs } = options
     this.#login = login && new Login(() => this.#authenticate(login, loginMs()))
     try {
-      this.#etcd = new BareEtcd(etcdOptions(needs.endpoint, needs.tls, needs.authorities))
+      this.#etcd = new BareEtcd(etcdOptions(needs, pingMs))
     } catch (cause) {
       if (needs.tls.ca === undefined && needs.tls.cert === undefined) throw cause
       throw new Error(unusableFiles(messageOf(cause), needs.tls), { cause })
@@ -213,14 +214,16 @@ function withToken(metadata: Metadata, token: string | undefined): Metadata {
   return own
 }
 
-function etcdOptions(endpoint: Endpoint, tls: TlsFiles, authorities: Buffer | undefined): IOptions {
+function etcdOptions(
+  { endpoint, tls, authorities }: { endpoint: Endpoint; tls: TlsFiles; authorities: Buffer | undefined },
+  pingMs: number,
+): IOptions {
   connections += 1
   const options: IOptions = {
     hosts: `${endpoint.secure ? 'https' : 'http'}://${endpoint.authority}`,
     faultHandling: { host: () => callThrough, global: callThrough },
     grpcOptions: {
-      // A frozen server answers neither data nor pings: noticed within 13 s. etcd refuses pings more often than every 5 s.
-      'grpc.keepalive_time_ms': 10_000,
+      'grpc.keepalive_time_ms': pingMs,
       'grpc.keepalive_timeout_ms': 3000,
       'grpc.keepalive_permit_without_calls': 1,
       // The waiting is done by us, with jitter.

@@ -4,12 +4,16 @@ import type { Logger } from '../../lib/log.ts'
 import { EtcdConnection } from './connection.ts'
 import { type Answer, firstToAnswer } from './endpoint-race.ts'
 import { type Endpoint, type EtcdAccess, readAuthorities, readTlsFiles } from './endpoints.ts'
-import { bareText, CallFailed, StoreUnavailable } from './errors.ts'
+import { asksForCalm, bareText, CallFailed, StoreUnavailable } from './errors.ts'
 import { knock } from './knock.ts'
 import type { TryLimit } from './try-limit.ts'
 
 /** An endpoint that is silent for so long is not waited for alone. */
 const staggerMs = 200
+/** A frozen server answers neither data nor pings: noticed within 13 s. etcd refuses pings more often than every 5 s. */
+const pingMs = 10_000
+/** Every other server of grpc-go, such as etcd's grpc-proxy, refuses them more often than every 5 minutes, and ends the connection. */
+const calmPingMs = 330_000
 
 /** Opens connections: to the first endpoint that answers, in the order given, from the one after the last that failed. */
 export class Dialer {
@@ -19,6 +23,8 @@ export class Dialer {
   #first = 0
   /** By endpoint, the fault that is known and need not be logged again. */
   readonly #faults = new Map<string, string>()
+  /** That were pinged too often for their taste. */
+  readonly #calm = new Set<string>()
 
   constructor(
     needs: { clock: Clock; log: Logger; limit: TryLimit },
@@ -29,12 +35,8 @@ export class Dialer {
     this.#endpoints = options.endpoints
   }
 
-  get hasChoice(): boolean {
-    return this.#endpoints.length > 1
-  }
-
-  /** To any endpoint but `except`. @throws StoreUnavailable naming each endpoint's fault */
-  async open(signal: AbortSignal, except?: Endpoint): Promise<EtcdConnection> {
+  /** @throws StoreUnavailable naming each endpoint's fault */
+  async open(signal: AbortSignal): Promise<EtcdConnection> {
     const { length } = this.#endpoints
     const order = this.#endpoints.map((_, index) => this.#endpoints[(this.#first + index) % length] as Endpoint)
     const race = {
@@ -42,9 +44,8 @@ export class Dialer {
       discard: (connection: EtcdConnection) => connection.close(new StoreUnavailable('another endpoint was taken')),
       staggerMs,
     }
-    const candidates = order.filter((endpoint) => endpoint !== except)
     try {
-      return await firstToAnswer(this.#needs.clock, candidates, race, signal)
+      return await firstToAnswer(this.#needs.clock, order, race, signal)
     } catch (cause) {
       const faults = cause instanceof AggregateError ? cause.errors : [cause]
       throw new StoreUnavailable([...new Set(faults.map(messageOf))].join('; '), { cause })
@@ -56,6 +57,11 @@ export class Dialer {
   }
 
   failed(endpoint: Endpoint, why: string): void {
+    if (asksForCalm(why)) {
+      this.#calm.add(endpoint.authority)
+      this.#needs.log.info('etcd endpoint wants fewer pings', { endpoint: endpoint.authority })
+      return
+    }
     this.#first = this.#endpoints.indexOf(endpoint) + 1
     this.#note(endpoint, why)
   }
@@ -68,9 +74,12 @@ export class Dialer {
     const login = username === '' ? undefined : { username, reveal: () => password.reveal() }
     if (this.#faults.has(endpoint.authority)) await this.#knock(endpoint, signal)
     signal.throwIfAborted()
-    const value = new EtcdConnection({ endpoint, tls, authorities }, { login, loginMs: () => limit.ms })
+    const value = new EtcdConnection(
+      { endpoint, tls, authorities },
+      { login, loginMs: () => limit.ms, pingMs: this.#calm.has(endpoint.authority) ? calmPingMs : pingMs },
+    )
     // Where there is nothing to choose, the first call will tell.
-    if (!this.hasChoice) return { value, fit: true }
+    if (this.#endpoints.length === 1) return { value, fit: true }
     const deadlineMs = limit.ms
     try {
       return { value, fit: await value.serves(deadlineMs, signal) }

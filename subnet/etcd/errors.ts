@@ -60,7 +60,7 @@ export function callError(cause: GrpcError): Error {
   if (/requested lease not found/.test(details)) return new EtcdLeaseGone(details, { cause })
   if (code === OUT_OF_RANGE) return new Compacted(details, { cause })
   const answered = details.startsWith('etcdserver:')
-  if (code === RESOURCE_EXHAUSTED && !answered) return new TooLarge(details, { cause })
+  if (code === RESOURCE_EXHAUSTED && !answered && !asksForCalm(details)) return new TooLarge(details, { cause })
   return new CallFailed(troubleOf(code, details, answered), answered ? details : cause.message, { cause })
 }
 
@@ -72,6 +72,11 @@ function troubleOf(code: number | undefined, details: string, answered: boolean)
   const cannotServe = code === UNAVAILABLE || code === DATA_LOSS || /not supported for learner/.test(details)
   if (answered && cannotServe) return 'unfit'
   return answered || REFUSALS.has(code ?? -1) ? 'refused' : 'broken'
+}
+
+/** grpc-js's words for a connection that the server has ended with ENHANCE_YOUR_CALM (RFC 9113): it was pinged too often. */
+export function asksForCalm(text: string): boolean {
+  return text.includes('Bandwidth exhausted')
 }
 
 /** Without gRPC's frame around the one interesting sentence; the time in it would make each a new one. */

@@ -2,11 +2,15 @@ import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { StoreHealth } from '../types.ts'
 
+/** A connection that was cut and is back in a tenth of a second was no outage. */
+const graceMs = 500
+
 /** The state of the connection as its users report it: up while none of them reports a fault. */
 export class HealthRecord {
   readonly source = new Latest<StoreHealth>('etcd health')
   readonly #clock: Clock
   readonly #faults = new Map<string, string | undefined>()
+  readonly #doubts = new Map<string, AbortController>()
   readonly #resyncs = new Map<string, number>()
   #lastSuccess: number | undefined
   #endpoint: string | undefined
@@ -18,6 +22,7 @@ export class HealthRecord {
 
   /** The view of `user` is proven current. */
   current(user: string, endpoint: string): void {
+    this.#settle(user)
     this.#faults.set(user, undefined)
     this.#lastSuccess = this.#clock.wall()
     this.#endpoint = endpoint
@@ -25,18 +30,36 @@ export class HealthRecord {
   }
 
   failed(user: string, text: string): void {
+    this.#settle(user)
     this.#faults.set(user, text)
     this.#emit()
   }
 
+  /** A fault, unless the view of `user` is proven current again at once. */
+  interrupted(user: string, text: string): void {
+    this.#settle(user)
+    const doubt = new AbortController()
+    this.#doubts.set(user, doubt)
+    this.#clock.sleep(graceMs, doubt.signal).then(
+      () => this.failed(user, text),
+      () => undefined,
+    )
+  }
+
   /** `user` has ended; its faults no longer count. */
   forget(user: string): void {
+    this.#settle(user)
     if (this.#faults.delete(user)) this.#emit()
   }
 
   resynced(cause: string): void {
     this.#resyncs.set(cause, (this.#resyncs.get(cause) ?? 0) + 1)
     this.#emit()
+  }
+
+  #settle(user: string): void {
+    this.#doubts.get(user)?.abort()
+    this.#doubts.delete(user)
   }
 
   #emit(): void {

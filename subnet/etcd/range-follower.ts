@@ -108,7 +108,9 @@ export class RangeFollower {
           client.health.failed(name, messageOf(error))
         }
         this.#synced.set(false)
-        if (!signal.aborted) await clock.sleep(this.#pause(), signal).catch(() => undefined)
+        // What can go on where it ended asks for no long list.
+        const keys = resumable.has(cause) && this.#position !== undefined ? 0 : this.#needs.sink.size
+        if (!signal.aborted) await clock.sleep(this.#pace.next(keys), signal).catch(() => undefined)
       }
     } finally {
       this.#synced.set(false)
@@ -130,10 +132,6 @@ export class RangeFollower {
 
   #wake(): void {
     for (const waiter of [...this.#waiters]) waiter()
-  }
-
-  #pause(): number {
-    return this.#pace.next(this.#needs.sink.size)
   }
 
   /** True if a watch from the position on has something to tell. */
@@ -214,7 +212,7 @@ export class RangeFollower {
         this.#wake()
       },
       ended: ({ why, text }) => {
-        client.health.failed(this.#options.name, `the watch ended: ${text}`)
+        client.health.interrupted(this.#options.name, `the watch ended: ${text}`)
         finish(why)
       },
     }
@@ -257,7 +255,7 @@ export class RangeFollower {
     for (let failures = 0; of.ended() === undefined; ) {
       const isDue = () => this.#synced.current === false
       if (failures === 0) await this.#until(isDue, checkEveryMs * (0.75 + random() / 2), signal)
-      else await clock.sleep(this.#pause(), signal).catch(() => undefined)
+      else await clock.sleep(this.#pace.next(0), signal).catch(() => undefined)
       if (of.ended() !== undefined) return
       await client.applyRotatedFiles()
       try {
@@ -291,7 +289,7 @@ export class RangeFollower {
 
   async #giveUp(why: string): Promise<void> {
     const { client } = this.#needs
-    client.health.failed(this.#options.name, why)
+    client.health.interrupted(this.#options.name, why)
     await client.giveUp(why)
   }
 }

@@ -32,6 +32,7 @@ describe('callError', () => {
     [14, 'Received HTTP status code 502', 'broken'],
     [13, 'Received RST_STREAM with code 2', 'broken'],
     [1, 'Cancelled on client', 'broken'],
+    [8, 'Bandwidth exhausted or memory limit exceeded', 'broken'],
     [8, 'Received message larger than max (5 vs. 4)', 'TooLarge'],
     [11, 'etcdserver: mvcc: required revision has been compacted', 'Compacted'],
     [5, 'etcdserver: requested lease not found', 'EtcdLeaseGone'],
