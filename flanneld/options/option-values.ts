@@ -48,30 +48,33 @@ export function commaList(text: string): readonly string[] {
     .filter((part) => part !== '')
 }
 
-/** `scheme://host:port` each; without a scheme http is meant, as for Go's client. */
+/**
+ * `scheme://host:port` each, what etcd's own client takes: without a scheme, too (https where TLS is configured), with a path that means
+ * nothing, or a socket as `unix:PATH`.
+ */
 export function endpoints(text: string): readonly string[] {
   const urls = commaList(text).map((part) => {
-    let url: URL
-    try {
-      url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(part) ? part : `http://${part}`)
-    } catch {
-      throw new Unusable('must be a comma list of http:// or https:// addresses')
-    }
+    if (/^unixs?:(?!\/*$)/i.test(part)) return part
+    const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(part)?.[0]
+    const full = scheme === undefined ? `http://${part}` : part
+    const url = URL.canParse(full) ? new URL(full) : undefined
     // The text of a bad one is not repeated: it may hold a password.
-    if (url.username !== '' || url.password !== '') throw new Unusable('must not hold a user or password')
+    if (url !== undefined && (url.username !== '' || url.password !== '')) {
+      throw new Unusable('must not hold a user or password')
+    }
     if (
+      url === undefined ||
       !/^https?:$/.test(url.protocol) ||
       url.hostname === '' ||
       url.search !== '' ||
-      url.hash !== '' ||
-      url.pathname !== '/'
+      url.hash !== ''
     ) {
       throw new Unusable('must be a comma list of http:// or https:// addresses')
     }
     // URL drops the scheme's own port even where it was written; etcd's port is 2379.
-    const port = /:(\d+)\/?$/.exec(part)?.[1] ?? '2379'
+    const port = /^[^/]*:(\d+)(?:\/|$)/.exec(full.slice(url.protocol.length + 2))?.[1] ?? '2379'
     if (Number(port) === 0) throw new Unusable('must not name port 0, which nobody can listen at')
-    return `${url.protocol}//${url.hostname}:${port}`
+    return `${scheme === undefined ? '' : `${url.protocol}//`}${url.hostname}:${port}`
   })
   if (urls.length === 0) throw new Unusable('must name at least one address')
   return urls

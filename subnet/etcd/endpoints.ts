@@ -19,7 +19,7 @@ export interface EtcdAccess {
 }
 
 export interface Endpoint {
-  /** `host:port`, IPv6 in brackets. */
+  /** `host:port`, IPv6 in brackets; or `unix:PATH`. */
   readonly authority: string
   readonly secure: boolean
 }
@@ -60,18 +60,14 @@ export function parseEndpoints(access: EtcdAccess): { endpoints: readonly Endpoi
   return { endpoints, warnings }
 }
 
+// What etcd's own client takes, and so flannel: with or without a scheme, a path that means nothing, a socket of this host.
 function parseEndpoint(text: string, tls: boolean): Endpoint {
+  const [, kind, path] = /^(unixs?):(?!\/*$)(?:\/\/)?(.+)$/i.exec(text) ?? []
+  if (kind !== undefined) return { authority: `unix:${path}`, secure: tls || kind.toLowerCase() === 'unixs' }
   const full = /^[a-z]+:\/\//i.test(text) ? text : `${tls ? 'https' : 'http'}://${text}`
   const url = URL.canParse(full) ? new URL(full) : null
   const known = url?.protocol === 'http:' || url?.protocol === 'https:'
-  if (
-    url === null ||
-    !known ||
-    url.hostname === '' ||
-    url.username !== '' ||
-    url.pathname !== '/' ||
-    url.search !== ''
-  ) {
+  if (url === null || !known || url.hostname === '' || url.username !== '' || url.search !== '') {
     // The text is not repeated: it may hold a password.
     throw new ConfigError('etcd-endpoints', 'must be a comma list of http://HOST:PORT or https://HOST:PORT')
   }
@@ -84,6 +80,7 @@ function parseEndpoint(text: string, tls: boolean): Endpoint {
 }
 
 function isLoopback(authority: string): boolean {
+  if (authority.startsWith('unix:')) return true
   const host = authority.slice(0, authority.lastIndexOf(':')).replace(/^\[|\]$/g, '')
   const address = parseIp(host)
   return host === 'localhost' || address === '::1' || (address?.startsWith('127.') ?? false)

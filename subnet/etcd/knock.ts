@@ -3,11 +3,9 @@ import { connect } from 'node:net'
 import { messageOf } from '../../lib/errors.ts'
 import type { Endpoint } from './endpoints.ts'
 
-/** Resolves when somebody takes a TCP connection there, which is closed at once. @throws the system's error, or the signal's reason */
+/** Resolves when somebody takes a connection there, which is closed at once. @throws the system's error, or the signal's reason */
 export async function knock({ authority }: Endpoint, signal: AbortSignal): Promise<void> {
-  const colon = authority.lastIndexOf(':')
-  const host = authority.slice(0, colon).replace(/^\[|\]$/g, '')
-  const socket = connect({ host, port: Number(authority.slice(colon + 1)) })
+  const socket = connect(addressOf(authority))
   try {
     await once(socket, 'connect', { signal })
   } catch (cause) {
@@ -17,4 +15,10 @@ export async function knock({ authority }: Endpoint, signal: AbortSignal): Promi
   } finally {
     socket.destroy()
   }
+}
+
+function addressOf(authority: string): { path: string } | { host: string; port: number } {
+  if (authority.startsWith('unix:')) return { path: authority.slice('unix:'.length) }
+  const colon = authority.lastIndexOf(':')
+  return { host: authority.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(authority.slice(colon + 1)) }
 }

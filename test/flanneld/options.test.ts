@@ -77,12 +77,10 @@ describe('the command line', () => {
   const read: [words: string[], key: keyof Options, value: unknown][] = [
     [['-etcd-prefix', '/a//b/'], 'etcdPrefix', '/a/b'],
     [['--etcd-prefix=//'], 'etcdPrefix', '/'],
-    [
-      ['--etcd-endpoints=https://a:1, b:2 ,http://[::1]'],
-      'etcdEndpoints',
-      ['https://a:1', 'http://b:2', 'http://[::1]:2379'],
-    ],
+    [['--etcd-endpoints=https://a:1, b:2 ,http://[::1]'], 'etcdEndpoints', ['https://a:1', 'b:2', 'http://[::1]:2379']],
     [['--etcd-endpoints=http://a:80/,https://b:443'], 'etcdEndpoints', ['http://a:80', 'https://b:443']],
+    [['--etcd-endpoints=http://a:1/v2,b/,[::1]:2'], 'etcdEndpoints', ['http://a:1', 'b:2379', '[::1]:2']],
+    [['--etcd-endpoints=unix:///run/e,unixs:e:1'], 'etcdEndpoints', ['unix:///run/e', 'unixs:e:1']],
     [['--iface=eth0', '-iface', '10.0.0.1'], 'iface', ['eth0', '10.0.0.1']],
     [['--iface=', '--iface=eth1'], 'iface', ['eth1']],
     [['--iface-regex='], 'ifaceRegex', []],
@@ -131,6 +129,7 @@ describe('the command line', () => {
     [['--log-format=xml'], /must be one of klog, json, logfmt/],
     [['--masq-exempt=10.0.0.0'], /must be a prefix/],
     [['--etcd-endpoints='], /must name at least one/],
+    [['--etcd-endpoints=unix://'], /http:\/\/ or https:\/\//],
     [['--etcd-endpoints=ftp://a'], /http:\/\/ or https:\/\//],
     [['--etcd-endpoints=http://a:0'], /port 0/],
     [['--etcd-endpoints=http://a:70000'], /http:\/\/ or https:\/\//],

@@ -31,6 +31,14 @@ describe('parseEndpoints', () => {
       'http localhost:2379, http 127.9.9.9:1',
       0,
     ],
+    // As etcd's own client reads them, with flannel.
+    [access('http://127.0.0.1:2379/v2'), 'http 127.0.0.1:2379', 0],
+    [access('HTTP://127.0.0.1:2379,,'), 'http 127.0.0.1:2379', 0],
+    [access('[fd00::1]:2379', ca), 'https [fd00::1]:2379', 0],
+    [access('unix:///run/etcd.sock', { requireTls: true }), 'http unix:/run/etcd.sock', 0],
+    [access('unix:/run/etcd.sock,unix://client:1'), 'http unix:/run/etcd.sock, http unix:client:1', 0],
+    [access('unixs:///run/etcd.sock'), 'https unix:/run/etcd.sock', 0],
+    [access('unix:///run/etcd.sock', ca), 'https unix:/run/etcd.sock', 0],
     [access('https://a:1', { certFile: '/c', keyFile: '/k' }), 'https a:1', 0],
   ]
   for (const [given, expected, warnings] of good) {
@@ -43,8 +51,9 @@ describe('parseEndpoints', () => {
 
   const bad: readonly [string, EtcdAccess, RegExp][] = [
     ['nothing', access(''), /at least one/],
-    ['another scheme', access('unix:///run/etcd'), /HOST:PORT/],
-    ['a path', access('http://a:1/b'), /HOST:PORT/],
+    ['another scheme', access('ftp://a:1'), /HOST:PORT/],
+    ['a query', access('http://a:1/?b'), /HOST:PORT/],
+    ['a socket without a path', access('unix://'), /HOST:PORT/],
     ['no host', access('http://'), /HOST:PORT/],
     ['http beside a CA', access('http://127.0.0.1:2379', ca), /must be https where.*127\.0\.0\.1:2379/],
     ['http beside a certificate', access('http://a:1', { certFile: '/c', keyFile: '/k' }), /must be https/],
