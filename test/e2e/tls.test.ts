@@ -119,4 +119,18 @@ describe('etcd over TLS', function () {
     assert.equal(code, 78)
     assert.match(stderr, /etcd-endpoints: must be https where a certificate or a CA is configured.*192\.0\.2\.10:2379/)
   })
+  it('is believed by the authorities of the system where no CA is given, and found behind an endpoint that is silent', async () => {
+    await serve('new')
+    await cut()
+    const endpoints = `https://192.0.2.99:2379,${etcdEndpoints}`
+    const env = { SSL_CERT_FILE: at('new-ca.crt'), SSL_CERT_DIR: certificates.folder }
+    await startDaemon(host, { etcdEndpoints: endpoints, env })
+    // Promised is a second; the one that is silent was waited for three.
+    await until(1_500, 'ready', async () => assert.equal((await status(host)).ready, true))
+    assert.equal((await status(host)).datastore.endpoint, '192.0.2.10:2379')
+    await host.daemon?.stop()
+    await startDaemon(host, { etcdEndpoints, env: { ...env, SSL_CERT_FILE: at('ca.crt'), SSL_CERT_DIR: '/nowhere' } })
+    await refused(/judged by the system's authorities: .*(unable to verify|self.signed|unable to get)/)
+    await host.daemon?.stop()
+  })
 })

@@ -144,6 +144,20 @@ describe('etcd over TLS (row 26)', function () {
     })
   }
 
+  it('believes the system\u2019s authorities where no CA is given, with a client certificate and without', async () => {
+    const authorities = { file: at('ca.crt'), directories: '/nowhere' }
+    const url = await serve('server', true)
+    const client = { certFile: at('client.crt'), keyFile: at('client.key') }
+    assert.equal((await healthWith(url, { authorities, ...client })).up, true)
+    await server?.close()
+    assert.equal((await healthWith(await serve('server'), { authorities })).up, true)
+    const nobody = { file: '/nowhere', directories: '/nowhere' }
+    assert.match(
+      (await healthWith(server?.url ?? '', { authorities: nobody })).error ?? '',
+      /no certificate authorities/,
+    )
+  })
+
   it('refuses an unknown CA when only the system\u2019s are given', async () => {
     assert.equal((await healthWith(await serve('server'), {})).up, false)
   })
