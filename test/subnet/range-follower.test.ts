@@ -101,14 +101,6 @@ describe('RangeFollower', () => {
     assert.deepEqual([etcd.asked.lists, etcd.resyncs(), world.sameHistory], [2, 'compacted 1', [false, true]])
   })
 
-  it('lists again after a watch was compacted', async () => {
-    start()
-    await settleTasks()
-    etcd.on?.ended({ why: 'compacted', text: 'x' })
-    await etcd.clock.advance(1000)
-    assert.deepEqual([etcd.asked.lists, up(), etcd.resyncs()], [2, true, 'compacted 1'])
-  })
-
   it('lists again when the count shows that an event was lost', async () => {
     start()
     await settleTasks()
