@@ -13,6 +13,7 @@ import type { TrafficWish } from './host/traffic-choice.ts'
 import type { LeaseKeeper } from './leases/lease-keeper.ts'
 import type { PeerVerdicts } from './leases/peer-view.ts'
 import type { ActiveBackend, NodePlan } from './planner.ts'
+import type { OwnFootprint } from './state/own-footprint.ts'
 import type { StateDir } from './state/state-dir.ts'
 import type { ConditionSet } from './status/status.ts'
 
@@ -26,8 +27,7 @@ export interface AgentNeeds {
   /** For a connection that nothing may come back on. */
   readonly reconnectStore: (why: string) => Promise<void>
   readonly state: StateDir
-  /** Says what will be used, to this state directory and to other instances; throws ConfigError naming one that uses it. */
-  readonly record: StateDir['record']
+  readonly footprint: Pick<OwnFootprint, 'record' | 'shrink'>
   readonly conditions: ConditionSet
   readonly lifecycle: Lifecycle
   readonly clock: Clock
@@ -35,6 +35,8 @@ export interface AgentNeeds {
   readonly randomBytes: (count: number) => Uint8Array
   /** Hears the duration of every pass of the reconciler, in seconds. */
   readonly onPass: (seconds: number) => void
+  /** Hears of a fault of the program that ended a pass; the next one is tried all the same. */
+  readonly onPassFault: (cause: unknown) => void
 }
 
 export interface AgentOptions {

@@ -62,7 +62,7 @@ export class Agent {
     this.#options = options
     this.#peers = new PeerView(needs, options)
     this.#settling = new Alarm(needs)
-    this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables })
+    this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables, onFault: needs.onPassFault })
   }
 
   get view(): AgentView {
@@ -84,7 +84,7 @@ export class Agent {
 
   /** Starts everything and keeps planning until the signal is aborted. Throws what makes a start impossible. */
   async run(signal: AbortSignal): Promise<void> {
-    const { kernel, lifecycle, conditions, clock } = this.#needs
+    const { kernel, lifecycle, conditions, state } = this.#needs
     this.#followHealth()
     const hooks = {
       see: (more: AgentView) => this.#see(more),
@@ -111,18 +111,25 @@ export class Agent {
     )
     this.#follow(host.changes, () => {})
     this.#follow(host.paths.changes, () => {})
+    this.#follow(state.changes, () => {})
     this.#follow(store, (latest) => this.#see({ snapshot: latest }))
     this.#follow(keeper.state, (state) => conditions.replace('lease', leaseConditions(state)))
     this.#watchReconciler()
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
+    lifecycle.run('footprint', (stop) => this.#shrinkFootprint(stop))
+    lifecycle.run('planner', (stop) => this.#keepPlanning(prepared, stop))
+    await aborted(signal)
+  }
+
+  // A burst (a rack gets power) costs a few plans and leaves most of the time to others; a single change waits for nothing.
+  async #keepPlanning(prepared: Prepared<unknown>, signal: AbortSignal): Promise<void> {
     const apply = async () => {
       await this.#replan(prepared)
       await this.#settle(signal)
     }
     signal.addEventListener('abort', () => this.#settling.stop(), { once: true })
-    // A burst (a rack gets power) costs a few plans and leaves most of the time to others; a single change waits for nothing.
     for await (const _ of this.#dirty.watch(signal))
-      await workAndRest(clock, apply, { rest: 2, longestMs: 200 }, signal)
+      await workAndRest(this.#needs.clock, apply, { rest: 2, longestMs: 200 }, signal)
   }
 
   // From the first try on: who waits for the configuration must be told why, too.
@@ -144,17 +151,20 @@ export class Agent {
     if (!network || !active || !host || !keeper || !snapshot || !traffic || own === undefined) return
     keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Map(), 'unused')))
     const { footprint: scope, sysctls } = this.#needs.state
-    const sources = { network, active, host, own: own.lease, snapshot, scope, borrowed: sysctls.originals }
-    const { verdicts, plan } = await planAll(
-      sources,
-      { peers: this.#peers, planner: this.#planner },
-      { ...this.#options, traffic },
-    )
+    const memory = { peers: this.#peers, planner: this.#planner }
+    const planNow = () => {
+      const may = { borrowed: sysctls.originals, mayBorrow: !sysctls.waiting }
+      const sources = { network, active, host, own: own.lease, snapshot, scope, ...may }
+      return planAll(sources, memory, { ...this.#options, traffic })
+    }
+    let planned = await planNow()
+    // What cannot be written down is not changed: the same once more, without it.
+    if (!(await sysctls.borrow(planned.plan.own))) planned = await planNow()
+    const { verdicts, plan } = planned
     this.#see({ verdicts, plan })
     this.#needs.conditions.replace('peers', peerConditions(verdicts))
     this.#needs.conditions.replace('notices', noticeConditions(plan.notices))
     this.#peers.skipped(plan.skipped)
-    await sysctls.borrow(plan.own)
     const generation = this.reconciler.setDesired(plan.desired)
     this.#firstGeneration = Math.min(this.#firstGeneration, generation)
     this.#lastGeneration = generation
@@ -180,14 +190,20 @@ export class Agent {
   }
 
   #onEvents(events: readonly KernelEvent[], host: HostView): void {
-    this.reconciler.onEvents(events)
-    const { devices, networks } = this.#needs.state.footprint
-    const interests = {
-      networks: networks.map(({ network }) => network),
-      leases: this.#view.snapshot?.leases ?? NO_LEASES,
-      target: this.#options.wish.ifaceCanReach,
+    try {
+      this.reconciler.onEvents(events)
+      const { devices, networks } = this.#needs.state.footprint
+      const interests = {
+        networks: networks.map(({ network }) => network),
+        leases: this.#view.snapshot?.leases ?? NO_LEASES,
+        target: this.#options.wish.ifaceCanReach,
+      }
+      host.onEvents(this.#routeEvents.concerning(events, interests), devices)
+    } catch (cause) {
+      // Thrown at the monitor it would end the hearing of events.
+      this.#needs.lifecycle.fault('kernel events', cause)
+      this.reconciler.invalidate('all', 'an event was not digested')
     }
-    host.onEvents(this.#routeEvents.concerning(events, interests), devices)
   }
 
   async #followHost(host: HostView, stop: AbortSignal): Promise<void> {
@@ -212,15 +228,25 @@ export class Agent {
     return [own.lease, ...verdicts.planned.values()].flatMap(subnetsOf)
   }
 
+  /** When all has been tried: what an earlier configuration used is given up once it is gone. */
+  async #shrinkFootprint(stop: AbortSignal): Promise<void> {
+    for await (const { generation } of this.reconciler.status.watch(stop)) {
+      const { plan } = this.#view
+      if (plan === undefined || generation < this.#lastGeneration) continue
+      if (await this.#needs.footprint.shrink(plan.desired)) this.#touch()
+    }
+  }
+
   #watchReconciler(): void {
+    let first = true
     this.#needs.lifecycle.run('reconciler status', async (stop) => {
-      let first = true
-      for await (const { generation, failures } of this.reconciler.status.watch(stop)) {
+      for await (const status of this.reconciler.status.watch(stop)) {
+        const { generation, failures } = status
         this.#settling.ring()
         const missing = first ? missingRequirement(failures) : undefined
         if (missing !== undefined) throw missing
         first &&= generation < this.#firstGeneration
-        this.#needs.conditions.replace('kernel', kernelConditions(failures))
+        this.#needs.conditions.replace('kernel', kernelConditions(status))
         await this.#giveBack(generation, failures)
         this.#changed()
       }
@@ -264,4 +290,11 @@ export class Agent {
     this.#count += 1
     this.changes.set(this.#count)
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }

@@ -14,13 +14,18 @@ import { openEtcd } from './leases/lease-source.ts'
 import { agentOptions, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
 import type { ProcessPort } from './process-port.ts'
+import { OWN_LEASE } from './start-node.ts'
+import { DiskWrites } from './state/disk-writes.ts'
 import { instanceOf } from './state/instance.ts'
 import { InstanceClaim } from './state/instance-claim.ts'
-import { lockInstance } from './state/instance-lock.ts'
-import { type Footprint, StateDir } from './state/state-dir.ts'
+import { type InstanceLock, lockFileOf, lockInstance } from './state/instance-lock.ts'
+import { OwnFootprint } from './state/own-footprint.ts'
+import { StateDir } from './state/state-dir.ts'
 import { StatusEndpoints } from './status/endpoints.ts'
+import { faultConditions, isOwnFault } from './status/fault-conditions.ts'
 import { Histogram, RECONCILE_BOUNDS } from './status/metrics.ts'
 import { ConditionSet } from './status/status.ts'
+import { untilHad } from './until-had.ts'
 
 export interface DaemonNeeds {
   readonly clock: Clock
@@ -34,16 +39,20 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   keepHeapSmall()
   const startedAt = clock.wall()
   await requireNetAdmin()
-  const lock = lockInstance(options.subnetFile, port.pid)
+  const conditions = conditionsOf(clock, log)
+  let wasReady = false
+  const writes = new DiskWrites({ conditions, clock, isStarting: () => !wasReady })
+  const lock = await takeLock(writes, options.subnetFile, port.pid)
   const instance = instanceOf(options)
-  const state = await StateDir.open({ log, randomBytes, uid: port.uid }, instance.stateDir)
+  const state = await StateDir.open({ log, writes, randomBytes, uid: port.uid }, instance.stateDir)
   const nodeId = await state.nodeId()
   log.info('flanneld started', { version: port.version, nodeId, stateDir: instance.stateDir })
 
   const fatal = new AbortController()
-  const lifecycle = lifecycleOf(log, fatal)
-  const conditions = conditionsOf(clock, log)
-  const kernel = await createKernel()
+  const lifecycle = lifecycleOf({ clock, log, conditions }, fatal, () => wasReady)
+  port.onFault((cause) => lifecycle.fault('process', cause))
+  lifecycle.run('disk writes', (stop) => writes.run(stop))
+  const kernel = await untilHad({ clock, conditions }, 'kernel', createKernel, port.stop)
   const planes = openTables({
     clock,
     log,
@@ -56,15 +65,32 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   const etcd = openEtcd({ clock, log, conditions, random: Math.random, env: port.env }, options)
   const durations = new Histogram(RECONCILE_BOUNDS)
   const { etcdPrefix, subnetFile } = options
-  const claim = new InstanceClaim({ clock, signal: port.stop }, { instance, pid: port.pid, etcdPrefix, subnetFile })
-  const record = async (footprint: Footprint) => {
-    await claim.make(footprint)
-    await state.record(footprint)
+  const claim = new InstanceClaim(
+    { writes, clock, signal: port.stop },
+    { instance, pid: port.pid, etcdPrefix, subnetFile },
+  )
+  lifecycle.run('state directory', (stop) => keepState(clock, state, claim, stop))
+  const onPass = (seconds: number) => {
+    durations.observe(seconds)
+    conditions.replace(faultGroup('reconciler'), [])
   }
-  const onPass = (seconds: number) => durations.observe(seconds)
+  const onPassFault = (cause: unknown) => sayFault({ log, conditions }, 'reconciler', cause)
   const agentWish = await agentOptions(options, nodeId, log)
+  const footprint = new OwnFootprint({ state, claim, tables: kernel.tables, log })
   const agent = new Agent(
-    { kernel: { ...kernel, tables }, onPass, ...etcd, state, record, conditions, lifecycle, clock, log, randomBytes },
+    {
+      kernel: { ...kernel, tables },
+      ...etcd,
+      state,
+      footprint,
+      conditions,
+      lifecycle,
+      clock,
+      log,
+      randomBytes,
+      onPass,
+      onPassFault,
+    },
     agentWish,
   )
   const guard =
@@ -81,6 +107,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
 
   lifecycle.run('heap', async (stop) => {
     await untilReady(agent, stop)
+    wasReady = true
     await collectAfterStart(clock, agent.changes, stop)
   })
 
@@ -106,15 +133,61 @@ async function untilReady(agent: Agent, signal: AbortSignal): Promise<void> {
   for await (const _ of agent.changes.watch(signal)) if (agent.notReady().length === 0) return
 }
 
-/** What a background task throws ends the daemon; a fault of the program is logged with the task that had it. */
-function lifecycleOf(log: Logger, fatal: AbortController): Lifecycle {
+/** The lock that cannot be made now (a full disk) is taken when it can be; until then the daemon works without it. */
+async function takeLock(writes: DiskWrites, subnetFile: string, pid: number): Promise<InstanceLock> {
+  let lock: InstanceLock | undefined
+  const write = async () => {
+    lock ??= lockInstance(subnetFile, pid)
+  }
+  const effect = 'a second daemon for this subnet file would not be noticed'
+  await writes.attempt({ path: lockFileOf(subnetFile), effect, write })
+  return { release: () => lock?.release() }
+}
+
+const LOOK_MS = 30_000
+
+/** What somebody removes from the state directory is written again. */
+async function keepState(clock: Clock, state: StateDir, claim: InstanceClaim, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await clock.sleep(LOOK_MS, signal).catch(() => {})
+    if (signal.aborted) return
+    await state.files.look()
+    await claim.look()
+  }
+}
+
+/**
+ * Decides what a fault of a background task ends: the daemon only while it starts, by an error that names what the operator
+ * must change, or by one of the own lease, which another host holds. Everything else is a condition, and the task begins again.
+ */
+function lifecycleOf(
+  { clock, log, conditions }: { clock: Clock; log: Logger; conditions: ConditionSet },
+  fatal: AbortController,
+  wasReady: () => boolean,
+): Lifecycle {
   return new Lifecycle({
+    clock,
     onFault: (task, cause) => {
-      const isFault = exitCodeOf(cause) === 1
-      if (isFault) log.error(describeFault(task, cause), { stack: cause instanceof Error ? cause.stack : undefined })
-      fatal.abort(cause)
+      if (exitCodeOf(cause) !== 1 && (task === OWN_LEASE || !wasReady())) {
+        fatal.abort(cause)
+        return 'ended'
+      }
+      sayFault({ log, conditions }, task, cause)
+      return 'again'
     },
+    onWell: (task) => conditions.replace(faultGroup(task), []),
   })
+}
+
+function sayFault({ log, conditions }: { log: Logger; conditions: ConditionSet }, task: string, cause: unknown): void {
+  const found = faultConditions(task, cause)
+  if (isOwnFault(cause))
+    log.error(describeFault(task, cause), { stack: cause instanceof Error ? cause.stack : undefined })
+  conditions.replace(faultGroup(task), found)
+}
+
+function faultGroup(task: string): string {
+  return `fault of ${task}`
 }
 
 function conditionsOf(clock: Clock, log: Logger): ConditionSet {

@@ -41,6 +41,8 @@ async function main(): Promise<number> {
 
 async function run(line: Invocation): Promise<number> {
   const { options } = line
+  // A log on a full disk, or one that nobody reads any more, ends nothing.
+  for (const stream of [process.stderr, process.stdout]) stream.on('error', () => {})
   const output = new LogOutput(
     { clock: systemClock, write: (text) => process.stderr.write(text) },
     {
@@ -77,6 +79,8 @@ async function run(line: Invocation): Promise<number> {
     }
   } catch (cause) {
     if (cause instanceof UsageError) throw cause
+    // While it waited for something at its start.
+    if (line.command === 'daemon' && port.stop.aborted) return 0
     log.error('flanneld ended', { why: messageOf(cause), exitCode: exitCodeOf(cause) })
     return exitCodeOf(cause)
   } finally {
@@ -106,6 +110,10 @@ function processPort(stop: AbortSignal): ProcessPort {
     uid: process.getuid?.() ?? 0,
     env: process.env,
     onReload: (reload) => process.on('SIGHUP', reload),
+    onFault: (hear) => {
+      process.on('uncaughtException', hear)
+      process.on('unhandledRejection', hear)
+    },
     usage: () => {
       const { user, system } = process.cpuUsage()
       return { cpuSeconds: (user + system) / 1e6, residentBytes: process.memoryUsage.rss() }

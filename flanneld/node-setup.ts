@@ -108,6 +108,8 @@ export interface PlanSources {
   readonly snapshot: LeaseSnapshot
   readonly scope: OwnershipScope
   readonly borrowed: ReadonlyMap<string, string>
+  /** False: no more sysctls of the host can be changed for a while, so no path may need one. */
+  readonly mayBorrow: boolean
 }
 
 export interface PlanOptions {
@@ -128,7 +130,9 @@ export async function planAll(
   const scope = { ...sources.scope, instance: options.traffic.instance }
   const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
   const verdicts = peers.judge({ snapshot, own, network, hostRanges })
-  const reach = active.backend.reach(active.config)
+  const wish = active.backend.reach(active.config)
+  // Only a path that is probed for may change rp_filter.
+  const reach = wish === 'probe' && !sources.mayBorrow ? 'unused' : wish
   const facts = await host.facts(verdicts.planned, reach, borrowed)
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
   const plan = planner.plan({ network, active, own, scope, borrowed, options, ...peersAndFacts })

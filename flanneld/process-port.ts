@@ -8,5 +8,7 @@ export interface ProcessPort {
   readonly env: Readonly<Record<string, string | undefined>>
   /** SIGHUP. */
   readonly onReload: (reload: () => void) => void
+  /** What nothing else has caught; without a listener it ends the process. */
+  readonly onFault: (hear: (cause: unknown) => void) => void
   readonly usage: () => { readonly cpuSeconds: number; readonly residentBytes: number }
 }

@@ -11,6 +11,10 @@ import { leaseAttrs } from './leases/lease-attrs.ts'
 import { LeaseKeeper } from './leases/lease-keeper.ts'
 import { activate, footprintOf, openHost, prepareBackend, previousLease } from './node-setup.ts'
 import type { ActiveBackend } from './planner.ts'
+import { untilHad } from './until-had.ts'
+
+/** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
+export const OWN_LEASE = 'own lease'
 
 /** Everything that is known once, at the start, and what runs from then on. */
 export interface StartedNode {
@@ -58,11 +62,12 @@ export async function startNode(
     { ...options, snapshot },
   )
   hooks.hostOpened(host)
-  await host.read()
+  await untilHad(needs, 'host', () => host.read(), signal)
   sayInterface(needs.log, host.external)
   hooks.see({ host })
   const previous = previousLease(snapshot, options.nodeId, host)?.primary
-  const prepared = await prepareBackend(active, { network, previous, randomBytes }, host)
+  const prepare = () => prepareBackend(active, { network, previous, randomBytes }, host)
+  const prepared = await untilHad(needs, 'backend', prepare, signal)
   const identified = { ...active, identity: prepared.identity }
   const keeper = await keepLease(needs, options, { store, prepared, host })
   hooks.see({ active: identified, keeper, snapshot })
@@ -73,7 +78,7 @@ async function configure(
   needs: AgentNeeds,
   signal: AbortSignal,
 ): Promise<{ network: NetworkConfig; active: ActiveBackend }> {
-  const { configSource, conditions, log, lifecycle, record } = needs
+  const { configSource, conditions, log, lifecycle, footprint } = needs
   const watch = new ConfigWatch({ source: configSource, conditions, check: checkBackend })
   lifecycle.run('configuration', (stop) => watch.run(stop))
   const { network, origin } = await watch.first(signal)
@@ -81,7 +86,7 @@ async function configure(
   const networks = [...network.families.values()].map((part) => part.network).join(' ')
   log.info('network configuration read', { origin, backend: active.backend.type, networks })
   // Written before anything is made: a crash in between must not leave an orphan.
-  await record(footprintOf(active, network))
+  await footprint.record(footprintOf(active, network))
   return { network, active }
 }
 
@@ -107,7 +112,7 @@ async function keepLease(
       renewMarginMs: options.renewMarginMs,
     },
   )
-  lifecycle.run('own lease', (stop) => keeper.run(stop))
+  lifecycle.run(OWN_LEASE, (stop) => keeper.run(stop))
   return keeper
 }
 

@@ -25,8 +25,9 @@ export async function startTraffic(
 ): Promise<TrafficOptions> {
   const { kernel, reconciler, conditions, lifecycle, clock, log } = needs
   const { sets, monitor } = kernel.rules
-  monitor?.start((events) => reconciler.onEvents(events))
   const { options, reason, conditions: found } = await chooseTraffic(sets, wish, network.nftables)
+  // It has heard since it was opened. Behind what may fail, because it is started once.
+  monitor?.start((events) => reconciler.onEvents(events))
   conditions.replace('traffic rules', found)
   if (wish.masquerade || wish.forward) {
     const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`

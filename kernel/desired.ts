@@ -35,10 +35,18 @@ export interface Failure {
   readonly waitsFor?: string
 }
 
+/** Why a kind cannot be read now; what was known of it counts until it can. */
+export interface Unreadable {
+  readonly text: string
+  /** The errno name of a refusal, else empty. */
+  readonly code: string
+}
+
 /** The outcome of trying every object at least once. */
 export interface Settlement {
   readonly generation: number
   readonly failures: ReadonlyMap<string, Failure>
+  readonly unreadable: ReadonlyMap<ObjectKind, Unreadable>
 }
 
 /** What the reconciler has counted since the start, for metrics and status. */
@@ -57,4 +65,5 @@ export interface ReconcileStatus {
   /** The newest generation of which every object has been tried; 0: none yet. */
   readonly generation: number
   readonly failures: ReadonlyMap<string, Failure>
+  readonly unreadable: ReadonlyMap<ObjectKind, Unreadable>
 }

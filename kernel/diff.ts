@@ -1,6 +1,7 @@
 import { commandsFor } from './command.ts'
 import { describe } from './describe.ts'
 import type { DesiredState, Failure } from './desired.ts'
+import { ownDeviceOf, type SparedDevices } from './former-devices.ts'
 import type { KeyedObjects } from './keyed-objects.ts'
 import { compare, type DesiredObject, deviceOf, type KernelObject } from './objects.ts'
 import { type Ownership, ownershipOf } from './ownership.ts'
@@ -68,14 +69,14 @@ export function diffWanted(
 export function diffUnwanted(
   held: KeyedObjects,
   desired: DesiredState,
-  blocked: BlockedDevices = NONE,
+  blocked: SparedDevices = NONE,
   only?: Iterable<string>,
 ): readonly PlannedOp[] {
   if (!desired.complete) return []
   const ops: PlannedOp[] = []
   const judge = (key: string, object: KernelObject, mayGo: readonly Ownership[]) => {
     // On somebody else's device of our name everything is his.
-    if (blocked.get(deviceOf(object) ?? '')?.cause === 'foreign') return
+    if (blocked.size > 0 && blocked.get(ownDeviceOf(object) ?? '')?.cause === 'foreign') return
     const ownership = ownershipOf(object, desired)
     if (mayGo.includes(ownership)) ops.push({ key, op: { verb: 'remove', object }, ownership })
   }

@@ -1,9 +1,9 @@
 import type { Clock } from '../lib/clock.ts'
 import { messageOf } from '../lib/errors.ts'
-import type { DesiredState } from './desired.ts'
+import type { DesiredState, Unreadable } from './desired.ts'
 import { isKept } from './kept.ts'
 import { KeyedObjects } from './keyed-objects.ts'
-import type { DesiredObject, ObjectKind } from './objects.ts'
+import { compare, type DesiredObject, type ObjectKind } from './objects.ts'
 import { backoffMs } from './retries.ts'
 import { type ObjectTable, OpFailure } from './table.ts'
 
@@ -19,7 +19,7 @@ export class KindMirror {
   /** Must be checked for changes that no event told of, and be read only if there are any. */
   doubtful = false
   /** Why it cannot be read now, and when that is tried again, on `Clock.now()`. */
-  unreadable: { readonly text: string; readonly failures: number; readonly retryAt: number } | undefined
+  unreadable: (Unreadable & { readonly failures: number; readonly retryAt: number }) | undefined
   /** Changes between passes only. */
   readonly wanted = new Map<string, DesiredObject>()
   /** Keys to compare, unless all are `unexamined`: wanted differently since the last pass, or not in place after it. */
@@ -59,9 +59,9 @@ export class KindMirror {
         // Interrupted dumps are common on a busy host and worth a new try at once.
         if (tries < READ_TRIES) continue
         const failures = (this.unreadable?.failures ?? 0) + 1
-        const code = cause instanceof OpFailure ? ` (${cause.code})` : ''
-        const text = `kind ${this.kind} could not be read: ${messageOf(cause)}${code}`
-        this.unreadable = { text, failures, retryAt: clock.now() + backoffMs(failures) }
+        const code = cause instanceof OpFailure ? cause.code : ''
+        const text = `kind ${this.kind} could not be read: ${messageOf(cause)}${code === '' ? '' : ` (${code})`}`
+        this.unreadable = { text, code, failures, retryAt: clock.now() + backoffMs(failures) }
         return false
       }
     }
@@ -70,6 +70,12 @@ export class KindMirror {
   /** Whether there is anything to read or to compare. */
   get hasWork(): boolean {
     return this.stale || this.doubtful || this.unexamined || this.changed.size > 0
+  }
+
+  /** As far as is known, also while it cannot be read. */
+  isInPlace(key: string, object: DesiredObject): boolean {
+    const held = this.held.front.get(key)
+    return held !== undefined && compare(held, object) === 'same'
   }
 
   async #unchanged(): Promise<boolean> {

@@ -97,10 +97,10 @@ function ownershipOfAddress(address: Address, scope: OwnershipScope): Ownership 
 function ownershipOfRoute(route: Route, wanted: boolean, desired: DesiredState): Ownership {
   const { scope } = desired
   if (route.protocol === ROUTE_PROTOCOL) {
-    const ours =
-      (route.device !== undefined && scope.devices.has(route.device)) ||
-      scope.networks.some(({ network }) => contains(network, route.dst))
-    return ours ? 'ours' : 'foreign'
+    if (route.device !== undefined && scope.devices.has(route.device)) return 'ours'
+    // Another instance has taken over a network that this one had earlier.
+    if (route.device?.startsWith('flannel')) return 'foreign'
+    return scope.networks.some(({ network }) => contains(network, route.dst)) ? 'ours' : 'foreign'
   }
   if (route.protocol !== BOOT_PROTOCOL) return 'foreign'
   if (wanted) return 'adoptable'

@@ -1,6 +1,7 @@
 import { doubt, noteConsequences } from './consequences.ts'
-import type { DesiredState, Failure } from './desired.ts'
+import type { DesiredState, Failure, Unreadable } from './desired.ts'
 import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
+import { formerDevices, occupiedDevices, type SparedDevices } from './former-devices.ts'
 import type { KindMirror } from './mirror.ts'
 import { type DesiredObject, deviceOf, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, REMOVE_ORDER } from './order.ts'
@@ -16,6 +17,7 @@ type Reason = Partial<Pick<Failure, 'code' | 'waitsFor'>>
  */
 export class Pass {
   readonly failures = new Map<string, Failure>()
+  readonly unreadable = new Map<ObjectKind, Unreadable>()
   /** Whether it came to its end: only then is known what is in place. */
   complete = false
   /** Milliseconds that reading the kernel has kept others waiting. */
@@ -23,6 +25,7 @@ export class Pass {
   readonly #needs: PassNeeds
   readonly #desired: DesiredState
   #blocked = new Map<string, Failure>()
+  #spared: SparedDevices = new Map()
   /** Keys that were refused now or wait for another try. */
   readonly #refused = new Set<string>()
   /** Read when their turn to be compared with what is wanted was over. */
@@ -73,8 +76,7 @@ export class Pass {
     const readable = await this.#refresh(mirror)
     if (mirror.kind === 'link') this.#blockDevices(mirror, readable)
     if (!readable) {
-      const text = mirror.unreadable?.text ?? ''
-      for (const [key, object] of mirror.wanted) this.failures.set(key, { key, object, cause: 'refused', text })
+      this.#noteUnreadable(mirror)
       return
     }
     const wanted = this.#all(mirror) ? mirror.wanted : mirror.wantedOfChanged()
@@ -93,8 +95,18 @@ export class Pass {
     await this.#apply(mirror, due)
   }
 
+  // Unknown is not absent: what was in place when it was read last counts as that.
+  #noteUnreadable(mirror: KindMirror): void {
+    const { text, code } = mirror.unreadable ?? { text: '', code: '' }
+    this.unreadable.set(mirror.kind, { text, code })
+    for (const [key, object] of mirror.wanted) {
+      if (!mirror.isInPlace(key, object)) this.failures.set(key, { key, object, cause: 'refused', text, code })
+    }
+  }
+
   async #remove(signal: AbortSignal): Promise<boolean> {
     const links = this.#needs.mirrors.get('link')
+    await this.#spareOccupied()
     const going = new Set<string>()
     if (links !== undefined && !links.stale) {
       for (const { key, op } of this.#unwanted(links)) {
@@ -104,6 +116,14 @@ export class Pass {
       }
     }
     return await this.#eachKind(REMOVE_ORDER, (mirror) => this.#removeKind(mirror, going), signal)
+  }
+
+  /** Devices of an earlier configuration that somebody else uses by now. */
+  async #spareOccupied(): Promise<void> {
+    const addresses = this.#needs.mirrors.get('address')
+    if (addresses === undefined || formerDevices(this.#desired).size === 0) return
+    const known = await this.#refresh(addresses)
+    this.#spared = occupiedDevices(this.#desired, known ? addresses.held.front.values() : undefined)
   }
 
   async #removeKind(mirror: KindMirror, going: ReadonlySet<string>): Promise<void> {
@@ -117,7 +137,8 @@ export class Pass {
   }
 
   #unwanted(mirror: KindMirror): readonly PlannedOp[] {
-    return diffUnwanted(mirror.held, this.#desired, this.#blocked, this.#all(mirror) ? undefined : mirror.changed)
+    const blocked = this.#spared.size === 0 ? this.#blocked : new Map([...this.#blocked, ...this.#spared])
+    return diffUnwanted(mirror.held, this.#desired, blocked, this.#all(mirror) ? undefined : mirror.changed)
   }
 
   // Whether a device is blocked decides about all that hangs on it.
@@ -147,9 +168,9 @@ export class Pass {
   #blockDevices(links: KindMirror, readable: boolean): void {
     this.#blocked = foreignDevices(links.held.front, this.#desired)
     if (readable) return
-    // Whose these devices are is not known now: nothing is put on them.
-    for (const object of links.wanted.values()) {
-      if (object.kind !== 'link') continue
+    // Whose these devices are is not known now: nothing is put on them, unless they were ours and as they should be.
+    for (const [key, object] of links.wanted) {
+      if (object.kind !== 'link' || links.isInPlace(key, object)) continue
       const text = links.unreadable?.text ?? ''
       this.#blocked.set(object.name, { key: `link ${object.name}`, object, cause: 'refused', text })
     }

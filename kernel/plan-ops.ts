@@ -1,5 +1,6 @@
 import type { DesiredState, Failure } from './desired.ts'
 import { diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
+import { occupiedDevices } from './former-devices.ts'
 import { KeyedObjects } from './keyed-objects.ts'
 import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from './order.ts'
@@ -32,6 +33,7 @@ export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, re
       }
     }
   }
+  const spared = new Map([...blocked, ...occupiedDevices(desired, held.get('address')?.front.values() ?? [])])
   const going = new Set<string>()
   for (const { op } of removals('link')) if (op.object.kind === 'link') going.add(op.object.name)
   for (const kind of REMOVE_ORDER) {
@@ -41,7 +43,7 @@ export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, re
   return { ops, failures }
 
   function removals(kind: ObjectKind): readonly PlannedOp[] {
-    return diffUnwanted(held.get(kind) ?? new KeyedObjects(), desired, blocked)
+    return diffUnwanted(held.get(kind) ?? new KeyedObjects(), desired, spared)
   }
 }
 

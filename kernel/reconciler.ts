@@ -1,6 +1,6 @@
 import { Alarm } from '../lib/alarm.ts'
 import type { Clock } from '../lib/clock.ts'
-import { assertNever } from '../lib/errors.ts'
+import { assertNever, messageOf } from '../lib/errors.ts'
 import { Latest } from '../lib/latest.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
@@ -16,7 +16,7 @@ import { Pass } from './pass.ts'
 import type { PassNeeds } from './pass-needs.ts'
 import { ProgramWork } from './program-work.ts'
 import { RepairLog } from './repair-log.ts'
-import { Retries } from './retries.ts'
+import { backoffMs, Retries } from './retries.ts'
 import { Settlements } from './settlements.ts'
 import type { KernelEvent, ObjectTable } from './table.ts'
 import { adopt, NOTHING_WANTED } from './wish.ts'
@@ -27,6 +27,8 @@ export interface ReconcilerNeeds {
   readonly log: Logger
   /** Hears the duration of every pass, in seconds. */
   readonly onPass?: (seconds: number) => void
+  /** Hears of a fault of the program that ended a pass; the next one reads everything again, after a pause. */
+  readonly onFault?: (cause: unknown) => void
 }
 
 /** 115 s and 30 s where nothing is said. */
@@ -47,6 +49,7 @@ export class Reconciler {
   readonly #log: Logger
   readonly #clock: Clock
   readonly #onPass: (seconds: number) => void
+  readonly #onFault: (cause: unknown) => void
   readonly #audits: Audits
   readonly #mirrors: ReadonlyMap<ObjectKind, KindMirror>
   readonly #kinds: readonly ObjectKind[]
@@ -70,11 +73,14 @@ export class Reconciler {
   #overruns = 0
   #passes = 0
   #passMs = 0
+  #faults = 0
+  #notBefore = 0
 
   constructor(needs: ReconcilerNeeds, options: ReconcilerOptions = {}) {
     this.#log = needs.log
     this.#clock = needs.clock
     this.#onPass = needs.onPass ?? (() => {})
+    this.#onFault = needs.onFault ?? ((cause) => this.#log.error('a pass ended by a fault', { why: messageOf(cause) }))
     this.#alarm = new Alarm(needs)
     this.#audits = new Audits({ auditMs: 115_000, sweepMs: 30_000, ...options })
     this.#mirrors = new Map(needs.tables.map((table) => [table.kind, new KindMirror(table)]))
@@ -176,18 +182,32 @@ export class Reconciler {
     const { signal } = this.#stopping
     while (!signal.aborted) {
       if (this.#wakeAt > this.#clock.now()) await this.#alarm.until(this.#wakeAt)
-      else await this.#tryAll(signal)
+      else await this.#tryAll(signal).catch((cause) => this.#failed(cause))
     }
   }
 
+  /** A fault in one place must not end the healing of all others. */
+  #failed(cause: unknown): void {
+    this.#faults += 1
+    this.#onFault(cause)
+    for (const mirror of this.#mirrors.values()) mirror.stale = true
+    this.#held = []
+    // Nothing sooner, not even for an event: what fails would fail again.
+    this.#notBefore = this.#clock.now() + backoffMs(this.#faults)
+    this.#wake(this.#notBefore)
+  }
+
   #wake(at: number): void {
-    if (at >= this.#wakeAt) return
-    this.#wakeAt = at
+    const due = Math.max(at, this.#notBefore)
+    if (due >= this.#wakeAt) return
+    this.#wakeAt = due
     this.#alarm.ring()
   }
 
   async #tryAll(signal: AbortSignal): Promise<void> {
     this.#wakeAt = Number.POSITIVE_INFINITY
+    // What came while a pass ended by a fault.
+    this.#adoptNext()
     const desired = this.#desired
     if (desired === undefined) return
     const generation = this.#desiredGeneration
@@ -214,11 +234,12 @@ export class Reconciler {
 
   #finish(pass: Pass, generation: number, startedAt: number): void {
     const now = this.#clock.now()
+    this.#faults = 0
     this.#passes += 1
     this.#passMs += now - startedAt
     this.#onPass((now - startedAt) / 1000)
     this.#restUntil = now + pass.readMs * REST
-    const settlement = { generation, failures: pass.failures }
+    const settlement = { generation, failures: pass.failures, unreadable: pass.unreadable }
     if (pass.complete && this.#settlements.reached(settlement)) this.status.set(settlement)
     this.#adoptNext()
     this.#schedule(now)

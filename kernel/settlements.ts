@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Failure, Settlement } from './desired.ts'
 
 interface Waiter {
@@ -7,7 +8,7 @@ interface Waiter {
 
 /** Those who wait until a generation has been tried. */
 export class Settlements {
-  #last: Settlement = { generation: 0, failures: new Map() }
+  #last: Settlement = { generation: 0, failures: new Map(), unreadable: new Map() }
   readonly #waiters = new Set<Waiter>()
 
   get last(): Settlement {
@@ -16,12 +17,16 @@ export class Settlements {
 
   /** True: it differs from the last one. */
   reached(settlement: Settlement): boolean {
-    const { generation, failures } = this.#last
+    const { generation, failures, unreadable } = this.#last
     this.#last = settlement
     for (const waiter of [...this.#waiters]) {
       if (waiter.generation <= settlement.generation) waiter.resolve(settlement)
     }
-    return generation !== settlement.generation || !sameFailures(failures, settlement.failures)
+    return (
+      generation !== settlement.generation ||
+      !sameFailures(failures, settlement.failures) ||
+      !isDeepStrictEqual(unreadable, settlement.unreadable)
+    )
   }
 
   /** Resolves at that generation or a later one; rejects with the signal's reason. */

@@ -39,7 +39,7 @@ const NOTHING_KNOWN: PeekedState = {
  * a lease has nothing to plan yet.
  */
 export async function runPlan(needs: PlanNeeds, options: Options): Promise<number> {
-  const lifecycle = new Lifecycle({ onFault: () => {} })
+  const lifecycle = new Lifecycle({ clock: needs.clock, onFault: () => 'ended' })
   const { stop } = needs.port
   return await untilFirst([stop, lifecycle.signal], (signal) => plan({ ...needs, lifecycle }, options, signal))
 }
@@ -75,7 +75,7 @@ async function plan(
     const context = { network, previous: own.primary, randomBytes }
     const { identity } = await prepareBackend(active, context, host)
     const scope = union(footprint, footprintOf(active, network))
-    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope, borrowed }
+    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope, borrowed, mayBorrow: true }
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)

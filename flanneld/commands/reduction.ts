@@ -15,9 +15,11 @@ import { requireNetAdmin } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { sysctlReturns } from '../state/borrowed-sysctls.ts'
+import { DiskWrites } from '../state/disk-writes.ts'
 import { instanceOf } from '../state/instance.ts'
 import { lockInstance } from '../state/instance-lock.ts'
 import { StateDir } from '../state/state-dir.ts'
+import { ConditionSet } from '../status/status.ts'
 
 export interface ReductionNeeds {
   readonly clock: Clock
@@ -45,7 +47,12 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
   await requireNetAdmin()
   const lock = lockInstance(options.subnetFile, port.pid)
   const { name: instance, stateDir } = instanceOf(options)
-  const state = await StateDir.open({ log, randomBytes, uid: port.uid }, stateDir)
+  const conditions = new ConditionSet({
+    clock,
+    onChange: ({ condition: { text, remedy } }) => log.error(text, { remedy }),
+  })
+  const writes = new DiskWrites({ conditions, clock, isStarting: () => true })
+  const state = await StateDir.open({ log, writes, randomBytes, uid: port.uid }, stateDir)
   const kernel = await createKernel()
   try {
     const returns = sysctlReturns(state.sysctls.originals, new Map())
@@ -69,9 +76,8 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
       return 1
     }
     await state.forget()
-    await state.sysctls.returned(returns)
     for (const command of await reduction.afterwards(isOnRecord)) print(`${command}\n`)
-    return 0
+    return (await state.sysctls.returned(returns)) ? 0 : 1
   } finally {
     kernel.close()
     lock.release()

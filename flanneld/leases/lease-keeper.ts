@@ -2,6 +2,7 @@ import type { Cidr, Family } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
+import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
 import {
@@ -74,15 +75,15 @@ export class LeaseKeeper {
 
   /** Runs until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    const watching = this.#watch(signal)
-    // Awaited at the end; until then a fault of it must not count as unhandled.
-    watching.catch(() => {})
+    await runTogether([(stop) => this.#watch(stop), (stop) => this.#keep(stop)], signal)
+  }
+
+  async #keep(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const state = this.state.current
       if (state?.at === 'held') await this.#hold(state.own, signal)
       else await this.#acquire(state?.at === 'lost' ? state.last : undefined, signal)
     }
-    await watching
   }
 
   async #acquire(last: OwnLease | undefined, signal: AbortSignal): Promise<void> {

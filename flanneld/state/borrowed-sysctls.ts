@@ -4,30 +4,35 @@ import { type DesiredObject, keyOf, type Sysctl } from '../../kernel/objects.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { PrivateFiles } from './private-files.ts'
+import type { StateFiles } from './state-files.ts'
 
 const FILE = 'sysctls.json'
 
+const UNTIL_WRITTEN =
+  'no sysctl of the host is changed, so where rp_filter is strict the peers on the same link stay in the tunnel'
+
 /**
- * Values of the host's own sysctls that a plan changes for a while, as they were before: written down before the first
- * change, given back by the plan that no longer needs the change, also after a crash or by `flanneld cleanup`.
+ * Values of the host's own sysctls that a plan changes for a while, as they were: written down before the first change, given
+ * back by the plan that no longer needs the change, also after a crash or by `flanneld cleanup`. What cannot be written down
+ * is not changed.
  */
 export class BorrowedSysctls {
-  readonly #files: PrivateFiles
-  readonly #log: Logger
+  readonly #files: StateFiles
   readonly #root: string
   #originals: ReadonlyMap<string, string> = new Map()
+  /** What the file shall say: also what is to be changed once the disk takes it. */
+  #wanted: ReadonlyMap<string, string> = new Map()
 
-  private constructor(needs: { files: PrivateFiles; log: Logger }, root: string) {
+  private constructor(needs: { files: StateFiles }, root: string) {
     this.#files = needs.files
-    this.#log = needs.log
     this.#root = root
   }
 
-  static async open(needs: { files: PrivateFiles; log: Logger }, root = '/proc/sys'): Promise<BorrowedSysctls> {
+  static async open(needs: { files: StateFiles; log: Logger }, root = '/proc/sys'): Promise<BorrowedSysctls> {
     const borrowed = new BorrowedSysctls(needs, root)
-    const text = await needs.files.read(FILE)
-    if (text !== undefined) borrowed.#originals = borrowed.#parse(text)
+    borrowed.#originals = await readBorrowed(needs)
+    borrowed.#wanted = borrowed.#originals
+    if (borrowed.#originals.size > 0) needs.files.found(FILE, textOf(borrowed.#originals), UNTIL_WRITTEN)
     return borrowed
   }
 
@@ -36,37 +41,60 @@ export class BorrowedSysctls {
     return this.#originals
   }
 
-  /** Records what the plan is about to change; await it before the change. */
-  async borrow(objects: Iterable<DesiredObject>): Promise<void> {
+  /** Something was to be changed and its value could not be written down yet: until then nothing must need a change. */
+  get waiting(): boolean {
+    return this.#wanted.size > this.#originals.size
+  }
+
+  /** Records what the plan is about to change; await it before the change. False: `waiting`, and nothing may be changed. */
+  async borrow(objects: Iterable<DesiredObject>): Promise<boolean> {
     const more = new Map<string, string>()
     for (const object of objects) {
       if (object.kind !== 'sysctl' || !object.borrowed || this.#originals.has(object.path)) continue
       const value = presentSysctl(object.path, this.#root)
       if (value !== undefined && value !== object.value) more.set(object.path, value)
     }
-    if (more.size > 0) await this.#write(new Map([...this.#originals, ...more]))
+    return more.size === 0 || (await this.#write(new Map([...this.#wanted, ...more])))
   }
 
   /** These have their own value again, so the record of them ends: from now on they are the operator's. */
-  async returned(objects: Iterable<DesiredObject>): Promise<void> {
-    const rest = new Map(this.#originals)
-    for (const object of objects) if (object.kind === 'sysctl') rest.delete(object.path)
-    if (rest.size !== this.#originals.size) await this.#write(rest)
-  }
-
-  async #write(originals: ReadonlyMap<string, string>): Promise<void> {
-    await this.#files.write(FILE, `${JSON.stringify(Object.fromEntries(originals))}\n`)
-    this.#originals = originals
-  }
-
-  #parse(text: string): ReadonlyMap<string, string> {
-    try {
-      return parseSysctlRecord(text)
-    } catch (cause) {
-      this.#log.warn('record of changed sysctls was damaged and begun anew', { cause: messageOf(cause) })
-      return new Map()
+  async returned(objects: Iterable<DesiredObject>): Promise<boolean> {
+    const wanted = new Map(this.#wanted)
+    const originals = new Map(this.#originals)
+    for (const object of objects) {
+      if (object.kind !== 'sysctl' || !originals.delete(object.path)) continue
+      wanted.delete(object.path)
     }
+    if (originals.size === this.#originals.size) return true
+    this.#originals = originals
+    return await this.#write(wanted)
   }
+
+  async #write(wanted: ReadonlyMap<string, string>): Promise<boolean> {
+    this.#wanted = wanted
+    return await this.#files.keep(FILE, textOf(wanted), UNTIL_WRITTEN, () => {
+      this.#originals = wanted
+    })
+  }
+}
+
+/** What is on record, read without writing anything; a damaged record is none, with a line in the log. */
+export async function readBorrowed(needs: {
+  readonly files: Pick<StateFiles, 'read'>
+  readonly log: Logger
+}): Promise<ReadonlyMap<string, string>> {
+  const text = await needs.files.read(FILE)
+  if (text === undefined) return new Map()
+  try {
+    return parseSysctlRecord(text)
+  } catch (cause) {
+    needs.log.warn('record of changed sysctls was damaged and begun anew', { cause: messageOf(cause) })
+    return new Map()
+  }
+}
+
+function textOf(originals: ReadonlyMap<string, string>): string {
+  return `${JSON.stringify(Object.fromEntries(originals))}\n`
 }
 
 /** The present value; undefined where there is none. `path` as in `net/ipv4/conf/eth0/rp_filter`. Read at once: behind it is no disk. */

@@ -1,12 +1,13 @@
-import { closeSync, constants, ftruncateSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { tryLock } from '../../kernel/ffi/lock.ts'
-import { contains, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { AlreadyRunningError, ConfigError, PermissionError } from '../../lib/errors.ts'
+import type { DiskWrites } from './disk-writes.ts'
+import { type Footprint, footprintText, overlap, parseFootprint } from './footprint.ts'
 import type { Instance } from './instance.ts'
+import { isStill, overwrite } from './lock-file.ts'
 import { asPermissionError } from './private-files.ts'
-import { type Footprint, parseFootprint } from './state-dir.ts'
 
 const FILE = 'claim.json'
 /** Who looks whether we run holds our lock for a moment. */
@@ -14,6 +15,7 @@ const TRIES = 100
 const AGAIN_MS = 10
 
 interface ClaimNeeds {
+  readonly writes: DiskWrites
   readonly clock: Clock
   readonly signal: AbortSignal
 }
@@ -32,8 +34,9 @@ interface ClaimOptions {
 export class InstanceClaim {
   readonly #needs: ClaimNeeds
   readonly #options: ClaimOptions
-  // Never closed: the kernel gives the lock back when the process ends, however it ends.
+  // The kernel gives the lock back when the process ends, however it ends.
   #fd: number | undefined
+  #text = ''
 
   constructor(needs: ClaimNeeds, options: ClaimOptions) {
     this.#needs = needs
@@ -42,25 +45,49 @@ export class InstanceClaim {
 
   /**
    * Await it before anything of `footprint` is made. The claim is written before the others are read: of two that start
-   * at once at least one sees the other.
+   * at once at least one sees the other. Returns what the others use; that is theirs, whatever this instance once made.
    *
    * @throws ConfigError naming the other
    */
-  async make(footprint: Footprint): Promise<void> {
+  async make(footprint: Footprint): Promise<readonly Footprint[]> {
     const { instance, pid, etcdPrefix, subnetFile } = this.#options
-    this.#fd ??= await this.#lock(join(instance.stateDir, FILE))
     const who = `pid ${pid}, etcd prefix ${etcdPrefix}, subnet file ${subnetFile}`
-    const { devices, networks } = footprint
-    ftruncateSync(this.#fd)
-    writeSync(this.#fd, `${JSON.stringify({ version: 1, who, devices: [...devices], networks })}\n`, 0)
-    for (const other of othersOf(instance)) refuseConflict(footprint, other)
+    this.#text = `${JSON.stringify({ who, ...JSON.parse(footprintText(footprint)) })}\n`
+    await this.#write()
+    const others = othersOf(instance)
+    for (const other of others) refuseConflict(footprint, other)
+    return others.map((other) => other.footprint)
+  }
+
+  /** Makes the claim again where somebody has removed the file, with the whole directory perhaps. */
+  async look(): Promise<void> {
+    if (this.#fd === undefined || isStill(this.#path, this.#fd)) return
+    closeSync(this.#fd)
+    this.#fd = undefined
+    await this.#write()
+  }
+
+  get #path(): string {
+    return join(this.#options.instance.stateDir, FILE)
+  }
+
+  async #write(): Promise<void> {
+    const path = this.#path
+    const write = async () => {
+      this.#fd ??= await this.#lock(path)
+      overwrite(this.#fd, this.#text)
+    }
+    await this.#needs.writes.attempt({ path, effect: 'other instances do not see what this one uses', write })
   }
 
   async #lock(path: string): Promise<number> {
     const { clock, signal } = this.#needs
     const fd = openClaim(path)
     for (let tries = 0; !tryLock(fd); tries += 1) {
-      if (tries === TRIES) throw new AlreadyRunningError(`another flanneld holds ${path}`)
+      if (tries === TRIES) {
+        closeSync(fd)
+        throw new AlreadyRunningError(`another flanneld holds ${path}`)
+      }
       await clock.sleep(AGAIN_MS, signal)
     }
     return fd
@@ -87,10 +114,19 @@ interface Other {
 // The default instance lies in the state directory itself, the others in folders below it.
 function othersOf({ name, stateDir }: Instance): readonly Other[] {
   const root = name === '' ? stateDir : dirname(stateDir)
-  const folders = readdirSync(root).filter((entry) => /^[0-9a-f]{8}$/.test(entry))
+  const folders = entriesOf(root).filter((entry) => /^[0-9a-f]{8}$/.test(entry))
   return [root, ...folders.map((folder) => join(root, folder))]
     .filter((folder) => folder !== stateDir)
     .flatMap((folder) => runningClaim(join(folder, FILE)) ?? [])
+}
+
+// A directory that could not be made has no instances in it.
+function entriesOf(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
 }
 
 /** Undefined when there is none, when its process has ended, or when it is just being written (then that one will see us). */
@@ -130,10 +166,4 @@ function refuseConflict({ devices, networks }: Footprint, { who, footprint }: Ot
       throw new ConfigError('Backend', `would share the device with another flanneld on this host (${who})`, device)
     }
   }
-}
-
-type Network = Footprint['networks'][number]['network']
-
-function overlap(a: Network, b: Network): boolean {
-  return contains(a, networkAddress(b)) || contains(b, networkAddress(a))
 }

@@ -1,17 +1,9 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync, readSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { tryLock } from '../../kernel/ffi/lock.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
+import { isSystemError } from './disk-writes.ts'
+import { isStill, overwrite } from './lock-file.ts'
 
 /** The right to serve one subnet file. */
 export interface InstanceLock {
@@ -23,7 +15,7 @@ export interface InstanceLock {
  * overwrite each other's answer for ever. The lock lies beside the file and ends with the process, `kill -9` included; the
  * lock file stays, because removing it would let a third process lock a file that a second one still has open.
  *
- * @throws AlreadyRunningError naming the other process; PermissionError
+ * @throws AlreadyRunningError naming the other process; PermissionError; the system's error where the file cannot be made
  */
 export function lockInstance(subnetFile: string, pid: number): InstanceLock {
   const path = lockFileOf(subnetFile)
@@ -35,8 +27,7 @@ export function lockInstance(subnetFile: string, pid: number): InstanceLock {
       // Somebody may have removed the file between our open and our lock; then the lock is on nothing that others see.
       kept = isStill(path, fd)
       if (kept) {
-        ftruncateSync(fd)
-        writeSync(fd, `${pid}\n`, 0)
+        writePid(fd, pid)
         return { release: once(() => closeSync(fd)) }
       }
     } finally {
@@ -49,6 +40,15 @@ export function lockFileOf(subnetFile: string): string {
   return join(dirname(subnetFile), `.${basename(subnetFile)}.lock`)
 }
 
+// On a full disk whoever comes second is refused all the same, only without our pid.
+function writePid(fd: number, pid: number): void {
+  try {
+    overwrite(fd, `${pid}\n`)
+  } catch (cause) {
+    if (!isSystemError(cause)) throw cause
+  }
+}
+
 function openLockFile(path: string): number {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
@@ -56,7 +56,7 @@ function openLockFile(path: string): number {
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     if (code === 'ELOOP') throw new PermissionError(`${path} is a symbolic link; remove it`, { cause })
-    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw cause
+    if (code !== 'EACCES' && code !== 'EPERM') throw cause
     throw new PermissionError(
       `${path} cannot be opened (${code}); run as root or name another place by --subnet-file`,
       { cause },
@@ -71,12 +71,6 @@ function alreadyRunning(subnetFile: string, holder: string | undefined): string 
 function readHolder(fd: number): string | undefined {
   const bytes = Buffer.alloc(16)
   return /^([1-9]\d{0,9})\n/.exec(bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, 0)))?.[1]
-}
-
-function isStill(path: string, fd: number): boolean {
-  const now = statSync(path, { throwIfNoEntry: false })
-  const mine = fstatSync(fd)
-  return now?.ino === mine.ino && now.dev === mine.dev
 }
 
 function once(work: () => void): () => void {

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { chmod, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { PermissionError } from '../../lib/errors.ts'
+import { isSystemError } from './disk-writes.ts'
 
 const MOST_BYTES = 64 * 1024 * 1024
 
@@ -21,21 +22,19 @@ export class PrivateFiles {
   }
 
   /**
-   * Makes the directory (0700, parents 0755) where it is missing.
+   * Makes the directory (0700, parents 0755) where it is missing. A disk that refuses it (full, read-only) is heard of by
+   * the first write, which tries again.
    * @param uid of this process
-   * @throws PermissionError for a symlink, a foreign owner, a directory that others may write, or a read-only place
+   * @throws PermissionError for a symlink, a foreign owner, or a directory that others may write
    */
   static async open(path: string, uid: number): Promise<PrivateFiles> {
+    const files = new PrivateFiles(path, uid, true)
     try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-      await mkdir(path, { mode: 0o700 }).catch((cause) => ignore('EEXIST', cause))
-      const mode = await checkedMode(path, uid)
-      // systemd makes state directories 0755.
-      if ((mode & 0o077) !== 0) await chmod(path, 0o700)
-      return new PrivateFiles(path, uid, true)
+      await files.#make()
     } catch (cause) {
-      throw asPermissionError(path, cause)
+      if (!isSystemError(cause)) throw cause
     }
+    return files
   }
 
   /**
@@ -64,7 +63,7 @@ export class PrivateFiles {
           throw new PermissionError(`${path} belongs to user ${found.uid}; run: chown ${this.#uid} ${path}`)
         if ((found.mode & 0o022) !== 0) throw new PermissionError(`others may write ${path}; run: chmod 0600 ${path}`)
         // Restored from a backup, say; nobody else gets through the directory anyway.
-        if (this.#mends && (found.mode & 0o077) !== 0) await file.chmod(0o600)
+        if (this.#mends && (found.mode & 0o077) !== 0) await file.chmod(0o600).catch((cause) => ignore('EROFS', cause))
         if (found.size > MOST_BYTES) throw new PermissionError(`${path} has ${found.size} bytes; remove it`)
         return await file.readFile('utf8')
       } finally {
@@ -72,17 +71,29 @@ export class PrivateFiles {
       }
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException
-      if (code === 'ENOENT') return undefined
+      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
       if (code === 'ELOOP') throw new PermissionError(`${path} is a symbolic link; remove it`, { cause })
       throw asPermissionError(path, cause)
     }
   }
 
-  /** Whole or not at all, also when the power fails. One writer per name at a time. */
+  has(name: string): Promise<boolean> {
+    return lstat(join(this.path, name)).then(
+      () => true,
+      (cause) => cause.code !== 'ENOENT',
+    )
+  }
+
+  /**
+   * Whole or not at all, also when the power fails. One writer per name at a time.
+   * @throws PermissionError; the system's error for everything else
+   */
   async write(name: string, text: string): Promise<void> {
     const path = join(this.path, name)
     const temporary = join(this.path, `.${name}.new`)
     try {
+      // Somebody may have removed it since it was opened.
+      await this.#make()
       // What a crash has left there is nobody's.
       await rm(temporary, { force: true })
       const file = await open(
@@ -110,6 +121,18 @@ export class PrivateFiles {
     await this.#syncDirectory()
   }
 
+  async #make(): Promise<void> {
+    try {
+      await mkdir(dirname(this.path), { recursive: true, mode: 0o755 })
+      await mkdir(this.path, { mode: 0o700 }).catch((cause) => ignore('EEXIST', cause))
+      const mode = await checkedMode(this.path, this.#uid)
+      // systemd makes state directories 0755.
+      if ((mode & 0o077) !== 0) await chmod(this.path, 0o700)
+    } catch (cause) {
+      throw asPermissionError(this.path, cause)
+    }
+  }
+
   async #syncDirectory(): Promise<void> {
     const directory = await open(this.path, constants.O_RDONLY | constants.O_DIRECTORY)
     try {
@@ -131,7 +154,7 @@ async function checkedMode(path: string, uid: number): Promise<number> {
 /** Lack of rights as a PermissionError with the remedy; anything else as it is. */
 export function asPermissionError(path: string, cause: unknown): unknown {
   const { code } = cause as NodeJS.ErrnoException
-  if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') return cause
+  if (code !== 'EACCES' && code !== 'EPERM') return cause
   return new PermissionError(`${path} cannot be used (${code}); name a directory of this user by --state-dir`, {
     cause,
   })

@@ -1,58 +1,59 @@
-import type { OwnershipScope } from '../../kernel/desired.ts'
-import { addressBits, familyOf, parseCidr, prefixLength } from '../../lib/address.ts'
-import { ConfigError, messageOf, printable } from '../../lib/errors.ts'
-import { JsonFields } from '../../lib/json-fields.ts'
+import { messageOf, printable } from '../../lib/errors.ts'
+import type { Source } from '../../lib/latest.ts'
 import { type Logger, silentLogger } from '../../lib/log.ts'
-import { BorrowedSysctls } from './borrowed-sysctls.ts'
+import { BorrowedSysctls, readBorrowed } from './borrowed-sysctls.ts'
+import type { DiskWrites } from './disk-writes.ts'
+import { type Footprint, footprintText, isSameFootprint, NO_FOOTPRINT, parseFootprint, withMore } from './footprint.ts'
 import { PrivateFiles } from './private-files.ts'
-
-export type Footprint = OwnershipScope
+import { StateFiles } from './state-files.ts'
 
 const NODE_ID = 'node-id'
 const FOOTPRINT = 'footprint.json'
-const MOST_NETWORKS = 100
-const MOST_DEVICES = 100
+const WITHOUT_NODE_ID =
+  'the identity of this node ends with this process, and the next start claims its subnet anew, as a new host with its address does'
+const WITHOUT_FOOTPRINT = 'what an earlier configuration has left in the kernel may not be found after a restart'
 
-/** What this instance must know again after a restart: who it is, and which networks and devices it has ever used. */
+/** What this instance must know again after a restart: who it is, and which networks and devices may still be in the kernel. */
 export class StateDir {
-  readonly #files: PrivateFiles
+  readonly files: StateFiles
+  readonly sysctls: BorrowedSysctls
+  /** Tells when something is on disk that could not be written before. */
+  readonly changes: Source<number>
   readonly #log: Logger
   readonly #randomBytes: (count: number) => Uint8Array
-  readonly #sysctls: BorrowedSysctls
-  #footprint: Footprint = { devices: new Set(), networks: [] }
+  #footprint: Footprint = NO_FOOTPRINT
 
-  private constructor(needs: StateDirNeeds, files: PrivateFiles, sysctls: BorrowedSysctls) {
-    this.#files = files
-    this.#sysctls = sysctls
+  private constructor(needs: StateDirNeeds, files: StateFiles, sysctls: BorrowedSysctls) {
+    this.files = files
+    this.sysctls = sysctls
+    this.changes = needs.writes.changes
     this.#log = needs.log
     this.#randomBytes = needs.randomBytes
   }
 
   /** @throws PermissionError when the directory or a file in it is not ours alone */
   static async open(needs: StateDirNeeds, path: string): Promise<StateDir> {
-    const files = await PrivateFiles.open(path, needs.uid)
+    const files = new StateFiles({ ...needs, files: await PrivateFiles.open(path, needs.uid) })
     const state = new StateDir(needs, files, await BorrowedSysctls.open({ files, log: needs.log }))
     state.#footprint = (await state.#readFootprint()) ?? state.#footprint
     return state
   }
 
-  get files(): PrivateFiles {
-    return this.#files
-  }
-
-  get sysctls(): BorrowedSysctls {
-    return this.#sysctls
-  }
-
-  /** 128 random bits as 32 hexadecimal digits, made at the first start. Not machine-id: cloned machines share that. */
+  /**
+   * 128 random bits as 32 hexadecimal digits, made at the first start. Not machine-id: cloned machines share that. One that
+   * cannot be written serves as long as the process lives.
+   */
   async nodeId(): Promise<string> {
-    const text = await this.#files.read(NODE_ID)
-    if (text !== undefined && /^[0-9a-f]{32}\n?$/.test(text)) return text.trim()
+    const text = await this.files.read(NODE_ID)
+    if (text !== undefined && /^[0-9a-f]{32}\n?$/.test(text)) {
+      this.files.found(NODE_ID, text, WITHOUT_NODE_ID)
+      return text.trim()
+    }
     if (text !== undefined) {
-      this.#log.warn('node identity was damaged and made anew', { file: `${this.#files.path}/${NODE_ID}` })
+      this.#log.warn('node identity was damaged and made anew', { file: `${this.files.path}/${NODE_ID}` })
     }
     const fresh = Buffer.from(this.#randomBytes(16)).toString('hex')
-    await this.#files.write(NODE_ID, `${fresh}\n`)
+    await this.files.keep(NODE_ID, `${fresh}\n`, WITHOUT_NODE_ID)
     return fresh
   }
 
@@ -61,49 +62,41 @@ export class StateDir {
     return this.#footprint
   }
 
-  /** Adds to the footprint. Await it before the first of these is made, else a crash in between leaves an orphan. */
+  /**
+   * Adds to the footprint. Await it before the first of these is made, else a crash in between leaves an orphan; that the
+   * disk refuses it is no reason not to make them.
+   */
   async record(more: Footprint): Promise<void> {
-    const before = this.#footprint
-    const devices = new Set([...before.devices, ...more.devices])
-    const fouPorts = new Set([...(before.fouPorts ?? []), ...(more.fouPorts ?? [])])
-    const networks = [...before.networks]
-    for (const each of more.networks) if (!networks.some((known) => sameNetwork(known, each))) networks.push(each)
-    const sizes = [devices.size, fouPorts.size, networks.length]
-    const sizesBefore = [before.devices.size, before.fouPorts?.size ?? 0, before.networks.length]
-    if (sizes.every((size, index) => size === sizesBefore[index])) return
-    // The oldest go first; without a limit a config that flaps for years would fill the disk.
-    const next = footprint(
-      [...devices].slice(-MOST_DEVICES),
-      [...fouPorts].slice(-MOST_DEVICES),
-      networks.slice(-MOST_NETWORKS),
-    )
-    await this.#write(next)
-    this.#footprint = next
+    await this.become(withMore(this.#footprint, more))
+  }
+
+  /** From now on this is the whole footprint; what is not in it is nobody's, or another's. */
+  async become(footprint: Footprint): Promise<void> {
+    if (isSameFootprint(footprint, this.#footprint)) return
+    this.#footprint = footprint
+    await this.files.keep(FOOTPRINT, footprintText(footprint), WITHOUT_FOOTPRINT)
   }
 
   /** After a clean-up: nothing of ours is left in the kernel. */
   async forget(): Promise<void> {
-    this.#footprint = { devices: new Set(), networks: [] }
-    await this.#files.remove(FOOTPRINT)
-  }
-
-  async #write({ devices, fouPorts, networks }: Footprint): Promise<void> {
-    const ports = fouPorts === undefined ? {} : { fouPorts: [...fouPorts] }
-    await this.#files.write(FOOTPRINT, `${JSON.stringify({ version: 1, devices: [...devices], ...ports, networks })}\n`)
+    this.#footprint = NO_FOOTPRINT
+    await this.files.remove(FOOTPRINT)
   }
 
   async #readFootprint(): Promise<Footprint | undefined> {
-    const text = await this.#files.read(FOOTPRINT)
+    const text = await this.files.read(FOOTPRINT)
     if (text === undefined) return undefined
     try {
-      return parseFootprint(text, (device) =>
+      const footprint = parseFootprint(text, (device) =>
         this.#log.warn('device on record can be none of any kernel, not heeded any more', {
           device: printable(device),
         }),
       )
+      this.files.found(FOOTPRINT, text, WITHOUT_FOOTPRINT)
+      return footprint
     } catch (cause) {
       this.#log.warn('record of used networks was damaged and begun anew', {
-        file: `${this.#files.path}/${FOOTPRINT}`,
+        file: `${this.files.path}/${FOOTPRINT}`,
         cause: messageOf(cause),
         effect: 'leftovers of earlier configurations are not found any more',
       })
@@ -125,64 +118,15 @@ export async function peekState(path: string, uid: number): Promise<PeekedState 
   if (files === undefined) return undefined
   const nodeId = (await files.read(NODE_ID))?.trim() ?? ''
   const text = await files.read(FOOTPRINT)
-  const footprint = text === undefined ? { devices: new Set<string>(), networks: [] } : parseFootprint(text)
-  const { originals } = await BorrowedSysctls.open({ files, log: silentLogger })
-  return { nodeId, footprint, borrowed: originals }
+  const footprint = text === undefined ? NO_FOOTPRINT : parseFootprint(text)
+  return { nodeId, footprint, borrowed: await readBorrowed({ files, log: silentLogger }) }
 }
 
 export interface StateDirNeeds {
   readonly log: Logger
+  readonly writes: DiskWrites
   /** Cryptographically strong. */
   readonly randomBytes: (count: number) => Uint8Array
   /** Of this process. */
   readonly uid: number
-}
-
-/**
- * `onDropped` hears of what is no device name. Version 0.1 wrote some that are too long, and the rest of its record is true.
- *
- * @throws ConfigError or SyntaxError
- */
-export function parseFootprint(text: string, onDropped: (device: unknown) => void = () => {}): Footprint {
-  const fields = new JsonFields(JSON.parse(text), '')
-  if (fields.integer('version', { least: 0, most: 1_000_000, fallback: 0 }) !== 1)
-    throw new ConfigError('version', 'must be 1')
-  const devices = listOf(fields, 'devices').flatMap((value) => {
-    if (typeof value === 'string' && /^[^\s/\0]{1,15}$/.test(value)) return [value]
-    onDropped(value)
-    return []
-  })
-  const networks = listOf(fields, 'networks').map((value) => {
-    const entry = new JsonFields(value, 'networks')
-    const network = parseCidr(entry.string('network') ?? '')
-    if (network === undefined) throw new ConfigError(entry.at('network'), 'must be a prefix')
-    const least = prefixLength(network)
-    const subnetLen = entry.integer('subnetLen', { least, most: addressBits(familyOf(network)), fallback: least })
-    return { network, subnetLen }
-  })
-  const fouPorts = fields.has('fouPorts') ? listOf(fields, 'fouPorts').map(portOf) : []
-  return footprint(devices, fouPorts, networks)
-}
-
-function footprint(
-  devices: readonly string[],
-  fouPorts: readonly number[],
-  networks: Footprint['networks'],
-): Footprint {
-  return { devices: new Set(devices), ...(fouPorts.length === 0 ? {} : { fouPorts: new Set(fouPorts) }), networks }
-}
-
-function portOf(value: unknown): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 65535) return value
-  throw new ConfigError('fouPorts', 'must be port numbers', value)
-}
-
-function listOf(fields: JsonFields, name: string): readonly unknown[] {
-  const value = fields.raw(name)
-  if (!Array.isArray(value)) throw new ConfigError(name, 'must be a list', value)
-  return value
-}
-
-function sameNetwork(a: Footprint['networks'][number], b: Footprint['networks'][number]): boolean {
-  return a.network === b.network && a.subnetLen === b.subnetLen
 }

@@ -12,7 +12,7 @@ import { Systemd } from '../systemd.ts'
 import { EventLoopLag } from './event-loop-lag.ts'
 import { HealthServer } from './health.ts'
 import { type Histogram, renderMetrics } from './metrics.ts'
-import type { ConditionSet, StatusDocument } from './status.ts'
+import type { Condition, ConditionSet, StatusDocument } from './status.ts'
 import { StatusSocket } from './status-socket.ts'
 import { statusDocument } from './status-view.ts'
 
@@ -30,6 +30,14 @@ export interface EndpointNeeds {
 
 /** A pass of the reconciler that takes longer than this means that the process no longer does its work. */
 const STUCK_MS = 90_000
+/** Between two tries to open what cannot be opened. */
+const AGAIN_MS = 5_000
+
+/** A place where somebody may ask, and the condition that holds while it cannot be opened. */
+interface Endpoint extends Condition {
+  /** Returns what closes it. */
+  readonly open: () => Promise<() => Promise<void>>
+}
 
 /** Everywhere the daemon shows its state: health port, status socket, service manager, log. */
 export class StatusEndpoints {
@@ -66,15 +74,23 @@ export class StatusEndpoints {
     )
   }
 
-  /** Throws when the health port, which somebody asked for, cannot be opened; without the socket the daemon goes on. */
+  /** What cannot be opened now is a condition and is tried again: nobody's traffic needs it. */
   async open(): Promise<void> {
     const { agent, conditions, lifecycle } = this.#needs
     const { healthzIp, healthzPort } = this.#options
     if (healthzPort !== 0) {
-      await this.#health.listen(healthzIp, healthzPort)
-      this.#closing.push(() => this.#health.stop())
+      await this.#openWhenPossible({
+        code: 'health-port',
+        severity: 'warning',
+        text: `the health port ${healthzIp}:${healthzPort} cannot be opened`,
+        remedy: 'end what listens there (`ss -ltnp`), or name another by --healthz-port',
+        open: async () => {
+          await this.#health.listen(healthzIp, healthzPort)
+          return () => this.#health.stop()
+        },
+      })
     }
-    await this.#openSocket()
+    if (this.#identity.socketPath !== undefined) await this.#openWhenPossible(this.#socket(this.#identity.socketPath))
     lifecycle.run('watchdog', (stop) => this.#systemd.run(stop))
     lifecycle.run('event loop lag', (stop) => this.#lag.run(stop))
     for (const source of [agent.changes, conditions.changes]) {
@@ -92,20 +108,43 @@ export class StatusEndpoints {
     for (const close of this.#closing.reverse()) await close()
   }
 
-  async #openSocket(): Promise<void> {
-    const { socketPath } = this.#identity
-    if (socketPath === undefined) return
-    const socket = new StatusSocket({ status: () => this.#status() }, { path: socketPath })
+  #socket(path: string): Endpoint {
+    return {
+      code: 'status-socket',
+      severity: 'info',
+      text: '`flanneld status` cannot ask this daemon',
+      remedy: 'name another place by --status-socket',
+      open: async () => {
+        const socket = new StatusSocket({ status: () => this.#status() }, { path })
+        try {
+          await socket.listen()
+        } catch (cause) {
+          await socket.stop()
+          throw cause
+        }
+        return () => socket.stop()
+      },
+    }
+  }
+
+  async #openWhenPossible(endpoint: Endpoint): Promise<void> {
+    const { clock, lifecycle } = this.#needs
+    if (await this.#tryToOpen(endpoint)) return
+    lifecycle.run(endpoint.code, async (stop) => {
+      do await clock.sleep(AGAIN_MS, stop).catch(() => {})
+      while (!stop.aborted && !(await this.#tryToOpen(endpoint)))
+    })
+  }
+
+  async #tryToOpen({ open, ...condition }: Endpoint): Promise<boolean> {
+    const { conditions } = this.#needs
     try {
-      await socket.listen()
-      this.#closing.push(() => socket.stop())
+      this.#closing.push(await open())
+      conditions.clear(condition.code)
+      return true
     } catch (cause) {
-      this.#needs.conditions.set({
-        code: 'status-socket',
-        severity: 'info',
-        text: `\`flanneld status\` cannot ask this daemon: ${messageOf(cause)}`,
-        remedy: 'name another place by --status-socket',
-      })
+      conditions.set({ ...condition, text: `${condition.text}: ${messageOf(cause)}` })
+      return false
     }
   }
 

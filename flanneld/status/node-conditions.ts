@@ -1,11 +1,12 @@
 import type { Notice } from '../../backends/backend.ts'
-import type { Failure } from '../../kernel/desired.ts'
+import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
+import { remedyOfRefusal } from './fault-conditions.ts'
 import type { Check } from './health.ts'
 import { remedyFor } from './remedies.ts'
 import type { Condition } from './status.ts'
@@ -100,8 +101,20 @@ export function noticeConditions(notices: readonly Notice[]): readonly Condition
 }
 
 /** Peers' objects are shown with the peer, not here. */
-export function kernelConditions(failures: ReadonlyMap<string, Failure>): readonly Condition[] {
+export function kernelConditions({
+  failures,
+  unreadable,
+}: Pick<ReconcileStatus, 'failures' | 'unreadable'>): readonly Condition[] {
   const conditions: Condition[] = []
+  for (const [kind, { text, code }] of unreadable) {
+    const remedy = remedyOfRefusal(code)
+    conditions.push({
+      code: `unreadable ${kind}`,
+      severity: 'warning',
+      text: `${text}; what was known of it counts`,
+      remedy,
+    })
+  }
   // The cause before its consequences.
   const ordered = [...failures].sort(
     ([, a], [, b]) => Number(a.waitsFor !== undefined) - Number(b.waitsFor !== undefined),

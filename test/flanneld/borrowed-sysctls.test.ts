@@ -3,10 +3,14 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { BorrowedSysctls, parseSysctlRecord, sysctlReturns } from '../../flanneld/state/borrowed-sysctls.ts'
+import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
 import { PrivateFiles } from '../../flanneld/state/private-files.ts'
+import { StateFiles } from '../../flanneld/state/state-files.ts'
+import { ConditionSet } from '../../flanneld/status/status.ts'
 import type { DesiredObject } from '../../kernel/objects.ts'
 import { keyOf } from '../../kernel/objects.ts'
 import { silentLogger } from '../../lib/log.ts'
+import { VirtualClock } from '../fakes/clock.ts'
 
 const path = 'net/ipv4/conf/eth0/rp_filter'
 const loose: DesiredObject = {
@@ -20,7 +24,7 @@ const loose: DesiredObject = {
 describe('a borrowed sysctl', () => {
   let folder: string
   let root: string
-  let files: PrivateFiles
+  let files: StateFiles
   const open = () => BorrowedSysctls.open({ files, log: silentLogger }, root)
 
   beforeEach(async () => {
@@ -28,7 +32,10 @@ describe('a borrowed sysctl', () => {
     root = join(folder, 'sys')
     await mkdir(dirname(join(root, path)), { recursive: true })
     await writeFile(join(root, path), '1\n')
-    files = await PrivateFiles.open(join(folder, 'state'), process.getuid?.() ?? 0)
+    const clock = new VirtualClock()
+    const writes = new DiskWrites({ conditions: new ConditionSet({ clock }), clock, isStarting: () => true })
+    const folderOfState = await PrivateFiles.open(join(folder, 'state'), process.getuid?.() ?? 0)
+    files = new StateFiles({ files: folderOfState, writes, log: silentLogger })
   })
 
   afterEach(() => rm(folder, { recursive: true }))
@@ -81,7 +88,7 @@ describe('a borrowed sysctl', () => {
   for (const text of bad) {
     it(`is not believed of a record like ${text}`, async () => {
       assert.throws(() => parseSysctlRecord(text))
-      await files.write('sysctls.json', text)
+      await files.keep('sysctls.json', text, '')
       assert.equal((await open()).originals.size, 0)
     })
   }

@@ -5,7 +5,11 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { checkBackend } from '../../flanneld/config-watch.ts'
 import { activate, footprintOf } from '../../flanneld/node-setup.ts'
-import { parseFootprint, StateDir } from '../../flanneld/state/state-dir.ts'
+import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
+import { parseFootprint } from '../../flanneld/state/footprint.ts'
+import { StateDir } from '../../flanneld/state/state-dir.ts'
+import { ConditionSet } from '../../flanneld/status/status.ts'
+import { systemClock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { parseNetworkConfig } from '../../subnet/network-config.ts'
@@ -101,7 +105,9 @@ describe('a configuration', () => {
             network,
           )
           for (const name of footprint.devices) assert.match(name, /^[a-z0-9.-]{1,15}$/)
+          const conditions = new ConditionSet({ clock: systemClock })
           const needs = {
+            writes: new DiskWrites({ conditions, clock: systemClock, isStarting: () => true }),
             uid: process.getuid?.() ?? 0,
             randomBytes: (n: number) => new Uint8Array(n),
             log: silentLogger,

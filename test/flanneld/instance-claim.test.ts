@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
+import type { Footprint } from '../../flanneld/state/footprint.ts'
 import { InstanceClaim } from '../../flanneld/state/instance-claim.ts'
-import type { Footprint } from '../../flanneld/state/state-dir.ts'
+import { ConditionSet } from '../../flanneld/status/status.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { PermissionError } from '../../lib/errors.ts'
@@ -25,8 +27,10 @@ describe('the claim of an instance', () => {
   const instance = (name: string) => {
     const stateDir = name === '' ? root : join(root, name)
     mkdirSync(stateDir, { recursive: true })
+    const conditions = new ConditionSet({ clock: systemClock })
+    const writes = new DiskWrites({ conditions, clock: systemClock, isStarting: () => true })
     return new InstanceClaim(
-      { clock: systemClock, signal: AbortSignal.timeout(5_000) },
+      { writes, clock: systemClock, signal: AbortSignal.timeout(5_000) },
       {
         instance: { name, stateDir, statusSocket: undefined },
         pid: 7,

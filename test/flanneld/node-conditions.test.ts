@@ -80,7 +80,8 @@ describe('conditions of the parts', () => {
   })
 
   it('show required and advisory objects; those of peers stand with the peer', () => {
-    const codes = (role: Role) => kernelConditions(failed(role)).map(({ severity }) => severity)
+    const codes = (role: Role) =>
+      kernelConditions({ failures: failed(role), unreadable: new Map() }).map(({ severity }) => severity)
     assert.deepEqual(codes({ class: 'required' }), ['error'])
     assert.deepEqual(codes({ class: 'advisory', remedy: 'echo' }), ['info'])
     assert.deepEqual(codes({ class: 'peer', peer: 'x' }), [])

@@ -58,7 +58,7 @@ describe('a remedy', () => {
     for (const object of objects) {
       for (const why of whys) {
         const one = failure(object, why)
-        const [condition] = kernelConditions(new Map([[one.key, one]]))
+        const [condition] = kernelConditions({ failures: new Map([[one.key, one]]), unreadable: new Map() })
         assert.match(condition?.remedy ?? '', /^[a-zI/].{20,}$/, `${one.key} ${JSON.stringify(why)}`)
         assert.doesNotMatch(condition?.remedy ?? '', /undefined|\n/, `${one.key} ${JSON.stringify(why)}`)
       }

@@ -13,11 +13,15 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
+import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
+import { parseFootprint } from '../../flanneld/state/footprint.ts'
 import { instanceOf } from '../../flanneld/state/instance.ts'
-import { parseFootprint, peekState, StateDir } from '../../flanneld/state/state-dir.ts'
+import { peekState, StateDir } from '../../flanneld/state/state-dir.ts'
+import { ConditionSet } from '../../flanneld/status/status.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { ConfigError, PermissionError } from '../../lib/errors.ts'
 import { createLogger } from '../../lib/log.ts'
+import { VirtualClock } from '../fakes/clock.ts'
 
 const network = { network: '10.5.0.0/16' as Cidr, subnetLen: 24 }
 
@@ -26,11 +30,13 @@ describe('the state directory', () => {
   let path: string
   let warnings: string[]
   let seed: number
+  const clock = new VirtualClock()
   const uid = process.getuid?.() ?? 0
   const open = (asUid = uid) =>
     StateDir.open(
       {
         uid: asUid,
+        writes: new DiskWrites({ conditions: new ConditionSet({ clock }), clock, isStarting: () => true }),
         randomBytes: (count) => new Uint8Array(count).fill(seed++),
         log: createLogger((severity, message) => severity === 'warn' && warnings.push(message)),
       },
