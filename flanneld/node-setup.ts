@@ -108,7 +108,7 @@ export interface PlanSources {
   readonly snapshot: LeaseSnapshot
   readonly scope: OwnershipScope
   readonly borrowed: ReadonlyMap<string, string>
-  /** False: no more sysctls of the host can be changed for a while, so no path may need one. */
+  /** False: no more sysctls of the host can be changed for a while. */
   readonly mayBorrow: boolean
 }
 
@@ -130,10 +130,10 @@ export async function planAll(
   const scope = { ...sources.scope, instance: options.traffic.instance }
   const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
   const verdicts = peers.judge({ snapshot, own, network, hostRanges })
-  const wish = active.backend.reach(active.config)
-  // Only a path that is probed for may change rp_filter.
-  const reach = wish === 'probe' && !sources.mayBorrow ? 'unused' : wish
-  const facts = await host.facts(verdicts.planned, reach, borrowed)
+  const reach = active.backend.reach(active.config)
+  const found = await host.facts(verdicts.planned, reach, borrowed)
+  // A strict host loses packets only while the two ends of a path change over, so what cannot be changed here keeps no peer from its path.
+  const facts = sources.mayBorrow ? found : { ...found, strictReversePath: false }
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
   const plan = planner.plan({ network, active, own, scope, borrowed, options, ...peersAndFacts })
   return { verdicts, plan }

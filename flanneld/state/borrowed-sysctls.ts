@@ -9,7 +9,7 @@ import type { StateFiles } from './state-files.ts'
 const FILE = 'sysctls.json'
 
 const UNTIL_WRITTEN =
-  'no sysctl of the host is changed, so where rp_filter is strict the peers on the same link stay in the tunnel'
+  'rp_filter of the external interface stays strict, so packets may be lost while a peer moves from the tunnel to a direct path or back'
 
 /**
  * Values of the host's own sysctls that a plan changes for a while, as they were: written down before the first change, given
@@ -41,7 +41,7 @@ export class BorrowedSysctls {
     return this.#originals
   }
 
-  /** Something was to be changed and its value could not be written down yet: until then nothing must need a change. */
+  /** Something was to be changed and its value could not be written down yet: until then it is not changed. */
   get waiting(): boolean {
     return this.#wanted.size > this.#originals.size
   }

@@ -4,6 +4,7 @@ import { tryLock } from '../../kernel/ffi/lock.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { AlreadyRunningError, ConfigError, PermissionError } from '../../lib/errors.ts'
 import type { DiskWrites } from './disk-writes.ts'
+import { makeFolders } from './folders.ts'
 import { type Footprint, footprintText, overlap, parseFootprint } from './footprint.ts'
 import type { Instance } from './instance.ts'
 import { isStill, overwrite } from './lock-file.ts'
@@ -97,6 +98,7 @@ export class InstanceClaim {
 /** @throws PermissionError for what somebody put in its place */
 function openClaim(path: string): number {
   try {
+    makeFolders(dirname(path), 0o700)
     return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600)
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException

@@ -1,8 +1,9 @@
-import { closeSync, constants, mkdirSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { tryLock } from '../../kernel/ffi/lock.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
 import { isSystemError } from './disk-writes.ts'
+import { makeFolders } from './folders.ts'
 import { isStill, overwrite } from './lock-file.ts'
 
 /** The right to serve one subnet file. */
@@ -51,7 +52,7 @@ function writePid(fd: number, pid: number): void {
 
 function openLockFile(path: string): number {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+    makeFolders(dirname(path), 0o755)
     return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o644)
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException

@@ -1,8 +1,9 @@
 import { constants } from 'node:fs'
-import { chmod, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { chmod, lstat, open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { PermissionError } from '../../lib/errors.ts'
 import { isSystemError } from './disk-writes.ts'
+import { makeFolders } from './folders.ts'
 
 const MOST_BYTES = 64 * 1024 * 1024
 
@@ -123,8 +124,7 @@ export class PrivateFiles {
 
   async #make(): Promise<void> {
     try {
-      await mkdir(dirname(this.path), { recursive: true, mode: 0o755 })
-      await mkdir(this.path, { mode: 0o700 }).catch((cause) => ignore('EEXIST', cause))
+      makeFolders(this.path, 0o700)
       const mode = await checkedMode(this.path, this.#uid)
       // systemd makes state directories 0755.
       if ((mode & 0o077) !== 0) await chmod(this.path, 0o700)
