@@ -230,10 +230,10 @@ export class Agent {
 
   /** When all has been tried: what an earlier configuration used is given up once it is gone. */
   async #shrinkFootprint(stop: AbortSignal): Promise<void> {
-    for await (const { generation } of this.reconciler.status.watch(stop)) {
+    for await (const status of this.reconciler.status.watch(stop)) {
       const { plan } = this.#view
-      if (plan === undefined || generation < this.#lastGeneration) continue
-      if (await this.#needs.footprint.shrink(plan.desired)) this.#touch()
+      if (plan === undefined || status.generation < this.#lastGeneration) continue
+      if (await this.#needs.footprint.shrink(status, plan.desired)) this.#touch()
     }
   }
 

@@ -76,7 +76,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   }
   const onPassFault = (cause: unknown) => sayFault({ log, conditions }, 'reconciler', cause)
   const agentWish = await agentOptions(options, nodeId, log)
-  const footprint = new OwnFootprint({ state, claim, tables: kernel.tables, log })
+  const footprint = new OwnFootprint({ state, claim, log })
   const agent = new Agent(
     {
       kernel: { ...kernel, tables },

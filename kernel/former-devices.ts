@@ -1,7 +1,7 @@
 import { type Cidr, contains } from '../lib/address.ts'
 import { describe } from './describe.ts'
 import type { DesiredState, Failure } from './desired.ts'
-import { type Address, deviceOf, type KernelObject } from './objects.ts'
+import { deviceOf, type KernelObject, ROUTE_PROTOCOL } from './objects.ts'
 
 /** Devices on which nothing may be removed, nor they themselves, and why. */
 export type SparedDevices = ReadonlyMap<string, Pick<Failure, 'cause' | 'text'>>
@@ -15,24 +15,29 @@ export function formerDevices({ objects, scope }: DesiredState): ReadonlySet<str
 }
 
 /**
- * Of the former devices those that another program uses: each bears an address outside all networks of this instance, as no
- * device of ours does. Neither it nor anything on it is touched. `addresses` undefined: they cannot be read now, and so
- * nothing is known of any. Pure.
+ * Of the former devices those that another program uses: each bears an address outside all networks of this instance, or
+ * routes through a gateway that this program has not made. Neither such a device nor anything on it is touched. `hanging`: all
+ * addresses and routes; undefined: they cannot be read now, and so nothing is known of any device. Pure.
  */
-export function occupiedDevices(desired: DesiredState, addresses: Iterable<KernelObject> | undefined): SparedDevices {
+export function occupiedDevices(desired: DesiredState, hanging: Iterable<KernelObject> | undefined): SparedDevices {
   const former = formerDevices(desired)
   const ranges = [...desired.scope.networks.map(({ network }) => network), LINK_LOCAL]
-  const isOwn = ({ address }: Address) => ranges.some((range) => contains(range, address))
   const spared = new Map<string, Pick<Failure, 'cause' | 'text'>>()
-  if (addresses === undefined) {
-    for (const name of former) spared.set(name, { cause: 'foreign', text: 'its addresses cannot be read now' })
+  if (hanging === undefined) {
+    for (const name of former) spared.set(name, { cause: 'foreign', text: 'what is on it cannot be read now' })
     return spared
   }
-  for (const object of addresses) {
-    if (object.kind !== 'address' || !former.has(object.device) || isOwn(object)) continue
-    spared.set(object.device, { cause: 'foreign', text: `another program uses it: ${describe(object)}` })
+  for (const object of hanging) {
+    const device = deviceOf(object)
+    if (device === undefined || !former.has(device) || !isAnothers(object, ranges)) continue
+    spared.set(device, { cause: 'foreign', text: `another program uses it: ${describe(object)}` })
   }
   return spared
+}
+
+function isAnothers(object: KernelObject, ranges: readonly Cidr[]): boolean {
+  if (object.kind === 'address') return !ranges.some((range) => contains(range, object.address))
+  return object.kind === 'route' && object.protocol !== ROUTE_PROTOCOL && object.via !== undefined
 }
 
 /** The device that an object is, or is on. */

@@ -3,7 +3,7 @@ import type { DesiredState, Failure, Unreadable } from './desired.ts'
 import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
 import { formerDevices, occupiedDevices, type SparedDevices } from './former-devices.ts'
 import type { KindMirror } from './mirror.ts'
-import { type DesiredObject, deviceOf, type ObjectKind } from './objects.ts'
+import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, REMOVE_ORDER } from './order.ts'
 import type { PassNeeds, Tally } from './pass-needs.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
@@ -120,15 +120,24 @@ export class Pass {
 
   /** Devices of an earlier configuration that somebody else uses by now. */
   async #spareOccupied(): Promise<void> {
-    const addresses = this.#needs.mirrors.get('address')
-    if (addresses === undefined || formerDevices(this.#desired).size === 0) return
-    const known = await this.#refresh(addresses)
-    this.#spared = occupiedDevices(this.#desired, known ? addresses.held.front.values() : undefined)
+    if (formerDevices(this.#desired).size === 0) return
+    const found: KernelObject[] = []
+    let known = true
+    for (const kind of ['address', 'route'] as const) {
+      const mirror = this.#needs.mirrors.get(kind)
+      if (mirror === undefined) continue
+      known &&= await this.#refresh(mirror)
+      for (const object of mirror.held.front.values()) found.push(object)
+    }
+    this.#spared = occupiedDevices(this.#desired, known ? found : undefined)
   }
 
   async #removeKind(mirror: KindMirror, going: ReadonlySet<string>): Promise<void> {
     const before = mirror.held
-    if (!(await this.#refresh(mirror))) return
+    if (!(await this.#refresh(mirror))) {
+      this.#noteUnreadable(mirror)
+      return
+    }
     if (mirror.held !== before) this.#readLate.add(mirror)
     const due = this.#unwanted(mirror).filter(
       (planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.#mayTry(planned, true),

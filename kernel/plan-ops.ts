@@ -25,7 +25,7 @@ export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, re
     for (const { op } of diff.ops) {
       ops.push(op)
       if (op.verb === 'recreate' && op.object.kind === 'link') {
-        for (const hanging of KINDS_ON_DEVICES) held.get(hanging)?.dropDevice(op.object.name)
+        for (const kind of KINDS_ON_DEVICES) held.get(kind)?.dropDevice(op.object.name)
       }
       // What is made anew holds nothing, and what waited for it without being missed is due now.
       if (op.verb !== 'update' && 'table' in op.object) {
@@ -33,7 +33,8 @@ export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, re
       }
     }
   }
-  const spared = new Map([...blocked, ...occupiedDevices(desired, held.get('address')?.front.values() ?? [])])
+  const hanging = (['address', 'route'] as const).flatMap((kind) => [...(held.get(kind)?.front.values() ?? [])])
+  const spared = new Map([...blocked, ...occupiedDevices(desired, hanging)])
   const going = new Set<string>()
   for (const { op } of removals('link')) if (op.object.kind === 'link') going.add(op.object.name)
   for (const kind of REMOVE_ORDER) {

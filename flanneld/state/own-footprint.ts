@@ -1,7 +1,6 @@
-import type { DesiredState } from '../../kernel/desired.ts'
+import type { DesiredState, Settlement } from '../../kernel/desired.ts'
+import { ownDeviceOf } from '../../kernel/former-devices.ts'
 import type { KernelObject, ObjectKind } from '../../kernel/objects.ts'
-import { preview } from '../../kernel/plan-ops.ts'
-import type { ObjectTable, Op } from '../../kernel/table.ts'
 import { contains } from '../../lib/address.ts'
 import type { Logger } from '../../lib/log.ts'
 import { type Footprint, isSameFootprint, keepingOf, NO_FOOTPRINT, overlap, withMore } from './footprint.ts'
@@ -9,12 +8,11 @@ import type { InstanceClaim } from './instance-claim.ts'
 import type { StateDir } from './state-dir.ts'
 
 /** Kinds whose objects bear no mark of their maker but a name, a port or a network of the footprint. */
-const KINDS: ReadonlySet<ObjectKind> = new Set(['link', 'address', 'route', 'fou-port'])
+const UNMARKED: readonly ObjectKind[] = ['link', 'address', 'route', 'fou-port']
 
 interface Needs {
   readonly state: Pick<StateDir, 'footprint' | 'become'>
   readonly claim: Pick<InstanceClaim, 'make'>
-  readonly tables: readonly ObjectTable[]
   readonly log: Logger
 }
 
@@ -44,18 +42,13 @@ export class OwnFootprint {
   }
 
   /**
-   * Gives up what `desired` does not need and the kernel does not hold, or only as another's. Reads the kernel, and only
-   * where there is something to give up. True: the footprint is another one now. @throws OpFailure
+   * After a pass that tried all of `desired`: gives up what that does not need, unless the kernel refused to let go of it.
+   * What is there again the moment after is another program's, which makes it anew. True: the footprint is another one now.
    */
-  async shrink(desired: DesiredState): Promise<boolean> {
-    const { state, tables } = this.#needs
-    const all = state.footprint
-    if (isSameFootprint(all, keepingOf(all, this.#present, NOTHING))) return false
-    const { ops } = await preview(
-      tables.filter(({ kind }) => KINDS.has(kind)),
-      desired,
-    )
-    const rest = withoutGone(all, this.#present, ops)
+  async shrink(outcome: Pick<Settlement, 'failures' | 'unreadable'>, desired: DesiredState): Promise<boolean> {
+    const all = this.#needs.state.footprint
+    if (!desired.complete || UNMARKED.some((kind) => outcome.unreadable.has(kind))) return false
+    const rest = withoutGone(all, this.#present, notRemoved(outcome, desired))
     if (isSameFootprint(all, rest)) return false
     await this.#become(rest, "the kernel has nothing of it any more but what is another program's")
     return true
@@ -73,16 +66,18 @@ export class OwnFootprint {
   }
 }
 
-const NOTHING = { device: () => false, fouPort: () => false, network: () => false }
+/** What is neither wanted nor gone. */
+function notRemoved({ failures }: Pick<Settlement, 'failures'>, desired: DesiredState): readonly KernelObject[] {
+  const unwanted = [...failures].filter(([key, { cause }]) => cause === 'refused' && !desired.objects.has(key))
+  return unwanted.map(([, { object }]) => object)
+}
 
-/** Pure: `ops` is what is still to be removed and made. */
-export function withoutGone(all: Footprint, present: Footprint, ops: readonly Op<KernelObject>[]): Footprint {
-  const objects = ops.flatMap((op) => (op.verb === 'remove' ? [op.object] : []))
+/** Pure. */
+export function withoutGone(all: Footprint, present: Footprint, remaining: readonly KernelObject[]): Footprint {
   return keepingOf(all, present, {
-    device: (name) =>
-      objects.some((object) => (object.kind === 'link' ? object.name : 'device' in object && object.device) === name),
-    fouPort: (port) => objects.some((object) => object.kind === 'fou-port' && object.port === port),
-    network: ({ network }) => objects.some((object) => object.kind === 'route' && contains(network, object.dst)),
+    device: (name) => remaining.some((object) => ownDeviceOf(object) === name),
+    fouPort: (port) => remaining.some((object) => object.kind === 'fou-port' && object.port === port),
+    network: ({ network }) => remaining.some((object) => object.kind === 'route' && contains(network, object.dst)),
   })
 }
 

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { chmod, type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { StateFile } from '../objects.ts'
-import type { ObjectTable, Op, OpError, OpResult } from '../table.ts'
+import { type ObjectTable, type Op, type OpError, OpFailure, type OpResult } from '../table.ts'
 import { fileError } from './file-error.ts'
 
 const MOST_BYTES = 1 << 20
@@ -30,7 +30,10 @@ export class FileTable implements ObjectTable<StateFile> {
   }
 }
 
-/** Undefined for what is missing, unreadable or no regular file: writing it will tell why. */
+/** What this process or the host lacks says nothing of a file. */
+const LACKS: readonly string[] = ['EMFILE', 'ENFILE', 'ENOMEM']
+
+/** Undefined for what is missing, unreadable or no regular file: writing it will tell why. @throws OpFailure */
 async function read(path: string): Promise<StateFile | undefined> {
   let file: FileHandle | undefined
   try {
@@ -39,7 +42,9 @@ async function read(path: string): Promise<StateFile | undefined> {
     const stat = await file.stat()
     if (!stat.isFile() || stat.size > MOST_BYTES) return undefined
     return { kind: 'file', path, content: await file.readFile('utf8'), mode: stat.mode & 0o7777 }
-  } catch {
+  } catch (cause) {
+    const error = fileError(cause)
+    if (LACKS.includes(error.code)) throw new OpFailure(error)
     return undefined
   } finally {
     await file?.close()
