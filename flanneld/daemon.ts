@@ -3,18 +3,15 @@ import { openTables } from '../backends/registry.ts'
 import { createKernel } from '../kernel/kernel.ts'
 import { tunHolder, udpPortHolder } from '../kernel/tables/holders.ts'
 import type { Clock } from '../lib/clock.ts'
-import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
 import { Agent } from './agent.ts'
-import { exitCodeOf } from './exit-code.ts'
 import { GuardWatch } from './guard-watch.ts'
 import { collectAfterStart, keepHeapSmall } from './heap.ts'
 import { openEtcd } from './leases/lease-source.ts'
 import { agentOptions, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
 import type { ProcessPort } from './process-port.ts'
-import { OWN_LEASE } from './start-node.ts'
 import { DiskWrites } from './state/disk-writes.ts'
 import { instanceOf } from './state/instance.ts'
 import { InstanceClaim } from './state/instance-claim.ts'
@@ -22,9 +19,9 @@ import { type InstanceLock, lockFileOf, lockInstance } from './state/instance-lo
 import { OwnFootprint } from './state/own-footprint.ts'
 import { StateDir } from './state/state-dir.ts'
 import { StatusEndpoints } from './status/endpoints.ts'
-import { faultConditions, isOwnFault } from './status/fault-conditions.ts'
 import { Histogram, RECONCILE_BOUNDS } from './status/metrics.ts'
 import { ConditionSet } from './status/status.ts'
+import { createLifecycle, faultGroup, sayFault } from './task-faults.ts'
 import { untilHad } from './until-had.ts'
 
 export interface DaemonNeeds {
@@ -49,7 +46,10 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   log.info('flanneld started', { version: port.version, nodeId, stateDir: instance.stateDir })
 
   const fatal = new AbortController()
-  const lifecycle = lifecycleOf({ clock, log, conditions }, fatal, () => wasReady)
+  const lifecycle = createLifecycle(
+    { clock, log, conditions },
+    { end: (cause) => fatal.abort(cause), wasReady: () => wasReady },
+  )
   port.onFault((cause) => lifecycle.fault('process', cause))
   lifecycle.run('disk writes', (stop) => writes.run(stop))
   const kernel = await untilHad({ clock, conditions }, 'kernel', createKernel, port.stop)
@@ -154,40 +154,6 @@ async function keepState(clock: Clock, state: StateDir, claim: InstanceClaim, si
     await state.files.look()
     await claim.look()
   }
-}
-
-/**
- * Decides what a fault of a background task ends: the daemon only while it starts, by an error that names what the operator
- * must change, or by one of the own lease, which another host holds. Everything else is a condition, and the task begins again.
- */
-function lifecycleOf(
-  { clock, log, conditions }: { clock: Clock; log: Logger; conditions: ConditionSet },
-  fatal: AbortController,
-  wasReady: () => boolean,
-): Lifecycle {
-  return new Lifecycle({
-    clock,
-    onFault: (task, cause) => {
-      if (exitCodeOf(cause) !== 1 && (task === OWN_LEASE || !wasReady())) {
-        fatal.abort(cause)
-        return 'ended'
-      }
-      sayFault({ log, conditions }, task, cause)
-      return 'again'
-    },
-    onWell: (task) => conditions.replace(faultGroup(task), []),
-  })
-}
-
-function sayFault({ log, conditions }: { log: Logger; conditions: ConditionSet }, task: string, cause: unknown): void {
-  const found = faultConditions(task, cause)
-  if (isOwnFault(cause))
-    log.error(describeFault(task, cause), { stack: cause instanceof Error ? cause.stack : undefined })
-  conditions.replace(faultGroup(task), found)
-}
-
-function faultGroup(task: string): string {
-  return `fault of ${task}`
 }
 
 function conditionsOf(clock: Clock, log: Logger): ConditionSet {

@@ -1,7 +1,8 @@
 import { type Cidr, contains } from '../lib/address.ts'
 import { describe } from './describe.ts'
 import type { DesiredState, Failure } from './desired.ts'
-import { deviceOf, type KernelObject, ROUTE_PROTOCOL } from './objects.ts'
+import type { KindMirror } from './mirror.ts'
+import { deviceOf, type KernelObject, type ObjectKind, ROUTE_PROTOCOL } from './objects.ts'
 
 /** Devices on which nothing may be removed, nor they themselves, and why. */
 export type SparedDevices = ReadonlyMap<string, Pick<Failure, 'cause' | 'text'>>
@@ -33,6 +34,23 @@ export function occupiedDevices(desired: DesiredState, hanging: Iterable<KernelO
     spared.set(device, { cause: 'foreign', text: `another program uses it: ${describe(object)}` })
   }
   return spared
+}
+
+/** As `occupiedDevices`, by the mirrors. Reads nothing where there is no former device. */
+export async function findOccupied(
+  desired: DesiredState,
+  mirrors: ReadonlyMap<ObjectKind, KindMirror>,
+  refresh: (mirror: KindMirror) => Promise<boolean>,
+): Promise<SparedDevices> {
+  if (formerDevices(desired).size === 0) return new Map()
+  const hanging: KernelObject[] = []
+  for (const kind of ['address', 'route'] as const) {
+    const mirror = mirrors.get(kind)
+    if (mirror === undefined) continue
+    if (!(await refresh(mirror))) return occupiedDevices(desired, undefined)
+    for (const object of mirror.held.front.values()) hanging.push(object)
+  }
+  return occupiedDevices(desired, hanging)
 }
 
 function isAnothers(object: KernelObject, ranges: readonly Cidr[]): boolean {

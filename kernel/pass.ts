@@ -1,9 +1,9 @@
 import { doubt, noteConsequences } from './consequences.ts'
 import type { DesiredState, Failure, Unreadable } from './desired.ts'
 import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
-import { formerDevices, occupiedDevices, type SparedDevices } from './former-devices.ts'
+import { findOccupied, type SparedDevices } from './former-devices.ts'
 import type { KindMirror } from './mirror.ts'
-import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from './objects.ts'
+import { type DesiredObject, deviceOf, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, REMOVE_ORDER } from './order.ts'
 import type { PassNeeds, Tally } from './pass-needs.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
@@ -106,7 +106,8 @@ export class Pass {
 
   async #remove(signal: AbortSignal): Promise<boolean> {
     const links = this.#needs.mirrors.get('link')
-    await this.#spareOccupied()
+    const { mirrors } = this.#needs
+    this.#spared = await findOccupied(this.#desired, mirrors, (mirror) => this.#refresh(mirror))
     const going = new Set<string>()
     if (links !== undefined && !links.stale) {
       for (const { key, op } of this.#unwanted(links)) {
@@ -116,20 +117,6 @@ export class Pass {
       }
     }
     return await this.#eachKind(REMOVE_ORDER, (mirror) => this.#removeKind(mirror, going), signal)
-  }
-
-  /** Devices of an earlier configuration that somebody else uses by now. */
-  async #spareOccupied(): Promise<void> {
-    if (formerDevices(this.#desired).size === 0) return
-    const found: KernelObject[] = []
-    let known = true
-    for (const kind of ['address', 'route'] as const) {
-      const mirror = this.#needs.mirrors.get(kind)
-      if (mirror === undefined) continue
-      known &&= await this.#refresh(mirror)
-      for (const object of mirror.held.front.values()) found.push(object)
-    }
-    this.#spared = occupiedDevices(this.#desired, known ? found : undefined)
   }
 
   async #removeKind(mirror: KindMirror, going: ReadonlySet<string>): Promise<void> {

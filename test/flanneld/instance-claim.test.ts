@@ -70,6 +70,27 @@ describe('the claim of an instance', () => {
     await other.make(uses('10.7.0.0/16', 'flannel.3'))
   })
 
+  it('tells what the others use', async () => {
+    await instance('').make({ ...uses('10.5.0.0/16', 'flannel.1'), fouPorts: new Set([8285]) })
+    const others = await instance('0123abcd').make(uses('10.6.0.0/16', 'flannel.2'))
+    assert.deepEqual(others, [{ ...uses('10.5.0.0/16', 'flannel.1'), fouPorts: new Set([8285]) }])
+  })
+
+  it('is made again where its file was removed', async () => {
+    const claim = instance('')
+    await claim.make(uses('10.5.0.0/16', 'flannel.1'))
+    rmSync(join(root, 'claim.json'))
+    await claim.look()
+    await assert.rejects(instance('0123abcd').make(uses('10.5.0.0/16', 'flannel.2')), /must not overlap/)
+  })
+
+  it('that gets shorter leaves nothing of what it said before', async () => {
+    const claim = instance('')
+    await claim.make(uses('10.5.0.0/16', 'flannel.1', 'flannel.11', 'flannel.111'))
+    await claim.make(uses('10.5.0.0/16', 'flannel.1'))
+    assert.equal((await instance('0123abcd').make(uses('10.6.0.0/16', 'flannel.2')))[0]?.devices.size, 1)
+  })
+
   const inTheWay: Record<string, { put: (path: string) => void; text: RegExp }> = {
     'a symbolic link': {
       put: (path) => symlinkSync(join(root, 'elsewhere'), path),

@@ -148,6 +148,19 @@ describe('lease keeper', () => {
     await world.stop()
   })
 
+  it('tells of a fault of its watch at once, not when it is stopped', async () => {
+    const table = new FakeLeaseTable({ wall: () => 0 })
+    const store = new FakeLeaseStore({ table, network: network(4), random: () => 0 })
+    store.watch = async function* () {
+      yield* []
+      throw new TypeError('a fault')
+    }
+    const hints = { previous: new Map<Family, Cidr>(), ownsAddress: () => true }
+    const needs = { store, clock: new VirtualClock(), log: createLogger(() => {}) }
+    const keeper = new LeaseKeeper(needs, { want: attrs('a'), hints, renewMarginMs: HOUR })
+    await assert.rejects(keeper.run(new AbortController().signal), /a fault/)
+  })
+
   it('writes nothing when told the same again', async () => {
     const world = await start()
     const id = idOf(world.state())

@@ -156,6 +156,8 @@ export interface Rig {
   readonly clock: VirtualClock
   readonly reconciler: Reconciler
   readonly lines: string[]
+  /** Of passes. */
+  readonly faults: unknown[]
   /** Sets the state and lets everything happen that needs no time. */
   want(desired: DesiredState): Promise<number>
   /** Fails unless the kernel holds exactly what is wanted at the wanted keys. */
@@ -167,6 +169,7 @@ export function rig(options: ReconcilerOptions = {}): Rig {
   const kernel = new FakeKernel()
   const clock = new VirtualClock()
   const lines: string[] = []
+  const faults: unknown[] = []
   const note =
     (severity: string) =>
     (message: string, fields: object = {}) =>
@@ -174,13 +177,17 @@ export function rig(options: ReconcilerOptions = {}): Rig {
   const log = { ...silentLogger, info: note('info'), warn: note('warn'), error: note('error') }
   kernel.addDevice('eth0')
   kernel.change({ verb: 'create', object: address('192.0.2.1/16', 'eth0') })
-  const reconciler = new Reconciler({ tables: kernel.tables, clock, log }, options)
+  const reconciler = new Reconciler(
+    { tables: kernel.tables, clock, log, onFault: (cause) => void faults.push(cause) },
+    options,
+  )
   kernel.onEvents = (events) => reconciler.onEvents(events)
   return {
     kernel,
     clock,
     reconciler,
     lines,
+    faults,
     want: async (desired) => {
       const generation = reconciler.setDesired(desired)
       await settleTasks()

@@ -42,6 +42,11 @@ const CASES: [string, KernelObject, Ownership][] = [
   ['an address elsewhere', the.address('10.64.1.1/24', 'cni0'), 'foreign'],
   ['a route with our mark on our device', the.peerRoute('172.16.0.0/24'), 'ours'],
   ['a route with our mark in our network', the.route('10.64.9.0/24', hop), 'ours'],
+  [
+    'a route with our mark in our network on another instance’s device',
+    the.route('10.64.9.0/24', { device: 'flannel.9' }),
+    'foreign',
+  ],
   ['a route with our mark elsewhere: another instance’s', the.route('172.16.0.0/24', hop), 'foreign'],
   ['a blackhole with our mark elsewhere', the.route('172.16.0.0/24', { type: 'blackhole' }), 'foreign'],
   ['a boot route at a wanted key', the.route('10.64.2.0/24', { protocol: boot, ...hop }), 'adoptable'],

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { DesiredObject } from '../../kernel/objects.ts'
 import { settleTasks } from '../fakes/clock.ts'
 import * as the from './fixtures.ts'
 
@@ -341,6 +342,45 @@ describe('reconciler', () => {
       assert.equal(rig.reconciler.failures().size, 0)
     })
 
+    it('a kind that stays unreadable counts as it was, is told apart, and holds up no other', async () => {
+      await rig.want(WANTED)
+      await rig.clock.advance(1_000)
+      rig.kernel.fault = ({ kind, verb }) =>
+        ['link', 'route'].includes(kind) && verb === 'dump' ? { code: 'EINTR' } : undefined
+      rig.reconciler.invalidate('all', 'test')
+      rig.kernel.delete('neighbour flannel.1 10.64.2.0')
+      const more = the.desiredOf([...WANTED.objects.values(), ...the.peer(4)])
+      await rig.want(more)
+      await rig.clock.advance(600_000)
+      const { failures, unreadable } = rig.reconciler.status.current ?? {}
+      assert.deepEqual([...(failures?.keys() ?? [])], ['route 10.64.4.0/24 metric 0'])
+      assert.deepEqual(
+        [...(unreadable ?? [])].map(([kind, { code }]) => `${kind} ${code}`),
+        ['link EINTR', 'route EINTR'],
+      )
+      for (const number of [2, 4]) assert.notEqual(rig.kernel.get(`neighbour flannel.1 10.64.${number}.0`), undefined)
+      const dumps = () => rig.kernel.calls.filter(({ kind, verb }) => kind === 'route' && verb === 'dump').length
+      const before = dumps()
+      await rig.clock.advance(60_000)
+      assert.ok(dumps() - before <= 12, `${dumps() - before} dumps in a minute`)
+      rig.kernel.fault = () => undefined
+      await rig.clock.advance(31_000)
+      rig.assertInPlace(more)
+      assert.deepEqual([rig.reconciler.failures().size, rig.reconciler.status.current?.unreadable.size], [0, 0])
+    })
+
+    it('a former device is removed, and left alone when another program has made it again', async () => {
+      const scope = { ...WANTED.scope, devices: new Set(['flannel.1', 'flannel.9']) }
+      rig.kernel.change({ verb: 'create', object: the.vxlan('flannel.9') })
+      await rig.want({ ...WANTED, scope })
+      assert.equal(rig.kernel.get('link flannel.9'), undefined)
+      rig.kernel.change({ verb: 'create', object: the.vxlan('flannel.9') })
+      rig.kernel.change({ verb: 'create', object: the.address('172.20.0.0/32', 'flannel.9') })
+      await rig.clock.advance(200_000)
+      assert.notEqual(rig.kernel.get('link flannel.9'), undefined)
+      assert.notEqual(rig.kernel.get('address flannel.9 172.20.0.0/32'), undefined)
+    })
+
     it('an object in the way of another goes first or the other comes after it', async () => {
       rig.kernel.change({ verb: 'create', object: the.vxlan('flannel.9') })
       const scope = { ...WANTED.scope, devices: new Set(['flannel.1', 'flannel.9']) }
@@ -349,6 +389,31 @@ describe('reconciler', () => {
       rig.assertInPlace(WANTED)
       assert.equal(rig.kernel.get('link flannel.9'), undefined)
     })
+  })
+
+  it('goes on after a fault of the program, tells of it, and heals the rest when it is over', async () => {
+    await rig.want(WANTED)
+    await rig.clock.advance(1_000)
+    let broken = false
+    class Faulty extends Map<string, DesiredObject> {
+      override has(key: string): boolean {
+        if (broken) throw new TypeError('a fault')
+        return super.has(key)
+      }
+    }
+    const objects = new Faulty([...WANTED.objects, ...the.desiredOf(the.peer(7)).objects])
+    rig.reconciler.setDesired({ ...WANTED, objects })
+    broken = true
+    await rig.clock.advance(120_000)
+    assert.ok(rig.faults.length >= 5 && rig.faults.length <= 20, `${rig.faults.length} faults in two minutes`)
+    assert.match(String(rig.faults[0]), /a fault/)
+    broken = false
+    rig.kernel.delete('route 10.64.2.0/24 metric 0')
+    await rig.clock.advance(31_000)
+    rig.assertInPlace(WANTED)
+    rig.kernel.delete('route 10.64.2.0/24 metric 0')
+    await rig.clock.advance(200)
+    rig.assertInPlace(WANTED)
   })
 
   it('slows down for an object that another program fights over, and for no other', async () => {

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { BorrowedSysctls } from '../../flanneld/state/borrowed-sysctls.ts'
+import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
+import { parseFootprint } from '../../flanneld/state/footprint.ts'
+import { StateDir } from '../../flanneld/state/state-dir.ts'
+import { ConditionSet } from '../../flanneld/status/status.ts'
+import type { DesiredObject } from '../../kernel/objects.ts'
+import type { Cidr } from '../../lib/address.ts'
+import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
+import { silentLogger } from '../../lib/log.ts'
+import { settleTasks, VirtualClock } from '../fakes/clock.ts'
+
+const systemError = (code: string) => Object.assign(new Error(`${code}: refused, write`), { code, syscall: 'write' })
+
+describe('a write to a disk', () => {
+  let clock: VirtualClock
+  let conditions: ConditionSet
+  let writes: DiskWrites
+  let starting: boolean
+  let refusal: Error | undefined
+  let written: string[]
+  let end: AbortController
+  const write = (text: string, path = '/state/file') => ({
+    path,
+    effect: 'something waits',
+    write: async () => {
+      if (refusal !== undefined) throw refusal
+      written.push(text)
+    },
+  })
+  const shown = () => conditions.list().map(({ code, text, remedy }) => `${code}: ${text}; ${remedy}`)
+
+  beforeEach(() => {
+    end = new AbortController()
+    clock = new VirtualClock()
+    conditions = new ConditionSet({ clock })
+    starting = false
+    refusal = undefined
+    written = []
+    writes = new DiskWrites({ conditions, clock, isStarting: () => starting })
+    void writes.run(end.signal)
+  })
+  afterEach(() => end.abort())
+
+  const refusals: Record<string, RegExp> = {
+    ENOSPC: /make room/,
+    EDQUOT: /quota/,
+    EROFS: /read-write/,
+    EIO: /dmesg/,
+    EMFILE: /open files/,
+    ENOTDIR: /remove what stands/,
+    ETXTBSY: /see what the reason says/,
+  }
+  for (const [code, remedy] of Object.entries(refusals)) {
+    it(`refused with ${code} is a condition that names path, effect, reason and remedy, until it works`, async () => {
+      refusal = systemError(code)
+      assert.equal(await writes.attempt(write('a')), false)
+      const [text = ''] = shown()
+      assert.match(
+        text,
+        /^write-failed \/state\/file: \/state\/file could not be written: something waits \(E[A-Z]+: refused/,
+      )
+      assert.match(text, remedy)
+      await clock.advance(600_000)
+      assert.equal(conditions.list().length, 1)
+      refusal = undefined
+      const before = writes.changes.current ?? 0
+      await clock.advance(30_000)
+      assert.deepEqual([written, shown(), writes.changes.current], [['a'], [], before + 1])
+    })
+  }
+
+  it('is tried again after a second, and at least twice a minute', async () => {
+    let tries = 0
+    const refuse = async () => {
+      tries += 1
+      throw systemError('EIO')
+    }
+    const stubborn = { ...write(''), write: refuse }
+    await writes.attempt(stubborn)
+    await clock.advance(1_000)
+    assert.equal(tries, 2)
+    await clock.advance(600_000)
+    const before = tries
+    await clock.advance(60_000)
+    assert.ok(tries >= before + 2, `${tries - before} tries in a minute`)
+  })
+
+  it('gives way to a newer one to the same place, and to no other', async () => {
+    refusal = systemError('ENOSPC')
+    await writes.attempt(write('old'))
+    await writes.attempt(write('else', '/state/other'))
+    await writes.attempt(write('new'))
+    refusal = undefined
+    await clock.advance(30_000)
+    assert.deepEqual(written.sort(), ['else', 'new'])
+    assert.deepEqual(shown(), [])
+  })
+
+  for (const [what, cause] of [
+    ['a lack of rights', new PermissionError('no')],
+    ['another daemon', new AlreadyRunningError('pid 7')],
+  ] as const) {
+    it(`that meets ${what} ends a start, and later is a condition`, async () => {
+      refusal = cause
+      starting = true
+      await assert.rejects(writes.attempt(write('a')), cause)
+      starting = false
+      assert.equal(await writes.attempt(write('a')), false)
+      assert.match(shown()[0] ?? '', new RegExp(cause.message))
+    })
+  }
+
+  it('does not hide a fault of the program', async () => {
+    refusal = new TypeError('a fault')
+    await assert.rejects(writes.attempt(write('a')), TypeError)
+    assert.deepEqual(shown(), [])
+  })
+})
+
+describe('a state directory that cannot be written', () => {
+  let parent: string
+  let path: string
+  let clock: VirtualClock
+  let conditions: ConditionSet
+  let end: AbortController
+  const network = { network: '10.5.0.0/16' as Cidr, subnetLen: 24 }
+  const files = () => conditions.list().map(({ code }) => code.replace(`write-failed ${path}/`, ''))
+
+  async function open() {
+    clock = new VirtualClock()
+    conditions = new ConditionSet({ clock })
+    const writes = new DiskWrites({ conditions, clock, isStarting: () => true })
+    void writes.run(end.signal)
+    const randomBytes = (count: number) => new Uint8Array(count).fill(7)
+    return await StateDir.open({ log: silentLogger, writes, uid: process.getuid?.() ?? 0, randomBytes }, path)
+  }
+
+  beforeEach(() => {
+    end = new AbortController()
+    parent = mkdtempSync(join(tmpdir(), 'state-refused-'))
+    path = join(parent, 'lib', 'flannel')
+    // Root may write everywhere but below a file.
+    writeFileSync(join(parent, 'lib'), '')
+  })
+  afterEach(() => {
+    end.abort()
+    rmSync(parent, { recursive: true, force: true })
+  })
+
+  it('lets the node work with what it knows, and is written when it can be', async () => {
+    const state = await open()
+    const id = await state.nodeId()
+    assert.match(id, /^[0-9a-f]{32}$/)
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    await state.record({ devices: new Set(['flannel.2']), networks: [network] })
+    assert.deepEqual([...state.footprint.devices], ['flannel.1', 'flannel.2'])
+    assert.deepEqual(files(), ['footprint.json', 'node-id'])
+    rmSync(join(parent, 'lib'))
+    await clock.advance(31_000)
+    await settled(() => assert.deepEqual(files(), []))
+    assert.equal(readFileSync(join(path, 'node-id'), 'utf8'), `${id}\n`)
+    assert.equal(parseFootprint(readFileSync(join(path, 'footprint.json'), 'utf8')).devices.size, 2)
+  })
+
+  it('lets no sysctl of the host be changed before its value is on disk', async () => {
+    const root = join(parent, 'sys')
+    const sysctl = 'net/ipv4/conf/eth0/rp_filter'
+    mkdirSync(join(root, 'net/ipv4/conf/eth0'), { recursive: true })
+    writeFileSync(join(root, sysctl), '1\n')
+    const loose: DesiredObject = {
+      kind: 'sysctl',
+      path: sysctl,
+      value: '2',
+      borrowed: true,
+      role: { class: 'advisory', remedy: '' },
+    }
+    const state = await open()
+    const sysctls = await BorrowedSysctls.open({ files: state.files, log: silentLogger }, root)
+    assert.equal(await sysctls.borrow([loose]), false)
+    assert.deepEqual([sysctls.waiting, sysctls.originals.size], [true, 0])
+    rmSync(join(parent, 'lib'))
+    await clock.advance(31_000)
+    await settled(() => assert.equal(sysctls.waiting, false))
+    assert.deepEqual([...sysctls.originals], [[sysctl, '1']])
+    assert.deepEqual(JSON.parse(readFileSync(join(path, 'sysctls.json'), 'utf8')), { [sysctl]: '1' })
+  })
+
+  it('that is removed while the process runs is written again as it was', async () => {
+    rmSync(join(parent, 'lib'))
+    await (await open()).nodeId()
+    const state = await open()
+    const id = await state.nodeId()
+    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    const before = readdirSync(path).sort()
+    rmSync(join(parent, 'lib'), { recursive: true })
+    await state.files.look()
+    assert.deepEqual(readdirSync(path).sort(), before)
+    assert.equal(await (await open()).nodeId(), id)
+  })
+})
+
+/** What the file system does takes its own time, whatever the clock says. */
+async function settled(check: () => void): Promise<void> {
+  for (let tries = 0; tries < 200; tries += 1) {
+    await settleTasks()
+    try {
+      check()
+      return
+    } catch {
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  check()
+}
