@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { openTables } from '../backends/registry.ts'
 import { createKernel } from '../kernel/kernel.ts'
+import type { OpFailure } from '../kernel/table.ts'
 import { tunHolder, udpPortHolder } from '../kernel/tables/holders.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
@@ -52,7 +53,8 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   )
   port.onFault((cause) => lifecycle.fault('process', cause))
   lifecycle.run('disk writes', (stop) => writes.run(stop))
-  const kernel = await untilHad({ clock, conditions }, 'kernel', createKernel, port.stop)
+  const onUnsteady = (told: OpFailure) => lifecycle.fault('reading of the kernel', told)
+  const kernel = await untilHad({ clock, conditions }, 'kernel', () => createKernel({ onUnsteady }), port.stop)
   const planes = openTables({
     clock,
     log,

@@ -6,7 +6,7 @@ import { DeviceIndex } from './netlink/device-index.ts'
 import { openGenericNetlink } from './netlink/generic.ts'
 import { openNetlinkSocket } from './netlink/socket.ts'
 import { type OpenRules, openRules } from './rules/open-rules.ts'
-import type { ObjectTable } from './table.ts'
+import type { ObjectTable, OpFailure } from './table.ts'
 import { AddressTable } from './tables/addresses.ts'
 import { ClearPathTable } from './tables/clear-paths.ts'
 import { FdbTable } from './tables/fdb.ts'
@@ -37,6 +37,8 @@ export interface KernelOptions {
   /** Bytes of events that may wait for the monitor. */
   readonly eventQueueBytes?: number
   readonly clock?: Clock
+  /** Hears of each list of the kernel's that changed too often to be read as a whole. */
+  readonly onUnsteady?: (told: OpFailure) => void
 }
 
 const ANSWER_QUEUE_BYTES = 1 << 20
@@ -52,7 +54,7 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
   const generic = openGenericNetlink()
   const fouPorts = new FouPortTable({ generic })
   const rules = openRules(options.clock ?? systemClock)
-  const channel = new NetlinkChannel({ socket })
+  const channel = new NetlinkChannel({ socket, onUnsteady: options.onUnsteady })
   const devices = new DeviceIndex({ channel })
   const needs = { channel, devices }
   const monitor = new Monitor({ socket: events, devices, ownPort: socket.port })

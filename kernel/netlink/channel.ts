@@ -15,7 +15,7 @@ const BATCH = 64
 export const BATCH_BYTES = 32 * 1024
 /** The kernel fills at most 32 KiB of a dump at once; single messages (a NIC with many functions) may need more. */
 const RECEIVE_BYTES = 64 * 1024
-const DUMP_TRIES = 8
+const DUMP_TRIES = 4
 const TURN_MS = 8
 
 const LOST: OpError = { code: 'ENOBUFS', message: "the kernel's answer was lost" }
@@ -27,6 +27,7 @@ const LOST: OpError = { code: 'ENOBUFS', message: "the kernel's answer was lost"
 export class NetlinkChannel {
   readonly #socket: NetlinkSocket
   readonly #batch: number
+  readonly #onUnsteady: (told: OpFailure) => void
   readonly #out = new Uint8Array(BATCH_BYTES + 1024)
   readonly #outView = new DataView(this.#out.buffer)
   #in = new Uint8Array(RECEIVE_BYTES)
@@ -34,8 +35,13 @@ export class NetlinkChannel {
   #sequence = 1
   #turns: Promise<void> = Promise.resolve()
 
-  constructor(needs: { socket: NetlinkSocket }, options: ChannelOptions = {}) {
+  /** `onUnsteady` hears of each list that changed too often to be read as a whole. */
+  constructor(
+    needs: { socket: NetlinkSocket; onUnsteady?: ((told: OpFailure) => void) | undefined },
+    options: ChannelOptions = {},
+  ) {
     this.#socket = needs.socket
+    this.#onUnsteady = needs.onUnsteady ?? (() => {})
     this.#batch = options.batch ?? BATCH
   }
 
@@ -79,39 +85,53 @@ export class NetlinkChannel {
 
   /**
    * Everything that the kernel lists in answer to `message`; what `parse` gives undefined for is left out. Begun anew when the
-   * kernel says that the list changed meanwhile.
+   * kernel says that the list changed meanwhile. On a host where it changes all the time (thousands of devices, and some come
+   * and go every moment) the last reading counts, each entry of it once: it may lack what came or went meanwhile, and whoever
+   * acts on that is refused and reads again. Source: linux/Documentation/userspace-api/netlink/intro.rst, "Dump consistency".
    * @throws OpFailure
    */
   async dump<T>(message: Uint8Array, parse: (message: Message) => T | undefined): Promise<T[]> {
     return await this.#inTurn(async () => {
-      for (let tries = 1; tries <= DUMP_TRIES; tries += 1) {
-        const found = await this.#dumpOnce(message, parse)
-        if (found !== undefined) return found
+      for (let tries = 1; ; tries += 1) {
+        const { found, outcome } = await this.#dumpOnce(message, parse, tries === DUMP_TRIES)
+        if (outcome === 'whole') return found
+        if (tries === DUMP_TRIES && outcome === 'lost') throw new OpFailure(LOST)
+        if (tries === DUMP_TRIES) {
+          const text = `a list changed during ${DUMP_TRIES} attempts to read it; the last one counts`
+          this.#onUnsteady(new OpFailure({ code: 'EINTR', message: text }))
+          return found
+        }
         await nextTurn()
       }
-      throw new OpFailure({ code: 'EINTR', message: `the list changed during ${DUMP_TRIES} attempts to read it` })
     })
   }
 
-  /** Undefined: interrupted. Reads to the end whatever happens, else the rest would answer the next request. */
-  async #dumpOnce<T>(request: Uint8Array, parse: (message: Message) => T | undefined): Promise<T[] | undefined> {
+  /** Reads to the end whatever happens, else the rest would answer the next request. `once`: entries that are shown twice count once. */
+  async #dumpOnce<T>(
+    request: Uint8Array,
+    parse: (message: Message) => T | undefined,
+    once: boolean,
+  ): Promise<{ found: T[]; outcome: 'whole' | 'changed' | 'lost' }> {
     const found: T[] = []
+    const shown = new Set<string>()
     const sequence = this.#put(request, 0, NLM_F_REQUEST | NLM_F_DUMP)
     const sent = this.#send(request.length)
     if (sent < 0) throw new OpFailure(errorOf(-sent))
-    let state: 'reading' | 'interrupted' | 'done' = 'reading'
+    let ended = false
+    let outcome: 'whole' | 'changed' | 'lost' = 'whole'
     let failure: unknown
     let turnEnds = performance.now() + TURN_MS
     const visit = (message: Message) => {
       if (message.sequence !== sequence) return
-      if (message.flags & NLM_F_DUMP_INTR && failure === undefined) failure = 'interrupted'
+      if (message.flags & NLM_F_DUMP_INTR && outcome === 'whole') outcome = 'changed'
       if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
-        state = 'done'
+        ended = true
         const error = acknowledgement(message)
         if (error !== undefined && failure === undefined) failure = new OpFailure(error)
         return
       }
-      if (failure !== undefined) return
+      if (failure !== undefined || outcome === 'lost' || (outcome === 'changed' && !once)) return
+      if (once && isKnown(message, shown)) return
       try {
         const item = parse(message)
         if (item !== undefined) found.push(item)
@@ -119,15 +139,15 @@ export class NetlinkChannel {
         failure = cause
       }
     }
-    while (state === 'reading') {
+    while (!ended) {
       const length = this.#receive()
       if (length < 0) {
         // Nothing left though no end was seen: answers were dropped for want of memory.
-        if (length !== -ENOBUFS) state = 'interrupted'
-        failure ??= 'interrupted'
+        if (length !== -ENOBUFS) ended = true
+        outcome = 'lost'
       } else if (length > this.#in.length) {
         this.#growTo(length)
-        failure ??= 'interrupted'
+        outcome = 'lost'
       } else if (!this.#show(length, visit)) {
         failure ??= new MalformedMessage('the kernel sent a message that cannot be read')
       }
@@ -136,10 +156,11 @@ export class NetlinkChannel {
         turnEnds = performance.now() + TURN_MS
       }
     }
-    if (failure === 'interrupted') return undefined
+    // What is not whole is read again, whatever else was wrong with it.
+    if (outcome !== 'whole' && !once) return { found, outcome }
     if (failure instanceof MalformedMessage) throw new OpFailure({ code: 'EBADMSG', message: failure.message })
     if (failure !== undefined) throw failure
-    return found
+    return { found, outcome }
   }
 
   /**
@@ -233,4 +254,11 @@ export class NetlinkChannel {
     )
     return result
   }
+}
+
+function isKnown({ view, start, end }: Message, shown: Set<string>): boolean {
+  const bytes = Buffer.from(view.buffer, view.byteOffset + start, end - start).toString('latin1')
+  if (shown.has(bytes)) return true
+  shown.add(bytes)
+  return false
 }

@@ -140,10 +140,24 @@ describe('a netlink channel', () => {
     assert.equal(tries, 2)
   })
 
-  it('gives up on a dump that never holds still', async () => {
-    const kernel = new ScriptedKernel((sequence) => [done(sequence, 0, INTERRUPTED)])
-    await assert.rejects(dumped(kernel), (thrown: unknown) => thrown instanceof OpFailure && thrown.code === 'EINTR')
-    assert.equal(kernel.sends.length, 8)
+  it('takes the last reading of a list that never holds still, each entry once, and tells of it', async () => {
+    const kernel = new ScriptedKernel((sequence) => [
+      Buffer.concat([item(sequence, 1), item(sequence, 2)]),
+      Buffer.concat([item(sequence, 2), item(sequence, 3)]),
+      done(sequence, 0, INTERRUPTED),
+    ])
+    const told: string[] = []
+    const channel = new NetlinkChannel({ socket: kernel, onUnsteady: ({ code }) => told.push(code) })
+    assert.deepEqual(await channel.dump(dumpAddresses(), numberOf), [1, 2, 3])
+    assert.deepEqual([kernel.sends.length, told], [4, ['EINTR']])
+    assert.deepEqual(await channel.dump(dumpAddresses(), numberOf), [1, 2, 3])
+    assert.equal(told.length, 2)
+  })
+
+  it('gives up on a dump of which something is lost each time', async () => {
+    const kernel = new ScriptedKernel((sequence) => [item(sequence, 1), -ENOBUFS, done(sequence)])
+    await assert.rejects(dumped(kernel), (thrown: unknown) => thrown instanceof OpFailure && thrown.code === 'ENOBUFS')
+    assert.equal(kernel.sends.length, 4)
   })
 
   it('throws what the kernel says against a dump', async () => {
