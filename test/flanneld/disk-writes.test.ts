@@ -100,6 +100,23 @@ describe('a write to a disk', () => {
     assert.deepEqual(shown(), [])
   })
 
+  it('is not made any more when a newer one came while others were tried again', async () => {
+    refusal = systemError('ENOSPC')
+    let release = () => {}
+    const slow = { ...write('slow', '/state/slow'), write: () => new Promise<void>((resolve) => (release = resolve)) }
+    const first = { ...slow, write: write('').write }
+    await writes.attempt(first)
+    Object.assign(first, { write: slow.write })
+    await writes.attempt(write('old'))
+    refusal = undefined
+    await clock.advance(1_000)
+    const newer = writes.attempt(write('new'))
+    release()
+    assert.equal(await newer, true)
+    await clock.advance(1_000)
+    assert.deepEqual(written, ['new'])
+  })
+
   for (const [what, cause] of [
     ['a lack of rights', new PermissionError('no')],
     ['another daemon', new AlreadyRunningError('pid 7')],
