@@ -11,11 +11,14 @@ const PATIENCE_MS = 200
  */
 export class ProgramWork {
   readonly #clock: Clock
+  readonly #onFault: (cause: unknown) => void
   readonly #underWay = new Map<ObjectKind, Promise<void>>()
   #hurry = new AbortController()
 
-  constructor(needs: { clock: Clock }) {
+  /** `onFault` hears of work that failed when nobody waited for it any more. */
+  constructor(needs: { clock: Clock; onFault?: (cause: unknown) => void }) {
     this.#clock = needs.clock
+    this.#onFault = needs.onFault ?? (() => {})
   }
 
   isUnderWay(kind: ObjectKind): boolean {
@@ -41,7 +44,9 @@ export class ProgramWork {
     if (before !== undefined && !(await this.#isDone(before, signal))) return false
     const underWay = work().finally(() => this.#underWay.delete(kind))
     this.#underWay.set(kind, underWay)
-    return await this.#isDone(underWay, signal)
+    const done = await this.#isDone(underWay, signal)
+    if (!done) underWay.catch(this.#onFault)
+    return done
   }
 
   async #isDone(work: Promise<void>, signal: AbortSignal): Promise<boolean> {

@@ -87,7 +87,7 @@ export class Reconciler {
     this.#kinds = [...this.#mirrors.keys()]
     this.#pass = {
       mirrors: this.#mirrors,
-      programs: new ProgramWork(needs),
+      programs: new ProgramWork({ clock: needs.clock, onFault: this.#onFault }),
       retries: this.#retries,
       fights: this.#fights,
       repairs: new RepairLog(needs),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { DesiredObject, ObjectKind } from '../../kernel/objects.ts'
-import { settleTasks } from '../fakes/clock.ts'
+import { ProgramWork } from '../../kernel/program-work.ts'
+import { settleTasks, VirtualClock } from '../fakes/clock.ts'
 import * as the from './fixtures.ts'
 
 const RULES: DesiredObject = the.required({
@@ -117,5 +118,27 @@ describe('a program that is slow or hangs', () => {
     assert(ended)
     letGo()
     await stopping
+  })
+})
+
+describe('what a program is asked for', () => {
+  it('is heard of when it fails after nobody waits for it any more', async () => {
+    const clock = new VirtualClock()
+    const faults: unknown[] = []
+    const programs = new ProgramWork({ clock, onFault: (cause) => void faults.push(cause) })
+    programs.begin()
+    let fail: (cause: unknown) => void = () => {}
+    const work = () =>
+      new Promise<void>((_resolve, reject) => {
+        fail = reject
+      })
+    const waited = programs.run('nft-table', work, new AbortController().signal)
+    programs.hurry()
+    await clock.advance(200)
+    assert.equal(await waited, false)
+    const fault = new TypeError('a fault')
+    fail(fault)
+    await settleTasks()
+    assert.deepEqual(faults, [fault])
   })
 })
