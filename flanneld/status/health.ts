@@ -68,16 +68,23 @@ export class HealthServer {
     this.#server = createBoundedServer((url) => healthAnswer(url, sources), limits)
   }
 
-  /** Resolves with the port once it is open; rejects when it cannot be opened. */
+  /** Resolves with the port once it is open; rejects when it cannot be opened, and may be asked again. */
   listen(address: IpAddr, port: number): Promise<number> {
+    const server = this.#server
     return new Promise((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen({ host: address, port }, () => {
-        this.#server.off('error', reject)
+      const refused = (cause: Error) => {
+        server.off('listening', listening)
+        reject(cause)
+      }
+      const listening = () => {
+        server.off('error', refused)
         // Out of descriptors, say: the daemon goes on without this port.
-        this.#server.on('error', () => {})
-        resolve((this.#server.address() as AddressInfo).port)
-      })
+        server.on('error', () => {})
+        resolve((server.address() as AddressInfo).port)
+      }
+      server.once('error', refused)
+      server.once('listening', listening)
+      server.listen({ host: address, port })
     })
   }
 
