@@ -1,6 +1,7 @@
 import type { Clock } from '../../lib/clock.ts'
 import { AlreadyRunningError, messageOf, PermissionError } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
+import { isSystemError, readSystemError } from '../../lib/system-error.ts'
 import type { ConditionSet } from '../status/status.ts'
 
 /** Something that shall be on a disk. */
@@ -74,7 +75,7 @@ export class DiskWrites {
     } catch (cause) {
       const isRefusal = isSystemError(cause) || (goesOn && endsStart(cause))
       if (!isRefusal) throw cause
-      const text = `${wanted.path} could not be written: ${wanted.effect} (${messageOf(cause)})`
+      const text = `${wanted.path} could not be written: ${wanted.effect} (${isSystemError(cause) ? readSystemError(cause).message : messageOf(cause)})`
       this.#conditions.set({ code, severity: 'warning', text, remedy: remedyFor(cause) })
       this.#failing.set(wanted.path, wanted)
       this.#failed.set((this.#failed.current ?? 0) + 1)
@@ -96,11 +97,6 @@ function endsStart(cause: unknown): boolean {
   return cause instanceof PermissionError || cause instanceof AlreadyRunningError
 }
 
-/** Thrown by a call of the operating system, which says by its `code` what was wrong. */
-export function isSystemError(cause: unknown): cause is NodeJS.ErrnoException {
-  return cause instanceof Error && 'code' in cause && typeof cause.code === 'string' && 'syscall' in cause
-}
-
 const REMEDIES: Readonly<Record<string, string>> = {
   ENOSPC: 'make room on its file system: see `df -h` and `df -i`',
   EDQUOT: "raise the quota, or remove some of this user's files",
@@ -108,6 +104,8 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EIO: 'its disk is broken: see `dmesg`',
   EMFILE: 'raise the limit of open files (LimitNOFILE= in the unit)',
   ENFILE: 'raise the sysctl fs.file-max',
+  ESTALE: 'mount the network file system again, or name another place',
+  EUCLEAN: 'its file system is damaged: run `fsck`',
   ENOTDIR: 'remove what stands where a directory of its path should be',
   EISDIR: 'remove the directory that stands in its place',
   ENOTEMPTY: 'remove the directory that stands in its place',
@@ -116,6 +114,6 @@ const REMEDIES: Readonly<Record<string, string>> = {
 function remedyFor(cause: unknown): string {
   if (cause instanceof AlreadyRunningError) return 'stop one of the two'
   if (cause instanceof PermissionError) return 'give the daemon the right to write there; it is tried again'
-  const remedy = isSystemError(cause) ? REMEDIES[cause.code ?? ''] : undefined
+  const remedy = REMEDIES[readSystemError(cause).code]
   return `${remedy ?? 'see what the reason says'}; it is tried again, at least twice a minute`
 }

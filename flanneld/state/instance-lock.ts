@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { tryLock } from '../../kernel/ffi/lock.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
-import { isSystemError } from './disk-writes.ts'
+import { isSystemError } from '../../lib/system-error.ts'
 import { makeFolders } from './folders.ts'
 import { isStill, overwrite } from './lock-file.ts'
 

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { chmod, lstat, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PermissionError } from '../../lib/errors.ts'
-import { isSystemError } from './disk-writes.ts'
+import { isSystemError } from '../../lib/system-error.ts'
 import { makeFolders } from './folders.ts'
 
 const MOST_BYTES = 64 * 1024 * 1024

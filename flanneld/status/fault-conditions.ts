@@ -1,6 +1,6 @@
 import { OpFailure } from '../../kernel/table.ts'
 import { messageOf } from '../../lib/errors.ts'
-import { isSystemError } from '../state/disk-writes.ts'
+import { isSystemError, readSystemError } from '../../lib/system-error.ts'
 import type { Condition } from './status.ts'
 
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -35,5 +35,6 @@ export function isOwnFault(cause: unknown): boolean {
 }
 
 function refusalOf(cause: unknown): string | undefined {
-  return cause instanceof OpFailure || isSystemError(cause) ? (cause.code ?? '') : undefined
+  if (cause instanceof OpFailure) return cause.code
+  return isSystemError(cause) ? readSystemError(cause).code : undefined
 }

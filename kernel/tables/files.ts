@@ -1,9 +1,9 @@
 import { constants } from 'node:fs'
 import { chmod, type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { readSystemError } from '../../lib/system-error.ts'
 import type { StateFile } from '../objects.ts'
 import { type ObjectTable, type Op, type OpError, OpFailure, type OpResult } from '../table.ts'
-import { fileError } from './file-error.ts'
 
 const MOST_BYTES = 1 << 20
 
@@ -43,7 +43,7 @@ async function read(path: string): Promise<StateFile | undefined> {
     if (!stat.isFile() || stat.size > MOST_BYTES) return undefined
     return { kind: 'file', path, content: await file.readFile('utf8'), mode: stat.mode & 0o7777 }
   } catch (cause) {
-    const error = fileError(cause)
+    const error = readSystemError(cause)
     if (LACKS.includes(error.code)) throw new OpFailure(error)
     return undefined
   } finally {
@@ -93,6 +93,6 @@ async function attempt(work: () => Promise<void>): Promise<OpError | undefined> 
     await work()
     return undefined
   } catch (cause) {
-    return fileError(cause)
+    return readSystemError(cause)
   }
 }

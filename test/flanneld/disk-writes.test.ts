@@ -11,7 +11,8 @@ import type { DesiredObject } from '../../kernel/objects.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
 import { silentLogger } from '../../lib/log.ts'
-import { settleTasks, VirtualClock } from '../fakes/clock.ts'
+import { VirtualClock } from '../fakes/clock.ts'
+import { until } from '../until.ts'
 
 const systemError = (code: string) => Object.assign(new Error(`${code}: refused, write`), { code, syscall: 'write' })
 
@@ -72,6 +73,18 @@ describe('a write to a disk', () => {
       assert.deepEqual([written, shown(), writes.changes.current], [['a'], [], before + 1])
     })
   }
+
+  it('over quota, which node has no name for, is told as that', async () => {
+    const code = 'Unknown system error -122'
+    refusal = Object.assign(new Error(`${code}: ${code}, mkdir '/state'`), {
+      code,
+      errno: -122,
+      syscall: 'mkdir',
+      path: '/state',
+    })
+    await writes.attempt(write('a'))
+    assert.match(shown()[0] ?? '', /\(EDQUOT: disk quota exceeded, mkdir '\/state'\); raise the quota/)
+  })
 
   it('is tried again after a second, and at least twice a minute', async () => {
     let tries = 0
@@ -178,7 +191,7 @@ describe('a state directory that cannot be written', () => {
     assert.deepEqual(files(), ['footprint.json', 'node-id'])
     rmSync(join(parent, 'lib'))
     await clock.advance(31_000)
-    await settled(() => assert.deepEqual(files(), []))
+    await until(5_000, 'all is written', async () => assert.deepEqual(files(), []))
     assert.equal(readFileSync(join(path, 'node-id'), 'utf8'), `${id}\n`)
     assert.equal(parseFootprint(readFileSync(join(path, 'footprint.json'), 'utf8')).devices.size, 2)
   })
@@ -201,7 +214,7 @@ describe('a state directory that cannot be written', () => {
     assert.deepEqual([sysctls.waiting, sysctls.originals.size], [true, 0])
     rmSync(join(parent, 'lib'))
     await clock.advance(31_000)
-    await settled(() => assert.equal(sysctls.waiting, false))
+    await until(5_000, 'it is written', async () => assert.equal(sysctls.waiting, false))
     assert.deepEqual([...sysctls.originals], [[sysctl, '1']])
     assert.deepEqual(JSON.parse(readFileSync(join(path, 'sysctls.json'), 'utf8')), { [sysctl]: '1' })
   })
@@ -219,17 +232,3 @@ describe('a state directory that cannot be written', () => {
     assert.equal(await (await open()).nodeId(), id)
   })
 })
-
-/** What the file system does takes its own time, whatever the clock says. */
-async function settled(check: () => void): Promise<void> {
-  for (let tries = 0; tries < 200; tries += 1) {
-    await settleTasks()
-    try {
-      check()
-      return
-    } catch {
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-  }
-  check()
-}
