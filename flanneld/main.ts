@@ -25,6 +25,7 @@ type Invocation = Exclude<CommandLine, { command: 'help' | 'version' }>
 
 async function main(): Promise<number> {
   const line = parseCommandLine(process.argv.slice(2), process.env)
+  hideOptions()
   if (line.command === 'help') {
     process.stderr.write(line.text)
     return 0
@@ -37,6 +38,12 @@ async function main(): Promise<number> {
   const unavailable = ['daemon', 'plan'].includes(line.command) && firstUnavailable(line.options, line.origins)
   if (unavailable) throw unavailable
   return await run(line)
+}
+
+/** Programs that are started inherit the environment: not the password for etcd, and in the language that their messages are read in. */
+function hideOptions(): void {
+  for (const name of Object.keys(process.env)) if (name.startsWith('FLANNELD_')) delete process.env[name]
+  process.env['LC_ALL'] = 'C'
 }
 
 async function run(line: Invocation): Promise<number> {
