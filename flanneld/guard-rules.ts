@@ -4,7 +4,7 @@ import type { GuardChain, GuardHook } from '../kernel/guard/objects.ts'
 import { GUARD_COMMENT, markedSet, numberText } from '../kernel/guard/text.ts'
 import type { DesiredObject, Role } from '../kernel/objects.ts'
 import { GUARD_TABLE, namedFor } from '../kernel/rules/names.ts'
-import { markedRules } from '../kernel/rules/nft-text.ts'
+import { markedRules, nftName } from '../kernel/rules/nft-text.ts'
 import { nftFamily } from '../kernel/rules/objects.ts'
 import {
   addressBits,
@@ -96,7 +96,7 @@ type Input = Parameters<typeof guardObjects>[0]
 function tunnelRules({ network, own }: Input, { tunnels, own: speaker }: Ingress): readonly string[] {
   if (tunnels.length === 0) return []
   const from = `iifname ${namesText(tunnels)}`
-  const itself = speaker === undefined ? [] : [`iifname "${speaker.device}" ip saddr ${speaker.address} accept`]
+  const itself = speaker === undefined ? [] : [`iifname ${nftName(speaker.device)} ip saddr ${speaker.address} accept`]
   const judged = FAMILIES.map((family) => {
     const refuse = `goto ${offenderSet('inner-source', family)}`
     // A family that the network has not has no peers either.
@@ -214,6 +214,6 @@ function baseChain(hook: Exclude<GuardHook, 'other'>, texts: readonly string[]):
 }
 
 function namesText(devices: readonly string[]): string {
-  const names = devices.map((device) => `"${device}"`)
+  const names = devices.map(nftName)
   return names.length === 1 ? (names[0] ?? '') : `{ ${names.join(', ')} }`
 }

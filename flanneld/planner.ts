@@ -13,6 +13,7 @@ import { type GuardOptions, guardObjects, guardTable } from './guard-rules.ts'
 import { sysctlReturns } from './state/borrowed-sysctls.ts'
 import { renderSubnetFile } from './state/subnet-file.ts'
 import { type TrafficOptions, trafficObjects } from './traffic-rules.ts'
+import { tunnelPaths } from './tunnel-paths.ts'
 
 /** The backend in use, its parsed configuration and what identifies this node in it. */
 export interface ActiveBackend {
@@ -67,6 +68,8 @@ export function planNode(input: PlannerInput): NodePlan {
   for (const object of ownObjects(input, mtu)) objects.set(keyOf(object), object)
   const guarding = guard && ingress ? guardObjects(input, ingress, guard) : []
   for (const object of guarding) objects.set(keyOf(object), object)
+  const inward = ingress && input.options.traffic ? tunnelPaths(network, input.facts, ingress) : []
+  for (const object of inward) objects.set(keyOf(object), object)
   for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
   return {
     desired: { objects: PersistentMap.from(objects), complete: input.complete, scope: input.scope },

@@ -1,5 +1,6 @@
 import { type IpAddr, ipToBytes } from '../../lib/address.ts'
 import { fingerprint } from '../../lib/fingerprint.ts'
+import { nftName } from '../rules/nft-text.ts'
 import type { Op } from '../table.ts'
 import type { GuardChain, GuardChains, GuardPeer, GuardSet, GuardSets } from './objects.ts'
 
@@ -85,7 +86,7 @@ function elementCommands(verb: 'add' | 'delete', peer: GuardPeer): readonly stri
     ...line('vteps', [...vteps, ...(peer.aliases ?? [])]),
     ...line(
       'senders',
-      senders.map(({ device, source }) => `"${device}" . ${source}`),
+      senders.map(({ device, source }) => `${nftName(device)} . ${source}`),
     ),
   ]
 }

@@ -7,6 +7,8 @@ import { behind, eachMessage, type Message } from './message.ts'
 export const NETLINK_NETFILTER = 12
 /** NFNLGRP_NFTABLES: every change of a rule set, `nft` and `iptables-nft` alike. */
 export const NFTABLES_GROUP = 7
+export const NF_INET_PRE_ROUTING = 0
+export const NF_INET_LOCAL_IN = 1
 export const NF_INET_FORWARD = 2
 
 const NFNL_SUBSYS_NFTABLES = 10

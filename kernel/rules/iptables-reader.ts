@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import type { Family } from '../../lib/address.ts'
+import { messageOf } from '../../lib/errors.ts'
 import { OpFailure } from '../table.ts'
-import { NO_RULES, parseSaved, type SavedRules } from './iptables-text.ts'
+import { NO_RULES, parseSaved, type SavedRules, type SavedTable } from './iptables-text.ts'
 import type { IptablesTools } from './iptables-tools.ts'
 import type { Netfilter } from './netfilter.ts'
-import { type IptablesWorld, programName } from './objects.ts'
+import { type IptablesWorld, nftFamily, programName } from './objects.ts'
 import { runProgram } from './program.ts'
+import { readByNft, withUnshownOf } from './unreadable-table.ts'
 
 interface ReaderNeeds {
   readonly tools: IptablesTools
@@ -14,6 +16,11 @@ interface ReaderNeeds {
 
 /** Tables that legacy iptables has made in this namespace; readable for root only. */
 const LEGACY_TABLES = { 4: '/proc/net/ip_tables_names', 6: '/proc/net/ip6_tables_names' } as const
+
+/** Those that rules of ours are in, and the one that Docker drops in before. */
+const DECIDING: readonly string[] = ['nat', 'filter', 'raw']
+/** As in: # Table `filter' is incompatible, use 'nft' tool; or: # Table `nat' contains incompatible base-chains. */
+const INCOMPATIBLE = /^# Table .(\w+).*incompatible/m
 
 /**
  * All rules of one world and family, read by `iptables-save` only when something may have changed: in nf_tables its generation tells;
@@ -25,6 +32,7 @@ export class IptablesReader {
   readonly #family: Family
   #text: string | undefined
   #rules: SavedRules = NO_RULES
+  #inFull: { readonly of: SavedRules; readonly rules: SavedRules } | undefined
   #generation: number | undefined
   #stale = true
 
@@ -44,18 +52,42 @@ export class IptablesReader {
       // Noted before reading: what changes meanwhile makes the next call read again.
       this.#generation = generation
     } else if (!this.#stale) return this.#rules
+    // Where reading fails, what was known before is not the answer to the next question.
+    this.#stale = true
     await this.poll()
     return this.#rules
   }
 
   /** Reads whatever was known; true: it differs from that. @throws OpFailure */
   async poll(): Promise<boolean> {
-    const text = (await this.#isEmpty()) ? '' : await this.#save()
+    const tables = await this.#tables()
+    const text = tables?.length === 0 ? '' : await this.#save()
+    const isWhole = this.#world === 'legacy' || !INCOMPATIBLE.test(text)
+    if (isWhole && text === this.#text) {
+      this.#stale = false
+      return false
+    }
+    this.#rules = await this.#complete(parse(text, this.#world), tables ?? [], text)
     this.#stale = false
-    if (text === this.#text) return false
-    this.#rules = text === '' ? NO_RULES : parseSaved(text)
-    this.#text = text
+    // What nft had to be asked for may have changed although this text has not.
+    this.#text = isWhole ? text : undefined
     return true
+  }
+
+  /**
+   * As `read`, with a mark on rules whose conditions the tool does not print (sets of nft): they are no rules without conditions.
+   * Without nft there is nobody who made such rules. @throws OpFailure
+   */
+  async readInFull(): Promise<SavedRules> {
+    const rules = await this.read()
+    if (this.#world === 'legacy' || this.#inFull?.of === rules) return this.#inFull?.rules ?? rules
+    const full = new Map<string, SavedTable>()
+    for (const [name, table] of rules) {
+      const isNfts = [...table.values()].some(({ handles }) => handles !== undefined)
+      full.set(name, isNfts || !DECIDING.includes(name) ? table : await withUnshownOf(table, this.#family, name))
+    }
+    this.#inFull = { of: rules, rules: full }
+    return full
   }
 
   /** Something was changed through a tool: the next `read` must not answer from memory. */
@@ -74,20 +106,43 @@ export class IptablesReader {
     await runProgram(`${named(program, this.#family)}-restore`, ['--noflush', '-w', '2'], { input })
   }
 
-  /** Whether there is nothing to read, found out without a program. */
-  async #isEmpty(): Promise<boolean> {
+  /** Tables that decide about our packets and are there, found out without a program; undefined: only a program can tell. */
+  async #tables(): Promise<readonly string[] | undefined> {
     if (this.#world === 'nft') {
-      const family = this.#family === 4 ? 'ip' : 'ip6'
+      const family = nftFamily(this.#family)
       const tables = await this.#needs.netfilter.tables()
-      return !tables.some((table) => table.family === family && (table.name === 'nat' || table.name === 'filter'))
+      return tables.flatMap((table) => (table.family === family && DECIDING.includes(table.name) ? [table.name] : []))
     }
     try {
       // Asked all day long: a file that the kernel answers from memory takes longer to hand to another thread than to read.
       const names = readFileSync(LEGACY_TABLES[this.#family], 'utf8').split('\n')
-      return !names.includes('nat') && !names.includes('filter')
+      return names.filter((name) => DECIDING.includes(name))
     } catch (cause) {
-      return (cause as NodeJS.ErrnoException).code === 'ENOENT'
+      // Only this means that nobody has used the legacy tables.
+      return (cause as NodeJS.ErrnoException).code === 'ENOENT' ? [] : undefined
     }
+  }
+
+  /** What the program does not print although it is there is not absent. */
+  async #complete(saved: SavedRules, tables: readonly string[], text: string): Promise<SavedRules> {
+    const partial = new Set([...text.matchAll(new RegExp(INCOMPATIBLE, 'gm'))].map(([, name]) => name))
+    const missing = tables.filter((name) => !saved.has(name) || partial.has(name))
+    if (missing.length === 0) return saved
+    const program = programName({ world: this.#world, family: this.#family })
+    if (this.#world === 'legacy')
+      throw new OpFailure({
+        code: 'EBADMSG',
+        message: `${program}-save does not print the table ${missing.join(', ')}`,
+      })
+    const tool = await this.#needs.tools.of('nft')
+    const base = named(tool?.base ?? programName({ world: 'nft', family: 4 }), this.#family)
+    const rules = new Map(saved)
+    for (const name of missing) {
+      const table = await readByNft(base, this.#family, name)
+      if (table === undefined) rules.delete(name)
+      else rules.set(name, table)
+    }
+    return rules
   }
 
   async #save(): Promise<string> {
@@ -99,7 +154,16 @@ export class IptablesReader {
     }
     const text = await runProgram(`${named(tool.base, this.#family)}-save`, [])
     // Times and packet counts change by themselves.
-    return text.replace(/^#.*\n/gm, '').replace(/ \[\d+:\d+\]$/gm, '')
+    return text.replace(/^# (?!Table).*\n/gm, '').replace(/ \[\d+:\d+\]$/gm, '')
+  }
+}
+
+function parse(text: string, world: IptablesWorld): SavedRules {
+  try {
+    return text === '' ? NO_RULES : parseSaved(text)
+  } catch (cause) {
+    // Cut off, it would be taken for a host without our rules.
+    throw new OpFailure({ code: 'EBADMSG', message: `iptables-${world}-save: ${messageOf(cause)}` })
   }
 }
 

@@ -20,7 +20,12 @@ export function instanceOfChain(name: string): string | undefined {
   return match === null ? undefined : (match[1] ?? '')
 }
 
-/** The same for a table of nftables. */
+/** The comment of the rules in a chain of ours, and of the jumps into it. */
+export function commentOfChain(chain: string): string {
+  return chain.startsWith(MASQUERADE_CHAIN) ? MASQUERADE_COMMENT : FORWARD_COMMENT
+}
+
+/** As `instanceOfChain`, for a table of nftables. */
 export function instanceOfTable(name: string): string | undefined {
   const match = OWN_TABLE.exec(name)
   return match === null ? undefined : (match[1] ?? '')

@@ -4,6 +4,7 @@ import { DIRECTIONS, type Direction, type Verdict, type WalkRule } from './packe
 /** A rule as `nft -j` lists it. */
 export type NftExpressions = readonly Readonly<Record<string, unknown>>[]
 
+const DEVICES = new Set(['iif', 'oif', 'iifname', 'oifname'])
 /** They look at a packet and let it go on. */
 const HARMLESS = new Set(['counter', 'log', 'comment', 'accept', 'drop', 'reject', 'return', 'jump', 'goto'])
 
@@ -16,8 +17,29 @@ export function readNftRule(expressions: NftExpressions, of: { family: Family; n
   }
   const verdict = verdictOf(expressions)
   const text = JSON.stringify(expressions)
+  const isUntold = expressions.every((expression) => isUntoldAlone(expression) || isToldFor(expression, of))
   const answers = text.includes('"established"') && text.includes('"accept"')
-  return { all: [...found.all], some: [...found.some], verdict, answers }
+  if (expressions.some((expression) => 'vmap' in expression) && isUntold) {
+    return { all: [], some: [], verdict: 'accept', answers, may: DIRECTIONS }
+  }
+  const may = isUntold && found.all.size < DIRECTIONS.length ? DIRECTIONS : []
+  return { all: [...found.all], some: [...found.some], verdict, answers, may }
+}
+
+/** By a device or a set, which all packets may be of for all that can be told. */
+function isUntoldAlone(expression: NftExpressions[number]): boolean {
+  const map = expression['vmap'] as { key?: Match['left'] } | undefined
+  const { left, right } = (expression['match'] as Match | undefined) ?? { left: map?.key }
+  const { payload, meta } = left ?? {}
+  const isAddress = payload?.field === 'saddr' || payload?.field === 'daddr'
+  if (meta?.key !== undefined && DEVICES.has(meta.key)) return true
+  return isAddress && (map !== undefined || (typeof right === 'string' && right.startsWith('@')))
+}
+
+function isToldFor(expression: NftExpressions[number], { family }: { family: Family }): boolean {
+  if (!('match' in expression)) return Object.keys(expression).every((key) => HARMLESS.has(key))
+  const { left, right } = expression['match'] as Match
+  return left?.meta?.key === 'nfproto' && right === (family === 4 ? 'ipv4' : 'ipv6')
 }
 
 /** The chains that packets may come to from these rules by nothing else than their addresses. */
@@ -29,6 +51,12 @@ export function waysOut(rules: readonly NftExpressions[]): readonly string[] {
     )
     return told && typeof verdict === 'object' ? [verdict.to] : []
   })
+}
+
+/** All chains that a packet may come to from these rules. */
+export function allWaysOut(rules: readonly NftExpressions[]): readonly string[] {
+  const text = JSON.stringify(rules)
+  return [...text.matchAll(/"(?:jump|goto)":\{"target":"([^"]+)"/g)].map(([, name]) => name ?? '')
 }
 
 function isToldMatch(match: unknown): boolean {
@@ -87,9 +115,10 @@ function cidrsOf(right: unknown): readonly Cidr[] {
   return cidr === undefined ? [] : [cidr]
 }
 
-function verdictOf(expressions: NftExpressions): Verdict {
+export function verdictOf(expressions: NftExpressions): Verdict {
   for (const expression of expressions) {
     if ('accept' in expression) return 'accept'
+    if ((expression['xt'] as { name?: string } | null | undefined)?.name === 'REJECT') return 'drop'
     if ('drop' in expression || 'reject' in expression) return 'drop'
     if ('return' in expression) return 'return'
     for (const word of ['jump', 'goto'] as const) {

@@ -14,6 +14,14 @@ export function nftScript(table: NftTable): string {
   return `${[...lines, '}'].join('\n')}\n`
 }
 
+/**
+ * A device's name in a script. A star at its end would stand for all names that begin so; a quote has no escape in nft's language, so that
+ * the whole script of such a name is refused and nothing of it is done.
+ */
+export function nftName(device: string): string {
+  return `"${device.replace(/\*$/, '\\*')}"`
+}
+
 export function nftRemoval(table: NftTable): string {
   return `delete table ${nftFamily(table.family)} ${table.name}\n`
 }

@@ -1,4 +1,5 @@
 import type { Cidr, Family } from '../../lib/address.ts'
+import { type OuterPacket, tunnelName } from './packet-fate.ts'
 
 /** Rules of packet filters. They are read and written by the tools `nft` and `iptables`, one object per table or chain. */
 export type RuleObject = NftTable | IptablesChain | ClearPath
@@ -57,14 +58,18 @@ export interface IptablesJump {
   readonly optional?: boolean
   /** Of a chain that was read: stands for an optional jump whose `from` is not there. */
   readonly nowhere?: boolean
+  /** Of a jump beside rules that iptables cannot read: its number in nft. */
+  readonly handle?: number
 }
 
 /** What other people's rules do to the overlay's packets before ours can let them through: nothing, it is to be hoped. */
 export interface ClearPath {
   readonly kind: 'clear-path'
-  readonly hook: 'forward' | 'postrouting'
+  readonly hook: 'forward' | 'postrouting' | 'input'
   readonly family: Family
   readonly network: Cidr
+  /** With `input`: the packets that a tunnel comes in by. */
+  readonly outer?: OuterPacket
   readonly obstacles: readonly Obstacle[]
 }
 
@@ -86,7 +91,7 @@ export function keyOfRules(object: RuleObject): string {
     case 'iptables-chain':
       return `iptables-chain ${programName(object)} ${object.table} ${object.name}`
     case 'clear-path':
-      return `clear-path IPv${object.family} ${object.hook} ${object.network}`
+      return `clear-path IPv${object.family} ${object.hook} ${object.outer ? tunnelName(object.outer) : object.network}`
   }
 }
 

@@ -1,25 +1,12 @@
-import { type Cidr, contains, overlaps, parseCidr } from '../../lib/address.ts'
+import { type Cidr, contains, overlaps } from '../../lib/address.ts'
+import { directAccessObstacles, directAccessRules } from './docker-direct.ts'
+import { type ForeignRule, leadsToUs, readRule, verdictOf } from './foreign-rule.ts'
+import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
 import type { SavedRules, SavedTable } from './iptables-text.ts'
-import { instanceOfChain } from './names.ts'
-import { type NftExpressions, readNftRule } from './nft-rule.ts'
-import { type ClearPath, type IptablesWorld, type Obstacle, programName, ruleWords } from './objects.ts'
+import { readNftRule } from './nft-rule.ts'
+import { type ClearPath, type Obstacle, programName } from './objects.ts'
 import { DIRECTIONS, dropOf, type WalkRule } from './packet-walk.ts'
-
-/** A base chain of somebody's own nftables table on the forward hook. */
-export interface ForeignChain {
-  /** As in `inet firewalld filter_FORWARD`. */
-  readonly name: string
-  readonly policy: 'accept' | 'drop'
-  /** The expressions of each rule as `nft -j` lists them. */
-  readonly rules: readonly NftExpressions[]
-  /** The other chains of its table, by name. */
-  readonly inner?: ReadonlyMap<string, readonly NftExpressions[]>
-}
-
-export interface ForeignRules {
-  readonly iptables: readonly { readonly world: IptablesWorld; readonly rules: SavedRules }[]
-  readonly chains: readonly ForeignChain[]
-}
+import { tunnelObstacles } from './tunnel-obstacles.ts'
 
 const MOST = 5
 
@@ -29,27 +16,18 @@ const MOST = 5
  */
 export function obstaclesOf(path: Omit<ClearPath, 'obstacles'>, foreign: ForeignRules): readonly Obstacle[] {
   const found: Obstacle[] = []
+  if (path.outer !== undefined) return tunnelObstacles(path, path.outer, foreign)
   for (const { world, rules } of foreign.iptables) {
     const program = programName({ world, family: path.family })
+    const raw = rules.get('raw')?.get('PREROUTING')?.rules ?? []
+    if (path.hook === 'forward') found.push(...directAccessObstacles(`${program} -t raw PREROUTING`, raw, path.network))
     found.push(...(path.hook === 'forward' ? forwardObstacles : postroutingObstacles)(path.network, program, rules))
   }
-  if (path.hook === 'forward') for (const chain of foreign.chains) found.push(...chainObstacles(path, chain))
+  for (const chain of path.hook === 'forward' ? foreign.chains : []) {
+    const isBefore = chain.hook === 'prerouting'
+    found.push(...(isBefore ? dockerObstacles(path.network, chain) : chainObstacles(path, chain)))
+  }
   return found.slice(0, MOST)
-}
-
-interface Rule {
-  readonly from: Cidr | undefined
-  readonly to: Cidr | undefined
-  readonly target: string
-  /** Other conditions than addresses. */
-  readonly device: string | undefined
-  readonly conditional: boolean
-  /** One of the addresses is negated. */
-  readonly negated: boolean
-  /** By `-g`: what the target does not decide does not come back. */
-  readonly goes: boolean
-  /** For packets of connections that exist. */
-  readonly answers: boolean
 }
 
 function forwardObstacles(network: Cidr, program: string, saved: SavedRules): readonly Obstacle[] {
@@ -66,9 +44,9 @@ function forwardObstacles(network: Cidr, program: string, saved: SavedRules): re
   return [{ text: `rule ${drop.rule} of ${program} ${drop.chain} drops overlay traffic: ${rule}`, command }]
 }
 
-function walkRule(rule: Rule, network: Cidr, chains: SavedTable): WalkRule {
+function walkRule(rule: ForeignRule, network: Cidr, chains: SavedTable): WalkRule {
   const { from, to, target, device, conditional, negated, goes, answers } = rule
-  const told = !conditional && !negated && device === undefined
+  const told = !conditional && !negated && device === undefined && !rule.unknown
   const whole = (side: Cidr | undefined) => side === undefined || contains(side, network)
   const all = DIRECTIONS.filter((direction) =>
     direction === 'from' ? to === undefined && whole(from) : from === undefined && whole(to),
@@ -78,15 +56,9 @@ function walkRule(rule: Rule, network: Cidr, chains: SavedTable): WalkRule {
     some: told && concerns(rule, network) ? DIRECTIONS : [],
     verdict: verdictOf(target, chains, goes),
     answers: answers && target === 'ACCEPT',
+    // A device alone, or a set, may stand for all of them.
+    may: !conditional && !negated && (rule.unknown || device !== undefined) ? all : [],
   }
-}
-
-function verdictOf(target: string, chains: SavedTable, goes: boolean): WalkRule['verdict'] {
-  // Ours accepts all of it.
-  if (target === 'ACCEPT' || leadsToUs(target)) return 'accept'
-  if (target === 'DROP' || target === 'REJECT') return 'drop'
-  if (target === 'RETURN') return 'return'
-  return chains.has(target) ? { to: target, comesBack: !goes } : 'nothing'
 }
 
 function postroutingObstacles(network: Cidr, program: string, saved: SavedRules): readonly Obstacle[] {
@@ -100,6 +72,10 @@ function postroutingObstacles(network: Cidr, program: string, saved: SavedRules)
     found.push({ text: `${place} decides about overlay traffic before flannel's rules: ${text}`, command: '' })
   }
   return found
+}
+
+function dockerObstacles(network: Cidr, { name, rules }: ForeignChain): readonly Obstacle[] {
+  return directAccessObstacles(`chain ${name}`, directAccessRules(rules), network)
 }
 
 function chainObstacles(path: Omit<ClearPath, 'obstacles'>, chain: ForeignChain): readonly Obstacle[] {
@@ -119,46 +95,7 @@ function chainObstacles(path: Omit<ClearPath, 'obstacles'>, chain: ForeignChain)
   return [{ text: `chain ${table} ${drop.chain} drops what no rule before accepts (rule ${drop.rule})`, command }]
 }
 
-function concerns(rule: Rule, network: Cidr): boolean {
-  if (rule.conditional || rule.negated) return false
+function concerns(rule: ForeignRule, network: Cidr): boolean {
+  if (rule.conditional || rule.negated || rule.unknown) return false
   return [rule.from, rule.to].every((side) => side === undefined || overlaps(side, network))
-}
-
-function leadsToUs(target: string): boolean {
-  return instanceOfChain(target) !== undefined
-}
-
-const HARMLESS = new Set([
-  '--comment',
-  '--random-fully',
-  '--random',
-  '--reject-with',
-  '--to-source',
-  '--to-ports',
-  '--to',
-])
-
-function readRule(text: string): Rule {
-  const words = ruleWords(text)
-  let from: Cidr | undefined
-  let to: Cidr | undefined
-  let target = ''
-  let device: string | undefined
-  let conditional = false
-  let negated = false
-  for (const [index, word] of words.entries()) {
-    const value = words[index + 1] ?? ''
-    const not = words[index - 1] === '!'
-    if (word === '-s' || word === '-d') {
-      negated ||= not
-      if (word === '-s') from = parseCidr(value)
-      else to = parseCidr(value)
-    } else if (word === '-j' || word === '-g') target = value
-    else if (word === '-i' || word === '-o') device = value
-    else if (word === '-m') conditional ||= value !== 'comment'
-    else if (/^--?[a-z]/.test(word)) conditional ||= !HARMLESS.has(word)
-  }
-  const goes = words.includes('-g')
-  const answers = words.some((word) => word.split(',').includes('ESTABLISHED'))
-  return { from, to, target, device, conditional, negated, goes, answers }
 }

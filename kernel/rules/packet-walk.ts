@@ -11,6 +11,8 @@ export interface WalkRule {
   readonly verdict: Verdict
   /** It accepts what belongs to a connection that was let through before. */
   readonly answers: boolean
+  /** Every packet of these directions may meet it: its condition cannot be told, as that of a set. None where nothing is said. */
+  readonly may?: readonly Direction[]
 }
 
 /** `nothing`: the packet goes on with the next rule. */
@@ -41,7 +43,9 @@ export function dropOf(
   const walk = new Walk(chains)
   const left = walk.through(entry, new Set(DIRECTIONS), true, 0)
   const drops = new Map(walk.drops)
-  for (const direction of left) if (policy === 'drop' && !drops.has(direction)) drops.set(direction, undefined)
+  for (const direction of left) {
+    if (policy === 'drop' && !drops.has(direction) && !walk.maybe.has(direction)) drops.set(direction, undefined)
+  }
   // Answers pass, and nothing else needs to: connections are opened from within.
   if (walk.answers && walk.accepted.has('from') && !walk.drops.has('from')) drops.delete('to')
   const first = DIRECTIONS.find((direction) => drops.has(direction))
@@ -50,6 +54,8 @@ export function dropOf(
 
 class Walk {
   readonly accepted = new Set<Direction>()
+  /** An earlier rule may have accepted them: neither are they let through for sure, nor dropped. */
+  readonly maybe = new Set<Direction>()
   readonly drops = new Map<Direction, Drop>()
   answers = false
   readonly #chains: (name: string) => readonly WalkRule[] | undefined
@@ -73,10 +79,13 @@ class Walk {
       const all = rule.all.filter((direction) => here.has(direction))
       const some = rule.some.filter((direction) => here.has(direction))
       this.answers ||= rule.answers
+      if (verdict === 'accept')
+        for (const direction of rule.may ?? []) if (here.has(direction)) this.maybe.add(direction)
       if (verdict === 'nothing' || some.length === 0) continue
       if (verdict === 'drop') {
         for (const direction of some) {
-          if (!this.drops.has(direction)) this.drops.set(direction, { chain: name, rule: index + 1 })
+          if (!this.drops.has(direction) && !this.maybe.has(direction))
+            this.drops.set(direction, { chain: name, rule: index + 1 })
           here.delete(direction)
         }
       } else if (verdict === 'accept' || verdict === 'return') {

@@ -2,7 +2,13 @@ import type { Clock } from '../../lib/clock.ts'
 import { align4, MalformedMessage } from '../netlink/attributes.ts'
 import { parseSetChange } from '../netlink/guard-messages.ts'
 import { eachMessage, type Message } from '../netlink/message.ts'
-import { eachOtherThanRules, NF_INET_FORWARD, parseRuleChange, type RuleChange } from '../netlink/nftables-messages.ts'
+import {
+  eachOtherThanRules,
+  NF_INET_FORWARD,
+  NF_INET_LOCAL_IN,
+  parseRuleChange,
+  type RuleChange,
+} from '../netlink/nftables-messages.ts'
 import { EINTR, ENOBUFS, type NetlinkSocket } from '../netlink/socket.ts'
 import type { ObjectKind } from '../objects.ts'
 import type { KernelEvent } from '../table.ts'
@@ -23,7 +29,8 @@ const IPTABLES: readonly ObjectKind[] = ['iptables-chain', 'clear-path']
 /** Chains of others that decide about our traffic, by table. */
 const WATCHED: Readonly<Record<string, readonly string[]>> = {
   nat: ['POSTROUTING'],
-  filter: ['FORWARD', 'DOCKER-USER'],
+  filter: ['FORWARD', 'DOCKER-USER', 'INPUT'],
+  raw: ['PREROUTING'],
 }
 
 /**
@@ -133,7 +140,8 @@ function kindsOf(change: RuleChange, others: ReadonlySet<string>): readonly Obje
   const { family, table, chain, hook } = change
   if (family === 'inet' && instanceOfGuard(table) !== undefined) return chain === undefined ? GUARD : ['guard-chains']
   if (instanceOfTable(table) !== undefined) return ['nft-table']
-  if (hook === NF_INET_FORWARD || others.has(`${family} ${table} ${chain}`)) return IPTABLES
+  if (hook === NF_INET_FORWARD || hook === NF_INET_LOCAL_IN || others.has(`${family} ${table} ${chain}`))
+    return IPTABLES
   const watched = family === 'inet' ? undefined : WATCHED[table]
   if (watched === undefined) return []
   return chain === undefined || watched.includes(chain) || instanceOfChain(chain) !== undefined ? IPTABLES : []

@@ -1,8 +1,15 @@
 import { FAMILIES } from '../../lib/address.ts'
 import type { IptablesReader } from '../rules/iptables-reader.ts'
-import { NO_RULES, ownChains, removalText, restoreText, type SavedRules } from '../rules/iptables-text.ts'
-import { FORWARD_COMMENT, MASQUERADE_CHAIN, MASQUERADE_COMMENT } from '../rules/names.ts'
+import {
+  NO_RULES,
+  ownChains,
+  removalText,
+  restoreText,
+  type SavedRules,
+  unreadableJumps,
+} from '../rules/iptables-text.ts'
 import { type IptablesChain, type IptablesWorld, programName } from '../rules/objects.ts'
+import { runProgram } from '../rules/program.ts'
 import { type RuleSets, WORLDS } from '../rules/rule-sets.ts'
 import type { ObjectTable, Op, OpResult } from '../table.ts'
 import { ruleResult } from './rule-result.ts'
@@ -45,7 +52,7 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
       const readings = await Promise.all(FAMILIES.map((family) => this.#sets.iptables(world, family).read()))
       for (const [index, family] of FAMILIES.entries()) {
         const saved = readings[index] ?? NO_RULES
-        const chains = ownChains(saved, { world, family }, commentOf)
+        const chains = ownChains(saved, { world, family })
         const wishesHere = wanted.filter((wish) => wish.family === family)
         for (const chain of chains) {
           const wish = wishesHere.find(({ table, name }) => table === chain.table && name === chain.name)
@@ -87,9 +94,7 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
   async #applyAlone(reader: IptablesReader, before: SavedRules, op: Op<IptablesChain>): Promise<void> {
     const { object } = op
     const now = await reader.read()
-    const actual = ownChains(now, object, commentOf).find(
-      ({ table, name }) => table === object.table && name === object.name,
-    )
+    const actual = ownChains(now, object).find(({ table, name }) => table === object.table && name === object.name)
     if (op.verb === 'remove' && actual === undefined && before.get(object.table)?.has(object.name)) return
     if (actual === undefined) await restore(reader, now, [op.verb === 'remove' ? op : { verb: 'create', object }])
     else
@@ -100,8 +105,15 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
 }
 
 async function restore(reader: IptablesReader, saved: SavedRules, ops: readonly Op<IptablesChain>[]): Promise<void> {
+  const beside = ops.map(unreadableOf).join('')
+  if (beside !== '') await runProgram('nft', ['-f', '-'], { input: beside })
   const input = ops.map((op) => textOf(op, (name) => saved.get(op.object.table)?.has(name) ?? false)).join('')
   if (input !== '') await reader.restore(input)
+}
+
+function unreadableOf(op: Op<IptablesChain>): string {
+  if (op.verb === 'create') return ''
+  return op.verb === 'remove' ? unreadableJumps(op.object, undefined) : unreadableJumps(op.actual, op.object)
 }
 
 function textOf(op: Op<IptablesChain>, exists: (chain: string) => boolean): string {
@@ -121,8 +133,4 @@ function withAbsentPlaces(
 ): IptablesChain {
   const absent = wish.jumps.filter(({ from, optional }) => optional && !exists(from))
   return { ...chain, jumps: [...chain.jumps, ...absent.map((jump) => ({ ...jump, nowhere: true }))] }
-}
-
-function commentOf(chain: string): string {
-  return chain.startsWith(MASQUERADE_CHAIN) ? MASQUERADE_COMMENT : FORWARD_COMMENT
 }

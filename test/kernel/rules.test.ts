@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import type { ForeignRules } from '../../kernel/rules/foreign-rules.ts'
 import { ownChains, parseSaved, restoreText } from '../../kernel/rules/iptables-text.ts'
 import { instanceOfChain, namedFor } from '../../kernel/rules/names.ts'
 import { waysOut } from '../../kernel/rules/nft-rule.ts'
 import { parseNftTable } from '../../kernel/rules/nft-text.ts'
 import { canonicalRule, type IptablesChain, ruleWords } from '../../kernel/rules/objects.ts'
-import { type ForeignRules, obstaclesOf } from '../../kernel/rules/obstacles.ts'
+import { obstaclesOf } from '../../kernel/rules/obstacles.ts'
 import { fingerprint } from '../../lib/fingerprint.ts'
 import * as the from './fixtures.ts'
 
@@ -49,8 +50,13 @@ describe('text of iptables', () => {
           maxLength: 12,
         }),
         (junk, lines) => {
-          const saved = parseSaved([...lines, junk].join('\n'))
-          ownChains(saved, { world: 'nft', family: 4 }, () => 'c')
+          const text = [...lines, junk].join('\n')
+          try {
+            ownChains(parseSaved(text), { world: 'nft', family: 4 })
+          } catch (cause) {
+            // Only of a table that does not end.
+            assert(cause instanceof SyntaxError && text.lastIndexOf('*') >= 0)
+          }
         },
       ),
     )
@@ -145,6 +151,7 @@ describe('obstacles', () => {
             ':DOCKER-USER - [0:0]',
             ':FW - [0:0]',
             ...rules.map((rule) => `-A ${rule}`),
+            'COMMIT',
           ].join('\n'),
         ),
       },
@@ -156,7 +163,7 @@ describe('obstacles', () => {
       {
         world: 'legacy',
         rules: parseSaved(
-          ['*nat', ':POSTROUTING ACCEPT [0:0]', ...rules.map((rule) => `-A POSTROUTING ${rule}`)].join('\n'),
+          ['*nat', ':POSTROUTING ACCEPT [0:0]', ...rules.map((rule) => `-A POSTROUTING ${rule}`), 'COMMIT'].join('\n'),
         ),
       },
     ],

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import type { ClearPath } from '../../kernel/rules/objects.ts'
 import { ClearPathTable } from '../../kernel/tables/clear-paths.ts'
-import type { Cidr } from '../../lib/address.ts'
+import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { ownNamespace } from './own-namespace.ts'
 
 const path: ClearPath = {
@@ -30,4 +31,108 @@ describe('what stands in the way of forwarded packets', function () {
       ['wall'],
     )
   })
+
+  const input: ClearPath = {
+    ...path,
+    hook: 'input',
+    outer: { protocol: 'udp', port: 8472, device: 'uplink', local: '192.168.64.11' as IpAddr },
+  }
+  const sh = (script: string) => execFileSync('sh', ['-ec', script], { encoding: 'utf8', stdio: 'pipe' })
+
+  for (const [what, look, close, found, open] of [
+    [
+      'a drop of a set, which iptables shows without it',
+      path,
+      `iptables-nft -P FORWARD ACCEPT; nft add set ip filter bad '{ type ipv4_addr; }'; nft add rule ip filter FORWARD ip saddr @bad drop`,
+      undefined,
+    ],
+    [
+      'a drop of all beside it',
+      path,
+      `iptables-nft -P FORWARD ACCEPT; nft add set ip filter bad '{ type ipv4_addr; }'; nft add rule ip filter FORWARD ip saddr @bad drop; iptables-nft -A FORWARD -j DROP`,
+      /^rule 2 of iptables-nft FORWARD drops/,
+    ],
+    [
+      'a policy in a table that iptables cannot show',
+      path,
+      'iptables-nft -P FORWARD DROP; nft add rule ip filter FORWARD ct state established accept',
+      /^the policy of iptables-nft FORWARD drops/,
+    ],
+    [
+      'Docker 28 in front of a container of the overlay',
+      path,
+      'iptables-nft -t raw -A PREROUTING -d 10.5.1.2/32 ! -i docker0 -j DROP',
+      /^iptables-nft -t raw PREROUTING drops what peers send to the container 10\.5\.1\.2 /,
+    ],
+    [
+      'Docker 28 in front of its own containers',
+      path,
+      'iptables-nft -t raw -A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP',
+      undefined,
+    ],
+    [
+      'Docker 29 by nftables',
+      path,
+      `nft 'table ip docker-bridges {
+        map filter-forward-in-jumps { type ifname : verdict; elements = { "docker0" : jump filter-forward-in__docker0 }; }
+        chain filter-forward-in__docker0 { ct state established,related counter accept; counter drop; }
+        chain filter-FORWARD { type filter hook forward priority filter; policy accept; oifname vmap @filter-forward-in-jumps; }
+        chain raw-PREROUTING { type filter hook prerouting priority raw; policy accept; ip daddr 10.5.1.2 iifname != "docker0" counter drop comment "DROP DIRECT ACCESS"; }
+      }'`,
+      /^chain ip docker-bridges raw-PREROUTING drops what peers send/,
+    ],
+    [
+      'a reject at the end of the input',
+      input,
+      'iptables-nft -A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT; iptables-nft -A INPUT -i lo -j ACCEPT; iptables-nft -A INPUT -j REJECT --reject-with icmp-host-prohibited',
+      /^rule 3 of iptables-nft INPUT .*closes 8472\/udp/,
+      true,
+    ],
+    [
+      'a firewall of nft',
+      input,
+      `nft 'table inet filter { chain input { type filter hook input priority 0; policy drop; ct state vmap { established : accept, related : accept, invalid : drop }; iif lo accept; meta l4proto { icmp, ipv6-icmp } accept; tcp dport 22 accept; }; }'`,
+      /^the policy of chain inet filter input closes 8472\/udp/,
+      true,
+    ],
+    [
+      'NetBird, which drops on its own interface only',
+      path,
+      `nft 'table ip netbird {
+        chain netbird-rt-fwd { counter drop; }
+        chain netbird-acl-forward-filter { type filter hook forward priority filter; policy accept; ct state established,related accept; iifname "wt0" jump netbird-rt-fwd; iifname "wt0" drop; }
+        chain netbird-acl-input-filter { type filter hook input priority filter; policy accept; iifname "wt0" ct state established,related accept; iifname "wt0" drop; }
+      }'`,
+      undefined,
+    ],
+    [
+      'NetBird at the input',
+      input,
+      `nft 'table ip netbird {
+        chain netbird-acl-input-filter { type filter hook input priority filter; policy accept; iifname "wt0" ct state established,related accept; iifname "wt0" drop; }
+      }'`,
+      undefined,
+    ],
+    [
+      'Kilo, which accepts its own',
+      path,
+      `iptables-nft -N KILO-IPIP; iptables-nft -A INPUT -p ipencap -m comment --comment "Kilo: jump to IPIP chain" -j KILO-IPIP; iptables-nft -A KILO-IPIP -s 192.168.64.12/32 -m comment --comment "Kilo: allow IPIP traffic" -j ACCEPT; iptables-nft -A INPUT -p ipencap -m comment --comment "Kilo: reject other IPIP traffic" -j DROP`,
+      undefined,
+    ],
+  ] as const) {
+    it(`is ${found === undefined ? 'not ' : ''}${what}`, async () => {
+      sh('nft flush ruleset')
+      const { sets } = namespace.kernel.rules
+      sh(close)
+      const table = new ClearPathTable({ sets })
+      const obstacles = async () => (await table.dump([look]))[0]?.obstacles ?? []
+      const [first, ...more] = await obstacles()
+      assert.deepEqual(more, [])
+      if (found === undefined) assert.equal(first, undefined)
+      else assert.match(first?.text ?? '', found)
+      if (!open) return
+      sh(first?.command ?? 'false')
+      assert.deepEqual(await obstacles(), [])
+    })
+  }
 })

@@ -104,6 +104,68 @@ describe('traffic rules in the real kernel', function () {
     }
   })
 
+  describe('in tables that iptables cannot show', () => {
+    const NATIVE = 'ct state established,related accept'
+    const INCOMPATIBLE: readonly (readonly [string, string, string])[] = [
+      ['filter INPUT', '{ type filter hook input priority 0 ; }', NATIVE],
+      ['filter FORWARD', '{ type filter hook forward priority 0 ; }', NATIVE],
+      // Here iptables cannot even take a rule of its own away.
+      ['filter FORWARD', '{ type filter hook forward priority 0 ; }', 'ip saddr . ip daddr { 1.2.3.4 . 5.6.7.8 } drop'],
+      ['nat POSTROUTING', '{ type nat hook postrouting priority 100 ; }', 'ct mark 7 accept'],
+      // Shown, but not all of it: a chain with another priority is left out.
+      ['filter extra', '{ type filter hook forward priority 7 ; }', 'accept'],
+    ]
+    const places = (family: 'ip' | 'ip6') =>
+      ['filter', 'nat']
+        .map((table) => run(`nft list table ${family} ${table}`))
+        .join('')
+        .split('\n')
+        .filter((line) => /FLANNEL-|chain DOCKER-USER/.test(line))
+        .map((line) => line.replace(/counter.*(?=jump)/, '').trim())
+        .filter((line) => !line.startsWith('chain FLANNEL'))
+    const jumps = [' jump FLANNEL-FWD', ' jump FLANNEL-POSTRTG'].map((line) => line.trim())
+    const spoil = (family: string, [chain, base, rule]: (typeof INCOMPATIBLE)[number]) => {
+      const [table] = chain.split(' ')
+      for (const line of [
+        `add table ${family} ${table}`,
+        `add chain ${family} ${chain} ${base}`,
+        `add rule ${family} ${chain} ${family === 'ip6' ? rule.replace(/ip saddr.*(?=drop)/, 'ip6 saddr . ip6 daddr { ::1 . ::2 } ') : rule}`,
+      ])
+        run(`nft ${line}`)
+    }
+
+    for (const bad of INCOMPATIBLE) {
+      it(`are found, written once, healed and removed whole: ${bad[2]} in ${bad[0]}`, async () => {
+        for (const family of ['ip', 'ip6']) spoil(family, bad)
+        await applyOnce(wanted())
+        for (const family of ['ip', 'ip6'] as const) assert.deepEqual(places(family), jumps)
+        const before = run('nft list ruleset')
+        await applyOnce(wanted())
+        assert.equal(run('nft list ruleset'), before)
+        // Laid twice, as by a daemon that could not see the first one.
+        restore('iptables-nft', '*filter\n-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD\nCOMMIT\n')
+        run('iptables-nft -F FLANNEL-FWD')
+        namespace.kernel.rules.sets.iptables('nft', 4).forget()
+        await applyOnce(wanted())
+        assert.match(run('iptables-nft -S FLANNEL-FWD'), /-s 10\.5\.0\.0\/16 .*-j ACCEPT/)
+        await applyOnce(wanted({ masquerade: false, forward: false }))
+        for (const family of ['ip', 'ip6'] as const) assert.deepEqual(places(family), [])
+        assert.match(run('nft list ruleset'), new RegExp(bad[2].split(' ')[0] ?? ''))
+      })
+    }
+
+    it('are left as they are when such a rule comes and goes', async () => {
+      await applyOnce(wanted())
+      const text = run('nft list ruleset')
+      run('nft insert rule ip filter FORWARD ct state established accept')
+      assert.deepEqual((await preview(namespace.kernel.tables, wanted())).ops, [])
+      const handle = /ct state established.*handle (\d+)/.exec(run('nft -a list chain ip filter FORWARD'))?.[1]
+      run(`nft delete rule ip filter FORWARD handle ${handle}`)
+      assert.deepEqual((await preview(namespace.kernel.tables, wanted())).ops, [])
+      assert.equal(run('nft list ruleset'), text)
+    })
+  })
+
   for (const world of ['nft', 'legacy'] as const) {
     const program = `iptables-${world}`
 
