@@ -30,7 +30,7 @@ import {
   peerConditions,
   readinessChecks,
 } from './status/node-conditions.ts'
-import { startTraffic } from './traffic.ts'
+import { startTraffic, undecided, withoutRules } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 const LONGEST_SETTLING_MS = 500
@@ -52,6 +52,7 @@ export class Agent {
   readonly #routeEvents = new RouteEvents()
   readonly #settling: Alarm
   #view: AgentView = {}
+  readonly #undecided: TrafficOptions
   #traffic: TrafficOptions | undefined
   #firstGeneration = Number.POSITIVE_INFINITY
   #lastGeneration = 0
@@ -60,6 +61,7 @@ export class Agent {
   constructor(needs: AgentNeeds, options: AgentOptions) {
     this.#needs = needs
     this.#options = options
+    this.#undecided = undecided(options.traffic)
     this.#peers = new PeerView(needs, options)
     this.#settling = new Alarm(needs)
     this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables, onFault: needs.onPassFault })
@@ -148,25 +150,26 @@ export class Agent {
     const { network, active, host, keeper, snapshot } = this.#view
     const own = heldLease(keeper?.state.current)
     const traffic = this.#traffic
-    if (!network || !active || !host || !keeper || !snapshot || !traffic || own === undefined) return
+    if (!network || !active || !host || !keeper || !snapshot || own === undefined) return
     keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Map(), 'unused')))
     const { footprint: scope, sysctls } = this.#needs.state
     const memory = { peers: this.#peers, planner: this.#planner }
     const planNow = () => {
       const may = { borrowed: sysctls.originals, mayBorrow: !sysctls.waiting }
       const sources = { network, active, host, own: own.lease, snapshot, scope, ...may }
-      return planAll(sources, memory, { ...this.#options, traffic })
+      return planAll(sources, memory, { ...this.#options, traffic: traffic ?? this.#undecided })
     }
     let planned = await planNow()
     // What cannot be written down is not changed: the same once more, without it.
     if (!(await sysctls.borrow(planned.plan.own))) planned = await planNow()
-    const { verdicts, plan } = planned
+    const { verdicts } = planned
+    const plan = traffic === undefined ? withoutRules(planned.plan, this.#options.subnetFile) : planned.plan
     this.#see({ verdicts, plan })
     this.#needs.conditions.replace('peers', peerConditions(verdicts))
     this.#needs.conditions.replace('notices', noticeConditions(plan.notices))
     this.#peers.skipped(plan.skipped)
     const generation = this.reconciler.setDesired(plan.desired)
-    this.#firstGeneration = Math.min(this.#firstGeneration, generation)
+    if (traffic !== undefined) this.#firstGeneration = Math.min(this.#firstGeneration, generation)
     this.#lastGeneration = generation
   }
 

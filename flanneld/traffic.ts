@@ -5,6 +5,7 @@ import type { Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { chooseTraffic, movedRules, type TrafficWish } from './host/traffic-choice.ts'
+import type { NodePlan } from './planner.ts'
 import type { ConditionSet } from './status/status.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
@@ -15,6 +16,22 @@ interface TrafficNeeds {
   readonly lifecycle: Lifecycle
   readonly clock: Clock
   readonly log: Logger
+}
+
+/** Nothing is said of rules: for a plan that is made before it is known where they go. */
+export function undecided(wish: TrafficWish): TrafficOptions {
+  return { ...wish, masquerade: false, forward: false, tool: 'iptables', world: 'nft' }
+}
+
+/**
+ * What may be done while a slow program keeps the rules waiting: peers, but no subnet.env, by which others take the node for
+ * ready, and no removal, because rules that are there may be wanted.
+ */
+export function withoutRules({ desired, ...plan }: NodePlan, subnetFile: string): NodePlan {
+  const files = [...desired.objects].flatMap(([key, object]) =>
+    object.kind === 'file' && object.path === subnetFile ? [key] : [],
+  )
+  return { ...plan, desired: { ...desired, objects: desired.objects.patched(new Set(files), []), complete: false } }
 }
 
 /** Decides where rules go, says so, and follows what others do to them from now on. */

@@ -65,6 +65,11 @@ class Programs {
     for (const name of names) await this.#put(name, 'exec /usr/bin/sleep 1000')
   }
 
+  /** Hangs, too, behind writing down its environment. */
+  async tell(name: string, file: string): Promise<void> {
+    await this.#put(name, `/usr/bin/env > ${file}; exec /usr/bin/sleep 1000`)
+  }
+
   /** As for a process without CAP_NET_ADMIN. */
   async forbid(...names: readonly string[]): Promise<void> {
     for (const name of names)
@@ -153,6 +158,30 @@ describe('rules under faults', function () {
     assert.equal(stdout.trim(), '200')
     await programs.install()
     await ready(host, 40_000)
+  })
+
+  it('that no program tells of at the start: peers are routed at once, nothing says ready, what is there stays; no program sees the password', async () => {
+    await lab.configure(vxlanFrom100)
+    await programs.install()
+    await start(['--ip-masq'])
+    await ready(host)
+    await host.daemon?.stop()
+    const before = await iptablesRules(host)
+    await host.exec(['rm', '-f', host.paths.subnetFile])
+    const seen = join(programs.path, 'environment')
+    await programs.hang(...PROGRAMS)
+    await programs.tell('iptables-nft', seen)
+    await lab.etcd.put(...strangerLease(80))
+    await start(['--ip-masq'], { FLANNELD_NOBODY_KNOWS: 'secret' })
+    // The first of them is waited for 5 s.
+    await until(4_000, 'a route to the peer', async () => assert.match(await host.ip('route'), /10\.5\.80\.0/))
+    await notReady(/./)
+    await host.exec(['test', '!', '-e', host.paths.subnetFile])
+    assert.deepEqual(await iptablesRules(host), before)
+    assert.doesNotMatch(await readFile(seen, 'utf8'), /FLANNELD_|secret/)
+    await programs.install()
+    await ready(host, 40_000)
+    assert.deepEqual(await iptablesRules(host), before)
   })
 
   for (const [nft, program] of [
