@@ -20,7 +20,7 @@ export function directAccessObstacles(where: string, rules: readonly string[], n
     const cidr = parseCidr(to) ?? hostOf(to)
     if (!words.includes('-d') || cidr === undefined || !overlaps(cidr, network)) continue
     // For an interface that the bridge's owner trusts.
-    if (words.includes('ACCEPT') && words.includes('-i')) accepted.add(to)
+    if (words.includes('ACCEPT') && words.includes('-i') && !words.includes('lo')) accepted.add(to)
     if (words.includes('DROP') && isForeignDevice(words) && !accepted.has(to)) dropped.push(to)
   }
   const [first] = dropped
@@ -30,7 +30,7 @@ export function directAccessObstacles(where: string, rules: readonly string[], n
     {
       text: `${where} drops what peers send to the container ${first.replace(/\/\d+$/, '')}${more} (Docker 28 and later)`,
       command:
-        'set "allow-direct-routing": true in /etc/docker/daemon.json and restart Docker, or create the network with the option com.docker.network.bridge.trusted_host_interfaces naming the overlay device',
+        'with Docker 28.2 or later set "allow-direct-routing": true in /etc/docker/daemon.json and restart Docker, or create the network with the option com.docker.network.bridge.trusted_host_interfaces naming the overlay device',
     },
   ]
 }
@@ -40,10 +40,14 @@ export function directAccessRules(rules: readonly NftExpressions[]): readonly st
   return rules.map((expressions) => iptablesWords(expressions))
 }
 
+/** Until 28.1 there is a rule for each published port. */
+const OF_A_PORT = new Set(['comment', 'tcp', 'udp', 'sctp'])
+
 // As in: ! -i docker0
 function isForeignDevice(words: readonly string[]): boolean {
   const index = words.indexOf('-i')
-  return index > 0 && words[index - 1] === '!' && !words.includes('-m')
+  const matches = words.filter((_, at) => words[at - 1] === '-m')
+  return index > 0 && words[index - 1] === '!' && matches.every((match) => OF_A_PORT.has(match))
 }
 
 function hostOf(text: string): Cidr | undefined {

@@ -165,6 +165,8 @@ describe('what Docker drops in raw PREROUTING', () => {
       raw('-d 10.5.1.3/32 -i x -j ACCEPT', '-d 10.5.1.2/32 ! -i docker0 -j DROP'),
       true,
     ],
+    ['one of a published port (28.0)', raw('-d 10.5.1.2/32 ! -i br-1 -p tcp -m tcp --dport 80 -j DROP'), true],
+    ['one that trusts lo only', raw('-d 10.5.1.2/32 -i lo -j ACCEPT', '-d 10.5.1.2/32 ! -i br-1 -j DROP'), true],
     ['an nft rule', nft(side('daddr', '10.5.1.2'), device('iifname', 'docker0', '!='), counter, { drop: null }), true],
     [
       'an nft rule of its own network',
