@@ -28,7 +28,7 @@ export function directAccessObstacles(where: string, rules: readonly string[], n
   const more = dropped.length === 1 ? '' : ` and to ${dropped.length - 1} more`
   return [
     {
-      text: `${where} drops what peers send to the container ${first.replace(/\/\d+$/, '')}${more} (Docker 28 and later)`,
+      text: `${where} drops what peers send to ${first.replace(/\/(?:32|128)$/, '')}${more} (Docker 28 and later)`,
       command:
         'with Docker 28.2 or later set "allow-direct-routing": true in /etc/docker/daemon.json and restart Docker, or create the network with the option com.docker.network.bridge.trusted_host_interfaces naming the overlay device',
     },

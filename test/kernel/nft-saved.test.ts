@@ -184,7 +184,7 @@ describe('what Docker drops in raw PREROUTING', () => {
       assert.equal(more.length, 0)
       if (!found) assert.equal(first, undefined)
       else {
-        assert.match(first?.text ?? '', /raw.PREROUTING drops what peers send to the container 10\.5\.1\.2 /)
+        assert.match(first?.text ?? '', /raw.PREROUTING drops what peers send to 10\.5\.1\.2 /)
         assert.match(first?.command ?? '', /"allow-direct-routing": true.*trusted_host_interfaces/)
       }
     })

@@ -62,7 +62,7 @@ describe('what stands in the way of forwarded packets', function () {
       'Docker 28 in front of a container of the overlay',
       path,
       'iptables-nft -t raw -A PREROUTING -d 10.5.1.2/32 ! -i docker0 -j DROP',
-      /^iptables-nft -t raw PREROUTING drops what peers send to the container 10\.5\.1\.2 /,
+      /^iptables-nft -t raw PREROUTING drops what peers send to 10\.5\.1\.2 /,
     ],
     [
       'Docker 28 in front of its own containers',
