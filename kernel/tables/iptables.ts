@@ -82,7 +82,12 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
     let before = NO_RULES
     const together = await ruleResult(async () => {
       before = await reader.read()
-      await restore(reader, before, ops)
+      const now = before
+      await restore(
+        reader,
+        now,
+        ops.map((op) => asFound(op, now)),
+      )
     })
     for (const op of ops) results.set(op, together)
     // A program that hangs or is missing would be so for each of them.
@@ -102,6 +107,13 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
         op.verb === 'remove' ? { ...op, object: actual } : { verb: 'update', object, actual },
       ])
   }
+}
+
+/** What could not be read when it was not wanted yet may be there already: made once more, its jumps would stand twice. */
+function asFound(op: Op<IptablesChain>, now: SavedRules): Op<IptablesChain> {
+  const { object } = op
+  const actual = ownChains(now, object).find(({ table, name }) => table === object.table && name === object.name)
+  return op.verb === 'create' && actual !== undefined ? { verb: 'update', object, actual } : op
 }
 
 async function restore(reader: IptablesReader, saved: SavedRules, ops: readonly Op<IptablesChain>[]): Promise<void> {
