@@ -37,6 +37,8 @@ export interface HostFacts {
   readonly onLink?: readonly Cidr[]
   /** Every address of this host: decides whether the public address is its own. */
   readonly ownAddresses: ReadonlySet<IpAddr>
+  /** Gateways in use and endpoints of the store: they must stay reachable without the overlay. */
+  readonly underlay?: readonly IpAddr[]
   /**
    * Whether the external interface drops what comes in by another way than answers would leave (rp_filter 1, as many
    * distributions have it); the host's own setting, whatever a plan has changed it to.
@@ -76,6 +78,8 @@ export interface PlanInput<C, I> {
   readonly own: Lease
   readonly peers: readonly PlannedPeer[]
   readonly facts: HostFacts
+  /** Families in whose network hosts, gateways or endpoints of the store have addresses; none where nothing is said. */
+  readonly underlayInside?: ReadonlySet<Family>
   /** Table of the ingress guard that peers' elements go to; undefined: none is wanted. */
   readonly guard?: string
 }
@@ -114,8 +118,8 @@ export type OuterForm =
 
 /** Where packets of peers come in under a plan, for the rules that judge them. */
 export interface Ingress {
-  /** Devices that packets come out of their tunnel by. */
-  readonly tunnels: readonly string[]
+  /** Devices that packets go into a tunnel by, and come out of it; none of a family whose packets take none. */
+  readonly tunnels: ReadonlyMap<Family, string>
   /** How the outer packets arrive. */
   readonly outer: readonly OuterForm[]
   /** What this host itself says by a tunnel device, as if it had come from outside. */

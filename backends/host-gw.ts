@@ -1,11 +1,11 @@
-import type { DesiredObject, Role } from '../kernel/objects.ts'
-import type { Family } from '../lib/address.ts'
-import { ConfigError } from '../lib/errors.ts'
+import type { Role } from '../kernel/objects.ts'
+import { ConfigError, InvalidLease } from '../lib/errors.ts'
 import { JsonFields } from '../lib/json-fields.ts'
-import type { Lease } from '../subnet/types.ts'
+import type { FamilyLease, Lease } from '../subnet/types.ts'
 import type { Backend, Plan, PlanInput } from './backend.ts'
-import { guardBasis, guardPeers } from './ingress-guard.ts'
-import { PeerMemo, type PeerPlan, peerPlan } from './peer-memo.ts'
+import { guardBasis, guardPeer } from './ingress-guard.ts'
+import { PeerMemo } from './peer-memo.ts'
+import { familyPlan, type PeerPlan, planFamilies } from './peer-plan.ts'
 import { PlanBuilder } from './plan-builder.ts'
 import { gatewayRoute } from './routes.ts'
 
@@ -35,14 +35,15 @@ export const hostGw: Backend<null, null> = {
 }
 
 const memo = new PeerMemo()
-const NO_TUNNELS: ReadonlyMap<Family, string> = new Map()
 
 function planHostGw(input: Input): Plan {
   const plan = new PlanBuilder()
   memo.begin([input.network, ...guardBasis(input)])
-  plan.comesIn({ tunnels: [], outer: [] })
+  plan.comesIn({ tunnels: new Map(), outer: [] })
   for (const { lease } of input.peers) {
-    const devices = [...input.network.families.keys()].map((family) => deviceTo(input, lease, family) ?? '')
+    const devices = [...input.network.families.keys()].map(
+      (family) => deviceTo(input, lease.families.get(family)) ?? '',
+    )
     plan.addPeer(
       lease.id,
       memo.of(lease, devices.join(' '), () => planPeer(input, lease)),
@@ -53,23 +54,17 @@ function planHostGw(input: Input): Plan {
 
 function planPeer(input: Input, lease: Lease): PeerPlan {
   const role: Role = { class: 'peer', peer: lease.id }
-  const objects: DesiredObject[] = []
-  for (const family of input.network.families.keys()) {
-    const part = lease.families.get(family)
-    if (part === undefined) return { reason: 'missing-family', text: `the lease has no IPv${family} subnet` }
-    const device = deviceTo(input, lease, family)
+  const families = input.network.families.keys()
+  return planFamilies(lease, { families, reason: 'not-on-link' }, (_family, part) => {
+    const device = deviceTo(input, part)
     if (device === undefined) {
-      return {
-        reason: 'not-on-link',
-        text: `${part.publicIp} is reached via a gateway, and host-gw needs one L2 segment`,
-      }
+      throw new InvalidLease(`${part.publicIp} is reached via a gateway, and host-gw needs one L2 segment`)
     }
-    objects.push(gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device, onLink: false }))
-  }
-  return peerPlan('direct', [...guardPeers(input, lease, NO_TUNNELS, role), ...objects])
+    const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device, onLink: false })
+    return familyPlan('direct', [...guardPeer(input, part, undefined, role), route])
+  })
 }
 
-function deviceTo({ facts }: Input, lease: Lease, family: Family): string | undefined {
-  const part = lease.families.get(family)
+function deviceTo({ facts }: Input, part: FamilyLease | undefined): string | undefined {
   return part && facts.reach.get(part.publicIp)?.onLink
 }

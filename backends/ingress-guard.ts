@@ -1,5 +1,6 @@
 import type { DesiredObject, Role } from '../kernel/objects.ts'
-import { contains, type Family, type IpAddr, networkAddress } from '../lib/address.ts'
+import { contains, familyOf, type IpAddr } from '../lib/address.ts'
+import { prefixKey } from '../lib/prefix-key.ts'
 import type { FamilyLease, Lease } from '../subnet/types.ts'
 import type { HostFacts, PlanInput } from './backend.ts'
 
@@ -9,30 +10,33 @@ const NO_PATHS: readonly [] = []
 
 type Input = Pick<PlanInput<unknown, unknown>, 'guard' | 'facts'>
 
-/** What an accepted peer may send: nobody's elements but theirs stand in the guard's sets. Nothing where no guard is wanted. */
-export function guardPeers(
+/**
+ * What an accepted peer may send in one family: nobody's elements but theirs stand in the guard's sets. Nothing where no guard is
+ * wanted. `tunnel`: the device that the peer's packets come out of the tunnel by; undefined: there is no tunnel.
+ */
+export function guardPeer(
   { guard, facts }: Input,
-  lease: Lease,
-  tunnels: ReadonlyMap<Family, string>,
+  part: FamilyLease,
+  tunnel: string | undefined,
   role: Role,
 ): readonly DesiredObject[] {
   if (guard === undefined) return []
-  return [...lease.families].map(([family, part]): DesiredObject => {
-    const tunnel = tunnels.get(family)
-    const source = networkAddress(part.subnet)
-    const devices = [...(tunnel === undefined ? [] : [tunnel]), ...linksOf(facts, part)]
-    return {
+  const source = prefixKey(part.subnet)
+  const devices = [...(tunnel === undefined ? [] : [tunnel]), ...linksOf(facts, part)]
+  return [
+    {
       kind: 'guard-peer',
       role,
       table: guard,
-      family,
+      family: familyOf(part.subnet),
       name: part.subnet,
+      subnets: [source],
       paths: tunnel === undefined ? NO_PATHS : [{ outer: part.publicIp, source }],
       vteps: tunnel === undefined ? NONE : [part.publicIp],
       aliases: tunnel === undefined || part.tunnelIp === undefined ? NONE : [part.tunnelIp],
       senders: devices.map((device) => ({ device, source })),
-    }
-  })
+    },
+  ]
 }
 
 /** What a peer's plan depends on beside its lease, as text for `PeerMemo`. */

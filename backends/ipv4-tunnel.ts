@@ -1,9 +1,10 @@
 import type { DesiredObject, IpipDriver, Role } from '../kernel/objects.ts'
-import { type Family, networkAddress } from '../lib/address.ts'
+import { networkAddress } from '../lib/address.ts'
 import type { Lease } from '../subnet/types.ts'
 import type { HostFacts, PlanInput } from './backend.ts'
-import { guardBasis, guardPeers, guardVariant } from './ingress-guard.ts'
-import { PeerMemo, type PeerPlan, peerPlan } from './peer-memo.ts'
+import { guardBasis, guardPeer, guardVariant } from './ingress-guard.ts'
+import { PeerMemo } from './peer-memo.ts'
+import { familyPlan, type PeerPlan, planFamilies } from './peer-plan.ts'
 import type { PlanBuilder } from './plan-builder.ts'
 import { looseReversePath } from './reverse-path.ts'
 import { gatewayRoute, tunnelAddress } from './routes.ts'
@@ -29,17 +30,16 @@ const memo = new PeerMemo()
 export function planTunnel(input: Input, tunnel: Ipv4Tunnel, plan: PlanBuilder): void {
   plan.add(...localObjects(input, tunnel))
   memo.begin(guardBasis(input))
-  const tunnels = new Map([[4, tunnel.device]] as const)
   const port = tunnel.driver.encapsulation?.port
   const udp = port === undefined ? [] : [{ type: 'udp', port } as const]
   // The device takes bare packets, too, whatever it sends.
-  plan.comesIn({ tunnels: [tunnel.device], outer: [...udp, { type: 'ipip' }] })
+  plan.comesIn({ tunnels: new Map([[4, tunnel.device]]), outer: [...udp, { type: 'ipip' }] })
   for (const { lease } of input.peers) {
     const direct = tunnel.directRouting ? directDevice(input.facts, lease) : undefined
     plan.addPeer(
       lease.id,
       memo.of(lease, `${tunnel.device} ${direct ?? ''} ${guardVariant(input, lease)}`, () =>
-        planPeer(input, lease, tunnels, direct ?? tunnel.device),
+        planPeer(input, lease, { tunnel: tunnel.device, direct }),
       ),
     )
   }
@@ -62,13 +62,16 @@ function localObjects({ own, facts }: Input, { device, mtu, driver }: Ipv4Tunnel
   ]
 }
 
-function planPeer(input: Input, lease: Lease, tunnels: ReadonlyMap<Family, string>, device: string): PeerPlan {
-  const part = lease.families.get(4)
-  if (part === undefined) return { reason: 'missing-family', text: 'the lease has no IPv4 subnet' }
+function planPeer(
+  input: Input,
+  lease: Lease,
+  { tunnel, direct }: { readonly tunnel: string; readonly direct: string | undefined },
+): PeerPlan {
   const role: Role = { class: 'peer', peer: lease.id }
-  const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device, onLink: true })
-  const path = device === tunnels.get(4) ? 'tunnel' : 'direct'
-  return peerPlan(path, [...guardPeers(input, lease, tunnels, role), route])
+  return planFamilies(lease, { families: [4], reason: 'invalid-lease' }, (_family, part) => {
+    const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device: direct ?? tunnel, onLink: true })
+    return familyPlan(direct === undefined ? 'tunnel' : 'direct', [...guardPeer(input, part, tunnel, role), route])
+  })
 }
 
 /** The device on whose link the peer has answered. */

@@ -1,16 +1,5 @@
-import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import type { Lease } from '../subnet/types.ts'
-import type { PathState } from './backend.ts'
-
-/** What one peer needs in the kernel, or why it cannot be had. `keys`: of the objects, in their order. */
-export type PeerPlan =
-  | { readonly path: PathState; readonly objects: readonly DesiredObject[]; readonly keys: readonly string[] }
-  | { readonly reason: string; readonly text: string }
-
-export function peerPlan(path: PathState, objects: readonly DesiredObject[]): PeerPlan {
-  // A copy has no room to grow, of which an array that was filled bit by bit has more than it holds.
-  return { path, objects: [...objects], keys: objects.map(keyOf) }
-}
+import type { PeerPlan } from './peer-plan.ts'
 
 /**
  * Plans of peers, made once. A node plans anew whenever one of thousands of leases changes; for all others this gives back the

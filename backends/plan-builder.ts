@@ -1,10 +1,10 @@
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
 import type { Ingress, Notice, PathState, Plan, SkippedPeer } from './backend.ts'
-import type { PeerPlan } from './peer-memo.ts'
+import type { FamilyPlan, PeerPlan } from './peer-plan.ts'
 
 /**
- * Collects a plan. A peer's objects enter together or not at all: a second value for a key that is taken already
- * (two peers with one MAC or one gateway address) skips the later peer.
+ * Collects a plan. A peer's objects of one family enter together or not at all: a second value for a key that is taken already
+ * (two peers with one MAC or one gateway address) leaves the later peer out in that family.
  */
 export class PlanBuilder {
   readonly #objects = new Map<string, DesiredObject>()
@@ -26,17 +26,7 @@ export class PlanBuilder {
   }
 
   addPeer(id: string, plan: PeerPlan): void {
-    if ('reason' in plan) {
-      this.#skipped.push({ id, reason: plan.reason, text: plan.text })
-      return
-    }
-    const taken = plan.keys.find((key) => this.#objects.has(key))
-    if (taken !== undefined) {
-      this.#skipped.push({ id, reason: 'duplicate', text: `"${taken}" already belongs to ${this.#ownerOf(taken)}` })
-      return
-    }
-    for (const [index, object] of plan.objects.entries()) this.#objects.set(plan.keys[index] ?? keyOf(object), object)
-    this.#paths.set(id, plan.path)
+    for (const part of plan) this.#addFamily(id, part)
   }
 
   build(mtu: number): Plan {
@@ -48,6 +38,21 @@ export class PlanBuilder {
       notices: this.#notices,
       ...(this.#ingress === undefined ? {} : { ingress: this.#ingress }),
     }
+  }
+
+  #addFamily(id: string, plan: FamilyPlan): void {
+    if ('reason' in plan) {
+      this.#skipped.push({ id, reason: plan.reason, text: plan.text })
+      return
+    }
+    const taken = plan.keys.find((key) => this.#objects.has(key))
+    if (taken !== undefined) {
+      this.#skipped.push({ id, reason: 'duplicate', text: `"${taken}" already belongs to ${this.#ownerOf(taken)}` })
+      return
+    }
+    for (const [index, object] of plan.objects.entries()) this.#objects.set(plan.keys[index] ?? keyOf(object), object)
+    // Direct is what needs no tunnel in any family.
+    this.#paths.set(id, this.#paths.get(id) === 'tunnel' ? 'tunnel' : plan.path)
   }
 
   #ownerOf(key: string): string {

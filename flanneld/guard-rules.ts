@@ -6,19 +6,11 @@ import type { DesiredObject, Role } from '../kernel/objects.ts'
 import { GUARD_TABLE, namedFor } from '../kernel/rules/names.ts'
 import { markedRules, nftName } from '../kernel/rules/nft-text.ts'
 import { nftFamily } from '../kernel/rules/objects.ts'
-import {
-  addressBits,
-  type Cidr,
-  FAMILIES,
-  type Family,
-  familyOf,
-  type IpAddr,
-  ipFromNumber,
-  networkAddress,
-  prefixLength,
-} from '../lib/address.ts'
+import { addressBits, type Cidr, contains, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
+import { keyMask, prefixKey } from '../lib/prefix-key.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
+import { lengthsInUse } from './peer-traits.ts'
 
 /** What the command line says about the guard; no guard where there is none. */
 export interface GuardOptions {
@@ -38,6 +30,8 @@ export interface GuardOptions {
 export const REFUSALS = ['outer-source', 'inner-source', 'direct-source', 'container'] as const
 export type Refusal = (typeof REFUSALS)[number]
 
+/** Elements of this form are none of an earlier version, which had a subnet's first address. */
+const KEYED = 'by prefix key'
 /** Behind conntrack's defragmentation, before any address is translated. */
 const PRIORITY = -150
 /** Whoever sends from ever new addresses fills no more than this. */
@@ -54,9 +48,17 @@ export function offenderSet(refusal: Refusal, family: Family): string {
   return `${refusal.replace('-source', '')}${family}`
 }
 
-/** The guard beside what each peer's plan says: sets, counters and the chains that judge. Pure. */
+interface Input {
+  readonly network: NetworkConfig
+  readonly own: Lease
+  readonly facts: HostFacts
+  /** Of the peers together (`peer-traits.ts`). */
+  readonly traits: ReadonlySet<string>
+}
+
+/** The guard beside what each peer's plan says: sets, counters, what is this node's own, and the chains that judge. Pure. */
 export function guardObjects(
-  input: { readonly network: NetworkConfig; readonly own: Lease; readonly facts: HostFacts },
+  input: Input,
   ingress: Ingress,
   { mode, allow, instance }: GuardOptions,
 ): readonly DesiredObject[] {
@@ -75,76 +77,107 @@ export function guardObjects(
   )
   return [
     { kind: 'guard-sets', role, table, sets: FAMILIES.flatMap(setsOf), counters: REFUSALS },
+    ...ownSubnets(input, table, role),
     { kind: 'guard-chains', role, table, chains: [...refusals, ...base] },
   ]
 }
 
+/** This node's own subnets, of which nobody else may speak. */
+function ownSubnets({ network, own }: Input, table: string, role: Role): readonly DesiredObject[] {
+  return [...own.families]
+    .filter(([family]) => network.families.has(family))
+    .map(([family, { subnet }]) => {
+      const nobody = { vteps: [], paths: [], senders: [] }
+      return { kind: 'guard-peer', role, table, family, name: subnet, subnets: [prefixKey(subnet)], ...nobody }
+    })
+}
+
 function setsOf(family: Family) {
   const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr'
+  const { field } = innerSource({ type: 'vxlan' }, family)
+  // Not of prefixes: such a set costs the kernel 80 times as much to fill. A subnet is looked up by its key (lib/prefix-key.ts).
   return [
+    markedSet(`subnets${family}`, `typeof ${field};`),
     markedSet(`vteps${family}`, `type ${address};`),
-    // Not of prefixes: such a set costs the kernel 80 times as much to fill, and subnets of one length need no search.
-    markedSet(`senders${family}`, `type ifname . ${address};`),
-    markedSet(`paths${family}`, `typeof ${nftFamily(family)} saddr . ${innerSource({ type: 'vxlan' }, family).field};`),
+    markedSet(`senders${family}`, `type ifname . ${address};`, KEYED),
+    markedSet(`paths${family}`, `typeof ${nftFamily(family)} saddr . ${field};`, KEYED),
     ...REFUSALS.map((refusal) => markedSet(offenderSet(refusal, family), `type ifname . ${address}; ${OFFENDERS}`)),
   ]
 }
 
-type Input = Parameters<typeof guardObjects>[0]
-
 /** Out of a tunnel: containers of peers, and their hosts by the addresses that the lease names. */
-function tunnelRules({ network, own }: Input, { tunnels, own: speaker }: Ingress): readonly string[] {
-  if (tunnels.length === 0) return []
-  const from = `iifname ${namesText(tunnels)}`
+function tunnelRules(input: Input, { tunnels, own: speaker }: Ingress): readonly string[] {
+  if (tunnels.size === 0) return []
+  const from = `iifname ${listText([...tunnels.values()].map(nftName))}`
   const itself = speaker === undefined ? [] : [`iifname ${nftName(speaker.device)} ip saddr ${speaker.address} accept`]
   const judged = FAMILIES.map((family) => {
     const refuse = `goto ${offenderSet('inner-source', family)}`
     // A family that the network has not has no peers either.
-    if (!network.families.has(family)) return `${from} meta nfproto ipv${family} ${refuse}`
-    const ip = nftFamily(family)
-    return `${from} ${notASender(network, own, family)} ${ip} saddr != @vteps${family} ${refuse}`
+    if (!input.network.families.has(family)) return `${from} meta nfproto ipv${family} ${refuse}`
+    const strangers = lengthsOf(input, family).map((length) => notASender(family, length))
+    return `${from} ${strangers.join(' ')} ${nftFamily(family)} saddr != @vteps${family} ${refuse}`
   })
   return [...itself, ...judged]
 }
 
-/** On the uplink nothing but what claims to come from the overlay is anybody's business here. */
-function linkRules({ network, own, facts }: Input): readonly string[] {
-  const from = `iifname ${namesText(judgedLinks(facts))}`
-  return [...network.families].map(([family, part]) => {
-    const claims = `${nftFamily(family)} saddr ${part.network}`
-    return `${from} ${claims} ${notASender(network, own, family)} goto ${offenderSet('direct-source', family)}`
+/**
+ * Without a tunnel only who claims to be a container is judged: hosts may have addresses inside the network. To such an address of
+ * this host containers of peers speak without a tunnel, wherever they are (what stays inside the network is not masqueraded), and
+ * that far they are let in.
+ */
+function linkRules(input: Input): readonly string[] {
+  const { network, own, facts } = input
+  const from = `iifname ${listText(judgedLinks(facts).map(nftName))}`
+  return [...network.families].flatMap(([family, part]) => {
+    const ip = nftFamily(family)
+    const refuse = `goto ${offenderSet('direct-source', family)}`
+    const subnet = own.families.get(family)?.subnet
+    const inside = [...facts.ownAddresses].filter(
+      (address) => contains(part.network, address) && (subnet === undefined || !contains(subnet, address)),
+    )
+    const further = inside.length === 0 ? '' : ` ${ip} daddr != ${listText(inside.sort())}`
+    return [
+      ...(subnet !== undefined && inside.length > 0 ? [`${from} ${ip} saddr ${subnet} ${refuse}`] : []),
+      ...lengthsOf(input, family).map((length) => {
+        const claims = isOverlay(`@nh,${SOURCE_OFFSET[family] * 8},${addressBits(family)}`, family, length)
+        return `${from} meta nfproto ipv${family} ${claims} ${notASender(family, length)}${further} ${refuse}`
+      }),
+    ]
   })
 }
 
-function outerRules({ network, own }: Input, { outer }: Ingress): readonly string[] {
-  return [...network.families].flatMap(([family, part]) => {
+function outerRules(input: Input, { outer }: Ingress): readonly string[] {
+  return [...input.network.families.keys()].flatMap((family) => {
     const source = `${nftFamily(family)} saddr`
     return outer.flatMap((form) => {
       const packet = outerText(form, family)
       if (packet === undefined) return []
       const { filter, field } = innerSource(form, family)
-      const mask = numberText(maskOf(family, prefixLength(part.network)))
-      const claims = `${filter}${field} & ${mask} == ${numberText(networkAddress(part.network))}`
-      const strangers = lengthsOf(network, own, family).map(
-        (length) => `${source} . ${field} & ${numberText(maskOf(family, length))} != @paths${family}`,
-      )
       return [
         `${packet} ${source} != @vteps${family} goto ${offenderSet('outer-source', family)}`,
         // A peer that speaks for another one's containers.
-        `${packet} ${claims} ${strangers.join(' ')} goto ${offenderSet('inner-source', family)}`,
+        ...lengthsOf(input, family).map((length) => {
+          const key = keyText(field, numberText, family, length)
+          // Nearly every packet is its peer's own, and the first look ends the rule.
+          const lie = `${source} . ${key} != @paths${family} ${isOverlay(field, family, length)}`
+          return `${packet} ${filter}${lie} goto ${offenderSet('inner-source', family)}`
+        }),
       ]
     })
   })
 }
 
 /** Masqueraded, a container's packet would have its host's address, which the other hosts let in. */
-function containerRules({ network }: Input, { outer }: Ingress): readonly string[] {
-  return [...network.families].flatMap(([family, part]) => {
-    const ip = nftFamily(family)
-    const way = `${ip} saddr ${part.network} ${ip} daddr @vteps${family}`
+function containerRules(input: Input, { outer }: Ingress): readonly string[] {
+  return [...input.network.families.keys()].flatMap((family) => {
+    const field = `@nh,${SOURCE_OFFSET[family] * 8},${addressBits(family)}`
     return outer.flatMap((form) => {
       const packet = outerText(form, family)
-      return packet === undefined ? [] : [`${packet} ${way} goto ${offenderSet('container', family)}`]
+      if (packet === undefined) return []
+      return lengthsOf(input, family).map((length) => {
+        const way = `${isOverlay(field, family, length)} ${nftFamily(family)} daddr @vteps${family}`
+        return `${packet} ${way} goto ${offenderSet('container', family)}`
+      })
     })
   })
 }
@@ -171,23 +204,24 @@ function innerSource(
   return { field, filter: type === 'vxlan' ? `@th,${(HEADERS.vxlan - 2) * 8},16 ${ETHER_TYPE[family]} ` : '' }
 }
 
-/** True of a packet whose device and source, cut to the length of a subnet, are no peer's. */
-function notASender(network: NetworkConfig, own: Lease, family: Family): string {
-  return lengthsOf(network, own, family)
-    .map((length) => `iifname . ${nftFamily(family)} saddr & ${maskOf(family, length)} != @senders${family}`)
-    .join(' ')
+/** True of a packet with an address of the own or a peer's subnet of this length. */
+function isOverlay(field: string, family: Family, length: number): string {
+  return `${keyText(field, numberText, family, length)} @subnets${family}`
 }
 
-/** Of subnets. */
-function lengthsOf(network: NetworkConfig, own: Lease, family: Family): readonly number[] {
-  const ownSubnet = own.families.get(family)?.subnet
-  const lengths = [network.families.get(family)?.subnetLen, ownSubnet && prefixLength(ownSubnet)]
-  return [...new Set(lengths.filter((length) => length !== undefined))]
+/** True of a packet whose device and source are those of no peer with a subnet of this length. */
+function notASender(family: Family, length: number): string {
+  return `iifname . ${keyText(`${nftFamily(family)} saddr`, (address) => address, family, length)} != @senders${family}`
 }
 
-function maskOf(family: Family, length: number): IpAddr {
-  const bits = BigInt(addressBits(family))
-  return ipFromNumber(family, ((1n << BigInt(length)) - 1n) << (bits - BigInt(length)))
+/** The key of the subnet of this length that the address in the field lies in; the rule asks once for each length. */
+function keyText(field: string, text: (address: IpAddr) => string, family: Family, length: number): string {
+  const { mask, mark } = keyMask(family, length)
+  return `${field} & ${text(mask)} | ${text(mark)}`
+}
+
+function lengthsOf({ traits, network, own }: Input, family: Family): readonly number[] {
+  return lengthsInUse(traits, { network, own }, family)
 }
 
 function refusalChain(
@@ -213,7 +247,6 @@ function baseChain(hook: Exclude<GuardHook, 'other'>, texts: readonly string[]):
   return { name: hook, base: { hook, priority: PRIORITY }, rules: markedRules(GUARD_COMMENT, texts) }
 }
 
-function namesText(devices: readonly string[]): string {
-  const names = devices.map(nftName)
-  return names.length === 1 ? (names[0] ?? '') : `{ ${names.join(', ')} }`
+function listText(values: readonly string[]): string {
+  return values.length === 1 ? (values[0] ?? '') : `{ ${values.join(', ')} }`
 }

@@ -5,11 +5,13 @@ import type { AnyBackend } from '../backends/registry.ts'
 import { blackholeRoute } from '../backends/routes.ts'
 import type { DesiredState, OwnershipScope } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
+import type { Family } from '../lib/address.ts'
 import { PersistentMap } from '../lib/persistent-map.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { olderFirst } from '../subnet/own-lease.ts'
 import type { Lease } from '../subnet/types.ts'
 import { type GuardOptions, guardObjects, guardTable } from './guard-rules.ts'
+import { traitsOfAll, underlayInside } from './peer-traits.ts'
 import { sysctlReturns } from './state/borrowed-sysctls.ts'
 import { renderSubnetFile } from './state/subnet-file.ts'
 import { type TrafficOptions, trafficObjects } from './traffic-rules.ts'
@@ -54,19 +56,23 @@ export interface NodePlan {
   /** By lease id. */
   readonly paths: PersistentMap<PathState>
   readonly notices: readonly Notice[]
+  /** Of the peers together, as in `peer-traits.ts`: what the own objects were made from beside the input without its peers. */
+  readonly traits: ReadonlySet<string>
 }
 
 /** All that this host shall hold: pure and total, the same for every order of the peers. */
 export function planNode(input: PlannerInput): NodePlan {
   const { active, network } = input
   const { guard } = input.options
+  const traits = traitsOfAll(network, input.peers.values())
   // Of two peers that want one kernel object the older wins.
   const { objects, mtu, skipped, paths, notices, ingress } = planPeers(
     input,
     [...input.peers.values()].sort(olderFirst),
+    underlayInside(traits, input, input.facts),
   )
   for (const object of ownObjects(input, mtu)) objects.set(keyOf(object), object)
-  const guarding = guard && ingress ? guardObjects(input, ingress, guard) : []
+  const guarding = guard && ingress ? guardObjects({ ...input, traits }, ingress, guard) : []
   for (const object of guarding) objects.set(keyOf(object), object)
   const inward = ingress && input.options.traffic ? tunnelPaths(network, input.facts, ingress) : []
   for (const object of inward) objects.set(keyOf(object), object)
@@ -78,15 +84,21 @@ export function planNode(input: PlannerInput): NodePlan {
     skipped,
     paths: PersistentMap.from(paths),
     notices: [...familyNotices(active.backend, network), ...notices],
+    traits,
   }
 }
 
-/** What the backend plans for these peers, its own objects included. */
-export function planPeers({ active, network, own, facts, options }: PlannerInput, leases: readonly Lease[]): Plan {
+/** What the backend plans for these peers, its own objects included, which are right only where `inside` is said. */
+export function planPeers(
+  { active, network, own, facts, options }: PlannerInput,
+  leases: readonly Lease[],
+  inside?: ReadonlySet<Family>,
+): Plan {
   const { planned, skipped } = peersOf(leases, active.backend.wireType)
   const { config, identity } = active
   const guard = options.guard && { guard: guardTable(options.guard.instance) }
-  const plan = active.backend.plan({ config, network, identity, own, peers: planned, facts, ...guard })
+  const underlay = inside && { underlayInside: inside }
+  const plan = active.backend.plan({ config, network, identity, own, peers: planned, facts, ...underlay, ...guard })
   return { ...plan, skipped: [...skipped, ...plan.skipped] }
 }
 

@@ -1,11 +1,13 @@
 import type { Plan } from '../backends/backend.ts'
 import { type Change, changesBetween } from '../lib/persistent-map.ts'
 import type { Lease } from '../subnet/types.ts'
+import { sameTraits } from './peer-traits.ts'
 import { type NodePlan, type PlannerInput, planNode, planPeers } from './planner.ts'
 
 /**
  * Plans as `planNode` does. Where nothing but some peers differs from the last time, or how they are reached, only these are planned: of
- * a plan, what belongs to a peer depends on that peer and its reach alone, unless two of them want one object.
+ * a plan, what belongs to a peer depends on that peer and its reach alone, unless two of them want one object, and the rest on what
+ * few traits the peers have together.
  */
 export class Replanner {
   #last: { readonly input: PlannerInput; readonly plan: NodePlan } | undefined
@@ -23,9 +25,11 @@ export class Replanner {
 function planChanged(last: { input: PlannerInput; plan: NodePlan }, input: PlannerInput): NodePlan | undefined {
   const changes = changedPeers(last.input, input)
   if (changes === undefined) return undefined
-  const before = leasesOf(changes, 'before')
+  const [before, after] = [leasesOf(changes, 'before'), leasesOf(changes, 'after')]
+  const { peers, network } = input
+  if (!sameTraits(last.plan.traits, network, peers.values(), { gone: before, come: after })) return undefined
   const gone = before.length === 0 ? [] : peerObjects(planPeers(last.input, before))
-  const come = planPeers(input, leasesOf(changes, 'after'))
+  const come = planPeers(input, after)
   const { desired, skipped, paths } = last.plan
   if ([...skipped, ...come.skipped].some(({ reason }) => reason === 'duplicate')) return undefined
   const goneKeys = new Set(gone.map(([key]) => key))

@@ -104,13 +104,21 @@ function ownershipOfRoute(route: Route, wanted: boolean, desired: DesiredState):
   }
   if (route.protocol !== BOOT_PROTOCOL) return 'foreign'
   if (wanted) return 'adoptable'
-  return isLeftoverPeerRoute(route, scope) || isLeftoverBlackhole(route, desired) ? 'leftover' : 'foreign'
+  const isLeftover =
+    isLeftoverPeerRoute(route, scope) || isNetworkRoute(route, scope) || isLeftoverBlackhole(route, desired)
+  return isLeftover ? 'leftover' : 'foreign'
 }
 
 function isLeftoverPeerRoute(route: Route, scope: OwnershipScope): boolean {
   if (route.type !== 'unicast' || route.via === undefined) return false
   const length = prefixLength(route.dst)
   return scope.networks.some(({ network, subnetLen }) => length === subnetLen && contains(network, route.dst))
+}
+
+// flannel's route of its udp backend, for all of the network: it hides hosts that live there.
+function isNetworkRoute({ type, via, device, dst }: Route, { devices, networks }: OwnershipScope): boolean {
+  if (type !== 'unicast' || via !== undefined || device === undefined || !devices.has(device)) return false
+  return networks.some(({ network }) => network === dst)
 }
 
 // flannel's blackhole for the host's own subnet has the default metric, where it hides the bridge's connected route; ours stands at another.

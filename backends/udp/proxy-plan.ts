@@ -1,10 +1,11 @@
 import type { DesiredObject, Role } from '../../kernel/objects.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
-import { type Family, networkAddress } from '../../lib/address.ts'
+import { type Cidr, networkAddress } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import type { PlanInput } from '../backend.ts'
-import { guardBasis, guardPeers, guardVariant } from '../ingress-guard.ts'
-import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
+import { guardBasis, guardPeer, guardVariant } from '../ingress-guard.ts'
+import { PeerMemo } from '../peer-memo.ts'
+import { familyPlan, type PeerPlan, planFamilies } from '../peer-plan.ts'
 import type { PlanBuilder } from '../plan-builder.ts'
 import { looseReversePath } from '../reverse-path.ts'
 import { defaultMetric, tunnelAddress } from '../routes.ts'
@@ -12,7 +13,7 @@ import type { UdpConfig } from './config.ts'
 
 const memo = new PeerMemo()
 
-/** The proxy of this process: one device, one route for the whole network, and the peers in the proxy's own table. */
+/** The proxy of this process: one device, and per peer a route to it and a place in the proxy's own table. */
 export function planProxy(
   input: PlanInput<UdpConfig, unknown>,
   { device, mtu }: { readonly device: string; readonly mtu: number },
@@ -20,15 +21,14 @@ export function planProxy(
 ): void {
   plan.add(...localObjects(input, device, mtu))
   memo.begin(guardBasis(input))
-  const tunnels = new Map([[4, device]] as const)
   const subnet = input.own.families.get(4)?.subnet
   // It says "net unreachable" in the name of the device.
   const own = subnet === undefined ? {} : { own: { device, address: networkAddress(subnet) } }
-  plan.comesIn({ tunnels: [device], outer: [{ type: 'udp', port: input.config.port }], ...own })
+  plan.comesIn({ tunnels: new Map([[4, device]]), outer: [{ type: 'udp', port: input.config.port }], ...own })
   for (const { lease } of input.peers)
     plan.addPeer(
       lease.id,
-      memo.of(lease, guardVariant(input, lease), () => planPeer(input, lease, tunnels)),
+      memo.of(lease, guardVariant(input, lease), () => planPeer(input, lease, device)),
     )
   plan.notice({
     code: 'udp-engine-userspace',
@@ -55,17 +55,8 @@ function localObjects(input: PlanInput<UdpConfig, unknown>, device: string, mtu:
     looseReversePath(device),
     acceptLocal(device),
     { kind: 'udp-proxy', role, device, local, port: config.port, own: address },
-    {
-      kind: 'route',
-      role,
-      family: 4,
-      type: 'unicast',
-      dst: whole,
-      metric: defaultMetric(4),
-      device,
-      scope: 'link',
-      protocol: ROUTE_PROTOCOL,
-    },
+    // Below the peers' routes it makes the proxy answer "unreachable" for who is not there. It must not cover what carries us.
+    ...(input.underlayInside?.has(4) ? [] : [linkRoute(role, whole, device)]),
   ]
 }
 
@@ -75,12 +66,28 @@ function acceptLocal(device: string): DesiredObject {
   return { kind: 'sysctl', path, value: '1', role: { class: 'advisory', remedy: `echo 1 > /proc/sys/${path}` } }
 }
 
-function planPeer(input: PlanInput<UdpConfig, unknown>, lease: Lease, tunnels: ReadonlyMap<Family, string>): PeerPlan {
-  const part = lease.families.get(4)
-  if (part === undefined) return { reason: 'missing-family', text: 'the lease has no IPv4 subnet' }
+function planPeer(input: PlanInput<UdpConfig, unknown>, lease: Lease, device: string): PeerPlan {
   const role: Role = { class: 'peer', peer: lease.id }
-  return peerPlan('tunnel', [
-    ...guardPeers(input, lease, tunnels, role),
-    { kind: 'udp-peer', role, subnet: part.subnet, publicIp: part.publicIp },
-  ])
+  return planFamilies(lease, { families: [4], reason: 'invalid-lease' }, (_family, part) =>
+    familyPlan('tunnel', [
+      ...guardPeer(input, part, device, role),
+      { kind: 'udp-peer', role, subnet: part.subnet, publicIp: part.publicIp },
+      linkRoute(role, part.subnet, device),
+    ]),
+  )
+}
+
+function linkRoute(role: Role, dst: Cidr, device: string): DesiredObject {
+  const metric = defaultMetric(4)
+  return {
+    kind: 'route',
+    role,
+    family: 4,
+    type: 'unicast',
+    dst,
+    metric,
+    device,
+    scope: 'link',
+    protocol: ROUTE_PROTOCOL,
+  }
 }

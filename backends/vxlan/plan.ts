@@ -1,10 +1,11 @@
 import type { DesiredObject, Role } from '../../kernel/objects.ts'
-import { type Family, type MacAddr, networkAddress } from '../../lib/address.ts'
+import { type Family, familyOf, type MacAddr, networkAddress } from '../../lib/address.ts'
 import { InvalidLease } from '../../lib/errors.ts'
-import type { Lease } from '../../subnet/types.ts'
+import type { FamilyLease } from '../../subnet/types.ts'
 import type { HostFacts, Plan, PlanInput, PlannedPeer } from '../backend.ts'
-import { guardBasis, guardPeers, guardVariant } from '../ingress-guard.ts'
-import { PeerMemo, type PeerPlan, peerPlan } from '../peer-memo.ts'
+import { guardBasis, guardPeer, guardVariant } from '../ingress-guard.ts'
+import { PeerMemo } from '../peer-memo.ts'
+import { familyPlan, type PeerPlan, planFamilies } from '../peer-plan.ts'
 import { PlanBuilder } from '../plan-builder.ts'
 import { looseReversePath, looseUplink } from '../reverse-path.ts'
 import { gatewayRoute, tunnelAddress } from '../routes.ts'
@@ -32,12 +33,12 @@ export function planVxlan(input: Input): Plan {
   memo.begin([input.config, input.network, input.identity, ...guardBasis(input)])
   const devices = new Map(families.map((family) => [family, vtepDevice(family, input.config.vni)]))
   plan.comesIn({
-    tunnels: [...devices.values()],
+    tunnels: devices,
     outer: [{ type: 'vxlan', port: input.config.port, vni: input.config.vni }],
   })
   for (const peer of input.peers) {
     const { lease } = peer
-    const direct = families.map((family) => directDevice(input, lease, family) ?? '')
+    const direct = families.map((family) => directDevice(input, lease.families.get(family)) ?? '')
     plan.addPeer(
       lease.id,
       memo.of(lease, `${direct.join(' ')} ${guardVariant(input, lease)}`, () => planPeer(input, peer, devices)),
@@ -97,47 +98,43 @@ function deviceSysctl(family: Family, device: string): DesiredObject {
   return { kind: 'sysctl', path, value: '0', role: { class: 'advisory', remedy: `echo 0 > /proc/sys/${path}` } }
 }
 
-function planPeer(input: Input, peer: PlannedPeer, devices: Devices): PeerPlan {
-  const { lease } = peer
-  try {
-    const role: Role = { class: 'peer', peer: lease.id }
-    const objects = [...devices].flatMap(([family, device]) => familyObjects(input, peer, { family, device, role }))
-    const direct = [...devices.keys()].every((family) => directDevice(input, lease, family) !== undefined)
-    return peerPlan(direct ? 'direct' : 'tunnel', [...guardPeers(input, lease, devices, role), ...objects])
-  } catch (cause) {
-    if (!(cause instanceof InvalidLease)) throw cause
-    return { reason: 'invalid-vtep', text: cause.message }
-  }
+function planPeer(input: Input, { lease, path }: PlannedPeer, devices: Devices): PeerPlan {
+  const role: Role = { class: 'peer', peer: lease.id }
+  return planFamilies(lease, { families: devices.keys(), reason: 'invalid-vtep' }, (family, part) => {
+    const tunnel = devices.get(family) ?? ''
+    const guarded = guardPeer(input, part, tunnel, role)
+    const direct = directDevice(input, part)
+    if (direct === undefined) {
+      return familyPlan('tunnel', [...guarded, ...tunnelObjects(input, part, path.data.get(family), { tunnel, role })])
+    }
+    const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device: direct, onLink: false })
+    return familyPlan('direct', [...guarded, route])
+  })
 }
 
 /** Where the peer is reached without the tunnel; undefined: nowhere. */
-function directDevice({ config, facts }: Input, lease: Lease, family: Family): string | undefined {
-  const part = config.directRouting ? lease.families.get(family) : undefined
-  const reach = part && facts.reach.get(part.publicIp)
+function directDevice({ config, facts }: Input, part: FamilyLease | undefined): string | undefined {
+  const reach = config.directRouting && part ? facts.reach.get(part.publicIp) : undefined
   return reach?.answered ? reach.onLink : undefined
 }
 
-function familyObjects(
+/** Throws InvalidLease where the peer's data names no VTEP of ours. */
+function tunnelObjects(
   input: Input,
-  { lease, path }: PlannedPeer,
-  { family, device, role }: { family: Family; device: string; role: Role },
+  { subnet, publicIp }: FamilyLease,
+  data: unknown,
+  { tunnel: device, role }: { readonly tunnel: string; readonly role: Role },
 ): readonly DesiredObject[] {
-  const part = lease.families.get(family)
-  if (part === undefined) throw new InvalidLease(`the lease has no IPv${family} subnet`)
-  const dst = part.subnet
-  const direct = directDevice(input, lease, family)
-  if (direct !== undefined) {
-    return [gatewayRoute(role, { dst, via: part.publicIp, device: direct, onLink: false })]
-  }
-  const vtep = decodeVtep(path.data.get(family), family === 4 ? 'BackendData' : 'BackendV6Data')
+  const family = familyOf(subnet)
+  const vtep = decodeVtep(data, family === 4 ? 'BackendData' : 'BackendV6Data')
   if (vtep.vni !== 0 && vtep.vni !== input.config.vni) {
     throw new InvalidLease(`VNI ${vtep.vni} is not ours (${input.config.vni})`)
   }
   if (vtep.mac === input.identity.get(family)) throw new InvalidLease(`VtepMAC ${vtep.mac} is our own`)
-  const gateway = networkAddress(dst)
+  const gateway = networkAddress(subnet)
   return [
     { kind: 'neighbour', role, family, device, address: gateway, mac: vtep.mac },
-    { kind: 'fdb', role, device, mac: vtep.mac, dst: part.publicIp },
-    gatewayRoute(role, { dst, via: gateway, device, onLink: true }),
+    { kind: 'fdb', role, device, mac: vtep.mac, dst: publicIp },
+    gatewayRoute(role, { dst: subnet, via: gateway, device, onLink: true }),
   ]
 }

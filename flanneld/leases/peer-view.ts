@@ -69,12 +69,14 @@ export class PeerView {
 
 /** Logs rows that are new or have another reason than the last time. */
 function sayOnce(log: Logger, message: string) {
-  let said = new Map<string, string>()
+  let said: ReadonlySet<string> = new Set()
   return (rows: readonly { readonly id: string; readonly reason: string; readonly text: string }[]) => {
-    const now = new Map<string, string>()
+    const now = new Set<string>()
     for (const { id, reason, text } of rows) {
-      if (said.get(id) !== reason) log.warn(message, { id, reason, why: text })
-      now.set(id, reason)
+      // A peer may have a reason in each family.
+      const row = `${id} ${reason}`
+      if (!said.has(row) && !now.has(row)) log.warn(message, { id, reason, why: text })
+      now.add(row)
     }
     said = now
   }

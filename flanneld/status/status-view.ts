@@ -98,7 +98,10 @@ function peerStatuses(view: AgentView, failures: ReadonlyMap<string, Failure>): 
   for (const [key, { object, text }] of failures) {
     if (object.role.class === 'peer' && !broken.has(object.role.peer)) broken.set(object.role.peer, `${key}: ${text}`)
   }
-  const skipped = new Map(plan.skipped.map(({ id, reason, text }) => [id, `${reason}: ${text}`]))
+  const skipped = new Map<string, string>()
+  for (const { id, reason, text } of plan.skipped) {
+    skipped.set(id, [...(skipped.has(id) ? [skipped.get(id)] : []), `${reason}: ${text}`].join('; '))
+  }
   const silent = new Set(host?.paths.silent() ?? [])
   return [...verdicts.planned.values()].sort(olderFirst).map((lease) => {
     const path = plan.paths.get(lease.id) ?? 'none'
@@ -110,17 +113,19 @@ function peerStatuses(view: AgentView, failures: ReadonlyMap<string, Failure>): 
       node: lease.node,
       ...leaseFamilies(lease),
       path,
-      ...stateOf({ held: verdicts.held.has(lease.id), skip, degraded }),
+      ...stateOf({ held: verdicts.held.has(lease.id), path, skip, degraded }),
     }
   })
 }
 
 function stateOf(peer: {
   held: boolean
+  path: PeerStatus['path']
   skip: string | undefined
   degraded: string | undefined
 }): Pick<PeerStatus, 'state' | 'reason'> {
-  if (peer.skip !== undefined) return { state: 'skipped', reason: peer.skip }
+  // One of its families may be served all the same.
+  if (peer.skip !== undefined) return { state: peer.path === 'none' ? 'skipped' : 'degraded', reason: peer.skip }
   if (peer.degraded !== undefined) return { state: 'degraded', reason: peer.degraded }
   if (peer.held) return { state: 'held', reason: 'its lease vanished together with many others' }
   return { state: 'ok', reason: '' }

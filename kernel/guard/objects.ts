@@ -33,13 +33,15 @@ export interface GuardPeer {
   readonly family: Family
   /** The peer's subnet, or the address that these elements are about; with a `?` for elements that nobody's name is on. */
   readonly name: string
+  /** What is the peer's: its subnet, by its `prefixKey` (lib/prefix-key.ts), as wherever a subnet stands in an element. */
+  readonly subnets: readonly IpAddr[]
   /** Sources of outer packets. */
   readonly vteps: readonly IpAddr[]
   /** Which inner sources an outer packet may carry, by its own source. Those of `aliases` are understood. */
   readonly paths: readonly Path[]
   /** Further sources of outer packets; where one bears another peer's name already, that is enough. Absent of what was read. */
   readonly aliases?: readonly IpAddr[]
-  /** By device, first addresses of the subnets that inner packets may come from. */
+  /** By device, the subnets that inner packets may come from. */
   readonly senders: readonly Sender[]
 }
 
@@ -48,7 +50,7 @@ export interface Sender {
   readonly source: IpAddr
 }
 
-/** `source`: the first address of a subnet. */
+/** `source`: a subnet. */
 export interface Path {
   readonly outer: IpAddr
   readonly source: IpAddr
@@ -104,6 +106,8 @@ function sameElements(actual: GuardPeer, desired: GuardPeer): boolean {
   return (
     actual.family === desired.family &&
     actual.senders.length === desired.senders.length &&
+    actual.subnets.length === desired.subnets.length &&
+    actual.subnets.every((subnet) => desired.subnets.includes(subnet)) &&
     desired.paths.every((path) => actual.paths.some((other) => samePath(path, other))) &&
     actual.paths.every(
       (path) => desired.aliases?.includes(path.outer) || desired.paths.some((other) => samePath(path, other)),

@@ -8,9 +8,9 @@ import type { GuardChain, GuardChains, GuardPeer, GuardSet, GuardSets } from './
 
 const COMMENT = 'flanneld guard'
 
-/** A set with a comment that tells it from every other one. */
-export function markedSet(name: string, body: string): GuardSet {
-  return { name, body, mark: `${COMMENT} ${fingerprint(body).slice(0, 8)}` }
+/** A set with a comment that tells it from every other one. `keys`: what its elements mean, where the types do not say it. */
+export function markedSet(name: string, body: string, keys = ''): GuardSet {
+  return { name, body, mark: `${COMMENT} ${fingerprint(`${body}${keys}`).slice(0, 8)}` }
 }
 
 /** Whether a set of this comment was made by us, in whatever version. */
@@ -79,6 +79,7 @@ function elementCommands(verb: 'add' | 'delete', peer: GuardPeer): readonly stri
           `nft '${verb} element inet ${table} ${set}${family} { ${elements.map((text) => `${text}${comment}`).join(', ')} }'`,
         ]
   return [
+    ...line('subnets', peer.subnets.map(numberText)),
     ...line(
       'paths',
       peer.paths.map(({ outer, source }) => `${outer} . ${numberText(source)}`),

@@ -16,8 +16,8 @@ const LARGEST = 256
 /** So many are not worth a try together. */
 const FEW = 16
 
-const KEYS = { vteps: 'address', senders: 'device', paths: 'pair' } as const
-const NAMES = ['vteps', 'senders', 'paths'] as const
+const KEYS = { subnets: 'address', vteps: 'address', senders: 'device', paths: 'pair' } as const
+const NAMES = ['subnets', 'vteps', 'senders', 'paths'] as const
 
 /** Few, and each the same value again. */
 const sets = new Map<string, SetName>()
@@ -50,6 +50,7 @@ interface Change {
 }
 
 interface FoundPeer extends GuardPeer {
+  readonly subnets: IpAddr[]
   readonly vteps: IpAddr[]
   readonly senders: Sender[]
   readonly paths: Path[]
@@ -93,9 +94,21 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
       const name = comment === '' ? `?${family}` : comment
       const known = found.get(name)
       if (known !== undefined) return known
-      const peer: FoundPeer = { kind: 'guard-peer', table, family, name, vteps: [], senders: [], paths: [] }
+      const peer: FoundPeer = {
+        kind: 'guard-peer',
+        table,
+        family,
+        name,
+        subnets: [],
+        vteps: [],
+        senders: [],
+        paths: [],
+      }
       found.set(name, peer)
       return peer
+    }
+    for (const { comment, source } of await this.#guard.elements(setOf('subnets', table, family))) {
+      peerOf(comment).subnets.push(source)
     }
     for (const { comment, source } of await this.#guard.elements(setOf('vteps', table, family))) {
       peerOf(comment).vteps.push(source)
@@ -210,12 +223,14 @@ function stepsOf(peer: GuardPeer, index: number, without?: GuardPeer): readonly 
   const step = (name: keyof typeof KEYS, key: Omit<SetElement, 'comment'>): Step => {
     return { index, set: setOf(name, table, family), item: { ...key, comment }, verb: 'add' }
   }
+  const subnets = peer.subnets.filter((subnet) => !other?.subnets.includes(subnet))
   const isHeld = (vtep: IpAddr) => other?.vteps.includes(vtep) || other?.aliases?.includes(vtep)
   const vteps = peer.vteps.filter((vtep) => !isHeld(vtep))
   const aliases = (peer.aliases ?? []).filter((vtep) => !isHeld(vtep) && !peer.vteps.includes(vtep))
   const paths = pathsOf(peer).filter((path) => !other || !pathsOf(other).some((known) => samePath(path, known)))
   const senders = peer.senders.filter((sender) => !other?.senders.some((known) => sameSender(known, sender)))
   return [
+    ...subnets.map((source) => step('subnets', { source })),
     ...vteps.map((source) => step('vteps', { source })),
     ...aliases.map((source): Step => ({ ...step('vteps', { source }), anyName: true })),
     ...paths.map(({ outer, source }) => step('paths', { outer, source })),

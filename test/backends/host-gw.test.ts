@@ -30,6 +30,24 @@ describe('host-gw plan', () => {
     assert.match(commandText(plan), /^ip -6 route add fc00:0:0:2::\/64 via 2001:db8::12 dev eth0 proto 102$/m)
   })
 
+  it('a peer that one family does not reach, or that has but one, is routed in the other', () => {
+    const halfway = lease('10.5.3.0/24 192.168.65.13 fc00:0:0:3::/64 2001:db8::13', path)
+    const single = lease('fc00:0:0:4::/64 2001:db8::14', path)
+    const seen = { onLink: 'eth0', answered: true }
+    const both = facts({ ...reach, '2001:db8::13': seen, '2001:db8::14': seen })
+    const peers = [near, halfway, single]
+    const plan = planOf({ backend: hostGw as AnyBackend, own, peers, network: network(4, 6), facts: both })
+    assert.deepEqual(commandText(plan).split('\n'), [
+      'ip route add 10.5.2.0/24 via 192.168.64.12 dev eth0 proto 102',
+      'ip -6 route add fc00:0:0:3::/64 via 2001:db8::13 dev eth0 proto 102',
+      'ip -6 route add fc00:0:0:4::/64 via 2001:db8::14 dev eth0 proto 102',
+    ])
+    assert.deepEqual(
+      plan.skipped.map(({ id, reason }) => [id, reason]),
+      [[halfway.id, 'not-on-link']],
+    )
+  })
+
   it('refuses a public address that is not on this host', async () => {
     const foreign = facts({}, { publicIps: new Map<Family, IpAddr>([[4, '203.0.113.9' as IpAddr]]) })
     const noise = { randomBytes: () => new Uint8Array(6), hasFou: async () => false }

@@ -65,6 +65,7 @@ export interface PlanWorld {
   readonly own: Lease
   readonly peers: readonly Lease[]
   readonly facts?: HostFacts
+  readonly underlayInside?: ReadonlySet<Family>
 }
 
 export function planOf(world: PlanWorld): Plan {
@@ -76,6 +77,7 @@ export function planOf(world: PlanWorld): Plan {
     own: world.own,
     peers: peersOf(world.peers, world.backend.wireType).planned,
     facts: world.facts ?? facts(),
+    ...(world.underlayInside === undefined ? {} : { underlayInside: world.underlayInside }),
   })
 }
 

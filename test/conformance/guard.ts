@@ -15,6 +15,8 @@ export const guardSets: GuardSets = {
   kind: 'guard-sets',
   table,
   sets: [
+    markedSet('subnets4', 'typeof @th,336,32;'),
+    markedSet('subnets6', 'typeof @th,304,128;'),
     markedSet('vteps4', 'type ipv4_addr;'),
     markedSet('vteps6', 'type ipv6_addr;'),
     markedSet('senders4', 'type ifname . ipv4_addr;'),
@@ -31,6 +33,7 @@ export const guardPeer: GuardPeer = {
   table,
   family: 4,
   name: '10.5.2.0/24',
+  subnets: [ip('10.5.2.128')],
   vteps: [ip('192.168.64.12')],
   paths: [{ outer: ip('192.168.64.12'), source: ip('10.5.2.0') }],
   senders: [
@@ -45,6 +48,7 @@ const peer6: GuardPeer = {
   table,
   family: 6,
   name: 'fc00:0:0:2::/64',
+  subnets: [ip('fc00:0:0:2:8000::')],
   vteps: [ip('2001:db8::12')],
   paths: [{ outer: ip('2001:db8::12'), source: ip('fc00:0:0:2::') }],
   senders: [{ device: 'flannel-v6.1', source: ip('fc00:0:0:2::') }],
@@ -116,7 +120,14 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
 
   it('a peer’s elements change and go without the others’', async () => {
     await create(guardSets)
-    const other: GuardPeer = { ...guardPeer, name: '10.5.3.0/24', vteps: [ip('192.168.64.13')], senders: [], paths: [] }
+    const other: GuardPeer = {
+      ...guardPeer,
+      name: '10.5.3.0/24',
+      subnets: [ip('10.5.3.128')],
+      vteps: [ip('192.168.64.13')],
+      senders: [],
+      paths: [],
+    }
     assert.deepEqual(await create(guardPeer, other), ['ok', 'ok'])
     const next: GuardPeer = {
       ...guardPeer,
@@ -141,7 +152,14 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
     await create(guardSets)
     await create(guardPeer)
     const moved: GuardPeer = { ...guardPeer, name: '10.5.9.0/24' }
-    const fresh: GuardPeer = { ...guardPeer, name: '10.5.4.0/24', vteps: [ip('192.168.64.14')], senders: [], paths: [] }
+    const fresh: GuardPeer = {
+      ...guardPeer,
+      name: '10.5.4.0/24',
+      subnets: [ip('10.5.4.128')],
+      vteps: [ip('192.168.64.14')],
+      senders: [],
+      paths: [],
+    }
     assert.deepEqual(await create(fresh, moved), ['ok', 'ok'])
     await applyAll({ verb: 'remove', object: guardPeer })
     await assertHeld(moved)
@@ -151,7 +169,14 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
 
   it('two peers change places', async () => {
     await create(guardSets)
-    const other: GuardPeer = { ...guardPeer, name: '10.5.3.0/24', vteps: [ip('192.168.64.13')], paths: [], senders: [] }
+    const other: GuardPeer = {
+      ...guardPeer,
+      name: '10.5.3.0/24',
+      subnets: [ip('10.5.3.128')],
+      vteps: [ip('192.168.64.13')],
+      paths: [],
+      senders: [],
+    }
     await create(guardPeer, other)
     const swapped = [
       { ...guardPeer, vteps: other.vteps },
@@ -171,6 +196,7 @@ export function guardConformance(tables: () => readonly ObjectTable[]): void {
     const two: GuardPeer = {
       ...guardPeer,
       name: '10.5.3.0/24',
+      subnets: [ip('10.5.3.128')],
       vteps: [ip('192.168.64.13')],
       paths: [{ outer: ip('192.168.64.13'), source: ip('10.5.3.0') }],
       senders: [],

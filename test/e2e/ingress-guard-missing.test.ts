@@ -68,7 +68,7 @@ describe('ingress guard on a host where something is missing', function () {
     await ready(host, 20_000)
     await knowsPeers(host, 1)
     const { stdout } = await host.exec(['nft', 'list', 'ruleset'])
-    assert.match(stdout, /192\.168\.64\.107 \. 0xa050700/)
+    assert.match(stdout, /192\.168\.64\.107 \. 0xa050780/)
   })
 
   it('starts no program while peers come and go', async () => {

@@ -135,23 +135,23 @@ describe('ingress guard with udp in userspace', function () {
   it('a peer does not speak for another one’s containers, nor for this host’s: the guard names it (row 52)', async () => {
     const theirs = h2.container('c1').address
     const own = c1().address.replace(/\d+$/, '99')
-    const nobodys = '10.5.0.77'
-    const arrived = await Promise.all([own, nobodys].map((source) => countArrivals(c1(), source)))
-    await refusedBy('inner-source', 9, async () => {
-      for (const source of [theirs, own, nobodys]) await inject(h3, h1, source, c1().address)
+    const arrived = await countArrivals(c1(), own)
+    await refusedBy('inner-source', 6, async () => {
+      for (const source of [theirs, own]) await inject(h3, h1, source, c1().address)
     })
-    assert.deepEqual(await Promise.all(arrived.map((count) => count())), [0, 0])
-    await assertNamed(`inner-source: ${h3.address} by eth0, 9 packets`)
+    assert.equal(await arrived(), 0)
+    await assertNamed(`inner-source: ${h3.address} by eth0, 6 packets`)
   })
 
-  it('nor with an address from outside the overlay, a node’s for one: the engine drops it', async () => {
-    const arrived = await Promise.all([h1.address, outside].map((source) => countArrivals(c1(), source)))
-    await refusedBy('engine inner-source', 9, async () => {
-      for (const source of [h2.address, h1.address, outside]) await inject(h3, h1, source, c1().address)
+  it('nor with an address that is no container’s, a node’s for one: the engine drops it', async () => {
+    const nobodys = '10.5.0.77'
+    const arrived = await Promise.all([h1.address, outside, nobodys].map((source) => countArrivals(c1(), source)))
+    await refusedBy('engine inner-source', 12, async () => {
+      for (const source of [h2.address, h1.address, outside, nobodys]) await inject(h3, h1, source, c1().address)
     })
-    assert.deepEqual(await Promise.all(arrived.map((count) => count())), [0, 0])
+    assert.deepEqual(await Promise.all(arrived.map((count) => count())), [0, 0, 0])
     const { stdout } = await flanneld(h1, ['status'])
-    assert.match(stdout, /^data plane .*; dropped .*\binner-source 9\b/m)
+    assert.match(stdout, /^data plane .*; dropped .*\binner-source 12\b/m)
   })
 
   it('its own address and its containers’ are a peer’s to use', async () => {
@@ -167,13 +167,14 @@ describe('ingress guard with udp in userspace', function () {
   it('without the tunnel nothing comes with a container’s address', async () => {
     const { families } = await h1.subnetEnv()
     await stranger.exec(['sh', '-ec', `ip route replace ${families[0]?.subnet} via ${h1.address} dev eth0`])
-    await stranger.exec(['sh', '-ec', 'ip addr add 10.5.201.5/32 dev lo'])
+    const claimed = c1().address.replace(/\d+$/, '98')
+    await stranger.exec(['sh', '-ec', `ip addr add ${claimed}/32 dev lo`])
     await refusedBy('direct-source', 3, async () => {
-      await stranger.exec(['ping', '-q', '-c', '3', '-i', '0.05', '-W', '0.3', '-I', '10.5.201.5', c1().address], {
+      await stranger.exec(['ping', '-q', '-c', '3', '-i', '0.05', '-W', '0.3', '-I', claimed, c1().address], {
         anyCode: true,
       })
     })
-    await assertNamed('direct-source: 10.5.201.5 by eth0, 3 packets')
+    await assertNamed(`direct-source: ${claimed} by eth0, 3 packets`)
   })
 
   it('a container reaches no proxy, neither a peer’s nor its own host’s', async () => {

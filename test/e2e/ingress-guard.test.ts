@@ -171,14 +171,17 @@ describe('ingress guard', function () {
   it('on: without a tunnel a container’s address comes from nobody but its host', async () => {
     const before = await refused(h1, 'direct-source')
     await stranger.exec(['sh', '-c', `ip route replace ${subnet} via ${h1.address} dev eth0`])
-    const arrived = await countArrivals(h1.container('c1'), '10.5.201.5')
-    await speak(stranger, '10.5.201.5', c1())
+    const claimed = c1().replace(/\d+$/, '98')
+    const arrived = await countArrivals(h1.container('c1'), claimed)
+    await speak(stranger, claimed, c1())
     assert.equal(await arrived(), 0)
     await until(lookedMs, 'counted', async () => assert.equal(await refused(h1, 'direct-source'), before + 3))
-    // What does not claim to be a container is none of the guard's business.
-    const plain = await countArrivals(h1.container('c1'), stranger.address)
-    await stranger.exec(['ping', '-q', '-c', '2', '-i', '0.1', '-W', '0.3', c1()], { anyCode: true })
-    assert.equal(await plain(), 2)
+    // What does not claim to be a container is none of the guard's business, wherever its address lies.
+    for (const address of [stranger.address, '10.5.201.5']) {
+      const plain = await countArrivals(h1.container('c1'), address)
+      await speak(stranger, address, c1(), 2)
+      assert.equal(await plain(), 2)
+    }
   })
 
   it('on: a container does not reach the tunnel port of a host', async () => {

@@ -11,7 +11,7 @@ import type { GuardOptions } from '../../flanneld/guard-rules.ts'
 import { type NodePlan, planNode } from '../../flanneld/planner.ts'
 import { commandsFor } from '../../kernel/command.ts'
 import type { GuardChains, GuardPeer } from '../../kernel/guard/objects.ts'
-import type { Cidr, Family } from '../../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Lease, PeerPath } from '../../subnet/types.ts'
 import { facts, lease, MACS, NO_DATA, network, vxlanPath } from '../backends/world.ts'
 
@@ -66,12 +66,23 @@ function rules(plan: NodePlan): readonly string[] {
   return (chains?.chains ?? []).flatMap(({ name, rules }) => rules.map(({ text }) => `${name}: ${text}`))
 }
 
-/** What is let in of each peer: `NAME outer | inner`. */
-function peers(plan: NodePlan): readonly string[] {
-  const objects = [...plan.desired.objects.values()].filter(
+function guardPeers(plan: NodePlan) {
+  return [...plan.desired.objects.values()].filter(
     (object): object is GuardPeer & typeof object => object.kind === 'guard-peer',
   )
-  return objects
+}
+
+/** What nobody may claim but its owner, by the name of the element's owner: `NAME key`. */
+function claimed(plan: NodePlan): readonly string[] {
+  return guardPeers(plan)
+    .map(({ name, subnets }) => `${name} ${subnets.join(' ')}`)
+    .sort()
+}
+
+/** What is let in of each peer: `NAME outer | inner`. */
+function peers(plan: NodePlan): readonly string[] {
+  return guardPeers(plan)
+    .filter(({ role }) => role.class === 'peer')
     .map(({ name, vteps, aliases = [], senders }) => {
       const inner = senders.map(({ device, source }) => `${device} ${source}`)
       return `${name} ${[...vteps, ...aliases].join(' ')} | ${inner.join(', ')}`
@@ -91,16 +102,16 @@ describe('rules of the ingress guard', () => {
       refusing('direct4', 'direct-source'),
       refusing('container4', 'container'),
       refusing('inner6', 'inner-source', 'ip6'),
-      'prerouting: iifname "flannel.1" iifname . ip saddr & 255.255.255.0 != @senders4 ip saddr != @vteps4 goto inner4',
+      'prerouting: iifname "flannel.1" iifname . ip saddr & 255.255.255.0 | 0.0.0.128 != @senders4 ip saddr != @vteps4 goto inner4',
       'prerouting: iifname "flannel.1" meta nfproto ipv6 goto inner6',
-      'prerouting: iifname "eth0" ip saddr 10.5.0.0/16 iifname . ip saddr & 255.255.255.0 != @senders4 goto direct4',
+      'prerouting: iifname "eth0" meta nfproto ipv4 @nh,96,32 & 0xffffff00 | 0x00000080 @subnets4 iifname . ip saddr & 255.255.255.0 | 0.0.0.128 != @senders4 goto direct4',
       'input: udp dport 8472 @th,96,24 0x000001 ip saddr != @vteps4 goto outer4',
-      'input: udp dport 8472 @th,96,24 0x000001 @th,224,16 0x0800 @th,336,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,336,32 & 0xffffff00 != @paths4 goto inner4',
-      'forward: udp dport 8472 @th,96,24 0x000001 ip saddr 10.5.0.0/16 ip daddr @vteps4 goto container4',
+      'input: udp dport 8472 @th,96,24 0x000001 @th,224,16 0x0800 ip saddr . @th,336,32 & 0xffffff00 | 0x00000080 != @paths4 @th,336,32 & 0xffffff00 | 0x00000080 @subnets4 goto inner4',
+      'forward: udp dport 8472 @th,96,24 0x000001 @nh,96,32 & 0xffffff00 | 0x00000080 @subnets4 ip daddr @vteps4 goto container4',
     ])
     assert.deepEqual(peers(plan), [
-      '10.5.2.0/24 192.168.64.12 | flannel.1 10.5.2.0, eth0 10.5.2.0',
-      '10.5.3.0/24 172.16.0.13 | flannel.1 10.5.3.0',
+      '10.5.2.0/24 192.168.64.12 | flannel.1 10.5.2.128, eth0 10.5.2.128',
+      '10.5.3.0/24 172.16.0.13 | flannel.1 10.5.3.128',
     ])
   })
 
@@ -109,13 +120,62 @@ describe('rules of the ingress guard', () => {
     const plan = planOf({ backend: vxlan, identity: vxlanIdentity, families: [4, 6], peers: [both] })
     const of6 = rules(plan).filter((rule) => rule.includes('senders6'))
     assert.deepEqual(of6, [
-      'prerouting: iifname { "flannel.1", "flannel-v6.1" } iifname . ip6 saddr & ffff:ffff:ffff:ffff:: != @senders6 ip6 saddr != @vteps6 goto inner6',
-      'prerouting: iifname "eth0" ip6 saddr fc00::/48 iifname . ip6 saddr & ffff:ffff:ffff:ffff:: != @senders6 goto direct6',
+      'prerouting: iifname { "flannel.1", "flannel-v6.1" } iifname . ip6 saddr & ffff:ffff:ffff:ffff:: | ::8000:0:0:0 != @senders6 ip6 saddr != @vteps6 goto inner6',
+      'prerouting: iifname "eth0" meta nfproto ipv6 @nh,64,128 & 0xffffffffffffffff0000000000000000 | 0x00000000000000008000000000000000 @subnets6 iifname . ip6 saddr & ffff:ffff:ffff:ffff:: | ::8000:0:0:0 != @senders6 goto direct6',
     ])
     assert.deepEqual(peers(plan), [
-      '10.5.2.0/24 192.168.64.12 | flannel.1 10.5.2.0, eth0 10.5.2.0',
-      'fc00:0:0:2::/64 2001:db8::12 | flannel-v6.1 fc00:0:0:2::, eth0 fc00:0:0:2::',
+      '10.5.2.0/24 192.168.64.12 | flannel.1 10.5.2.128, eth0 10.5.2.128',
+      'fc00:0:0:2::/64 2001:db8::12 | flannel-v6.1 fc00:0:0:2:8000::, eth0 fc00:0:0:2:8000::',
     ])
+  })
+
+  it('leases of several lengths live side by side: each rule asks once for each, and no key stands for two prefixes', () => {
+    const mixed = ['10.5.2.0/24 192.168.64.12', '10.5.3.0/26 192.168.64.13', '10.5.3.192/26 192.168.64.14']
+    const plan = planOf({ backend: vxlan, identity: vxlanIdentity, peers: mixed })
+    const masks = ['255.255.255.192 | 0.0.0.32', '255.255.255.0 | 0.0.0.128']
+    const raw = ['0xffffffc0 | 0x00000020', '0xffffff00 | 0x00000080']
+    const not = (set: string, lead: string, values: readonly string[]) =>
+      values.map((value) => `${lead} & ${value} != @${set}`)
+    assert.deepEqual(
+      rules(plan).filter((rule) => /senders4|paths4|container4$/.test(rule)),
+      [
+        `prerouting: iifname "flannel.1" ${not('senders4', 'iifname . ip saddr', masks).join(' ')} ip saddr != @vteps4 goto inner4`,
+        ...raw.map((value, at) => {
+          const [sender] = not('senders4', 'iifname . ip saddr', [masks[at] ?? ''])
+          return `prerouting: iifname "eth0" meta nfproto ipv4 @nh,96,32 & ${value} @subnets4 ${sender} goto direct4`
+        }),
+        ...raw.map((value) => {
+          const [path] = not('paths4', 'ip saddr . @th,336,32', [value])
+          return `input: udp dport 8472 @th,96,24 0x000001 @th,224,16 0x0800 ${path} @th,336,32 & ${value} @subnets4 goto inner4`
+        }),
+        ...raw.map(
+          (value) =>
+            `forward: udp dport 8472 @th,96,24 0x000001 @nh,96,32 & ${value} @subnets4 ip daddr @vteps4 goto container4`,
+        ),
+      ],
+    )
+    assert.deepEqual(claimed(plan), [
+      '10.5.1.0/24 10.5.1.128',
+      '10.5.2.0/24 10.5.2.128',
+      '10.5.3.0/26 10.5.3.32',
+      '10.5.3.192/26 10.5.3.224',
+    ])
+    // The last of a length takes its rules along.
+    const alone = planOf({ backend: vxlan, identity: vxlanIdentity, peers: mixed.slice(0, 1) })
+    assert.ok(!rules(alone).some((rule) => rule.includes('255.255.255.192')))
+  })
+
+  it('a host inside the network is no container: nothing compares with the network, and peers’ containers speak to it', () => {
+    const inside = { ownAddresses: new Set(['10.5.1.0', '10.5.1.1', '10.5.200.11', '192.168.64.11'] as IpAddr[]) }
+    const plan = planOf({ backend: vxlan, identity: vxlanIdentity, peers: ['10.5.2.0/24 10.5.200.12'], facts: inside })
+    assert.ok(!rules(plan).some((rule) => /10\.5\.0\.0|0x0a050000/.test(rule)))
+    assert.deepEqual(
+      rules(plan).filter((rule) => rule.includes('"eth0"')),
+      [
+        'prerouting: iifname "eth0" ip saddr 10.5.1.0/24 goto direct4',
+        'prerouting: iifname "eth0" meta nfproto ipv4 @nh,96,32 & 0xffffff00 | 0x00000080 @subnets4 iifname . ip saddr & 255.255.255.0 | 0.0.0.128 != @senders4 ip daddr != 10.5.200.11 goto direct4',
+      ],
+    )
   })
 
   it('only `on` drops, and is required', () => {
@@ -132,8 +192,8 @@ describe('rules of the ingress guard', () => {
     assert.deepEqual(
       [roles(on), roles(count)],
       [
-        ['required', 'required'],
-        ['advisory', 'advisory'],
+        ['required', 'required', 'required'],
+        ['advisory', 'advisory', 'advisory'],
       ],
     )
   })
@@ -141,7 +201,7 @@ describe('rules of the ingress guard', () => {
   it('off: nothing, and of alloc nothing comes in', () => {
     const off = planOf({ backend: vxlan, identity: vxlanIdentity, peers: [PEER], guard: undefined })
     const none = planOf({ backend: alloc, path: { backend: '', data: NO_DATA }, peers: [PEER], guard: COUNT })
-    for (const plan of [off, none]) assert.deepEqual([rules(plan), peers(plan)], [[], []])
+    for (const plan of [off, none]) assert.deepEqual([rules(plan), peers(plan), claimed(plan)], [[], [], []])
   })
 
   it('what is allowed is let in before it is counted, in its family', () => {
@@ -163,9 +223,9 @@ describe('rules of the ingress guard', () => {
     const plan = planOf({ backend: hostGw, path, peers: [PEER, FAR], facts: { reach: facts(reach).reach } })
     assert.deepEqual(rules(plan), [
       refusing('direct4', 'direct-source'),
-      'prerouting: iifname { "eth0", "eth1" } ip saddr 10.5.0.0/16 iifname . ip saddr & 255.255.255.0 != @senders4 goto direct4',
+      'prerouting: iifname { "eth0", "eth1" } meta nfproto ipv4 @nh,96,32 & 0xffffff00 | 0x00000080 @subnets4 iifname . ip saddr & 255.255.255.0 | 0.0.0.128 != @senders4 goto direct4',
     ])
-    assert.deepEqual(peers(plan), ['10.5.2.0/24  | eth0 10.5.2.0', '10.5.3.0/24  | eth1 10.5.3.0'])
+    assert.deepEqual(peers(plan), ['10.5.2.0/24  | eth0 10.5.2.128', '10.5.3.0/24  | eth1 10.5.3.128'])
   })
 
   it('ipip: the protocol stands for the port', () => {
@@ -173,8 +233,8 @@ describe('rules of the ingress guard', () => {
     const found = rules(planOf({ backend: ipip, path, peers: [PEER] })).filter((rule) => /^(input|forward)/.test(rule))
     assert.deepEqual(found, [
       'input: ip protocol 4 ip saddr != @vteps4 goto outer4',
-      'input: ip protocol 4 @th,96,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,96,32 & 0xffffff00 != @paths4 goto inner4',
-      'forward: ip protocol 4 ip saddr 10.5.0.0/16 ip daddr @vteps4 goto container4',
+      'input: ip protocol 4 ip saddr . @th,96,32 & 0xffffff00 | 0x00000080 != @paths4 @th,96,32 & 0xffffff00 | 0x00000080 @subnets4 goto inner4',
+      'forward: ip protocol 4 @nh,96,32 & 0xffffff00 | 0x00000080 @subnets4 ip daddr @vteps4 goto container4',
     ])
   })
 
@@ -185,9 +245,9 @@ describe('rules of the ingress guard', () => {
       of('kernel').filter((rule) => rule.startsWith('input')),
       [
         'input: udp dport 8285 ip saddr != @vteps4 goto outer4',
-        'input: udp dport 8285 @th,160,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,160,32 & 0xffffff00 != @paths4 goto inner4',
+        'input: udp dport 8285 ip saddr . @th,160,32 & 0xffffff00 | 0x00000080 != @paths4 @th,160,32 & 0xffffff00 | 0x00000080 @subnets4 goto inner4',
         'input: ip protocol 4 ip saddr != @vteps4 goto outer4',
-        'input: ip protocol 4 @th,96,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,96,32 & 0xffffff00 != @paths4 goto inner4',
+        'input: ip protocol 4 ip saddr . @th,96,32 & 0xffffff00 | 0x00000080 != @paths4 @th,96,32 & 0xffffff00 | 0x00000080 @subnets4 goto inner4',
       ],
     )
     assert.deepEqual(
@@ -195,7 +255,7 @@ describe('rules of the ingress guard', () => {
       [
         'prerouting: iifname "flannel0" ip saddr 10.5.1.0 accept',
         'input: udp dport 8285 ip saddr != @vteps4 goto outer4',
-        'input: udp dport 8285 @th,160,32 & 0xffff0000 == 0x0a050000 ip saddr . @th,160,32 & 0xffffff00 != @paths4 goto inner4',
+        'input: udp dport 8285 ip saddr . @th,160,32 & 0xffffff00 | 0x00000080 != @paths4 @th,160,32 & 0xffffff00 | 0x00000080 @subnets4 goto inner4',
       ],
     )
   })
@@ -246,7 +306,7 @@ describe('rules of the ingress guard', () => {
       complete: true,
       options: { subnetFile: '/s', ipMasq: false, blackholeRoute: false, guard: COUNT },
     })
-    assert.deepEqual(peers(plan), ['10.5.2.0/24 192.168.64.12 10.99.0.5 | flannel.1 10.5.2.0, eth0 10.5.2.0'])
+    assert.deepEqual(peers(plan), ['10.5.2.0/24 192.168.64.12 10.99.0.5 | flannel.1 10.5.2.128, eth0 10.5.2.128'])
   })
 
   it('is the same in whatever order the host tells how its peers are reached', () => {

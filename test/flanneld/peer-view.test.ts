@@ -37,6 +37,17 @@ describe('the view of the peers', () => {
     assert.equal(sink.args.filter(([, , fields]) => fields.id === overlapping.id).length, 2)
   })
 
+  it('says of a skipped peer each reason once, though each family has one', () => {
+    const { sink, view } = start()
+    const rows = ['invalid-vtep', 'duplicate', 'invalid-vtep'].map((reason) => ({ id: 'a', reason, text: '' }))
+    view.skipped(rows)
+    view.skipped(rows)
+    assert.deepEqual(
+      sink.args.map(([, , { reason }]) => reason),
+      ['invalid-vtep', 'duplicate'],
+    )
+  })
+
   it('lets a few peers go at once', () => {
     const { judge } = start()
     judge(...peers)

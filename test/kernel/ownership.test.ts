@@ -61,6 +61,13 @@ const CASES: [string, KernelObject, Ownership][] = [
   ['the same without a gateway', the.route('10.64.9.0/24', { protocol: boot, device: 'cni0' }), 'foreign'],
   ['the same of another length', the.route('10.64.9.0/25', { protocol: boot, ...hop }), 'foreign'],
   ['the same outside the network', the.route('172.16.9.0/24', { protocol: boot, ...hop }), 'foreign'],
+  [
+    'flannel’s route for all of the network',
+    the.route('10.64.0.0/10', { protocol: boot, device: 'flannel.1' }),
+    'leftover',
+  ],
+  ['the same on somebody else’s device', the.route('10.64.0.0/10', { protocol: boot, device: 'eth0' }), 'foreign'],
+  ['the same for more than the network', the.route('10.0.0.0/8', { protocol: boot, device: 'flannel.1' }), 'foreign'],
   ['flannel’s blackhole for our subnet', the.route('10.64.1.0/24', { protocol: boot, type: 'blackhole' }), 'leftover'],
   ['a blackhole for another subnet', the.route('10.64.9.0/24', { protocol: boot, type: 'blackhole' }), 'foreign'],
   ['a neighbour at a wanted key', the.neighbour('10.64.2.0', the.mac(9)), 'adoptable'],

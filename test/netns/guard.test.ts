@@ -51,6 +51,7 @@ describe('ingress guard in the real kernel', function () {
 
   it('reads elements that nft wrote, those without a name, too, and removes them', async () => {
     await sets().apply([{ verb: 'create', object: guardSets }])
+    run('nft add element inet flanneld-guard subnets4 { 0x0a050700 }')
     run('nft add element inet flanneld-guard vteps4 { 192.168.64.77 }')
     run('nft add element inet flanneld-guard paths4 { 192.168.64.77 . 0x0a050700 }')
     run('nft add element inet flanneld-guard senders4 { "x" . 10.5.7.0, "x" . 10.5.8.0 }')
@@ -65,6 +66,7 @@ describe('ingress guard in the real kernel', function () {
         table: 'flanneld-guard',
         family: 4,
         name: '?4',
+        subnets: ['10.5.7.0'],
         vteps: ['192.168.64.77'],
         paths: [{ outer: '192.168.64.77', source: '10.5.7.0' }],
         senders: [
@@ -82,11 +84,19 @@ describe('ingress guard in the real kernel', function () {
     const bad: GuardPeer = {
       ...guardPeer,
       name: 'bad',
+      subnets: [],
       vteps: [],
       paths: [],
       senders: [{ device: 'a', source: 'fc00::' as IpAddr }],
     }
-    const other: GuardPeer = { ...guardPeer, name: 'other', vteps: ['192.168.64.99' as IpAddr], paths: [], senders: [] }
+    const other: GuardPeer = {
+      ...guardPeer,
+      name: 'other',
+      vteps: ['192.168.64.99' as IpAddr],
+      subnets: [],
+      paths: [],
+      senders: [],
+    }
     const ops: Op<GuardPeer>[] = [guardPeer, bad, other].map((object) => ({ verb: 'create', object }))
     const [first, second, third] = await outcomes(peers(), ...ops)
     assert.deepEqual([first, third], ['ok', 'ok'])
@@ -119,6 +129,7 @@ describe('ingress guard in the real kernel', function () {
       return {
         ...guardPeer,
         name: `${first}/24`,
+        subnets: [first],
         vteps: [address],
         paths: [{ outer: address, source: first }],
         senders: [
@@ -155,7 +166,10 @@ describe('chains of the ingress guard in the real kernel', function () {
   const facts: HostFacts = { ...someFacts(), external: { ...someFacts().external, name: 'uplink' } }
   const own = lease('10.5.1.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
   const ingress: Ingress = {
-    tunnels: ['flannel.1', 'flannel-v6.1'],
+    tunnels: new Map([
+      [4, 'flannel.1'],
+      [6, 'flannel-v6.1'],
+    ]),
     outer: [{ type: 'vxlan', port: 8472, vni: 16777215 }, { type: 'udp', port: 8285 }, { type: 'ipip' }],
   }
   const all: Ingress = { ...ingress, own: { device: 'flannel.1', address: '10.5.1.0' as IpAddr } }
@@ -164,7 +178,8 @@ describe('chains of the ingress guard in the real kernel', function () {
     const { tables } = namespace.kernel
     const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger })
     const settle = async (mode: 'on' | 'count' | 'off', allow: readonly Cidr[] = []) => {
-      const input = { network: network(4, 6), own, facts }
+      const traits = new Set(['4/24', '4/26', '6/64', '6/80'])
+      const input = { network: network(4, 6), own, facts, traits }
       const objects = mode === 'off' ? [] : guardObjects(input, all, { mode, allow, instance: '' })
       const desired = {
         objects: PersistentMap.from(objects.map((object) => [keyOf(object), object] as const)),

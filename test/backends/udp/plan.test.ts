@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import type { UdpConfig } from '../../../backends/udp/config.ts'
+import type { Family } from '../../../lib/address.ts'
 import { ConfigError } from '../../../lib/errors.ts'
 import { commandText, facts, lease, NO_DATA, network, planOf } from '../world.ts'
 
@@ -42,16 +43,16 @@ describe('udp plan of the kernel engine', () => {
 })
 
 describe('udp plan of the userspace engine', () => {
-  const plan = (config = {}) => {
+  const plan = (config = {}, more: { readonly underlayInside?: ReadonlySet<Family> } = {}) => {
     const peers = [
       lease('10.5.2.0/24 192.168.64.12', path),
       lease('10.5.3.0/24 192.168.65.13', { backend: 'udp', data: NO_DATA }),
       lease('10.5.4.0/24 192.168.65.14', { backend: 'vxlan', data: NO_DATA }),
     ]
-    return planOf({ backend, identity: { engine: 'userspace' }, own, peers, config })
+    return planOf({ backend, identity: { engine: 'userspace' }, own, peers, config, ...more })
   }
 
-  it('is a tun, a proxy, one route for the network, and the peers in the proxy', () => {
+  it('is a tun, a proxy, a route to each peer, and one for the rest of the network', () => {
     const { objects, mtu, paths } = plan()
     assert.deepEqual(commandText(plan()).split('\n'), [
       'ip tuntap add dev flannel0 mode tun',
@@ -62,12 +63,24 @@ describe('udp plan of the userspace engine', () => {
       '# in flanneld: udp proxy of flannel0 at 192.168.64.11:8285, own address 10.5.1.0',
       'ip route add 10.5.0.0/16 dev flannel0 proto 102 scope link',
       '# in flanneld: 10.5.2.0/24 to 192.168.64.12 by the udp proxy',
+      'ip route add 10.5.2.0/24 dev flannel0 proto 102 scope link',
       '# in flanneld: 10.5.3.0/24 to 192.168.65.13 by the udp proxy',
+      'ip route add 10.5.3.0/24 dev flannel0 proto 102 scope link',
     ])
     assert.equal(mtu, 1472)
     assert.deepEqual([...paths.values()], ['tunnel', 'tunnel'])
     const roles = [...objects.values()].map(({ kind, role }) => `${kind} ${role.class}`)
     assert(roles.includes('udp-proxy required') && roles.includes('udp-peer peer'))
+  })
+
+  it('leaves the rest of the network alone where hosts live there', () => {
+    const dropped = 'ip route add 10.5.0.0/16 dev flannel0 proto 102 scope link'
+    const text = (inside: Family) => commandText(plan({}, { underlayInside: new Set([inside]) })).split('\n')
+    assert.deepEqual(text(6), commandText(plan()).split('\n'))
+    assert.deepEqual(
+      text(4),
+      text(6).filter((line) => line !== dropped),
+    )
   })
 
   it('says which engine runs and why', () => {
