@@ -6,7 +6,12 @@ import type { Notice } from './backend.ts'
 /** What must be known of a backend here. */
 interface Carrier {
   readonly type: string
-  readonly families?: readonly Family[]
+  readonly families?: readonly Family[] | undefined
+}
+
+/** Those of the network's that the backend carries. */
+export function carriedFamilies({ families }: Carrier, network: NetworkConfig): readonly Family[] {
+  return [...network.families.keys()].filter((family) => families?.includes(family) ?? true)
 }
 
 const WAY_OUT = 'vxlan, host-gw and wireguard carry IPv4 and IPv6'
@@ -21,7 +26,8 @@ export function checkFamilies({ type, families }: Carrier, network: NetworkConfi
 
 /** What to say of families that are leased but not carried. */
 export function familyNotices({ type, families }: Carrier, network: NetworkConfig): readonly Notice[] {
-  const left = [...network.families.keys()].filter((family) => families?.includes(family) === false)
+  const carried = carriedFamilies({ type, families }, network)
+  const left = [...network.families.keys()].filter((family) => !carried.includes(family))
   return left.map((family) => ({
     code: `ipv${family}-not-carried`,
     text: `the backend ${type} does not carry IPv${family}: subnets are leased and stand in subnet.env, other hosts' containers are not reached by it`,

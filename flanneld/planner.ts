@@ -1,5 +1,5 @@
 import type { HostFacts, Notice, PathState, Plan, SkippedPeer } from '../backends/backend.ts'
-import { familyNotices } from '../backends/families.ts'
+import { carriedFamilies, familyNotices } from '../backends/families.ts'
 import { peersOf } from '../backends/peers.ts'
 import type { AnyBackend } from '../backends/registry.ts'
 import { blackholeRoute } from '../backends/routes.ts'
@@ -11,6 +11,7 @@ import type { NetworkConfig } from '../subnet/network-config.ts'
 import { olderFirst } from '../subnet/own-lease.ts'
 import type { Lease } from '../subnet/types.ts'
 import { type GuardOptions, guardObjects, guardTable } from './guard-rules.ts'
+import { type OwnPackets, ownPackets } from './own-packets.ts'
 import { traitsOfAll, underlayInside } from './peer-traits.ts'
 import { sysctlReturns } from './state/borrowed-sysctls.ts'
 import { renderSubnetFile } from './state/subnet-file.ts'
@@ -71,7 +72,8 @@ export function planNode(input: PlannerInput): NodePlan {
     [...input.peers.values()].sort(olderFirst),
     underlayInside(traits, input, input.facts),
   )
-  for (const object of ownObjects(input, mtu)) objects.set(keyOf(object), object)
+  const hosts = ownPackets(input, ingress, carriedFamilies(active.backend, network))
+  for (const object of ownObjects(input, mtu, hosts)) objects.set(keyOf(object), object)
   const guarding = guard && ingress ? guardObjects({ ...input, traits }, ingress, guard) : []
   for (const object of guarding) objects.set(keyOf(object), object)
   const inward = ingress && input.options.traffic ? tunnelPaths(network, input.facts, ingress) : []
@@ -102,12 +104,12 @@ export function planPeers(
   return { ...plan, skipped: [...skipped, ...plan.skipped] }
 }
 
-function ownObjects(input: PlannerInput, mtu: number): DesiredObject[] {
+function ownObjects(input: PlannerInput, mtu: number, hosts: ReadonlyMap<Family, OwnPackets>): DesiredObject[] {
   const { own, network, options } = input
   const subnets = [...own.families.values()].map((part) => part.subnet)
   return [
     ...(options.blackholeRoute ? subnets.map(blackholeRoute) : []),
-    ...(options.traffic === undefined ? [] : trafficObjects(network, own, options.traffic)),
+    ...(options.traffic === undefined ? [] : trafficObjects(network, own, options.traffic, hosts)),
     {
       kind: 'file',
       role: { class: 'required' },

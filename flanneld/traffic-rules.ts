@@ -16,9 +16,10 @@ import {
   type NftChain,
   nftFamily,
 } from '../kernel/rules/objects.ts'
-import { type Cidr, FAMILIES, type Family, familyOf } from '../lib/address.ts'
+import { addressBits, type Cidr, cidrOf, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
+import type { OwnPackets } from './own-packets.ts'
 
 /** Which packets are masqueraded and forwarded, and with which tool the kernel is told. */
 export interface TrafficOptions {
@@ -39,6 +40,8 @@ interface TrafficRule {
   readonly marked?: true
   readonly from?: Side
   readonly to?: Side
+  /** Not the device that it leaves by. */
+  readonly notBy?: string | undefined
   readonly verdict: 'return' | 'accept' | 'masquerade'
 }
 
@@ -48,14 +51,19 @@ type Side = Cidr | { readonly not: Cidr }
 const KUBE_MARK = '0x4000'
 const MULTICAST: Readonly<Record<Family, Cidr>> = { 4: '224.0.0.0/4' as Cidr, 6: 'ff00::/8' as Cidr }
 
-/** Everything of the packet filters that this host shall hold. Pure. */
-export function trafficObjects(network: NetworkConfig, own: Lease, options: TrafficOptions): readonly DesiredObject[] {
+/** Everything of the packet filters that this host shall hold. `hosts`: this host's own packets, where it lives inside the network. Pure. */
+export function trafficObjects(
+  network: NetworkConfig,
+  own: Lease,
+  options: TrafficOptions,
+  hosts: ReadonlyMap<Family, OwnPackets> = new Map(),
+): readonly DesiredObject[] {
   if (!options.masquerade && !options.forward) return []
   const objects: DesiredObject[] = []
   for (const family of FAMILIES) {
     const net = network.families.get(family)?.network
     const subnet = own.families.get(family)?.subnet
-    const part = net === undefined || subnet === undefined ? undefined : { net, subnet }
+    const part = net === undefined || subnet === undefined ? undefined : { net, subnet, host: hosts.get(family) }
     if (options.tool === 'nftables') objects.push(nftTable(family, part, options))
     if (part === undefined) continue
     if (options.tool === 'iptables') objects.push(...iptablesChains(family, part, options))
@@ -68,10 +76,14 @@ export function trafficObjects(network: NetworkConfig, own: Lease, options: Traf
 interface Part {
   readonly net: Cidr
   readonly subnet: Cidr
+  readonly host: OwnPackets | undefined
 }
 
-function masqueradeRules(family: Family, { net, subnet }: Part, exempt: readonly Cidr[]): readonly TrafficRule[] {
+function masqueradeRules(family: Family, { net, subnet, host }: Part, exempt: readonly Cidr[]): readonly TrafficRule[] {
   return [
+    // They have the host's address already; masqueraded, tunnels would lose their source ports. Into the tunnel they go on getting its
+    // address, without which containers would answer by another way.
+    ...(host?.sources ?? []).map((from) => ({ from: hostCidr(from), notBy: host?.tunnel, verdict: 'return' }) as const),
     { marked: true, verdict: 'return' },
     // Inside the overlay containers see each other's addresses.
     { from: subnet, to: net, verdict: 'return' },
@@ -120,14 +132,15 @@ function nftTable(family: Family, part: Part | undefined, options: TrafficOption
   return { kind: 'nft-table', role: { class: 'required' }, family, name, chains }
 }
 
-function nftText({ marked, from, to, verdict }: TrafficRule, ip: string, randomFully: boolean): string {
+function nftText({ marked, from, to, notBy, verdict }: TrafficRule, ip: string, randomFully: boolean): string {
   const side = (field: string, value: Side | undefined) => {
     if (value === undefined) return []
     return [typeof value === 'string' ? `${ip} ${field} ${value}` : `${ip} ${field} != ${value.not}`]
   }
   const mark = marked ? [`meta mark & ${KUBE_MARK} == ${KUBE_MARK}`] : []
   const action = verdict === 'masquerade' && randomFully ? 'masquerade fully-random' : verdict
-  return [...mark, ...side('saddr', from), ...side('daddr', to), action].join(' ')
+  const out = notBy === undefined ? [] : [`oifname != "${notBy}"`]
+  return [...mark, ...side('saddr', from), ...side('daddr', to), ...out, action].join(' ')
 }
 
 function iptablesChains(family: Family, part: Part, options: TrafficOptions): readonly DesiredObject[] {
@@ -185,7 +198,11 @@ function jumpFrom(from: string, target: string, comment: string): IptablesJump {
   return { from, rule: `${commentMatch(comment)} -j ${target}`, place: 'last' }
 }
 
-function iptablesText({ marked, from, to, verdict }: TrafficRule, comment: string, randomFully: boolean): string {
+function iptablesText(
+  { marked, from, to, notBy, verdict }: TrafficRule,
+  comment: string,
+  randomFully: boolean,
+): string {
   const side = (option: string, value: Side | undefined) => {
     if (value === undefined) return []
     return [typeof value === 'string' ? `${option} ${value}` : `! ${option} ${value.not}`]
@@ -193,7 +210,12 @@ function iptablesText({ marked, from, to, verdict }: TrafficRule, comment: strin
   const mark = marked ? [`-m mark --mark ${KUBE_MARK}/${KUBE_MARK}`] : []
   const random = verdict === 'masquerade' && randomFully ? ' --random-fully' : ''
   const action = `-j ${verdict.toUpperCase()}${random}`
-  return [...side('-s', from), ...side('-d', to), ...mark, commentMatch(comment), action].join(' ')
+  const out = notBy === undefined ? [] : [`! -o ${notBy}`]
+  return [...side('-s', from), ...side('-d', to), ...out, ...mark, commentMatch(comment), action].join(' ')
+}
+
+function hostCidr(address: IpAddr): Cidr {
+  return cidrOf(address, addressBits(familyOf(address)))
 }
 
 function commentMatch(comment: string): string {

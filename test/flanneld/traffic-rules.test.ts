@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
+import type { OwnPackets } from '../../flanneld/own-packets.ts'
 import { type TrafficOptions, trafficObjects } from '../../flanneld/traffic-rules.ts'
 import { commandsFor } from '../../kernel/command.ts'
 import type { DesiredObject, ObjectKind } from '../../kernel/objects.ts'
-import type { Cidr, Family } from '../../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { lease, network, vxlanPath } from '../backends/world.ts'
 
 const own = lease('10.5.72.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
@@ -94,6 +95,32 @@ describe('traffic rules with iptables', () => {
     ])
     const at = (part: string) => lines.findIndex((line) => line.includes(part))
     assert(at('-d 10.0.0.0/8') < at('MASQUERADE'))
+  })
+
+  it('spare this host’s own packets first, where it lives inside the network, but not those into its tunnel', () => {
+    const host = { sources: ['10.5.200.11', '10.5.200.12'] as IpAddr[], tunnel: 'flannel.1' }
+    const rules = (hosts: ReadonlyMap<Family, OwnPackets>, tool: TrafficOptions['tool'] = 'iptables') =>
+      trafficObjects(network(4, 6), own, { ...options, tool, forward: false }, hosts).flatMap((object) => {
+        if (object.kind === 'iptables-chain') return object.rules
+        return object.kind === 'nft-table'
+          ? object.chains.flatMap((chain) => chain.rules.map(({ text: rule }) => rule))
+          : []
+      })
+    const added = (tool: TrafficOptions['tool'], hosts: ReadonlyMap<Family, OwnPackets>) => {
+      const [with_, without] = [rules(hosts, tool), rules(new Map(), tool)]
+      assert.deepEqual(with_.slice(-without.length), without)
+      return with_.slice(0, with_.length - without.length)
+    }
+    assert.deepEqual(added('iptables', new Map([[4, host]])), [
+      '-s 10.5.200.11/32 ! -o flannel.1 -m comment --comment "flanneld masq" -j RETURN',
+      '-s 10.5.200.12/32 ! -o flannel.1 -m comment --comment "flanneld masq" -j RETURN',
+    ])
+    assert.deepEqual(added('nftables', new Map([[4, { sources: host.sources.slice(0, 1), tunnel: undefined }]])), [
+      'ip saddr 10.5.200.11/32 return',
+    ])
+    assert.deepEqual(added('nftables', new Map([[4, { ...host, sources: host.sources.slice(0, 1) }]])), [
+      'ip saddr 10.5.200.11/32 oifname != "flannel.1" return',
+    ])
   })
 
   it('carry the name of another instance', () => {
