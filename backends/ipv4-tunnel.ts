@@ -51,7 +51,7 @@ function localObjects({ own, facts }: Input, { device, mtu, driver }: Ipv4Tunnel
   return [
     {
       kind: 'link',
-      role: { class: 'required' },
+      role: { class: 'required', family: 4 },
       name: device,
       mtu,
       up: true,

@@ -38,7 +38,7 @@ export function blackholeRoute(subnet: Cidr): DesiredObject {
   const family = familyOf(subnet)
   return {
     kind: 'route',
-    role: { class: 'required' },
+    role: { class: 'required', family },
     family,
     dst: subnet,
     metric: BLACKHOLE_METRIC,
@@ -47,12 +47,12 @@ export function blackholeRoute(subnet: Cidr): DesiredObject {
   }
 }
 
-/** The overlay device's own address: the network address of the subnet, alone in its prefix. */
-export function tunnelAddress(device: string, address: IpAddr): DesiredObject {
+/** The overlay device's own address: the network address of the subnet, alone in its prefix. `remedy`: what mends a refusal. */
+export function tunnelAddress(device: string, address: IpAddr, remedy?: string): DesiredObject {
   const family = familyOf(address)
   return {
     kind: 'address',
-    role: { class: 'required' },
+    role: { class: 'required', family, ...(remedy === undefined ? {} : { remedy }) },
     device,
     family,
     address,

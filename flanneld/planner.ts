@@ -72,13 +72,15 @@ export function planNode(input: PlannerInput): NodePlan {
     [...input.peers.values()].sort(olderFirst),
     underlayInside(traits, input, input.facts),
   )
-  const hosts = ownPackets(input, ingress, carriedFamilies(active.backend, network))
+  const carried = carriedFamilies(active.backend, network)
+  const hosts = ownPackets(input, ingress, carried)
   for (const object of ownObjects(input, mtu, hosts)) objects.set(keyOf(object), object)
   const guarding = guard && ingress ? guardObjects({ ...input, traits }, ingress, guard) : []
   for (const object of guarding) objects.set(keyOf(object), object)
   const inward = ingress && input.options.traffic ? tunnelPaths(network, input.facts, ingress) : []
   for (const object of inward) objects.set(keyOf(object), object)
   for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
+  for (const [key, object] of objects) objects.set(key, withAlternatives(object, carried))
   return {
     desired: { objects: PersistentMap.from(objects), complete: input.complete, scope: input.scope },
     own: [...objects.values()].filter(({ role }) => role.class !== 'peer'),
@@ -102,6 +104,14 @@ export function planPeers(
   const underlay = inside && { underlayInside: inside }
   const plan = active.backend.plan({ config, network, identity, own, peers: planned, facts, ...underlay, ...guard })
   return { ...plan, skipped: [...skipped, ...plan.skipped] }
+}
+
+/** One whole family is enough for a node: what belongs to another one may fail meanwhile. */
+function withAlternatives(object: DesiredObject, carried: readonly Family[]): DesiredObject {
+  const { role } = object
+  if (role.class !== 'required' || role.family === undefined) return object
+  const instead = carried.filter((family) => family !== role.family)
+  return instead.length === 0 ? object : { ...object, role: { ...role, instead } }
 }
 
 function ownObjects(input: PlannerInput, mtu: number, hosts: ReadonlyMap<Family, OwnPackets>): DesiredObject[] {

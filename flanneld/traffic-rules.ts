@@ -129,7 +129,7 @@ function nftTable(family: Family, part: Part | undefined, options: TrafficOption
     chains.push({ name: NFT_CHAINS.forward, type: 'filter', hook: 'forward', priority: 0, policy: 'accept', rules })
   }
   const name = namedFor(options.instance, NFT_TABLES[family])
-  return { kind: 'nft-table', role: { class: 'required' }, family, name, chains }
+  return { kind: 'nft-table', role: { class: 'required', family }, family, name, chains }
 }
 
 function nftText({ marked, from, to, notBy, verdict }: TrafficRule, ip: string, randomFully: boolean): string {
@@ -146,6 +146,7 @@ function nftText({ marked, from, to, notBy, verdict }: TrafficRule, ip: string, 
 function iptablesChains(family: Family, part: Part, options: TrafficOptions): readonly DesiredObject[] {
   const chains: DesiredObject[] = []
   const { world, randomFully } = options
+  const required = { kind: 'iptables-chain', role: { class: 'required', family } } as const
   if (options.masquerade) {
     const name = namedFor(options.instance, MASQUERADE_CHAIN)
     const rules = masqueradeRules(family, part, options.exempt).map((rule) =>
@@ -153,14 +154,12 @@ function iptablesChains(family: Family, part: Part, options: TrafficOptions): re
     )
     // Appended: beside kube-proxy it stands behind KUBE-POSTROUTING.
     const jumps = [jumpFrom('POSTROUTING', name, MASQUERADE_COMMENT)]
-    chains.push({ ...REQUIRED, world, family, table: 'nat', name, rules, jumps })
+    chains.push({ ...required, world, family, table: 'nat', name, rules, jumps })
   }
   if (options.forward)
-    chains.push({ ...REQUIRED, ...forwardChain(family, part.net, options), jumps: forwardJumps(options) })
+    chains.push({ ...required, ...forwardChain(family, part.net, options), jumps: forwardJumps(options) })
   return chains
 }
-
-const REQUIRED = { kind: 'iptables-chain', role: { class: 'required' } } as const
 
 function forwardJumps({ instance }: TrafficOptions): readonly IptablesJump[] {
   const name = namedFor(instance, FORWARD_CHAIN)

@@ -12,9 +12,19 @@ import { keyOfRules, type RuleObject, sameRules } from './rules/objects.ts'
  * `advisory`: worth a condition with a remedy, nothing more.
  */
 export type Role =
-  | { readonly class: 'required' }
+  | Required
   | { readonly class: 'peer'; readonly peer: string }
   | { readonly class: 'advisory'; readonly remedy: string }
+
+export interface Required {
+  readonly class: 'required'
+  /** The one family that it is for; absent: it is for all. */
+  readonly family?: Family
+  /** Families that are enough: while one of them has all that it requires, this one may fail. None where nothing is said. */
+  readonly instead?: readonly Family[]
+  /** What mends a refusal, where who planned it knows. */
+  readonly remedy?: string
+}
 
 /** Everything the kernel (or the file system) may be asked to hold. Devices are named by name; tables turn names into indexes. */
 export type KernelObject =

@@ -7,6 +7,7 @@ import { type DesiredObject, deviceOf, type ObjectKind } from './objects.ts'
 import { APPLY_ORDER, KINDS, REMOVE_ORDER } from './order.ts'
 import type { PassNeeds, Tally } from './pass-needs.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
+import { unmetRequirements } from './requirements.ts'
 import type { OpError } from './table.ts'
 
 type Reason = Partial<Pick<Failure, 'code' | 'waitsFor'>>
@@ -268,10 +269,7 @@ export class Pass {
 
   /** The first required object that should be made and is not: files that say "ready" must not appear before it. */
   #missingRequirement(): Failure | undefined {
-    for (const failure of this.failures.values()) {
-      if (failure.object.role.class === 'required' && KINDS[failure.object.kind].removed) return failure
-    }
-    return undefined
+    return unmetRequirements(this.failures.values()).find(({ object }) => KINDS[object.kind].removed)
   }
 
   #nameFights(): void {

@@ -28,7 +28,7 @@ export function planUdp(input: PlanInput<UdpConfig, UdpIdentity>): Plan {
 /** An ipip device whose outer packets go in UDP, and a port where the kernel takes the UDP header off again. */
 function planFou(input: PlanInput<UdpConfig, UdpIdentity>, mtu: number, plan: PlanBuilder): void {
   const { port } = input.config
-  plan.add({ kind: 'fou-port', role: { class: 'required' }, port, protocol: IPPROTO_IPIP })
+  plan.add({ kind: 'fou-port', role: { class: 'required', family: 4 }, port, protocol: IPPROTO_IPIP })
   const encapsulation = { sourcePort: port, port }
   const driver = { ttl: TTL, pathMtuDiscovery: true, encapsulation }
   planTunnel(input, { device: UDP_DEVICE, mtu, driver, directRouting: false }, plan)

@@ -43,7 +43,7 @@ function reason({ engine }: UdpConfig): string {
 
 function localObjects(input: PlanInput<UdpConfig, unknown>, device: string, mtu: number): readonly DesiredObject[] {
   const { config, own, facts, network } = input
-  const role: Role = { class: 'required' }
+  const role: Role = { class: 'required', family: 4 }
   const local = facts.external.addresses.get(4)
   const subnet = own.families.get(4)?.subnet
   const whole = network.families.get(4)?.network

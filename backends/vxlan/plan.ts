@@ -3,6 +3,7 @@ import { type Family, familyOf, type MacAddr, networkAddress } from '../../lib/a
 import { InvalidLease } from '../../lib/errors.ts'
 import type { FamilyLease } from '../../subnet/types.ts'
 import type { HostFacts, Plan, PlanInput, PlannedPeer } from '../backend.ts'
+import { SMALLEST_MTU } from '../devices.ts'
 import { guardBasis, guardPeer, guardVariant } from '../ingress-guard.ts'
 import { PeerMemo } from '../peer-memo.ts'
 import { familyPlan, type PeerPlan, planFamilies } from '../peer-plan.ts'
@@ -47,11 +48,14 @@ export function planVxlan(input: Input): Plan {
   return plan.build(Math.min(...families.map((family) => deviceMtu(input, family))))
 }
 
-/** 50 bytes of outer headers over IPv4, 70 over IPv6, where the kernel makes the device smaller than flannel says. */
+/** Bytes of outer headers, by the family that they are of. */
+const OVERHEAD: Readonly<Record<Family, number>> = { 4: VXLAN_HEADERS, 6: VXLAN_HEADERS + 20 }
+
+/** Over IPv6 the kernel makes the device smaller than flannel says. */
 function deviceMtu(input: Input, family: Family): number {
   const external = input.facts.external.mtu
-  const wanted = (input.config.outerMtu ?? external) - VXLAN_HEADERS
-  return Math.min(wanted, external - (family === 4 ? VXLAN_HEADERS : VXLAN_HEADERS + 20))
+  const wanted = (input.config.outerMtu ?? external) - OVERHEAD[4]
+  return Math.min(wanted, external - OVERHEAD[family])
 }
 
 function localObjects(input: Input, family: Family): DesiredObject[] {
@@ -60,11 +64,10 @@ function localObjects(input: Input, family: Family): DesiredObject[] {
   const subnet = own.families.get(family)?.subnet
   const local = tunnelSource(facts, family)
   const mac = identity.get(family)
-  const role: Role = { class: 'required' }
   return [
     {
       kind: 'link',
-      role,
+      role: { class: 'required', family },
       name,
       mtu: deviceMtu(input, family),
       up: true,
@@ -79,8 +82,8 @@ function localObjects(input: Input, family: Family): DesiredObject[] {
         ...(local === undefined ? {} : { local }),
       },
     },
-    ...(subnet === undefined ? [] : [tunnelAddress(name, networkAddress(subnet))]),
-    deviceSysctl(family, name),
+    ...(subnet === undefined ? [] : [tunnelAddress(name, networkAddress(subnet), addressRemedy(input, family, name))]),
+    ...deviceSysctls(family, name),
   ]
 }
 
@@ -91,11 +94,26 @@ export function tunnelSource(facts: HostFacts, family: Family) {
   return facts.external.addresses.get(family)
 }
 
-// Router advertisements from a container must not change the host's routes.
-function deviceSysctl(family: Family, device: string): DesiredObject {
-  if (family === 4) return looseReversePath(device)
-  const path = `net/ipv6/conf/${device}/accept_ra`
-  return { kind: 'sysctl', path, value: '0', role: { class: 'advisory', remedy: `echo 0 > /proc/sys/${path}` } }
+/** What mends it that the kernel has no IPv6 on so small a device; undefined where it is no smaller than it may be. */
+function addressRemedy(input: Input, family: Family, device: string): string | undefined {
+  const mtu = deviceMtu(input, family)
+  const least = SMALLEST_MTU[family]
+  if (mtu >= least) return undefined
+  const [outer, uplink] = [least + OVERHEAD[4], least + OVERHEAD[family]]
+  const config = (input.config.outerMtu ?? outer) < outer ? `Backend.MTU at least ${outer} and ` : ''
+  const name = input.facts.external.name
+  return `IPv${family} needs an MTU of ${least} on ${device}, which gets ${mtu}: make ${config}the MTU of ${name} at least ${uplink}`
+}
+
+function deviceSysctls(family: Family, device: string): readonly DesiredObject[] {
+  if (family === 4) return [looseReversePath(device)]
+  const sysctl = (name: string): DesiredObject => {
+    const path = `net/ipv6/conf/${device}/${name}`
+    return { kind: 'sysctl', path, value: '0', role: { class: 'advisory', remedy: `echo 0 > /proc/sys/${path}` } }
+  }
+  // New devices are born without IPv6 where the host's default says so. Router advertisements from a container must not
+  // change the host's routes.
+  return [sysctl('disable_ipv6'), sysctl('accept_ra')]
 }
 
 function planPeer(input: Input, { lease, path }: PlannedPeer, devices: Devices): PeerPlan {

@@ -1,6 +1,7 @@
 import type { Notice } from '../../backends/backend.ts'
 import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
+import { unmetRequirements } from '../../kernel/requirements.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import type { Kept } from '../host/kept-choice.ts'
@@ -100,12 +101,13 @@ export function noticeConditions(notices: readonly Notice[]): readonly Condition
   return notices.map((notice) => ({ severity: 'info', ...notice }))
 }
 
-/** Peers' objects are shown with the peer, not here. */
+/** Peers' objects are shown with the peer, not here. Where one family is in place, what the other one lacks degrades the node only. */
 export function kernelConditions({
   failures,
   unreadable,
 }: Pick<ReconcileStatus, 'failures' | 'unreadable'>): readonly Condition[] {
   const conditions: Condition[] = []
+  const unmet = new Set(unmetRequirements(failures.values()).map(({ key }) => key))
   for (const [kind, { text, code }] of unreadable) {
     const remedy = remedyOfRefusal(code)
     conditions.push({
@@ -123,7 +125,8 @@ export function kernelConditions({
     const { object, cause, text } = failure
     if (object.role.class === 'required') {
       const remedy = remedyFor(failure)
-      conditions.push({ code: `required-${cause} ${key}`, severity: 'error', text: `${key}: ${text}`, remedy })
+      const severity = unmet.has(key) ? 'error' : 'warning'
+      conditions.push({ code: `required-${cause} ${key}`, severity, text: `${key}: ${text}`, remedy })
     } else if (object.role.class === 'advisory') {
       const { remedy } = object.role
       conditions.push({ code: `advisory ${key}`, severity: 'info', text: `${key}: ${text}`, remedy })
@@ -137,8 +140,8 @@ export function kernelConditions({
  * mends it, so the first settlement with one ends the start.
  */
 export function missingRequirement(failures: ReadonlyMap<string, Failure>): ConfigError | undefined {
-  for (const failure of failures.values()) {
-    const module = failure.object.role.class === 'required' ? missingModule(failure) : undefined
+  for (const failure of unmetRequirements(failures.values())) {
+    const module = missingModule(failure)
     if (module === undefined) continue
     const remedy = `load it on the host with 'modprobe ${module}', or choose another backend`
     return new ConfigError('Backend.Type', `needs the kernel module ${module}; ${remedy} (${failure.text})`)
@@ -147,7 +150,7 @@ export function missingRequirement(failures: ReadonlyMap<string, Failure>): Conf
 }
 
 /**
- * What a ready node must fulfil (architecture §3), each with the reason why not. `tried`: one pass over everything that is
+ * What a ready node must fulfil (architecture §3; of two families one is enough), each with the reason why not. `tried`: one pass over everything that is
  * wanted has ended. Several checks may bear one name: a broken object each.
  */
 export function readinessChecks(
@@ -159,7 +162,7 @@ export function readinessChecks(
   const isHeld = lease?.at === 'held'
   const [noConfig] = conditions.filter(({ code }) => code === 'config-missing')
   const [noStore] = conditions.filter(({ code }) => code === 'datastore-down')
-  const broken = [...failures].filter(([, { object }]) => object.role.class === 'required')
+  const broken = unmetRequirements(failures.values())
   return [
     { name: 'configuration', ok: noConfig?.severity !== 'error', text: noConfig?.text ?? '' },
     {
@@ -169,6 +172,6 @@ export function readinessChecks(
     },
     { name: 'peers-tried', ok: tried, text: 'not every object of every peer has been tried yet' },
     { name: 'required-objects', ok: tried || broken.length > 0, text: 'not every required object is in place yet' },
-    ...broken.map(([key, { text }]) => ({ name: 'required-objects', ok: false, text: `${key}: ${text}` })),
+    ...broken.map(({ key, text }) => ({ name: 'required-objects', ok: false, text: `${key}: ${text}` })),
   ]
 }

@@ -21,6 +21,9 @@ export function remedyFor(failure: Failure): string {
 }
 
 function remedyForRefusal(failure: Failure): string {
+  const { role } = failure.object
+  // The plan knows what nobody else does: which number is too small, and how large it must be.
+  if (role.class === 'required' && role.remedy !== undefined) return role.remedy
   const module = missingModule(failure)
   if (module !== undefined) return `load it on the host with 'modprobe ${module}', or choose another backend`
   const { object, code = '' } = failure
@@ -105,6 +108,8 @@ function linkRemedy(link: Link, code: string): string | undefined {
       return `bring ${underlay ?? 'the device below it'} back, or name another interface by --iface`
     case 'ENETDOWN':
       return `set ${underlay ?? link.name} up (ip link set ${underlay ?? link.name} up), or name another interface by --iface`
+    case 'EAFNOSUPPORT':
+      return 'let the kernel have IPv6 (boot it without ipv6.disable=1), or set EnableIPv6 to false'
     case 'EBUSY':
       return `stop the program that holds ${link.name}: another flanneld, or a VPN with a device of this name`
     default:

@@ -49,7 +49,7 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
     if (wanted.length === 0 && this.#unreadable.has(world)) return []
     const found: IptablesChain[] = []
     try {
-      const readings = await Promise.all(FAMILIES.map((family) => this.#sets.iptables(world, family).read()))
+      const readings = await this.#readings(world, wanted)
       for (const [index, family] of FAMILIES.entries()) {
         const saved = readings[index] ?? NO_RULES
         const chains = ownChains(saved, { world, family })
@@ -73,6 +73,18 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
       this.#unreadable.add(world)
       return []
     }
+  }
+
+  /** Undefined for a family that cannot be read while another one can: who wants to write there fails by himself. @throws OpFailure */
+  async #readings(
+    world: IptablesWorld,
+    wanted: readonly IptablesChain[],
+  ): Promise<readonly (SavedRules | undefined)[]> {
+    const readings = await Promise.allSettled(FAMILIES.map((family) => this.#sets.iptables(world, family).read()))
+    const refusal = readings.find((reading) => reading.status === 'rejected')
+    const isRead = ({ family }: IptablesChain) => readings[FAMILIES.indexOf(family)]?.status === 'fulfilled'
+    if (refusal !== undefined && !wanted.some(isRead)) throw refusal.reason
+    return readings.map((reading) => (reading.status === 'fulfilled' ? reading.value : undefined))
   }
 
   async #applyHere(ops: readonly Op<IptablesChain>[], results: Map<Op<IptablesChain>, OpResult>): Promise<void> {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import type { HostFacts } from '../../backends/backend.ts'
 import type { AnyBackend } from '../../backends/registry.ts'
 import { vxlan as backend } from '../../backends/vxlan/backend.ts'
 import type { Family, IpAddr, MacAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
+import type { Lease } from '../../subnet/types.ts'
 import { commandText, facts, lease, MACS, network, type PlanWorld, planOf, vxlanPath } from './world.ts'
 
 const vxlan = backend as AnyBackend
@@ -108,6 +110,105 @@ ip route add 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 102 onlink`,
     assert.match(text, /^bridge fdb add 02:00:00:00:06:12 dev flannel-v6\.1 dst 2001:db8::12 self permanent$/m)
     assert.match(text, /^ip -6 route add fc00:0:0:2::\/64 via fc00:0:0:2:: dev flannel-v6\.1 proto 102 onlink$/m)
     assert.equal(plan.mtu, 1430)
+  })
+
+  describe('of two families', () => {
+    const dual = lease('10.5.1.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath(MACS.own, MACS.own6))
+    const both = '10.5.2.0/24 192.168.64.12 fc00:0:0:2::/64 2001:db8::12'
+    const [mac, mac6] = ['02:00:00:00:00:12', '02:00:00:00:06:12']
+    const plan = (peers: readonly Lease[], change: Partial<PlanWorld> = {}) =>
+      planOf({
+        backend: vxlan,
+        identity: new Map<Family, MacAddr>([...identity, [6, MACS.own6]]),
+        own: dual,
+        peers,
+        network: network(4, 6),
+        ...change,
+      })
+    const data = (v4: unknown, v6: unknown) => ({
+      backend: 'vxlan',
+      data: new Map([
+        [4, v4],
+        [6, v6],
+      ] as [Family, unknown][]),
+    })
+    const good = { VNI: 1, VtepMAC: mac }
+    const good6 = { VNI: 1, VtepMAC: mac6 }
+    const cases: readonly [string, Lease, boolean, boolean, readonly string[]][] = [
+      ['both', lease(both, data(good, good6)), true, true, []],
+      ['IPv4 alone', lease('10.5.2.0/24 192.168.64.12', data(good, undefined)), true, false, []],
+      ['IPv6 alone', lease('fc00:0:0:2::/64 2001:db8::12', data(undefined, good6)), false, true, []],
+      ['no data for IPv6', lease(both, data(good, undefined)), true, false, ['invalid-vtep']],
+      ['another VNI for IPv6', lease(both, data(good, { ...good6, VNI: 2 })), true, false, ['invalid-vtep']],
+      ['broken data for IPv4', lease(both, data('x', good6)), false, true, ['invalid-vtep']],
+      ['broken data', lease(both, data('x', 'y')), false, false, ['invalid-vtep', 'invalid-vtep']],
+    ]
+    for (const [name, peer, v4, v6, reasons] of cases) {
+      it(`a peer with ${name}: ${[v4 ? 'IPv4' : '', v6 ? 'IPv6' : ''].join(' ').trim() || 'nothing'}`, () => {
+        const { skipped, paths, ...made } = plan([peer])
+        const text = commandText({ skipped, paths, ...made })
+        for (const [dst, address, wanted] of [
+          ['10.5.2.0/24', mac, v4],
+          ['fc00:0:0:2::/64', mac6, v6],
+        ] as const) {
+          assert.equal(text.includes(`route add ${dst} via`), wanted, dst)
+          assert.equal(text.includes(address), wanted, address)
+        }
+        assert.deepEqual(
+          skipped.map(({ reason }) => reason),
+          reasons,
+        )
+        assert.equal(paths.get(peer.id), v4 || v6 ? 'tunnel' : undefined)
+      })
+    }
+
+    it('a MAC that is taken in one family leaves the other alone', () => {
+      const [first, second] = [
+        lease(both, data(good, good6)),
+        lease(
+          '10.5.3.0/24 192.168.64.13 fc00:0:0:3::/64 2001:db8::13',
+          data(good, { ...good6, VtepMAC: '02:00:00:00:06:13' }),
+        ),
+      ]
+      const { skipped, ...made } = plan([first, second])
+      assert.deepEqual(
+        skipped.map(({ id, reason }) => [id, reason]),
+        [[second.id, 'duplicate']],
+      )
+      const text = commandText({ skipped, ...made })
+      assert.doesNotMatch(text, /10\.5\.3\.0/)
+      assert.match(text, /route add fc00:0:0:3::\/64/)
+    })
+
+    const remedies: readonly [string, Partial<HostFacts['external']>, object, string][] = [
+      ['a roomy uplink', {}, {}, ''],
+      ['the smallest that will do', { mtu: 1350 }, {}, ''],
+      ['one byte less', { mtu: 1349 }, {}, 'which gets 1279: make the MTU of eth0 at least 1350'],
+      [
+        'a small Backend.MTU',
+        {},
+        { MTU: 1329 },
+        'which gets 1279: make Backend.MTU at least 1330 and the MTU of eth0 at least 1350',
+      ],
+    ]
+    for (const [name, external, config, remedy] of remedies) {
+      it(`names what the address of IPv6 lacks on ${name}`, () => {
+        const roles = [...plan([], { config, facts: facts({}, external) }).objects.values()].flatMap(
+          ({ kind, role }) => (kind === 'address' && role.class === 'required' ? [role] : []),
+        )
+        assert.deepEqual(
+          roles.map(({ family }) => family),
+          [4, 6],
+        )
+        assert.equal(roles[0]?.remedy, undefined)
+        assert.equal((roles[1]?.remedy ?? '').replace(/^.* on flannel-v6\.1, /, ''), remedy)
+      })
+    }
+
+    it('asks for IPv6 on its device, where new devices may be born without', () => {
+      assert.match(commandText(plan([])), /^echo 0 > \/proc\/sys\/net\/ipv6\/conf\/flannel-v6\.1\/disable_ipv6$/m)
+      assert.doesNotMatch(commandText(plan([])), /conf\/flannel\.1\/disable_ipv6/)
+    })
   })
 
   it('sends from the interface when the public address is not on this host', () => {

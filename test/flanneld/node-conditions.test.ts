@@ -86,4 +86,11 @@ describe('conditions of the parts', () => {
     assert.deepEqual(codes({ class: 'advisory', remedy: 'echo' }), ['info'])
     assert.deepEqual(codes({ class: 'peer', peer: 'x' }), [])
   })
+
+  it('of one family while the other is whole degrade the node, say what mends it, and leave it ready', () => {
+    const failures = failed({ class: 'required', family: 6, instead: [4], remedy: 'sysctl -w x=0' })
+    const [condition] = kernelConditions({ failures, unreadable: new Map() })
+    assert.deepEqual([condition?.severity, condition?.remedy], ['warning', 'sysctl -w x=0'])
+    assert.deepEqual(reasons(held, true, failures, []), [])
+  })
 })

@@ -10,7 +10,7 @@ import type { VtepIdentity } from '../../backends/vxlan/plan.ts'
 import { type NodePlan, type PlannerInput, planNode } from '../../flanneld/planner.ts'
 import { Replanner } from '../../flanneld/replanner.ts'
 import { commandsFor } from '../../kernel/command.ts'
-import { contains, type IpAddr } from '../../lib/address.ts'
+import { contains, type Family, type IpAddr } from '../../lib/address.ts'
 import { PersistentMap } from '../../lib/persistent-map.ts'
 import { acceptPeers } from '../../subnet/peer-rules.ts'
 import type { Lease } from '../../subnet/types.ts'
@@ -112,6 +112,33 @@ describe('node plan', () => {
       /^ip route add blackhole 10\.5\.1\.0\/24 proto 102 metric 4294967294$/m,
     )
     assert.doesNotMatch(text(plan([])), /blackhole/)
+  })
+
+  it('with two families lets each stand alone: what only one of them needs may fail while the other is whole', () => {
+    const dual = lease('10.5.1.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath(MACS.own, MACS.own6))
+    const traffic = {
+      masquerade: true,
+      randomFully: true,
+      exempt: [],
+      forward: true,
+      tool: 'nftables',
+      world: 'nft',
+      instance: '',
+    } as const
+    const roles = (families: readonly Family[], active: PlannerInput['active']) => {
+      const input = { ...inputOf([], { blackholeRoute: true }), network: network(...families), own: dual, active }
+      return planNode({ ...input, options: { ...input.options, traffic } }).own.flatMap(({ kind, role }) =>
+        role.class === 'required' ? [`${kind} ${role.family ?? 'all'}/${role.instead?.join() ?? ''}`] : [],
+      )
+    }
+    const active = { ...inputOf([]).active, identity: new Map([...identity, [6, MACS.own6]]) }
+    const parts = (family: Family, instead: string) =>
+      ['address', 'link', 'nft-table', 'route'].map((kind) => `${kind} ${family}/${instead}`)
+    assert.deepEqual(roles([4, 6], active).sort(), [...parts(4, '6'), ...parts(6, '4'), 'file all/'].sort())
+    // The table of the family that is not enabled is no reason to stay away; the other has nothing to stand in for it.
+    assert.deepEqual(roles([4], active).sort(), [...parts(4, ''), 'nft-table 6/4', 'file all/', 'route 6/4'].sort())
+    const tunnel = { backend: ipip as AnyBackend, config: ipip.parseConfig({}, []), identity: null }
+    assert.deepEqual(roles([4, 6], tunnel).sort(), [...parts(4, ''), 'nft-table 6/4', 'route 6/4', 'file all/'].sort())
   })
 
   it('skips a peer of another backend and names both', () => {

@@ -6,13 +6,14 @@ import type { DesiredState } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
 import { preview } from '../../kernel/plan-ops.ts'
 import { Reconciler } from '../../kernel/reconciler.ts'
+import type { IptablesChain } from '../../kernel/rules/objects.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { lease, network, vxlanPath } from '../backends/world.ts'
 import { rulesConformance } from '../conformance/rules.ts'
 import { until } from '../until.ts'
-import { ownNamespace } from './own-namespace.ts'
+import { ownNamespace, tableOf } from './own-namespace.ts'
 
 const own = lease('10.5.72.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath('02:00:00:00:00:01'))
 const options: TrafficOptions = {
@@ -338,6 +339,23 @@ COMMIT
       assert.deepEqual(tables(), [])
       assert.deepEqual(sorted(flannelLines('iptables-nft')), sorted(expected))
     })
+  })
+
+  it('what is made once more stands once: it may not have been readable when it was looked for', async () => {
+    const chains = tableOf<IptablesChain>(namespace.kernel, 'iptables-chain')
+    const objects = trafficObjects(network(4), own, options).filter((object) => object.kind === 'iptables-chain')
+    try {
+      for (const _ of [1, 2]) {
+        const results = await chains.apply(objects.map((object) => ({ verb: 'create', object })))
+        assert.ok(results.every(({ ok }) => ok))
+      }
+      const jumps = run('iptables-nft-save')
+        .split('\n')
+        .filter((line) => /^-A (FORWARD|POSTROUTING) /.test(line))
+      assert.equal(jumps.length, objects.length)
+    } finally {
+      await chains.apply((await chains.dump(objects)).map((object) => ({ verb: 'remove', object })))
+    }
   })
 
   it('start no program while nothing changes', async () => {
