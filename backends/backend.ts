@@ -37,8 +37,6 @@ export interface HostFacts {
   readonly onLink?: readonly Cidr[]
   /** Every address of this host: decides whether the public address is its own. */
   readonly ownAddresses: ReadonlySet<IpAddr>
-  /** Gateways in use and endpoints of the store: they must stay reachable without the overlay. */
-  readonly underlay?: readonly IpAddr[]
   /**
    * Whether the external interface drops what comes in by another way than answers would leave (rp_filter 1, as many
    * distributions have it); the host's own setting, whatever a plan has changed it to.
@@ -78,7 +76,7 @@ export interface PlanInput<C, I> {
   readonly own: Lease
   readonly peers: readonly PlannedPeer[]
   readonly facts: HostFacts
-  /** Families in whose network hosts, gateways or endpoints of the store have addresses; none where nothing is said. */
+  /** Families in whose network hosts or endpoints of the store have addresses; none where nothing is said. */
   readonly underlayInside?: ReadonlySet<Family>
   /** Table of the ingress guard that peers' elements go to; undefined: none is wanted. */
   readonly guard?: string

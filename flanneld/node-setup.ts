@@ -116,6 +116,7 @@ export interface PlanOptions {
   readonly subnetFile: string
   readonly ipMasq: boolean
   readonly blackholeRoute: boolean
+  readonly storeAddresses: readonly IpAddr[]
   readonly traffic: TrafficOptions
   readonly guard?: GuardOptions | undefined
 }

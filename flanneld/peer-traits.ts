@@ -1,5 +1,5 @@
 import type { HostFacts } from '../backends/backend.ts'
-import { contains, type Family, prefixLength } from '../lib/address.ts'
+import { contains, type Family, type IpAddr, prefixLength } from '../lib/address.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
 
@@ -55,18 +55,19 @@ export function lengthsInUse(
 }
 
 /**
- * Families in whose network there is an address that outer packets or the store need: of this host, of a gateway, of a peer, of
- * the store. `own`: whose subnet is left out, for there this host's bridge and tunnel have addresses.
+ * Families in whose network there is an address that outer packets or the store need: of this host, of a peer, of the store
+ * (`store`: its endpoints, as far as they are given as addresses). Gateways need no route of their own. The own subnet is left
+ * out, for there this host's bridge and tunnel have addresses.
  */
 export function underlayInside(
   traits: ReadonlySet<string>,
-  { network, own }: { readonly network: NetworkConfig; readonly own: Lease },
-  { ownAddresses, underlay = [] }: HostFacts,
+  { network, own, facts }: { readonly network: NetworkConfig; readonly own: Lease; readonly facts: HostFacts },
+  store: readonly IpAddr[] = [],
 ): ReadonlySet<Family> {
   const inside = [...network.families].filter(([family, { network: whole }]) => {
     const subnet = own.families.get(family)?.subnet
-    const isOurs = (address: (typeof underlay)[number]) => subnet !== undefined && contains(subnet, address)
-    const needed = [...ownAddresses, ...underlay].some((address) => contains(whole, address) && !isOurs(address))
+    const isOurs = (address: IpAddr) => subnet !== undefined && contains(subnet, address)
+    const needed = [...facts.ownAddresses, ...store].some((address) => contains(whole, address) && !isOurs(address))
     return needed || traits.has(insideTrait(family))
   })
   return new Set(inside.map(([family]) => family))

@@ -5,7 +5,7 @@ import type { AnyBackend } from '../backends/registry.ts'
 import { blackholeRoute } from '../backends/routes.ts'
 import type { DesiredState, OwnershipScope } from '../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../kernel/objects.ts'
-import type { Family } from '../lib/address.ts'
+import type { Family, IpAddr } from '../lib/address.ts'
 import { PersistentMap } from '../lib/persistent-map.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import { olderFirst } from '../subnet/own-lease.ts'
@@ -41,6 +41,8 @@ export interface PlannerInput {
     readonly subnetFile: string
     readonly ipMasq: boolean
     readonly blackholeRoute: boolean
+    /** Endpoints of the store that are given as addresses; a route of ours must not cover one. */
+    readonly storeAddresses?: readonly IpAddr[]
     /** Undefined: no rules. */
     readonly traffic?: TrafficOptions
     /** Undefined: no ingress guard. */
@@ -70,7 +72,7 @@ export function planNode(input: PlannerInput): NodePlan {
   const { objects, mtu, skipped, paths, notices, ingress } = planPeers(
     input,
     [...input.peers.values()].sort(olderFirst),
-    underlayInside(traits, input, input.facts),
+    underlayInside(traits, input, input.options.storeAddresses),
   )
   const carried = carriedFamilies(active.backend, network)
   const hosts = ownPackets(input, ingress, carried)

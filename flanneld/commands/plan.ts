@@ -13,7 +13,7 @@ import { chooseTraffic } from '../host/traffic-choice.ts'
 import { openEtcd } from '../leases/lease-source.ts'
 import { PeerView } from '../leases/peer-view.ts'
 import { activate, footprintOf, openHost, planAll, prepareBackend, previousLease } from '../node-setup.ts'
-import { guardOptions, interfaceWish, previousSubnets, trafficWish } from '../options/node-options.ts'
+import { guardOptions, interfaceWish, previousSubnets, storeAddresses, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { Replanner } from '../replanner.ts'
@@ -80,7 +80,7 @@ async function plan(
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
     const memory = { peers, planner: new Replanner() }
-    const rules = { traffic, guard: guardOptions(options) }
+    const rules = { traffic, guard: guardOptions(options), storeAddresses: storeAddresses(options) }
     const planned = await planAll(sources, memory, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, ...rules })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
     for (const { text } of planned.plan.notices) print(`# ${text}\n`)
