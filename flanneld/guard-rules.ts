@@ -1,4 +1,4 @@
-import type { HostFacts, Ingress, OuterForm } from '../backends/backend.ts'
+import type { Ingress, OuterForm } from '../backends/backend.ts'
 import { judgedLinks } from '../backends/ingress-guard.ts'
 import type { GuardChain, GuardHook } from '../kernel/guard/objects.ts'
 import { GUARD_COMMENT, markedSet, numberText } from '../kernel/guard/text.ts'
@@ -6,10 +6,9 @@ import type { DesiredObject, Role } from '../kernel/objects.ts'
 import { GUARD_TABLE, namedFor } from '../kernel/rules/names.ts'
 import { markedRules, nftName } from '../kernel/rules/nft-text.ts'
 import { nftFamily } from '../kernel/rules/objects.ts'
-import { addressBits, type Cidr, contains, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
+import { addressBits, type Cidr, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
 import { keyMask, prefixKey } from '../lib/prefix-key.ts'
-import type { NetworkConfig } from '../subnet/network-config.ts'
-import type { Lease } from '../subnet/types.ts'
+import { addressesInside, type OwnSide } from './own-addresses.ts'
 import { lengthsInUse } from './peer-traits.ts'
 
 /** What the command line says about the guard; no guard where there is none. */
@@ -48,10 +47,7 @@ export function offenderSet(refusal: Refusal, family: Family): string {
   return `${refusal.replace('-source', '')}${family}`
 }
 
-interface Input {
-  readonly network: NetworkConfig
-  readonly own: Lease
-  readonly facts: HostFacts
+interface Input extends OwnSide {
   /** Of the peers together (`peer-traits.ts`). */
   readonly traits: ReadonlySet<string>
 }
@@ -128,14 +124,12 @@ function tunnelRules(input: Input, { tunnels, own: speaker }: Ingress): readonly
 function linkRules(input: Input): readonly string[] {
   const { network, own, facts } = input
   const from = `iifname ${listText(judgedLinks(facts).map(nftName))}`
-  return [...network.families].flatMap(([family, part]) => {
+  return [...network.families.keys()].flatMap((family) => {
     const ip = nftFamily(family)
     const refuse = `goto ${offenderSet('direct-source', family)}`
     const subnet = own.families.get(family)?.subnet
-    const inside = [...facts.ownAddresses].filter(
-      (address) => contains(part.network, address) && (subnet === undefined || !contains(subnet, address)),
-    )
-    const further = inside.length === 0 ? '' : ` ${ip} daddr != ${listText(inside.sort())}`
+    const inside = addressesInside(input, family)
+    const further = inside.length === 0 ? '' : ` ${ip} daddr != ${listText(inside)}`
     return [
       ...(subnet !== undefined && inside.length > 0 ? [`${from} ${ip} saddr ${subnet} ${refuse}`] : []),
       ...lengthsOf(input, family).map((length) => {

@@ -1,7 +1,6 @@
-import type { HostFacts, Ingress } from '../backends/backend.ts'
-import { contains, type Family, type IpAddr } from '../lib/address.ts'
-import type { NetworkConfig } from '../subnet/network-config.ts'
-import type { Lease } from '../subnet/types.ts'
+import type { Ingress } from '../backends/backend.ts'
+import type { Family, IpAddr } from '../lib/address.ts'
+import { addressesInside, type OwnSide } from './own-addresses.ts'
 
 /** Packets of this host itself that look like a container's: it lives inside the network. */
 export interface OwnPackets {
@@ -15,22 +14,14 @@ export interface OwnPackets {
  * packets, of which nothing is known.
  */
 export function ownPackets(
-  { network, own, facts }: { readonly network: NetworkConfig; readonly own: Lease; readonly facts: HostFacts },
+  side: OwnSide,
   ingress: Ingress | undefined,
   families: readonly Family[],
 ): ReadonlyMap<Family, OwnPackets> {
   const found = new Map<Family, OwnPackets>()
   if (ingress === undefined) return found
-  const { addresses, publicIps } = facts.external
   for (const family of families) {
-    const whole = network.families.get(family)?.network
-    const subnet = own.families.get(family)?.subnet
-    if (whole === undefined || subnet === undefined) continue
-    // What a tunnel sends from: the public address where it is this host's, else the interface's.
-    const outer = [addresses.get(family), publicIps.get(family)].filter((address) => address !== undefined)
-    const sources = [...new Set(outer)].filter(
-      (address) => facts.ownAddresses.has(address) && contains(whole, address) && !contains(subnet, address),
-    )
+    const sources = addressesInside(side, family)
     if (sources.length > 0) found.set(family, { sources, tunnel: ingress.tunnels.get(family) })
   }
   return found

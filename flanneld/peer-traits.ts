@@ -1,7 +1,7 @@
-import type { HostFacts } from '../backends/backend.ts'
 import { contains, type Family, type IpAddr, prefixLength } from '../lib/address.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
+import { addressesInside, type OwnSide } from './own-addresses.ts'
 
 /**
  * What the node's own objects depend on of all peers together, a word each: the lengths of their subnets (`4/24`), and that one of
@@ -56,20 +56,19 @@ export function lengthsInUse(
 
 /**
  * Families in whose network there is an address that outer packets or the store need: of this host, of a peer, of the store
- * (`store`: its endpoints, as far as they are given as addresses). Gateways need no route of their own. The own subnet is left
- * out, for there this host's bridge and tunnel have addresses.
+ * (`store`: its endpoints, as far as they are given as addresses). Gateways need no route of their own.
  */
 export function underlayInside(
   traits: ReadonlySet<string>,
-  { network, own, facts }: { readonly network: NetworkConfig; readonly own: Lease; readonly facts: HostFacts },
+  side: OwnSide,
   store: readonly IpAddr[] = [],
 ): ReadonlySet<Family> {
-  const inside = [...network.families].filter(([family, { network: whole }]) => {
-    const subnet = own.families.get(family)?.subnet
-    const isOurs = (address: IpAddr) => subnet !== undefined && contains(subnet, address)
-    const needed = [...facts.ownAddresses, ...store].some((address) => contains(whole, address) && !isOurs(address))
-    return needed || traits.has(insideTrait(family))
-  })
+  const inside = [...side.network.families].filter(
+    ([family, { network }]) =>
+      traits.has(insideTrait(family)) ||
+      addressesInside(side, family).length > 0 ||
+      store.some((address) => contains(network, address)),
+  )
   return new Set(inside.map(([family]) => family))
 }
 

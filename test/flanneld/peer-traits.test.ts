@@ -6,7 +6,7 @@ import { vxlan } from '../../backends/vxlan/backend.ts'
 import { lengthsInUse, sameTraits, traitsOfAll, underlayInside } from '../../flanneld/peer-traits.ts'
 import { type PlannerInput, planNode } from '../../flanneld/planner.ts'
 import { Replanner } from '../../flanneld/replanner.ts'
-import type { IpAddr } from '../../lib/address.ts'
+import type { Family, IpAddr } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { facts, lease, MACS, network, vxlanPath } from '../backends/world.ts'
 
@@ -52,20 +52,23 @@ describe('traits of the peers', () => {
 
   const inside: readonly [
     string,
-    { peers?: readonly Lease[]; own?: readonly string[]; store?: readonly string[] },
+    { peers?: readonly Lease[]; uplink?: string; others?: readonly string[]; store?: readonly string[] },
     boolean,
   ][] = [
     ['nobody', {}, false],
     ['a peer', { peers: [peer(2, 24, true)] }, true],
     ['peers elsewhere', { peers: [peer(2, 24, false)] }, false],
-    ['this host', { own: ['10.5.200.11'] }, true],
-    ['the bridge of the own subnet', { own: ['192.168.64.11', '10.5.1.1', '10.5.1.0'] }, false],
+    ['this host', { uplink: '10.5.200.11' }, true],
+    ['an uplink with an address of the own subnet', { uplink: '10.5.1.7' }, false],
+    ['a bridge, of this subnet or an earlier one,', { others: ['10.5.1.1', '10.5.99.1'] }, false],
     ['an endpoint of the store', { store: ['10.5.255.254'] }, true],
     ['an endpoint elsewhere', { store: ['192.168.64.1'] }, false],
   ]
-  for (const [who, { peers = [], own: addresses = [], store = [] }, expected] of inside) {
+  for (const [who, { peers = [], uplink = '192.168.64.11', others = [], store = [] }, expected] of inside) {
     it(`${who} inside the network: ${expected ? 'the underlay is' : 'it is the overlay’s alone'}`, () => {
-      const host = { ...facts(), ownAddresses: new Set(addresses as IpAddr[]) }
+      const addresses = new Map<Family, IpAddr>([[4, uplink as IpAddr]])
+      const { external } = facts({}, { addresses, publicIps: addresses })
+      const host = { ...facts(), external, ownAddresses: new Set([uplink, ...others] as IpAddr[]) }
       const known = traitsOfAll(nets, peers)
       assert.equal(underlayInside(known, { network: nets, own, facts: host }, store as IpAddr[]).has(4), expected)
     })
