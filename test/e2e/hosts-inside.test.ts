@@ -19,6 +19,8 @@ import {
 
 /** All that there is lies inside: the hosts (192.168.64.0/24 and 192.168.65.0/24), their router, etcd (192.0.2.10). */
 const network = { Network: '192.0.0.0/8', SubnetLen: 24, SubnetMin: '192.10.0.0', SubnetMax: '192.90.0.0' }
+/** h3 comes after SubnetLen was changed, and gets this one. */
+const SHORT = { length: 26, first: '192.10.77.0', nobodys: '192.10.77.200' }
 const PLAIN = 'udp dport 9999'
 
 /** From here to there with these sources; how many have come to `at`. */
@@ -53,10 +55,12 @@ describe('hosts inside the network', function () {
   const start = async (hosts: readonly Host[], backend: Record<string, unknown>) => {
     for (const host of lab.hosts) await host.daemon?.stop()
     await lab.etcd.del(leasePrefix, { prefix: true })
-    await lab.configure({ ...network, Backend: backend })
+    const reservation = `${leasePrefix}${SHORT.first}-${SHORT.length}`
+    await lab.etcd.put(reservation, JSON.stringify({ PublicIP: h3.address }))
     const args = ['--ip-masq', '--ingress-guard=on']
-    await Promise.all(hosts.map((host) => startDaemon(host, { args })))
     for (const host of hosts) {
+      await lab.configure({ ...network, ...(host === h3 ? { SubnetLen: SHORT.length } : {}), Backend: backend })
+      await startDaemon(host, { args })
       await host.subnetEnv()
       if (host.containers.length === 0) await host.addContainer('c1')
       await ready(host)
@@ -94,7 +98,7 @@ describe('hosts inside the network', function () {
   }
   const refused = async (host: Host) => (await status(host)).guard.refused
 
-  it('vxlan: all reach all, also between links, with --ip-masq and the guard on; who claims to be a container does not', async () => {
+  it('vxlan: all reach all, also between links, with --ip-masq, the guard on, and subnets of two lengths; who claims to be a container does not', async () => {
     await start([h1, h2, h3], { Type: 'vxlan' })
     await assertAllReach([h1, h2, h3])
     // What is bound to a port keeps it: a mount of NFS, for one, is refused from another.
@@ -120,19 +124,24 @@ describe('hosts inside the network', function () {
     ])
     for (const source of [c(h2).address, '192.9.8.7']) assert.equal(await speak(stranger, source, to), 0, source)
     // A peer's tunnel with another peer's container, with one of this host's, with nobody's.
-    await h2.exec(['nft', 'table ip liar { chain out { type filter hook postrouting priority 300; }; }'])
-    for (const source of [c(h3).address, own, '192.9.8.6']) {
+    for (const [liar, source] of [
+      [h2, c(h3).address],
+      [h2, own],
+      [h2, '192.9.8.6'],
+      // Cut to the length of the others' subnets it would be h3's own.
+      [h3, SHORT.nobodys],
+    ] as const) {
       const arrived = await countArrivals(c(h1), source)
-      const rule = `flush chain ip liar out; add rule ip liar out oifname "flannel.1" icmp type echo-request ip saddr set ${source}`
-      await h2.exec(['nft', rule])
-      await h2.exec(['ping', '-q', '-c', '3', '-i', '0.05', '-W', '0.3', c(h1).address], { anyCode: true })
+      const rule = `oifname "flannel.1" icmp type echo-request ip saddr set ${source}`
+      await liar.exec(['nft', `table ip liar { chain out { type filter hook postrouting priority 300; ${rule}; }; }`])
+      await liar.exec(['ping', '-q', '-c', '3', '-i', '0.05', '-W', '0.3', c(h1).address], { anyCode: true })
+      await liar.exec(['nft', 'delete table ip liar'])
       assert.equal(await arrived(), 0, source)
     }
-    await h2.exec(['nft', 'delete table ip liar'])
     const packet = `require('dgram').createSocket('udp4').send(Buffer.from('0800000000000100', 'hex'), 8472, '${h2.address}', process.exit)`
     await c(h1).exec([execPath, '-e', packet])
     await until(lookedMs, 'counted', async () => {
-      assert.deepEqual(await refused(h1), { 'outer-source': 6, 'inner-source': 9, 'direct-source': 6, container: 1 })
+      assert.deepEqual(await refused(h1), { 'outer-source': 6, 'inner-source': 12, 'direct-source': 6, container: 1 })
     })
   })
 
@@ -151,7 +160,7 @@ describe('hosts inside the network', function () {
     const routes = (await h1.exec(['ip', 'route', 'show', 'dev', 'flannel0'])).stdout
     assert.deepEqual(
       routes.match(/^192\S+/gm)?.sort(),
-      [h2, h3].map((host) => c(host).address.replace(/\d+$/, '0/24')).sort(),
+      [c(h2).address.replace(/\d+$/, '0/24'), `${SHORT.first}/${SHORT.length}`].sort(),
     )
     // As flannel would have it: etcd, the router and half of the hosts would be behind the tunnel.
     await h1.exec(['ip', 'route', 'add', '192.0.0.0/8', 'dev', 'flannel0'])
