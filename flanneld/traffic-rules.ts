@@ -8,7 +8,7 @@ import {
   NFT_TABLES,
   namedFor,
 } from '../kernel/rules/names.ts'
-import { markedRules } from '../kernel/rules/nft-text.ts'
+import { markedRules, nftName } from '../kernel/rules/nft-text.ts'
 import {
   type IptablesChain,
   type IptablesJump,
@@ -139,7 +139,7 @@ function nftText({ marked, from, to, notBy, verdict }: TrafficRule, ip: string, 
   }
   const mark = marked ? [`meta mark & ${KUBE_MARK} == ${KUBE_MARK}`] : []
   const action = verdict === 'masquerade' && randomFully ? 'masquerade fully-random' : verdict
-  const out = notBy === undefined ? [] : [`oifname != "${notBy}"`]
+  const out = notBy === undefined ? [] : [`oifname != ${nftName(notBy)}`]
   return [...mark, ...side('saddr', from), ...side('daddr', to), ...out, action].join(' ')
 }
 
