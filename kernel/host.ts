@@ -1,4 +1,4 @@
-import { type Cidr, type Family, familyOf, type IpAddr, type MacAddr } from '../lib/address.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, type IpAddr, type MacAddr } from '../lib/address.ts'
 import {
   dumpAddresses,
   IFA_F_DADFAILED,
@@ -13,6 +13,7 @@ import type { DeviceIndex } from './netlink/device-index.ts'
 import { FOU_FAMILY } from './netlink/fou-messages.ts'
 import type { GenericNetlink } from './netlink/generic.ts'
 import { IFF_LOOPBACK, IFF_RUNNING, IFF_UP } from './netlink/link-messages.ts'
+import { NearbyRouteFilter } from './netlink/nearby-routes.ts'
 import {
   dumpNeighbours,
   parseNeighbour,
@@ -73,10 +74,24 @@ export interface Path {
   readonly gateway?: IpAddr
 }
 
-/** Prefixes on the host's own links, and the gateways that its routes go through. */
-export interface Surroundings {
-  readonly connected: readonly { readonly dst: Cidr; readonly device: string }[]
-  readonly gateways: readonly { readonly address: IpAddr; readonly device: string }[]
+/** A route of the main table that is not ours. */
+export interface HostRouteEntry {
+  readonly dst: Cidr
+  readonly metric: number
+  /** RTN_* number. */
+  readonly type: number
+  readonly device?: string
+  readonly via?: IpAddr
+  /** RTPROT_* number. */
+  readonly protocol: number
+}
+
+/** What of the host's routes concerns some networks. */
+export interface NearbyRoutes {
+  /** Inside a network, or around a part of one; no default routes. */
+  readonly routes: readonly HostRouteEntry[]
+  /** Inside a network, of whatever route, of every path where it has several. */
+  readonly gateways: readonly { readonly address: IpAddr; readonly device: string | undefined }[]
 }
 
 export interface NeighbourState {
@@ -167,20 +182,23 @@ export class HostKernel {
     return found.map((record) => record && this.#pathOf(record))
   }
 
-  async connectedRoutes(): Promise<Surroundings> {
-    const connected: Surroundings['connected'][number][] = []
-    const gateways: Surroundings['gateways'][number][] = []
-    for (const family of [4, 6] as const) {
-      const routes = await this.#channel.dump(dumpRoutes(family), parseRoute)
-      await this.#nameAll(routes.map(({ index }) => index))
-      for (const { index, via, dst, type } of routes) {
-        const device = this.#devices.nameOf(index)
-        if (device === undefined || type !== RTN_UNICAST) continue
-        if (via === undefined) connected.push({ dst, device })
-        else gateways.push({ address: via, device })
-      }
+  /** Not ours, and few of however many the host has. */
+  async routesNear(networks: readonly Cidr[]): Promise<NearbyRoutes> {
+    const filter = new NearbyRouteFilter(networks)
+    const records: RouteRecord[] = []
+    // A route may have its gateways in the other family, too.
+    for (const family of FAMILIES) {
+      const found = await this.#channel.dump(dumpRoutes(family), (message) => filter.parse(message))
+      records.push(...found)
     }
-    return { connected, gateways }
+    await this.#nameAll([...records, ...filter.gateways].map(({ index }) => index))
+    return {
+      routes: records.map(({ dst, metric, type, index, via, protocol }) => {
+        const device = this.#devices.nameOf(index)
+        return { dst, metric, type, protocol, ...(device && { device }), ...(via && { via }) }
+      }),
+      gateways: filter.gateways.map(({ address, index }) => ({ address, device: this.#devices.nameOf(index) })),
+    }
   }
 
   /** Makes the kernel find out the hardware address as if a packet were to be sent; what comes of it is a neighbour event. */

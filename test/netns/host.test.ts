@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import type { IpAddr } from '../../lib/address.ts'
+import type { HostRouteEntry } from '../../kernel/host.ts'
+import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { ownNamespace } from './own-namespace.ts'
 
 const ip = (text: string) => text as IpAddr
@@ -89,14 +90,38 @@ describe('the look at the host', function () {
     assert.equal(answers.filter((answer) => answer?.device === 'uplink').length, 5000)
   })
 
-  it('knows its links and gateways', async () => {
-    const { connected, gateways } = await host().connectedRoutes()
-    const dsts = connected.filter(({ device }) => device === 'uplink').map(({ dst }) => dst)
-    assert.deepEqual(dsts, ['192.168.64.0/24', 'fd64::/64', 'fe80::/64'])
-    assert.deepEqual(
-      gateways.map(({ address }) => address),
-      ['192.168.64.1', '192.168.64.7'],
-    )
+  it('knows the routes inside some networks and around them, and the gateways inside them', async () => {
+    const routes = [
+      '10.9.3.0/24 via 192.168.64.7 metric 5',
+      '10.64.0.0/10 dev uplink proto static',
+      'blackhole 10.9.4.0/24 metric 9',
+      '10.9.5.0/24 dev uplink proto 102',
+      '10.9.6.0/24 nexthop via 192.168.64.8 nexthop via 192.168.64.9',
+      '203.0.113.0/24 nexthop via 192.168.64.7 nexthop via 192.168.64.10',
+    ]
+    for (const route of routes) namespace.run(`ip route add ${route}`)
+    try {
+      const near = async (...networks: string[]) => await host().routesNear(networks as Cidr[])
+      const text = ({ dst, metric, type, device, via, protocol }: HostRouteEntry) =>
+        [dst, metric, type, device ?? '-', via ?? '-', protocol].join(' ')
+      const { routes: found, gateways } = await near('10.9.0.0/20', '192.168.64.8/30', 'fd64::/48')
+      assert.deepEqual(found.map(text).sort(), [
+        '10.9.0.0/16 0 1 uplink 192.168.64.7 3',
+        '10.9.3.0/24 5 1 uplink 192.168.64.7 3',
+        '10.9.4.0/24 9 6 - - 3',
+        '10.9.6.0/24 0 1 uplink 192.168.64.8 3',
+        '192.168.64.0/24 0 1 uplink - 2',
+        'fd64::/64 256 1 uplink - 2',
+      ])
+      assert.deepEqual(gateways.map(({ address, device }) => `${address} ${device}`).sort(), [
+        '192.168.64.10 uplink',
+        '192.168.64.8 uplink',
+        '192.168.64.9 uplink',
+      ])
+      assert.deepEqual(await near('10.128.0.0/16'), { routes: [], gateways: [] })
+    } finally {
+      for (const route of routes) namespace.run(`ip route del ${route}`)
+    }
   })
 
   it('makes the kernel ask for a neighbour', async () => {
