@@ -54,9 +54,13 @@ export function familyOf(address: IpAddr | Cidr): Family {
 export function cidrOf(address: IpAddr, length: number): Cidr {
   const family = familyOf(address)
   const bits = addressBits(family)
+  if (length === bits) return `${address}/${length}` as Cidr
+  if (family === 4) {
+    const value = ipv4ToInteger(address)
+    return `${integerToIpv4(value - (value % 2 ** (bits - length)))}/${length}` as Cidr
+  }
   const shift = BigInt(bits - length)
-  const network = length === bits ? address : ipFromNumber(family, (ipToNumber(address) >> shift) << shift)
-  return `${network}/${length}` as Cidr
+  return `${ipFromNumber(family, (ipToNumber(address) >> shift) << shift)}/${length}` as Cidr
 }
 
 /** The first address of the prefix, which names the network. */
@@ -78,8 +82,16 @@ export function contains(outer: Cidr, inner: IpAddr | Cidr): boolean {
   const [address, length] = inner.includes('/')
     ? [networkAddress(inner as Cidr), prefixLength(inner as Cidr)]
     : [inner as IpAddr, addressBits(familyOf(inner))]
-  const shift = BigInt(addressBits(familyOf(outer)) - prefixLength(outer))
-  return length >= prefixLength(outer) && ipToNumber(address) >> shift === ipToNumber(networkAddress(outer)) >> shift
+  if (length < prefixLength(outer)) return false
+  const bits = addressBits(familyOf(outer)) - prefixLength(outer)
+  if (familyOf(outer) === 4) {
+    // Thousands are compared on a change, and BigInt is ten times slower.
+    const first = ipv4ToInteger(networkAddress(outer))
+    const value = ipv4ToInteger(address)
+    return value >= first && value < first + 2 ** bits
+  }
+  const shift = BigInt(bits)
+  return ipToNumber(address) >> shift === ipToNumber(networkAddress(outer)) >> shift
 }
 
 export function overlaps(a: Cidr, b: Cidr): boolean {
