@@ -14,6 +14,8 @@ export class HealthRecord {
   readonly #resyncs = new Map<string, number>()
   #lastSuccess: number | undefined
   #endpoint: string | undefined
+  /** What is told of the outage: of several users with a fault the first one's, until all have the store back. */
+  #told: { readonly user: string; readonly text: string } | undefined
 
   constructor(needs: { clock: Clock }) {
     this.#clock = needs.clock
@@ -24,7 +26,8 @@ export class HealthRecord {
   current(user: string, endpoint: string): void {
     this.#settle(user)
     this.#faults.set(user, undefined)
-    this.#lastSuccess = this.#clock.wall()
+    // While another user has it not back yet the outage lasts, and what is told of it stays as it is.
+    if (!this.#isDown()) this.#lastSuccess = this.#clock.wall()
     this.#endpoint = endpoint
     this.#emit()
   }
@@ -32,6 +35,7 @@ export class HealthRecord {
   failed(user: string, text: string): void {
     this.#settle(user)
     this.#faults.set(user, text)
+    if (this.#told === undefined || this.#told.user === user) this.#told = { user, text }
     this.#emit()
   }
 
@@ -62,8 +66,13 @@ export class HealthRecord {
     this.#doubts.delete(user)
   }
 
+  #isDown(): boolean {
+    return [...this.#faults.values()].some((text) => text !== undefined)
+  }
+
   #emit(): void {
-    const fault = [...this.#faults.values()].find((text) => text !== undefined)
+    if (!this.#isDown()) this.#told = undefined
+    const fault = this.#told?.text
     this.source.set({
       up: fault === undefined && this.#lastSuccess !== undefined,
       lastSuccess: this.#lastSuccess,
