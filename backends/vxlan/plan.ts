@@ -87,6 +87,9 @@ function localObjects(input: Input, family: Family): DesiredObject[] {
   ]
 }
 
+// Source: flannel's backends.md; so nodes of a mixed cluster with another VNI are two networks on purpose.
+const LEAST_VNI_OF_WINDOWS = 4096
+
 /** The public address where the host owns it, else the interface's: a foreign one could not be a source. */
 export function tunnelSource(facts: HostFacts, family: Family) {
   const publicIp = facts.external.publicIps.get(family)
@@ -146,7 +149,9 @@ function tunnelObjects(
   const family = familyOf(subnet)
   const vtep = decodeVtep(data, family === 4 ? 'BackendData' : 'BackendV6Data')
   if (vtep.vni !== 0 && vtep.vni !== input.config.vni) {
-    throw new InvalidLease(`VNI ${vtep.vni} is not ours (${input.config.vni})`)
+    const isWindows = vtep.vni >= LEAST_VNI_OF_WINDOWS && input.config.vni < LEAST_VNI_OF_WINDOWS
+    const reason = isWindows ? { reason: 'other-vni' } : {}
+    throw new InvalidLease(`VNI ${vtep.vni} is not ours (${input.config.vni})`, reason)
   }
   if (vtep.mac === input.identity.get(family)) throw new InvalidLease(`VtepMAC ${vtep.mac} is our own`)
   const gateway = networkAddress(subnet)

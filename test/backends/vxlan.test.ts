@@ -238,6 +238,20 @@ ip route add 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 102 onlink`,
     })
   }
 
+  it('tells a Windows node, whose VNI is another one on purpose, from one that is wrong', () => {
+    for (const [vni, reason] of [
+      [4096, 'other-vni'],
+      [2, 'invalid-vtep'],
+    ] as const) {
+      const data = new Map([[4 as const, { VNI: vni, VtepMAC: '02:00:00:00:00:12' }]])
+      const plan = planOf(world({ peers: [lease('10.5.2.0/24 192.168.64.12', { backend: 'vxlan', data })] }))
+      assert.deepEqual(
+        plan.skipped.map((peer) => peer.reason),
+        [reason],
+      )
+    }
+  })
+
   it('skips the later of two peers with one MAC and keeps nothing of it', () => {
     const twin = lease('10.5.4.0/24 192.168.64.14', vxlanPath('02:00:00:00:00:12'))
     const plan = planOf(world({ peers: [near, twin] }))
