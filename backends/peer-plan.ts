@@ -19,7 +19,7 @@ export function familyPlan(path: PathState, objects: readonly DesiredObject[]): 
 
 /**
  * `families`: those that the backend carries in this network. A peer may have only some of them: the others are not missed.
- * `plan` may throw InvalidLease, with `reason` for its reason.
+ * `plan` may throw InvalidLease, with `reason` for its reason unless it names one.
  */
 export function planFamilies(
   lease: Lease,
@@ -34,7 +34,7 @@ export function planFamilies(
       return [plan(family, part)]
     } catch (cause) {
       if (!(cause instanceof InvalidLease)) throw cause
-      return [{ reason, text: cause.message }]
+      return [{ reason: cause.reason ?? reason, text: cause.message }]
     }
   })
   if (plans.length > 0) return plans

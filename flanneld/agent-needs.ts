@@ -1,5 +1,5 @@
 import type { Kernel } from '../kernel/kernel.ts'
-import type { Cidr, Family, IpAddr } from '../lib/address.ts'
+import type { Cidr, Family } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Source } from '../lib/latest.ts'
 import type { Lifecycle } from '../lib/lifecycle.ts'
@@ -52,7 +52,8 @@ export interface AgentOptions {
   /** How often rules are read that nobody tells of when they change. */
   readonly resyncMs: number
   readonly blackholeRoute: boolean
-  readonly storeAddresses: readonly IpAddr[]
+  /** Of the lease store: no peer's subnet may take one away. */
+  readonly storeEndpoints: readonly string[]
   readonly protectedRanges: readonly Cidr[]
   readonly renewMarginMs: number
   /** How long peers that vanished together are kept. */

@@ -13,6 +13,7 @@ import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import type { HostView } from './host/host-view.ts'
 import { isSameChoice } from './host/kept-choice.ts'
 import { RouteEvents } from './host/route-events.ts'
+import { StoreAddresses } from './host/store-addresses.ts'
 import { heldLease, leaseAttrs } from './leases/lease-attrs.ts'
 import { PeerView } from './leases/peer-view.ts'
 import { planAll, subnetsOf } from './node-setup.ts'
@@ -50,6 +51,7 @@ export class Agent {
   readonly #peers: PeerView
   readonly #planner = new Replanner()
   readonly #routeEvents = new RouteEvents()
+  readonly #storeAddresses: StoreAddresses
   readonly #settling: Alarm
   #view: AgentView = {}
   readonly #undecided: TrafficOptions
@@ -63,6 +65,7 @@ export class Agent {
     this.#options = options
     this.#undecided = undecided(options.traffic)
     this.#peers = new PeerView(needs, options)
+    this.#storeAddresses = new StoreAddresses(needs, { endpoints: options.storeEndpoints })
     this.#settling = new Alarm(needs)
     this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables, onFault: needs.onPassFault })
   }
@@ -104,7 +107,9 @@ export class Agent {
         })
       },
     }
+    const storeKnown = this.#storeAddresses.first(signal)
     const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, hooks, signal)
+    await storeKnown
     lifecycle.run('host facts', (stop) => this.#followHost(host, stop))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))
@@ -114,6 +119,8 @@ export class Agent {
     this.#follow(host.changes, () => {})
     this.#follow(host.paths.changes, () => {})
     this.#follow(state.changes, () => {})
+    this.#follow(this.#storeAddresses.changes, () => {})
+    lifecycle.run('addresses of the store', (stop) => this.#storeAddresses.run(stop))
     this.#follow(store, (latest) => this.#see({ snapshot: latest }))
     this.#follow(keeper.state, (state) => conditions.replace('lease', leaseConditions(state)))
     this.#watchReconciler()
@@ -156,7 +163,7 @@ export class Agent {
     const memory = { peers: this.#peers, planner: this.#planner }
     const planNow = () => {
       const may = { borrowed: sysctls.originals, mayBorrow: !sysctls.waiting }
-      const sources = { network, active, host, own: own.lease, snapshot, scope, ...may }
+      const sources = { network, active, host, own: own.lease, snapshot, scope, ...may, ...this.#beyondHost() }
       return planAll(sources, memory, { ...this.#options, traffic: traffic ?? this.#undecided })
     }
     let planned = await planNow()
@@ -165,12 +172,21 @@ export class Agent {
     const { verdicts } = planned
     const plan = traffic === undefined ? withoutRules(planned.plan, this.#options.subnetFile) : planned.plan
     this.#see({ verdicts, plan })
-    this.#needs.conditions.replace('peers', peerConditions(verdicts))
+    this.#needs.conditions.replace('peers', peerConditions(verdicts, plan.skipped))
     this.#needs.conditions.replace('notices', noticeConditions(plan.notices))
     this.#peers.skipped(plan.skipped)
     const generation = this.reconciler.setDesired(plan.desired)
     if (traffic !== undefined) this.#firstGeneration = Math.min(this.#firstGeneration, generation)
     this.#lastGeneration = generation
+  }
+
+  #beyondHost() {
+    const planned = this.#view.plan?.desired.objects
+    return {
+      ours: this.#needs.state.footprint.devices,
+      storeAddresses: this.#storeAddresses.current,
+      isPlanned: (key: string) => planned?.has(key) === true,
+    }
   }
 
   /** For a while: a program that hangs must not hold up the next plan. */

@@ -9,6 +9,7 @@ import { findOwnLease } from '../subnet/own-lease.ts'
 import type { Lease, LeaseSnapshot } from '../subnet/types.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import type { InterfaceWish } from './host/external-interface.ts'
+import { HostSurroundings } from './host/host-surroundings.ts'
 import { HostView } from './host/host-view.ts'
 import { InterfaceChoice } from './host/interface-choice.ts'
 import type { PeerVerdicts, PeerView } from './leases/peer-view.ts'
@@ -60,7 +61,9 @@ export function openHost(
     { ...needs, overlay: () => needs.overlay?.() ?? lastSubnets },
     { wish, devices, families: [...network.families.keys()], previous: addressesOf(lease, wish) },
   )
-  return new HostView({ ...needs, choose: (interfaces) => choice.look(interfaces) })
+  const networks = [...network.families.values()].map((part) => part.network)
+  const surroundings = new HostSurroundings(needs, { networks })
+  return new HostView({ ...needs, choose: (interfaces) => choice.look(interfaces), surroundings })
 }
 
 export function subnetsOf(lease: Lease | undefined): readonly Cidr[] {
@@ -110,13 +113,15 @@ export interface PlanSources {
   readonly borrowed: ReadonlyMap<string, string>
   /** False: no more sysctls of the host can be changed for a while. */
   readonly mayBorrow: boolean
+  readonly storeAddresses: readonly IpAddr[]
+  /** Whether the last plan has a route at this key (`keyOf`), whatever stands there at the moment. */
+  readonly isPlanned: (key: string) => boolean
 }
 
 export interface PlanOptions {
   readonly subnetFile: string
   readonly ipMasq: boolean
   readonly blackholeRoute: boolean
-  readonly storeAddresses: readonly IpAddr[]
   readonly traffic: TrafficOptions
   readonly guard?: GuardOptions | undefined
 }
@@ -127,15 +132,23 @@ export async function planAll(
   { peers, planner }: { readonly peers: PeerView; readonly planner: Replanner },
   options: PlanOptions,
 ): Promise<{ verdicts: PeerVerdicts; plan: NodePlan }> {
-  const { network, active, host, own, snapshot, borrowed } = sources
+  const { network, active, host, own, snapshot, borrowed, storeAddresses, isPlanned } = sources
   const scope = { ...sources.scope, instance: options.traffic.instance }
-  const hostRanges: readonly Cidr[] = host.ranges(scope.devices)
-  const verdicts = peers.judge({ snapshot, own, network, hostRanges })
+  const surroundings = host.surroundings({ ours: scope.devices, storeAddresses, isPlanned })
+  const verdicts = peers.judge({ snapshot, own, network, surroundings })
   const reach = active.backend.reach(active.config)
   const found = await host.facts(verdicts.planned, reach, borrowed)
   // A strict host loses packets only while the two ends of a path change over, so what cannot be changed here keeps no peer from its path.
   const facts = sources.mayBorrow ? found : { ...found, strictReversePath: false }
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
-  const plan = planner.plan({ network, active, own, scope, borrowed, options, ...peersAndFacts })
+  const plan = planner.plan({
+    network,
+    active,
+    own,
+    scope,
+    borrowed,
+    options: { ...options, storeAddresses },
+    ...peersAndFacts,
+  })
   return { verdicts, plan }
 }

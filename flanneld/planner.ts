@@ -41,7 +41,7 @@ export interface PlannerInput {
     readonly subnetFile: string
     readonly ipMasq: boolean
     readonly blackholeRoute: boolean
-    /** Endpoints of the store that are given as addresses; a route of ours must not cover one. */
+    /** Of the lease store's endpoints; a route of ours must not cover one. */
     readonly storeAddresses?: readonly IpAddr[]
     /** Undefined: no rules. */
     readonly traffic?: TrafficOptions

@@ -1,7 +1,9 @@
-import { type Cidr, cidrOf, type Family, type IpAddr, networkAddress, prefixLength } from '../lib/address.ts'
+import type { IpAddr } from '../lib/address.ts'
 import { printable } from '../lib/errors.ts'
 import type { NetworkConfig } from './network-config.ts'
-import type { Lease, PeerPath } from './types.ts'
+import { addressesOf } from './peer-addresses.ts'
+import { hostCidr, PrefixMap } from './prefix-map.ts'
+import type { FamilyLease, Lease, PeerPath } from './types.ts'
 
 /** What stands in BackendData and must be one node's alone. */
 const uniqueFields: readonly { readonly field: string; readonly reason: string; readonly name: string }[] = [
@@ -17,10 +19,8 @@ export class DuplicateFinder {
   readonly #addresses = new Map<IpAddr, Lease>()
   /** By field and family. */
   readonly #uniques = new Map<string, Map<string, Lease>>()
-  readonly #subnets = new Map<Family, SubnetTree>([
-    [4, new SubnetTree()],
-    [6, new SubnetTree()],
-  ])
+  /** None of them overlap. */
+  readonly #subnets = new PrefixMap<Lease>()
   readonly #own: Lease | undefined
 
   constructor(own: Lease | undefined) {
@@ -29,9 +29,9 @@ export class DuplicateFinder {
   }
 
   add(lease: Lease): void {
-    for (const [family, part] of lease.families) {
+    for (const part of lease.families.values()) {
       this.#addresses.set(part.publicIp, lease)
-      this.#subnets.get(family)?.add(part.subnet, lease)
+      this.#subnets.set(part.subnet, lease)
     }
     for (const { kind, value } of uniqueValues(lease)) {
       const holders = this.#uniques.get(kind)
@@ -42,9 +42,9 @@ export class DuplicateFinder {
 
   /** Takes back what `add` remembered. */
   forget(lease: Lease): void {
-    for (const [family, part] of lease.families) {
+    for (const part of lease.families.values()) {
       if (this.#addresses.get(part.publicIp) === lease) this.#addresses.delete(part.publicIp)
-      this.#subnets.get(family)?.remove(part.subnet)
+      if (this.#subnets.get(part.subnet) === lease) this.#subnets.delete(part.subnet)
     }
     for (const { kind, value } of uniqueValues(lease)) {
       const holders = this.#uniques.get(kind)
@@ -55,7 +55,7 @@ export class DuplicateFinder {
   find(lease: Lease, network: NetworkConfig): { reason: string; text: string } | undefined {
     for (const [family, { subnet, publicIp }] of lease.families) {
       if (!network.families.has(family)) continue
-      const overlapped = this.#subnets.get(family)?.overlapping(subnet)
+      const overlapped = this.#subnets.overlapping(subnet)
       if (overlapped !== undefined)
         return { reason: 'overlap', text: `${subnet} overlaps the subnet of ${this.#name(overlapped)}` }
       const holder = this.#addresses.get(publicIp)
@@ -72,6 +72,11 @@ export class DuplicateFinder {
         return { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}` }
     }
     return undefined
+  }
+
+  /** Whose subnet contains an address of this part of a lease. */
+  around(part: FamilyLease): Lease | undefined {
+    return addressesOf(part).flatMap(({ address }) => this.#subnets.around(hostCidr(address)))[0]
   }
 
   #name(lease: Lease): string {
@@ -96,56 +101,4 @@ function uniqueValues(lease: Lease): { kind: string; reason: string; name: strin
     }
   }
   return found
-}
-
-/** Accepted subnets, none of which overlap. Lookups cost one step per prefix length in use: one, in etcd. */
-class SubnetTree {
-  /** By length: the subnets themselves, and what lies above longer ones. */
-  readonly #held = new Map<number, Map<Cidr, Lease>>()
-  readonly #above = new Map<number, Map<Cidr, Lease>>()
-
-  add(subnet: Cidr, lease: Lease): void {
-    const length = prefixLength(subnet)
-    let held = this.#held.get(length)
-    if (held === undefined) {
-      held = new Map()
-      this.#held.set(length, held)
-    }
-    held.set(subnet, lease)
-    for (const [shorter, parents] of this.#above) {
-      if (shorter < length) parents.set(truncate(subnet, shorter), lease)
-    }
-  }
-
-  remove(subnet: Cidr): void {
-    this.#held.get(prefixLength(subnet))?.delete(subnet)
-    // Another subnet may lie below the same parent: found again when it is asked for.
-    this.#above.clear()
-  }
-
-  overlapping(subnet: Cidr): Lease | undefined {
-    const length = prefixLength(subnet)
-    for (const [other, held] of this.#held) {
-      if (other > length) continue
-      const holder = held.get(other === length ? subnet : truncate(subnet, other))
-      if (holder !== undefined) return holder
-    }
-    return this.#parentsAt(length).get(subnet)
-  }
-
-  #parentsAt(length: number): Map<Cidr, Lease> {
-    const known = this.#above.get(length)
-    if (known !== undefined) return known
-    const parents = new Map<Cidr, Lease>()
-    for (const [longer, held] of this.#held) {
-      if (longer <= length) continue
-      for (const [subnet, lease] of held) parents.set(truncate(subnet, length), lease)
-    }
-    this.#above.set(length, parents)
-    return parents
-  }
-}
-
-function truncate(subnet: Cidr, length: number): Cidr {
-  return cidrOf(networkAddress(subnet), length)
 }

@@ -20,19 +20,20 @@ export const nothingHeld: HoldState = { accepted: new Map(), held: new Map() }
 /**
  * A wiped or restored store must not take the network down with it: where one snapshot drops more than max(3, half) of the
  * accepted peers, the missing ones are held until their node publishes again, their subnet is leased to another, or `holdMs`
- * have passed. Smaller losses apply at once. Pure; call it for every snapshot, and again when the nearest `until` has come.
+ * have passed. Smaller losses apply at once. What is in the store still (`isStored`) and not accepted any more, because it or this host has
+ * changed, did not vanish: it was judged, and goes at once. Pure; call it for every snapshot, and again when the nearest `until` has come.
  */
 export function holdVanished(
   before: HoldState,
   accepted: ReadonlyMap<string, Lease>,
-  time: { readonly now: number; readonly holdMs: number },
+  { now, holdMs, isStored = () => false }: { now: number; holdMs: number; isStored?: (id: string) => boolean },
 ): HoldState {
-  const missing = changesBetween(before.accepted, accepted).flatMap(({ before: lease, after }) =>
-    lease === undefined || after !== undefined ? [] : [lease],
+  const missing = changesBetween(before.accepted, accepted).flatMap(({ key, before: lease, after }) =>
+    lease === undefined || after !== undefined || isStored(key) ? [] : [lease],
   )
-  const candidates = new Map([...before.held].filter(([, { until }]) => until > time.now))
-  if (missing.length > Math.max(3, before.accepted.size / 2) && time.holdMs > 0) {
-    for (const lease of missing) candidates.set(lease.id, { lease, until: time.now + time.holdMs })
+  const candidates = new Map([...before.held].filter(([id, { until }]) => until > now && !isStored(id)))
+  if (missing.length > Math.max(3, before.accepted.size / 2) && holdMs > 0) {
+    for (const lease of missing) candidates.set(lease.id, { lease, until: now + holdMs })
   }
   if (candidates.size === 0) return { accepted, held: candidates }
   const published = new Published([...accepted.values()])

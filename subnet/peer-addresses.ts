@@ -1,50 +1,56 @@
-import { type Cidr, type Family, familyOf, type IpAddr } from '../lib/address.ts'
+import { type Cidr, contains, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
 import type { NetworkConfig } from './network-config.ts'
+import { hostCidr, PrefixMap } from './prefix-map.ts'
 import { addressNumber, RangeSet } from './range-set.ts'
 import type { FamilyLease, Lease } from './types.ts'
 
-/** No node can be reached there. Sources: IANA's special-purpose address registries. */
-const neverNodes: readonly { readonly cidr: string; readonly name: string }[] = [
-  { cidr: '0.0.0.0/8', name: 'unspecified' },
+type Which = 'public' | 'tunnel'
+
+/** What no packet can be sent to. Hosts may have link-local addresses only. */
+const neverNodes: readonly { readonly cidr: Cidr; readonly name: string }[] = [
+  { cidr: '0.0.0.0/32', name: 'unspecified' },
   { cidr: '127.0.0.0/8', name: 'loopback' },
-  { cidr: '169.254.0.0/16', name: 'link-local' },
   { cidr: '224.0.0.0/4', name: 'multicast' },
-  { cidr: '240.0.0.0/4', name: 'reserved' },
+  { cidr: '255.255.255.255/32', name: 'broadcast' },
   { cidr: '::/128', name: 'unspecified' },
   { cidr: '::1/128', name: 'loopback' },
   { cidr: '::ffff:0:0/96', name: 'IPv4-mapped' },
-  { cidr: 'fe80::/10', name: 'link-local' },
   { cidr: 'ff00::/8', name: 'multicast' },
-]
+].map(({ cidr, name }) => ({ cidr: cidr as Cidr, name }))
 
-/** What a peer's public and tunnel address may be, whatever its subnet. */
+interface AddressFault {
+  readonly reason: string
+  readonly text: string
+}
+
+/** What a peer's public and tunnel address may be, whatever other peers there are. */
 export class PeerAddressRules {
-  readonly #own = new Set<IpAddr>()
+  readonly #own: ReadonlySet<IpAddr>
+  readonly #ownSubnets: readonly Cidr[]
   readonly #never: ReadonlyMap<Family, RangeSet>
-  readonly #overlay: ReadonlyMap<Family, RangeSet>
 
-  constructor(input: { own: Lease | undefined; network: NetworkConfig }) {
-    for (const part of input.own?.families.values() ?? []) {
-      this.#own.add(part.publicIp)
-      if (part.tunnelIp !== undefined) this.#own.add(part.tunnelIp)
+  constructor({ own, ownAddresses }: { own: Lease | undefined; ownAddresses: readonly IpAddr[] }) {
+    const parts = [...(own?.families.values() ?? [])]
+    this.#own = new Set([...ownAddresses, ...parts.flatMap((part) => addressesOf(part).map(({ address }) => address))])
+    this.#ownSubnets = parts.map(({ subnet }) => subnet)
+    const ranges = FAMILIES.map((family) => {
+      const cidrs = neverNodes.map(({ cidr }) => cidr).filter((cidr) => familyOf(cidr) === family)
+      return [family, new RangeSet(cidrs)] as const
+    })
+    this.#never = new Map(ranges)
+  }
+
+  judge(part: FamilyLease): AddressFault | undefined {
+    for (const { which, address } of addressesOf(part)) {
+      const fault = this.#judgeOne(which, address, part.subnet)
+      if (fault !== undefined) return fault
     }
-    const never = neverNodes.map(({ cidr }) => cidr as Cidr)
-    const networks = [...input.network.families.values()].map(({ network }) => network)
-    this.#never = perFamily(never)
-    this.#overlay = perFamily(networks)
+    return undefined
   }
 
-  judge(part: FamilyLease): { reason: string; text: string } | undefined {
-    return (
-      this.#judgeOne('public', part.publicIp) ?? (part.tunnelIp && this.#judgeOne('tunnel', part.tunnelIp)) ?? undefined
-    )
-  }
-
-  #judgeOne(which: 'public' | 'tunnel', address: IpAddr): { reason: string; text: string } | undefined {
-    const family = familyOf(address)
+  #judgeOne(which: Which, address: IpAddr, subnet: Cidr): AddressFault | undefined {
     const at = addressNumber(address)
-    const range = { first: at, last: at }
-    const never = this.#never.get(family)?.overlapping(range)
+    const never = this.#never.get(familyOf(address))?.overlapping({ first: at, last: at })
     if (never !== undefined) {
       const name = neverNodes.find(({ cidr }) => cidr === never.cidr)?.name
       return { reason: `bad-${which}-address`, text: `its ${which} address ${address} is ${name}` }
@@ -52,16 +58,67 @@ export class PeerAddressRules {
     if (this.#own.has(address)) {
       return { reason: `own-${which}-address`, text: `its ${which} address ${address} is this node's` }
     }
-    const overlay = this.#overlay.get(family)?.overlapping(range)
-    if (overlay === undefined) return undefined
-    return { reason: `${which}-address-inside`, text: `its ${which} address ${address} lies inside ${overlay.cidr}` }
+    if (contains(subnet, address)) return inside(which, address, `its own subnet ${subnet}`)
+    const own = this.#ownSubnets.find((other) => contains(other, address))
+    return own && inside(which, address, `this node's subnet ${own}`)
   }
 }
 
-function perFamily(cidrs: readonly Cidr[]): ReadonlyMap<Family, RangeSet> {
-  const of = (family: Family) => new RangeSet(cidrs.filter((cidr) => familyOf(cidr) === family))
-  return new Map([
-    [4, of(4)],
-    [6, of(6)],
-  ])
+/**
+ * The public and tunnel addresses of leases, where a subnet could contain them: inside the network. A route to such a subnet would
+ * cut off the node that has the address, so the subnet's lease is not accepted, however old it is.
+ */
+export class PeerAddresses {
+  readonly #networks: ReadonlyMap<Family, Cidr>
+  readonly #holders = new PrefixMap<readonly Holder[]>()
+
+  constructor({ network, own }: { network: NetworkConfig; own: Lease | undefined }) {
+    this.#networks = new Map([...network.families].map(([family, rules]) => [family, rules.network]))
+    if (own !== undefined) this.add(own)
+  }
+
+  add(lease: Lease): void {
+    for (const { which, address } of this.#insideNetwork(lease)) {
+      const prefix = hostCidr(address)
+      this.#holders.set(prefix, [...(this.#holders.get(prefix) ?? []), { lease, which, address }])
+    }
+  }
+
+  /** Takes back what `add` remembered. */
+  forget(lease: Lease): void {
+    for (const { address } of this.#insideNetwork(lease)) {
+      const prefix = hostCidr(address)
+      const others = this.#holders.get(prefix)?.filter((holder) => holder.lease !== lease) ?? []
+      if (others.length === 0) this.#holders.delete(prefix)
+      else this.#holders.set(prefix, others)
+    }
+  }
+
+  /** An address of another lease inside the subnet. */
+  containedIn(subnet: Cidr): Holder | undefined {
+    return (this.#holders.get(subnet) ?? this.#holders.inside(subnet)[0])?.[0]
+  }
+
+  /** Those addresses of the lease that lie inside the network. */
+  #insideNetwork(lease: Lease): readonly { which: Which; address: IpAddr }[] {
+    return [...lease.families].flatMap(([family, part]) => {
+      const network = this.#networks.get(family)
+      return network === undefined ? [] : addressesOf(part).filter(({ address }) => contains(network, address))
+    })
+  }
+}
+
+interface Holder {
+  readonly lease: Lease
+  readonly which: Which
+  readonly address: IpAddr
+}
+
+export function addressesOf({ publicIp, tunnelIp }: FamilyLease): readonly { which: Which; address: IpAddr }[] {
+  const addresses = [{ which: 'public' as const, address: publicIp }]
+  return tunnelIp === undefined ? addresses : [...addresses, { which: 'tunnel' as const, address: tunnelIp }]
+}
+
+function inside(which: Which, address: IpAddr, where: string): AddressFault {
+  return { reason: `${which}-address-inside`, text: `its ${which} address ${address} lies inside ${where}` }
 }

@@ -1,22 +1,22 @@
-import { type Cidr, type Family, familyOf, type IpAddr, networkAddress, prefixLength } from '../lib/address.ts'
+import type { Cidr, Family } from '../lib/address.ts'
 import { changesBetween, PersistentMap } from '../lib/persistent-map.ts'
 import { DuplicateFinder } from './duplicates.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { olderFirst } from './own-lease.ts'
-import { PeerAddressRules } from './peer-addresses.ts'
-import { RangeSet, rangeOf } from './range-set.ts'
-import type { FamilyLease, Lease, LeaseSnapshot, RejectedLease } from './types.ts'
+import { PeerAddresses, PeerAddressRules } from './peer-addresses.ts'
+import { type Overlap, RouteOverlaps } from './route-overlaps.ts'
+import { SubnetRules } from './subnet-rules.ts'
+import { type Harm, HarmRules, type Surroundings } from './surroundings.ts'
+import type { Lease, LeaseSnapshot, RejectedLease } from './types.ts'
 
 export interface PeerRuleInput {
   readonly snapshot: LeaseSnapshot
   readonly own: Lease | undefined
   readonly network: NetworkConfig
-  /** Addresses, connected routes and gateways of this host outside the overlay. */
-  readonly hostRanges: readonly Cidr[]
+  /** The same object while nothing of it has changed: another one means that all leases are judged anew. */
+  readonly surroundings: Surroundings
   /** `--protected-cidrs`. */
   readonly protectedRanges: readonly Cidr[]
-  /** In Kubernetes any subnet inside the network is good: its length and place are the cluster's. */
-  readonly exactSubnets: boolean
 }
 
 export interface PeerVerdicts {
@@ -24,6 +24,10 @@ export interface PeerVerdicts {
   readonly accepted: PersistentMap<Lease>
   /** Also what the store could not read. */
   readonly rejected: readonly RejectedLease[]
+  /** What of this host lies beside accepted peers, which changes nothing for either. */
+  readonly overlaps: readonly Overlap[]
+  /** What is wrong with the own subnet on this host. It is kept all the same. */
+  readonly own: readonly Harm[]
 }
 
 interface Fault {
@@ -39,8 +43,9 @@ interface Rejection {
 }
 
 /**
- * Which leases may become routes: of two that exclude each other the older one stays, whatever the order of the snapshot. What
- * only a backend can judge (VNI, port, keys) is left to it.
+ * Which leases may become routes (the harm rule): all but those that would take away something that works, or are no leases. What only a
+ * backend can judge (VNI, port, keys) is left to it. First each lease is judged by itself; of the rest, those whose subnet contains
+ * another's address go; of two that exclude each other then, the older one stays. So the verdicts do not depend on the order of the snapshot.
  *
  * As long as no two leases exclude each other, a change of the snapshot costs the judgement of the leases that changed. Any other
  * change, of what is judged by included, begins anew. The verdicts are those of a new judge.
@@ -55,29 +60,45 @@ export class PeerJudge {
 
   judge(input: PeerRuleInput): PeerVerdicts {
     const { leases, unreadable } = input.snapshot
-    const rules = this.#isSameBasis(input) ? this.#rules : undefined
-    if (rules === undefined || !this.#judgeChanges(rules, input)) this.#judgeAll(input)
+    let rules = this.#isSameBasis(input) ? this.#rules : undefined
+    if (rules === undefined || !this.#judgeChanges(rules, input)) rules = this.#judgeAll(input)
+    this.#rules = rules
     this.#judged = leases
     const rejected = this.#rejected.map(({ lease: { id }, fault: { reason, text } }) => ({ id, reason, text }))
-    return { accepted: this.#accepted, rejected: [...unreadable, ...rejected] }
+    return {
+      accepted: this.#accepted,
+      rejected: [...unreadable, ...rejected],
+      overlaps: rules.overlaps.list(),
+      own: rules.own,
+    }
   }
 
-  #judgeAll(input: PeerRuleInput): void {
+  #judgeAll(input: PeerRuleInput): PeerRules {
     const rules = new PeerRules(input)
     const accepted = new Map<string, Lease>()
     const rejected: Rejection[] = []
-    for (const lease of [...input.snapshot.leases.values()].sort(olderFirst)) {
-      if (lease.id === input.own?.id) continue
-      const fault = rules.judge(lease)
-      if (fault === undefined) accepted.set(lease.id, lease)
-      else rejected.push({ lease, fault })
+    const judgeBy = (leases: readonly Lease[], rule: (lease: Lease) => Fault | undefined) =>
+      leases.filter((lease) => {
+        const fault = rule(lease)
+        if (fault !== undefined) rejected.push({ lease, fault })
+        return fault === undefined
+      })
+    const others = [...input.snapshot.leases.values()].filter(({ id }) => id !== input.own?.id).sort(olderFirst)
+    const candidates = judgeBy(others, (lease) => rules.alone(lease))
+    for (const lease of candidates) rules.addresses.add(lease)
+    for (const lease of judgeBy(
+      judgeBy(candidates, (one) => rules.containing(one)),
+      (one) => rules.excluded(one),
+    )) {
+      accepted.set(lease.id, lease)
     }
-    this.#rules = rules
+    for (const lease of accepted.values()) rules.overlaps.change(undefined, lease)
     this.#accepted = PersistentMap.from(accepted)
-    this.#rejected = rejected
+    this.#rejected = sorted(rejected)
+    return rules
   }
 
-  /** False: leases exclude each other, so their ages decide, and everything must be judged anew. */
+  /** False: leases exclude each other, so the others decide, and everything must be judged anew. */
   #judgeChanges(rules: PeerRules, { snapshot, own }: PeerRuleInput): boolean {
     if (this.#rejected.some(({ fault }) => fault.relative)) return false
     const changes = changesBetween(this.#judged, snapshot.leases).filter(({ key }) => key !== own?.id)
@@ -93,16 +114,18 @@ export class PeerJudge {
       if (after !== undefined && fault !== undefined) rejected.push({ lease: after, fault })
       else if (after !== undefined) accepted.push([key, after])
     }
+    const come = new Map(accepted)
+    for (const { key } of changes) rules.overlaps.change(this.#accepted.get(key), come.get(key))
     this.#accepted = this.#accepted.patched(
       gone.map(({ key }) => key),
       accepted,
     )
-    this.#rejected = rejected.sort((a, b) => olderFirst(a.lease, b.lease))
+    this.#rejected = sorted(rejected)
     return true
   }
 
-  #isSameBasis({ own, network, hostRanges, protectedRanges, exactSubnets }: PeerRuleInput): boolean {
-    const basis = [own, network, JSON.stringify([hostRanges, protectedRanges, exactSubnets])]
+  #isSameBasis({ own, network, surroundings, protectedRanges }: PeerRuleInput): boolean {
+    const basis = [own, network, surroundings, protectedRanges]
     const same = basis.every((value, index) => value === this.#basis[index])
     this.#basis = basis
     return same
@@ -113,20 +136,33 @@ export function acceptPeers(input: PeerRuleInput): PeerVerdicts {
   return new PeerJudge().judge(input)
 }
 
+function sorted(rejected: readonly Rejection[]): readonly Rejection[] {
+  return [...rejected].sort((a, b) => olderFirst(a.lease, b.lease))
+}
+
 class PeerRules {
+  readonly addresses: PeerAddresses
+  readonly overlaps: RouteOverlaps
+  readonly own: readonly Harm[]
   readonly #input: PeerRuleInput
   readonly #places: ReadonlyMap<Family, SubnetRules>
-  readonly #addresses: PeerAddressRules
+  readonly #addressRules: PeerAddressRules
   readonly #duplicates: DuplicateFinder
 
   constructor(input: PeerRuleInput) {
+    const { network, own, surroundings } = input
+    const harm = new HarmRules(surroundings)
     this.#input = input
-    this.#places = new Map([...input.network.families.keys()].map((family) => [family, new SubnetRules(input, family)]))
-    this.#addresses = new PeerAddressRules(input)
-    this.#duplicates = new DuplicateFinder(input.own)
+    this.#places = new Map([...network.families.keys()].map((f) => [f, new SubnetRules({ ...input, harm }, f)]))
+    this.#addressRules = new PeerAddressRules({ own, ownAddresses: surroundings.ownAddresses })
+    this.#duplicates = new DuplicateFinder(own)
+    this.addresses = new PeerAddresses(input)
+    this.overlaps = new RouteOverlaps(harm)
+    this.own = [...(own?.families.values() ?? [])].flatMap(({ subnet }) => harm.ofOwn(subnet) ?? [])
   }
 
-  judge(lease: Lease): Fault | undefined {
+  /** What is wrong with a lease by itself. */
+  alone(lease: Lease): Fault | undefined {
     if (lease.reserved && lease.node === '' && lease.primary.backend === '') {
       return { reason: 'unclaimed-reservation', text: 'the node for which the subnet is reserved has not come yet' }
     }
@@ -139,67 +175,55 @@ class PeerRules {
       const part = lease.families.get(family)
       if (part === undefined) continue
       checked += 1
-      const fault = this.#places.get(family)?.judge(part.subnet) ?? this.#addresses.judge(part)
+      const fault = this.#places.get(family)?.judge(part.subnet) ?? this.#addressRules.judge(part)
       if (fault !== undefined) return fault
     }
-    if (checked === 0) return { reason: 'no-family', text: 'it has a subnet in none of the enabled address families' }
-    const duplicate = this.#duplicates.find(lease, network)
+    return checked === 0
+      ? { reason: 'no-family', text: 'it has a subnet in none of the enabled address families' }
+      : undefined
+  }
+
+  /** Among leases with nothing wrong by themselves: whose subnet contains an address of another one. */
+  containing(lease: Lease): Fault | undefined {
+    for (const [family, { subnet }] of lease.families) {
+      const held = this.#input.network.families.has(family) ? this.addresses.containedIn(subnet) : undefined
+      if (held === undefined) continue
+      const holder = held.lease === this.#input.own ? 'this node' : `lease ${held.lease.id}`
+      const text = `${subnet} contains ${held.address}, the ${held.which} address of ${holder}`
+      return { reason: 'peer-address', text, relative: true }
+    }
+    return undefined
+  }
+
+  /** Among what is left, the oldest first: which an older one excludes. One that is not excluded is remembered. */
+  excluded(lease: Lease): Fault | undefined {
+    const duplicate = this.#duplicates.find(lease, this.#input.network)
     if (duplicate !== undefined) return { ...duplicate, relative: true }
     this.#duplicates.add(lease)
     return undefined
   }
 
+  /** Of a lease that comes to accepted ones. */
+  judge(lease: Lease): Fault | undefined {
+    const fault = this.alone(lease) ?? this.containing(lease) ?? this.#contained(lease)
+    if (fault !== undefined) return fault
+    this.addresses.add(lease)
+    return this.excluded(lease)
+  }
+
   /** An accepted lease is there no more. */
   forget(lease: Lease): void {
     this.#duplicates.forget(lease)
-  }
-}
-
-/** Where a peer's subnet of one family may lie. */
-class SubnetRules {
-  readonly #family: Family
-  readonly #network: Cidr
-  readonly #range: ReturnType<typeof rangeOf>
-  readonly #length: number | undefined
-  readonly #reserved: IpAddr | undefined
-  readonly #forbidden: readonly { reason: string; label: string; ranges: RangeSet }[]
-
-  constructor(input: PeerRuleInput, family: Family) {
-    const rules = input.network.families.get(family)
-    if (rules === undefined) throw new TypeError(`family ${family} is not enabled`)
-    this.#family = family
-    this.#network = rules.network
-    this.#range = rangeOf(rules.network)
-    this.#length = input.exactSubnets ? rules.subnetLen : undefined
-    const first = networkAddress(rules.network)
-    this.#reserved = input.exactSubnets && rules.subnetMin !== first ? first : undefined
-    const own = input.own?.families.get(family)?.subnet
-    this.#forbidden = [
-      { reason: 'own-subnet', label: 'the own subnet', ranges: this.#set(own === undefined ? [] : [own]) },
-      { reason: 'host-range', label: 'a network of this host,', ranges: this.#set(input.hostRanges) },
-      { reason: 'protected-range', label: 'the protected', ranges: this.#set(input.protectedRanges) },
-    ]
+    this.addresses.forget(lease)
   }
 
-  // A default route covers everything and forbids nothing.
-  #set(cidrs: readonly Cidr[]): RangeSet {
-    return new RangeSet(cidrs.filter((cidr) => familyOf(cidr) === this.#family && prefixLength(cidr) > 0))
-  }
-
-  judge(subnet: FamilyLease['subnet']): Fault | undefined {
-    const range = rangeOf(subnet)
-    if (range.first < this.#range.first || range.last > this.#range.last) {
-      return { reason: 'outside-network', text: `${subnet} does not lie inside ${this.#network}` }
-    }
-    if (this.#length !== undefined && prefixLength(subnet) !== this.#length) {
-      return { reason: 'wrong-length', text: `${subnet} is not a /${this.#length}` }
-    }
-    if (networkAddress(subnet) === this.#reserved) {
-      return { reason: 'first-subnet', text: `${subnet} is the first of the network, which SubnetMin does not allow` }
-    }
-    for (const { reason, label, ranges } of this.#forbidden) {
-      const other = ranges.overlapping(range)
-      if (other !== undefined) return { reason, text: `${subnet} overlaps ${label} ${other.cidr}` }
+  // Then the other lease goes, as soon as all are judged anew.
+  #contained(lease: Lease): Fault | undefined {
+    for (const family of this.#input.network.families.keys()) {
+      const part = lease.families.get(family)
+      const around = part && this.#duplicates.around(part)
+      if (around !== undefined)
+        return { reason: 'contained', text: `it has an address in ${around.id}`, relative: true }
     }
     return undefined
   }

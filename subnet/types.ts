@@ -34,7 +34,7 @@ export interface Lease {
 /** What could not be read: shown and counted, never an error for the others. */
 export interface RejectedLease {
   readonly id: string
-  /** One short stable word for the metric, as in `wrong-length`. */
+  /** One short stable word for the metric, as in `host-range`. */
   readonly reason: string
   /** A sentence for the log and the status. */
   readonly text: string

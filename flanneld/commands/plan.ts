@@ -9,11 +9,12 @@ import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
 import { ConfigWatch, checkBackend } from '../config-watch.ts'
+import { StoreAddresses } from '../host/store-addresses.ts'
 import { chooseTraffic } from '../host/traffic-choice.ts'
 import { openEtcd } from '../leases/lease-source.ts'
 import { PeerView } from '../leases/peer-view.ts'
 import { activate, footprintOf, openHost, planAll, prepareBackend, previousLease } from '../node-setup.ts'
-import { guardOptions, interfaceWish, previousSubnets, storeAddresses, trafficWish } from '../options/node-options.ts'
+import { guardOptions, interfaceWish, previousSubnets, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { Replanner } from '../replanner.ts'
@@ -58,9 +59,9 @@ async function plan(
     const { network } = config
     const active = activate(network, (warning) => print(`# ${warning}\n`))
     const { nodeId, footprint, borrowed } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
-    const store = etcd.openStore(network)
-    lifecycle.run('lease store', (stop) => store.run(stop))
-    const snapshot = await firstOf(store.watch(signal), signal)
+    const leases = etcd.openStore(network)
+    lifecycle.run('lease store', (stop) => leases.run(stop))
+    const snapshot = await firstOf(leases.watch(signal), signal)
     const host = openHost(
       { kernel: kernel.host, clock },
       { wish: await interfaceWish(options), network, devices: footprint.devices },
@@ -75,12 +76,15 @@ async function plan(
     const context = { network, previous: own.primary, randomBytes }
     const { identity } = await prepareBackend(active, context, host)
     const scope = union(footprint, footprintOf(active, network))
-    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope, borrowed, mayBorrow: true }
+    const store = new StoreAddresses({ clock }, { endpoints: options.etcdEndpoints })
+    await store.first(signal)
+    const beyond = { storeAddresses: store.current, isPlanned: () => false, mayBorrow: true }
+    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope, borrowed, ...beyond }
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
     const memory = { peers, planner: new Replanner() }
-    const rules = { traffic, guard: guardOptions(options), storeAddresses: storeAddresses(options) }
+    const rules = { traffic, guard: guardOptions(options) }
     const planned = await planAll(sources, memory, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, ...rules })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
     for (const { text } of planned.plan.notices) print(`# ${text}\n`)

@@ -1,3 +1,4 @@
+import { isByDesign } from '../status/by-design.ts'
 import type { PerFamily, StatusDocument } from '../status/status.ts'
 
 /** Rows of the peer table that fit a screen; the JSON has all. */
@@ -6,12 +7,13 @@ const MOST_ROWS = 50
 /** One line, for probes and prompts. */
 export function statusLine(status: StatusDocument): string {
   const peers = status.peers.filter(({ state }) => state === 'ok').length
+  const rejected = status.rejected.filter(({ reason }) => !isByDesign(reason)).length
   const parts = [
     status.state,
     `lease ${status.lease === null ? 'none' : both(status.lease.subnets)}`,
     `backend ${status.backend?.type ?? 'none'}`,
     `peers ${peers}/${status.peers.length}`,
-    ...(status.rejected.length > 0 ? [`rejected ${status.rejected.length}`] : []),
+    ...(rejected > 0 ? [`rejected ${rejected}`] : []),
     `datastore ${status.datastore.up ? 'up' : 'down'}`,
     ...status.conditions.filter(({ severity }) => severity !== 'info').map(({ code }) => code),
   ]

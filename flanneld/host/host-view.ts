@@ -3,12 +3,14 @@ import type { ExternalInterface, HostFacts } from '../../backends/backend.ts'
 import type { HostInterface, HostKernel } from '../../kernel/host.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
-import { type Cidr, cidrOf, type IpAddr, networkAddress } from '../../lib/address.ts'
+import { type Cidr, cidrOf, type IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import { emptySurroundings, type Surroundings } from '../../subnet/surroundings.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { presentSysctl } from '../state/borrowed-sysctls.ts'
 import { DirectPaths } from './direct-paths.ts'
+import type { HostSurroundings, SurroundingsInput } from './host-surroundings.ts'
 import type { Kept } from './kept-choice.ts'
 
 /** Kernel events come in bursts; the host is read once after each. */
@@ -26,9 +28,9 @@ export class HostView {
   readonly #kernel: HostKernel
   readonly #clock: Clock
   readonly #choose: (interfaces: readonly HostInterface[]) => Promise<Kept>
+  readonly #surroundings: HostSurroundings | undefined
   readonly #dirty = new Latest<number>('host changed')
   #interfaces: readonly HostInterface[] = []
-  #ranges: readonly { readonly device: string; readonly range: Cidr }[] = []
   #ownAddresses: HostFacts['ownAddresses'] = new Set()
   #deviceMacs: HostFacts['deviceMacs'] = new Map()
   #onLink: readonly Cidr[] = []
@@ -43,10 +45,12 @@ export class HostView {
     kernel: HostKernel
     clock: Clock
     choose: (interfaces: readonly HostInterface[]) => Promise<Kept>
+    surroundings?: HostSurroundings
   }) {
     this.#kernel = needs.kernel
     this.#clock = needs.clock
     this.#choose = needs.choose
+    this.#surroundings = needs.surroundings
     this.paths = new DirectPaths({ port: needs.kernel, clock: needs.clock })
   }
 
@@ -57,9 +61,8 @@ export class HostView {
     const { external } = this.#choice
     // The same values stay the same objects: whoever compares them sees at once that there is no news.
     if (!isDeepStrictEqual(external, this.#external)) this.#external = external
-    this.#ranges = rangesOf(this.#interfaces)
-    const uplinks = this.#ranges.filter(({ device }) => device === external.name)
-    const onLink = [...new Set(uplinks.map(({ range }) => range))].sort()
+    const uplinks = this.#interfaces.filter(({ name }) => name === external.name)
+    const onLink = [...new Set(uplinks.flatMap(rangesOf))].sort()
     if (onLink.join() !== this.#onLink.join()) this.#onLink = onLink
     const ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
     // Somebody else's bridge of our name lends us nothing.
@@ -67,6 +70,7 @@ export class HostView {
     const deviceMacs = new Map(tunnels.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])))
     if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
     if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
+    if (await this.#surroundings?.read()) this.#routesChanged = true
   }
 
   hasFou(): Promise<boolean> {
@@ -87,9 +91,10 @@ export class HostView {
     return this.#choice
   }
 
-  /** Prefixes that belong to this host outside the overlay: no peer's subnet may overlap one. */
-  ranges(ours: ReadonlySet<string>): readonly Cidr[] {
-    return this.#ranges.flatMap(({ device, range }) => (ours.has(device) ? [] : [range]))
+  /** What the harm rule must know of this host. The same object while nothing of it has changed. */
+  surroundings(more: Pick<SurroundingsInput, 'ours' | 'storeAddresses' | 'isPlanned'>): Surroundings {
+    const { interfaces, external } = this
+    return this.#surroundings?.of({ ...more, interfaces, uplink: external.name }) ?? emptySurroundings
   }
 
   /** `peers`: whose reachability matters, unless it is unused; `borrowed`: sysctls that are changed now, with the host's own values. */
@@ -112,6 +117,7 @@ export class HostView {
   /** `ours`: names of our devices, whose changes are the reconciler's business. */
   onEvents(events: readonly KernelEvent[], ours: ReadonlySet<string>): void {
     if (!events.some((event) => concernsHost(event, ours))) return
+    this.#surroundings?.onEvents(events)
     this.#routesChanged ||= events.some((event) => event.type === 'object' && event.object.kind === 'route')
     this.#touch()
   }
@@ -172,11 +178,8 @@ function plain(entry: { readonly address: IpAddr }): IpAddr {
   return entry.address
 }
 
-function rangesOf(interfaces: readonly HostInterface[]) {
-  const ranges = interfaces.flatMap(({ name: device, addresses }) =>
-    addresses.map(({ address, length }) => ({ device, range: cidrOf(address, length) })),
-  )
-  return ranges.filter(({ range }) => isGlobal(networkAddress(range)))
+function rangesOf({ addresses }: HostInterface): readonly Cidr[] {
+  return addresses.filter(({ address }) => isGlobal(address)).map(({ address, length }) => cidrOf(address, length))
 }
 
 function isGlobal(address: IpAddr): boolean {

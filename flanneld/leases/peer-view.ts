@@ -5,7 +5,9 @@ import type { Logger } from '../../lib/log.ts'
 import type { PersistentMap } from '../../lib/persistent-map.ts'
 import { type HoldState, holdVanished, nothingHeld } from '../../subnet/hold.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
-import { PeerJudge } from '../../subnet/peer-rules.ts'
+import { acceptPeers, PeerJudge, type PeerRuleInput } from '../../subnet/peer-rules.ts'
+import type { Overlap } from '../../subnet/route-overlaps.ts'
+import type { Harm, Surroundings } from '../../subnet/surroundings.ts'
 import type { Lease, LeaseSnapshot, RejectedLease } from '../../subnet/types.ts'
 
 /** Which peers are planned, and why the others are not. */
@@ -15,6 +17,10 @@ export interface PeerVerdicts {
   /** Ids of peers that vanished together with many others and are kept for a while. */
   readonly held: ReadonlySet<string>
   readonly rejected: readonly RejectedLease[]
+  /** What of this host lies beside accepted peers and changes nothing. */
+  readonly overlaps: readonly Overlap[]
+  /** What is wrong with the own subnet on this host. */
+  readonly own: readonly Harm[]
 }
 
 /** Judges every snapshot as a whole, remembers who was there, and says each rejection once. */
@@ -39,20 +45,21 @@ export class PeerView {
     snapshot: LeaseSnapshot
     own: Lease
     network: NetworkConfig
-    hostRanges: readonly Cidr[]
+    surroundings: Surroundings
   }): PeerVerdicts {
     const { protectedRanges, holdMs } = this.#options
-    const { accepted, rejected } = this.#judge.judge({ ...input, protectedRanges, exactSubnets: true })
+    const rules = { ...input, protectedRanges }
+    const { accepted, rejected, overlaps, own } = this.#judge.judge(rules)
     const before = this.#hold.held.size
-    this.#hold = holdVanished(this.#hold, accepted, { now: this.#clock.now(), holdMs })
-    const { held } = this.#hold
-    if (held.size > before) this.#log.warn('many peers vanished at once and are held', { peers: held.size })
-    this.#sayRejected(rejected)
-    const planned = accepted.patched(
-      [],
-      [...held].map(([id, { lease }]) => [id, lease] as const),
-    )
-    return { planned, held: new Set(held.keys()), rejected }
+    const isStored = storedIn(input.snapshot)
+    this.#hold = holdVanished(this.#hold, accepted, { now: this.#clock.now(), holdMs, isStored })
+    const kept = [...this.#hold.held.values()].map(({ lease }) => lease)
+    if (kept.length > before) this.#log.warn('many peers vanished at once and are held', { peers: kept.length })
+    const { held, refused } = kept.length === 0 ? NONE_HELD : judgeHeld(rules, accepted, kept)
+    const all = [...rejected, ...refused]
+    this.#sayRejected(all)
+    const planned = accepted.patched([], held)
+    return { planned, held: new Set(held.keys()), rejected: all, overlaps, own }
   }
 
   /** When the next held peer is let go, on the clock that never goes back; undefined: none is held. */
@@ -65,6 +72,25 @@ export class PeerView {
   skipped(peers: readonly SkippedPeer[]): void {
     this.#saySkipped(peers)
   }
+}
+
+const NONE_HELD = { held: new Map<string, Lease>(), refused: [] as readonly RejectedLease[] }
+
+/** The host may have changed since they vanished: they are judged as if they were there still. */
+function judgeHeld(rules: PeerRuleInput, accepted: PersistentMap<Lease>, kept: readonly Lease[]) {
+  const ids = new Set(kept.map(({ id }) => id))
+  const leases = accepted.patched(
+    [],
+    kept.map((lease) => [lease.id, lease] as const),
+  )
+  const verdicts = acceptPeers({ ...rules, snapshot: { ...rules.snapshot, leases, unreadable: [] } })
+  const held = new Map(kept.flatMap((lease) => (verdicts.accepted.has(lease.id) ? [[lease.id, lease] as const] : [])))
+  return { held, refused: verdicts.rejected.filter(({ id }) => ids.has(id)) }
+}
+
+function storedIn({ leases, unreadable }: LeaseSnapshot): (id: string) => boolean {
+  const broken = new Set(unreadable.map(({ id }) => id))
+  return (id) => leases.has(id) || broken.has(id)
 }
 
 /** Logs rows that are new or have another reason than the last time. */

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { type Cidr, type Family, type IpAddr, parseIp } from '../../lib/address.ts'
+import type { Cidr, Family } from '../../lib/address.ts'
 import { PermissionError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { AgentOptions } from '../agent-needs.ts'
@@ -33,20 +33,11 @@ export async function agentOptions(options: Options, nodeId: string, log: Logger
     guard: guardOptions(options),
     resyncMs: options.iptablesResync * 1000,
     blackholeRoute: options.ipBlackholeRoute,
-    storeAddresses: storeAddresses(options),
+    storeEndpoints: options.etcdEndpoints,
     protectedRanges: options.protectedCidrs,
     holdMs: options.hold * 60_000,
     renewMarginMs: options.subnetLeaseRenewMargin * 60_000,
   }
-}
-
-/** Of endpoints that are given by name nothing is said: a name is no reason to wait for an answer. */
-export function storeAddresses({ etcdEndpoints }: Pick<Options, 'etcdEndpoints'>): readonly IpAddr[] {
-  const found = etcdEndpoints.map((text) => {
-    const url = text.includes('://') ? text : `http://${text}`
-    return URL.canParse(url) ? parseIp(new URL(url).hostname.replace(/^\[|\]$/g, '')) : undefined
-  })
-  return found.filter((address) => address !== undefined)
 }
 
 export function guardOptions(options: Options): GuardOptions | undefined {

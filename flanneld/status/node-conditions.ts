@@ -1,12 +1,15 @@
-import type { Notice } from '../../backends/backend.ts'
+import type { Notice, SkippedPeer } from '../../backends/backend.ts'
 import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
 import { unmetRequirements } from '../../kernel/requirements.ts'
-import { ConfigError, messageOf } from '../../lib/errors.ts'
+import { ConfigError, messageOf, printable } from '../../lib/errors.ts'
+import type { Overlap } from '../../subnet/route-overlaps.ts'
+import type { Harm } from '../../subnet/surroundings.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
 import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
+import { isByDesign } from './by-design.ts'
 import { remedyOfRefusal } from './fault-conditions.ts'
 import type { Check } from './health.ts'
 import { remedyFor } from './remedies.ts'
@@ -34,7 +37,7 @@ export function leaseConditions(state: LeaseState): readonly Condition[] {
       severity: 'error',
       text: `no subnet leased yet: ${state.waitingFor}`,
       remedy:
-        'it is tried again by itself: let the lease store answer; if all subnets are taken, delete leases of hosts that are gone or make the network larger',
+        'it is tried again by itself: let the lease store answer; if all subnets are taken, delete leases of hosts that are gone or make the network larger; if hosts, gateways or routes lie in them, move Network or SubnetMin and SubnetMax beside these',
     },
   ]
 }
@@ -84,7 +87,19 @@ export function datastoreConditions(health: StoreHealth): readonly Condition[] {
   ]
 }
 
-export function peerConditions({ held }: PeerVerdicts): readonly Condition[] {
+export function peerConditions(
+  { held, rejected, overlaps, own }: Omit<PeerVerdicts, 'planned'>,
+  skipped: readonly SkippedPeer[],
+): readonly Condition[] {
+  return [
+    ...heldConditions(held),
+    ...rejectedConditions([...rejected, ...skipped]),
+    ...overlapConditions(overlaps),
+    ...ownSubnetConditions(own),
+  ]
+}
+
+function heldConditions(held: ReadonlySet<string>): readonly Condition[] {
   if (held.size === 0) return []
   return [
     {
@@ -94,6 +109,57 @@ export function peerConditions({ held }: PeerVerdicts): readonly Condition[] {
       remedy: 'a wiped or restored etcd? they are let go when their nodes publish again or --hold has passed',
     },
   ]
+}
+
+function rejectedConditions(peers: readonly { id: string; reason: string }[]): readonly Condition[] {
+  const wrong = peers.filter(({ reason }) => !isByDesign(reason))
+  if (wrong.length === 0) return []
+  const names = wrong.map(({ id, reason }) => `${printable(id)} (${reason})`)
+  return [
+    {
+      code: 'peers-rejected',
+      severity: 'warning',
+      text: `no packets go to ${wrong.length === 1 ? 'a peer' : `${wrong.length} peers`}: ${few(names)}`,
+      remedy: '`flanneld status` says why of each; change the lease or what of this host is in its way',
+    },
+  ]
+}
+
+// Not how many peers: each that joins would make it another text.
+function overlapConditions(overlaps: readonly Overlap[]): readonly Condition[] {
+  if (overlaps.length === 0) return []
+  const pairs = overlaps.map(({ route, subnets, count }) => {
+    const more = count > subnets.length ? ' and others' : ''
+    return `${route.text} and ${subnets.join(', ')}${more}`
+  })
+  return [
+    {
+      code: 'overlap',
+      severity: 'info',
+      text: `routes of this host overlap subnets of peers, the longer prefix counts: ${few(pairs)}`,
+      remedy: 'nothing, unless those addresses of this host are in use: then choose a Network beside its routes',
+    },
+  ]
+}
+
+function ownSubnetConditions(own: readonly Harm[]): readonly Condition[] {
+  if (own.length === 0) return []
+  return [
+    {
+      code: 'own-subnet-in-use',
+      severity: 'warning',
+      text: `the own subnet is kept, but ${own.map(({ text }) => text).join('; ')}`,
+      remedy:
+        'take that off this host, or stop the daemon, run `flanneld cleanup`, delete the lease and start it again',
+    },
+  ]
+}
+
+const MOST_NAMED = 3
+
+function few(names: readonly string[]): string {
+  const more = names.length - MOST_NAMED
+  return `${names.slice(0, MOST_NAMED).join('; ')}${more > 0 ? `; and ${more} more` : ''}`
 }
 
 /** Nothing is wrong: what the operator should know of this configuration on this host. */

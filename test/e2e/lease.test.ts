@@ -216,7 +216,7 @@ describe('the own lease', function () {
     const { rejected } = await status(host)
     assert.deepEqual(rejected.map(({ id, reason }: Record<string, string>) => `${id} ${reason}`).sort(), [
       '10.0.0.0-8 outside-network',
-      '10.5.0.0-16 wrong-length',
+      '10.5.0.0-16 own-subnet',
     ])
   })
 

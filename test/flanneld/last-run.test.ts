@@ -13,7 +13,11 @@ const [DHCP, FLOATING, SECOND] = ['192.168.64.11', '192.168.64.77', '192.168.64.
 /** A host with an address of DHCP in use, and two that a first start would choose before it. */
 async function chosen(leases: readonly Lease[], last: { subnet?: string; publicIp?: string } = {}): Promise<string> {
   const interfaces = [device('eth0', 2, [address(DHCP, { permanent: false }), FLOATING, SECOND])]
-  const kernel = { listInterfaces: async () => interfaces, defaultRouteDevices: async () => ['eth0'] }
+  const kernel = {
+    listInterfaces: async () => interfaces,
+    defaultRouteDevices: async () => ['eth0'],
+    routesNear: async () => ({ routes: [], gateways: [] }),
+  }
   const wish = { iface: ['eth0'], ifaceRegex: [], ifaceCanReach: undefined, publicIpv6: undefined }
   const host = openHost(
     { kernel: kernel as unknown as HostKernel, clock: new VirtualClock() },

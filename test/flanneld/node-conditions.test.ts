@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict'
 import type { LeaseState } from '../../flanneld/leases/lease-keeper.ts'
 import {
+  datastoreConditions,
   hostConditions,
   kernelConditions,
   leaseConditions,
+  peerConditions,
   readinessChecks,
 } from '../../flanneld/status/node-conditions.ts'
 import type { Failure } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf, type Role } from '../../kernel/objects.ts'
+import type { Cidr } from '../../lib/address.ts'
+import { HealthRecord } from '../../subnet/etcd/health-record.ts'
 import { lease, NO_DATA } from '../backends/world.ts'
+import { VirtualClock } from '../fakes/clock.ts'
+import { surroundingsOf } from '../subnet/surroundings.ts'
 
 const own = {
   lease: lease('10.5.1.0/24 192.168.64.11', { backend: 'host-gw', data: NO_DATA }),
@@ -77,6 +83,79 @@ describe('conditions of the parts', () => {
     assert.deepEqual(told({ external, fault: 'eth0 is down' }, undefined), ['warning interface-lost false'])
     assert.deepEqual(told({ external, notice: 'eth0 stays' }, undefined), ['info interface-kept false'])
     assert.deepEqual(told({ external }, new Error('EINTR')), ['warning host-unreadable false'])
+  })
+
+  it('name what a node waits for that gets no subnet, with the way out', () => {
+    const [condition] = leaseConditions({ at: 'acquiring', waitingFor: 'no free subnet is left' })
+    assert.equal(condition?.code, 'lease-waiting')
+    assert.match(condition?.remedy ?? '', /Network/)
+  })
+
+  const none = { held: new Set<string>(), rejected: [], overlaps: [], own: [] }
+  const row = (reason: string, id = '10.5.2.0-24') => ({ id, reason, text: 'x' })
+
+  it('degrade for a rejected peer, and for one that is skipped', () => {
+    for (const [rejected, skipped] of [
+      [[row('host-range')], []],
+      [[], [row('other-backend')]],
+    ] as const) {
+      const [condition] = peerConditions({ ...none, rejected }, skipped)
+      assert.equal(`${condition?.code} ${condition?.severity}`, 'peers-rejected warning')
+      assert.match(condition?.text ?? '', /10\.5\.2\.0-24" \(/)
+      assert.notEqual(condition?.remedy, '')
+    }
+  })
+
+  it('degrade for nothing that is so by design', () => {
+    const rejected = ['unclaimed-reservation', 'foreign-key'].map((reason) => row(reason))
+    const skipped = ['other-vni', 'reserved'].map((reason) => row(reason))
+    assert.deepEqual(peerConditions({ ...none, rejected }, skipped), [])
+  })
+
+  it('name a few of many rejected peers', () => {
+    const rejected = Array.from({ length: 500 }, (_unused, n) => row('unreadable', `${'9'.repeat(300)}\n${n}`))
+    const [condition] = peerConditions({ ...none, rejected }, [])
+    assert.ok((condition?.text.length ?? 9999) < 600)
+    assert.match(condition?.text ?? '', /500 peers.*and 497 more/)
+  })
+
+  it('tell of overlaps in one, which degrades nothing and does not change with the number of peers', () => {
+    const routes = surroundingsOf({
+      routes: Array.from({ length: 9 }, (_unused, n) => `10.5.${n}.0/28 dev eth1`),
+    }).routes
+    const text = (count: number) => {
+      const overlaps = routes.map((route) => ({ route, subnets: ['10.5.2.0/24' as Cidr], count }))
+      const [condition, ...more] = peerConditions({ ...none, overlaps }, [])
+      assert.deepEqual([more, condition?.code, condition?.severity], [[], 'overlap', 'info'])
+      return condition?.text ?? ''
+    }
+    assert.equal(text(2000), text(3000))
+    assert.match(text(1), /10\.5\.0\.0\/28 dev eth1 and 10\.5\.2\.0\/24;.*and 6 more$/)
+  })
+
+  it('tell of an own subnet that is kept in spite of this host', () => {
+    const own = [{ reason: 'host-range', text: '10.5.1.0/24 contains 10.5.1.254, a gateway of this host' } as const]
+    const [condition] = peerConditions({ ...none, own }, [])
+    assert.equal(`${condition?.code} ${condition?.severity}`, 'own-subnet-in-use warning')
+    assert.match(condition?.text ?? '', /10\.5\.1\.254/)
+  })
+
+  it('tell of a datastore that is away in one text until it is back, whoever hears of it first', async () => {
+    const clock = new VirtualClock()
+    const health = new HealthRecord({ clock })
+    const texts = () =>
+      health.source.current ? datastoreConditions(health.source.current).map(({ text }) => text) : []
+    health.current('leases', 'etcd1')
+    health.current('configuration', 'etcd1')
+    health.failed('leases', 'connection refused')
+    health.failed('configuration', 'connection reset')
+    const during = texts()
+    assert.equal(during.length, 1)
+    await clock.advance(5_000)
+    health.current('leases', 'etcd1')
+    assert.deepEqual(texts(), during)
+    health.current('configuration', 'etcd1')
+    assert.deepEqual(texts(), [])
   })
 
   it('show required and advisory objects; those of peers stand with the peer', () => {

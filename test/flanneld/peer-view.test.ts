@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import sinon from 'sinon'
 import { PeerView } from '../../flanneld/leases/peer-view.ts'
 import { createLogger } from '../../lib/log.ts'
-import type { Lease } from '../../subnet/types.ts'
+import { emptySurroundings } from '../../subnet/surroundings.ts'
+import type { Lease, RejectedLease } from '../../subnet/types.ts'
 import { lease, NO_DATA, network } from '../backends/world.ts'
 import { VirtualClock } from '../fakes/clock.ts'
+import { surroundingsOf } from '../subnet/surroundings.ts'
 
 const path = { backend: 'host-gw', data: NO_DATA }
 const own = lease('10.5.1.0/24 192.168.64.11', path)
@@ -17,11 +19,13 @@ function start(holdMs = HOUR) {
   const clock = new VirtualClock()
   const sink = sinon.fake()
   const view = new PeerView({ clock, log: createLogger(sink) }, { protectedRanges: [], holdMs })
+  const around = { now: emptySurroundings }
+  const unreadable: RejectedLease[] = []
   const judge = (...leases: readonly Lease[]) => {
-    const snapshot = { revision: '1', leases: new Map(leases.map((each) => [each.id, each])), unreadable: [] }
-    return view.judge({ snapshot, own, network: network(4), hostRanges: [] })
+    const snapshot = { revision: '1', leases: new Map(leases.map((each) => [each.id, each])), unreadable }
+    return view.judge({ snapshot, own, network: network(4), surroundings: around.now })
   }
-  return { clock, sink, view, judge }
+  return { clock, sink, view, judge, around, unreadable }
 }
 
 describe('the view of the peers', () => {
@@ -74,6 +78,38 @@ describe('the view of the peers', () => {
     assert.deepEqual(
       [...planned.values()].filter(({ families }) => families.get(4)?.subnet === '10.5.2.0/24').map(({ node }) => node),
       ['heir'],
+    )
+  })
+
+  it('holds nobody whom a change of this host rejects: they are judged anew, and named', () => {
+    const { judge, around } = start()
+    judge(...peers)
+    around.now = surroundingsOf({ routes: peers.map((_peer, index) => `10.5.${index + 2}.0/24 dev tun0`) })
+    const { planned, held, rejected } = judge(...peers)
+    assert.deepEqual([planned.size, held.size], [0, 0])
+    assert.deepEqual(new Set(rejected.map(({ reason }) => reason)), new Set(['host-range']))
+    around.now = emptySurroundings
+    assert.equal(judge(...peers).planned.size, peers.length)
+  })
+
+  it('holds nobody whose entry is there and has become garbage', () => {
+    const { judge, unreadable } = start()
+    judge(...peers)
+    unreadable.push(...peers.map(({ id }) => ({ id, reason: 'unreadable', text: 'x' })))
+    const { planned, held, rejected } = judge()
+    assert.deepEqual([planned.size, held.size, rejected.length], [0, 0, peers.length])
+  })
+
+  it('lets a held peer go, and names it, when this host needs what its subnet contains', () => {
+    const { judge, around } = start()
+    judge(...peers)
+    assert.equal(judge().held.size, peers.length)
+    around.now = surroundingsOf({ gateways: ['10.5.2.254'] })
+    const { planned, held, rejected } = judge()
+    assert.deepEqual([planned.size, held.size], [peers.length - 1, peers.length - 1])
+    assert.deepEqual(
+      rejected.map(({ id, reason }) => [id, reason]),
+      [[peers[0]?.id, 'host-range']],
     )
   })
 

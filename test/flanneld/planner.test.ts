@@ -13,6 +13,7 @@ import { commandsFor } from '../../kernel/command.ts'
 import { contains, type Family, type IpAddr } from '../../lib/address.ts'
 import { PersistentMap } from '../../lib/persistent-map.ts'
 import { acceptPeers } from '../../subnet/peer-rules.ts'
+import { emptySurroundings } from '../../subnet/surroundings.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { facts, lease, MACS, network, vxlanPath } from '../backends/world.ts'
 
@@ -88,7 +89,7 @@ function shuffled(leases: readonly Lease[]): fc.Arbitrary<[Lease[], Lease[]]> {
 
 function accepted(leases: readonly Lease[]): readonly Lease[] {
   const snapshot = { revision: '1', leases: byId(leases), unreadable: [] }
-  const rules = { network: network(4), own, hostRanges: [], protectedRanges: [], exactSubnets: true }
+  const rules = { network: network(4), own, surroundings: emptySurroundings, protectedRanges: [] }
   return [...acceptPeers({ ...rules, snapshot }).accepted.values()]
 }
 

@@ -130,7 +130,10 @@ describe('flanneld status', () => {
       notReady: ['no subnet leased yet'],
       lease: null,
       peers: [peerStatus('2'), peerStatus('3', { state: 'degraded', reason: 'no reply\u001b[2J' })],
-      rejected: [{ id: '10.9.0.0-24', reason: 'outside-network', text: 'evil\r\u202e' }],
+      rejected: [
+        { id: '10.9.0.0-24', reason: 'outside-network', text: 'evil\r\u202e' },
+        { id: '10.5.9.0-24', reason: 'unclaimed-reservation', text: 'nobody is wrong' },
+      ],
       conditions: [
         {
           code: 'datastore-down',

@@ -1,22 +1,38 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { type Cidr, contains, overlaps } from '../../lib/address.ts'
-import { acceptPeers, PeerJudge, type PeerRuleInput } from '../../subnet/peer-rules.ts'
+import { acceptPeers, PeerJudge, type PeerRuleInput, type PeerVerdicts } from '../../subnet/peer-rules.ts'
+import { emptySurroundings, type Surroundings } from '../../subnet/surroundings.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { type LeaseSketch, lease, networkOf, snapshot } from './leases.ts'
+import { surroundingsOf } from './surroundings.ts'
 
 const network = networkOf({ Network: '10.5.0.0/16' })
 const dual = networkOf({ Network: '10.5.0.0/16', EnableIPv6: true, IPv6Network: 'fc00::/48' })
 const own = lease('10.5.1.0/24', { ip: '192.168.64.1', node: 'me', mac: '02:00:00:00:00:01', tunnelIp: '192.168.70.1' })
+
+const surroundings = surroundingsOf({
+  addresses: ['10.5.200.7 dev eth1', '192.168.64.1 dev eth0'],
+  gateways: ['10.5.201.254'],
+  store: ['10.5.202.9'],
+  routes: [
+    '192.168.64.0/24 dev eth0',
+    '10.0.0.0/8 dev tun0',
+    '10.5.203.0/24 dev eth0 metric 50',
+    'blackhole 10.5.204.0/24',
+    'unreachable 10.5.205.0/24 metric 7',
+    '10.5.206.0/24 via 192.168.64.9 boot',
+    '10.5.207.64/26 dev eth1',
+  ],
+})
 
 function judge(leases: readonly Lease[], more: Partial<PeerRuleInput> = {}) {
   const input = {
     snapshot: snapshot([own, ...leases]),
     own,
     network,
-    hostRanges: ['192.168.64.0/24' as Cidr, '10.5.200.7/32' as Cidr, '0.0.0.0/0' as Cidr],
+    surroundings,
     protectedRanges: ['169.254.0.0/16' as Cidr, '10.5.96.0/20' as Cidr],
-    exactSubnets: true,
     ...more,
   }
   return acceptPeers(input)
@@ -29,22 +45,27 @@ describe('acceptPeers', () => {
   const bad: readonly [string, string, LeaseSketch, string][] = [
     ['the host\u2019s network', '192.168.64.0/24', {}, 'outside-network'],
     ['everything', '128.0.0.0/1', {}, 'outside-network'],
-    ['the network itself', '10.5.0.0/16', {}, 'wrong-length'],
-    ['a wider subnet', '10.5.2.0/23', {}, 'wrong-length'],
-    ['a narrower subnet', '10.5.2.0/25', {}, 'wrong-length'],
-    ['the first subnet', '10.5.0.0/24', {}, 'first-subnet'],
+    ['the network itself', '10.5.0.0/16', {}, 'own-subnet'],
+    ['a part of ours', '10.5.1.128/25', {}, 'own-subnet'],
     ['an address of this host', '10.5.200.0/24', {}, 'host-range'],
+    ['an address of this host in a wider subnet', '10.5.200.0/23', { tunnelIp: '10.0.0.1' }, 'host-range'],
+    ['a gateway of this host', '10.5.201.0/24', {}, 'host-range'],
+    ['an endpoint of the store', '10.5.202.0/24', {}, 'host-range'],
+    ['the destination of a connected route at another metric', '10.5.203.0/24', {}, 'host-range'],
+    ['the destination of a blackhole route', '10.5.204.0/24', {}, 'host-range'],
+    ['the destination of an unreachable route', '10.5.205.0/24', {}, 'host-range'],
     ['a protected range', '10.5.97.0/24', {}, 'protected-range'],
     ['no address', '10.5.2.0/24', { ip: '0.0.0.0' }, 'bad-public-address'],
     ['a loopback address', '10.5.2.0/24', { ip: '127.0.0.1' }, 'bad-public-address'],
-    ['a link-local address', '10.5.2.0/24', { ip: '169.254.1.1' }, 'bad-public-address'],
     ['a multicast address', '10.5.2.0/24', { ip: '224.0.0.1' }, 'bad-public-address'],
     ['the broadcast address', '10.5.2.0/24', { ip: '255.255.255.255' }, 'bad-public-address'],
     ['our public address', '10.5.2.0/24', { ip: '192.168.64.1' }, 'own-public-address'],
     ['our tunnel address', '10.5.2.0/24', { ip: '192.168.70.1' }, 'own-public-address'],
-    ['an address inside the network', '10.5.2.0/24', { ip: '10.5.7.7' }, 'public-address-inside'],
+    ['another address of this host', '10.5.2.0/24', { ip: '10.5.200.7' }, 'own-public-address'],
+    ['an address inside our subnet', '10.5.2.0/24', { ip: '10.5.1.7' }, 'public-address-inside'],
+    ['an address inside its own subnet', '10.5.2.0/24', { ip: '10.5.2.7' }, 'public-address-inside'],
     ['a loopback tunnel address', '10.5.2.0/24', { tunnelIp: '127.0.0.1' }, 'bad-tunnel-address'],
-    ['a tunnel address inside the network', '10.5.2.0/24', { tunnelIp: '10.5.7.7' }, 'tunnel-address-inside'],
+    ['a tunnel address inside the network', '10.5.2.0/24', { tunnelIp: '10.5.2.7' }, 'tunnel-address-inside'],
     ['our NodeID', '10.5.2.0/24', { node: 'me' }, 'own-identity'],
     ['our MAC in capitals', '10.5.2.0/24', { mac: '02:00:00:00:00:01'.toUpperCase() }, 'duplicate-mac'],
     ['nobody behind a reservation', '10.5.2.0/24', { reserved: true, backend: '' }, 'unclaimed-reservation'],
@@ -63,22 +84,93 @@ describe('acceptPeers', () => {
     })
   }
 
-  it('rejects a lease that overlaps ours, even where lengths are free', () => {
-    assert.deepEqual(reasons([lease('10.5.1.128/25')], { exactSubnets: false }), ['10.5.1.128-25 own-subnet'])
-    assert.deepEqual(reasons([lease('10.5.0.0/23')], { exactSubnets: false }), ['10.5.0.0-23 own-subnet'])
-  })
+  const good: readonly [string, string, LeaseSketch][] = [
+    ['of another length, longer', '10.5.2.0/26', {}],
+    ['of another length, shorter', '10.5.2.0/23', {}],
+    ['with the first subnet of the network', '10.5.0.0/24', {}],
+    ['with a link-local address', '10.5.2.0/24', { ip: '169.254.1.1' }],
+    ['with an address inside the network and no subnet', '10.5.2.0/24', { ip: '10.5.77.7' }],
+    ['with a tunnel address inside the network', '10.5.2.0/24', { tunnelIp: '10.5.77.7' }],
+    ['with an address beside ours in the LAN', '10.5.2.0/24', { ip: '192.168.64.77' }],
+    ['with an address of class E', '10.5.2.0/24', { ip: '240.0.0.1' }],
+    ['that flannel has routed already', '10.5.206.0/24', {}],
+    ['around a longer route of this host', '10.5.207.0/24', {}],
+    ['inside a wider route of this host', '10.5.208.0/24', {}],
+  ]
+  for (const [what, subnets, sketch] of good) {
+    it(`accepts a lease ${what}`, () => assert.deepEqual(reasons([lease(subnets, sketch)]), []))
+  }
 
-  it('accepts the first subnet where SubnetMin names it', () => {
-    assert.deepEqual(
-      reasons([lease('10.5.0.0/24')], { network: networkOf({ Network: '10.5.0.0/16', SubnetMin: '10.5.0.0' }) }),
-      [],
+  it('names routes of the host beside accepted subnets, and only those', () => {
+    const leases = ['10.5.207.0/24', '10.5.208.0/24', '10.5.203.0/24'].map((subnet, n) =>
+      lease(subnet, { ip: `10.9.0.${n + 1}`, age: n }),
     )
+    const named = judge(leases).overlaps.map(({ route, subnets, count }) => [route.text, subnets, count])
+    assert.deepEqual(named, [
+      ['10.0.0.0/8 dev tun0', ['10.5.207.0/24', '10.5.208.0/24'], 2],
+      ['10.5.207.64/26 dev eth1', ['10.5.207.0/24'], 1],
+    ])
   })
 
-  it('accepts in Kubernetes any length and the first subnet, inside the network', () => {
-    const inside = [lease('10.5.0.0/24', { ip: '10.0.0.1' }), lease('10.5.2.0/25', { ip: '10.0.0.2' })]
-    assert.deepEqual(reasons(inside, { exactSubnets: false }), [])
-    assert.deepEqual(reasons([lease('10.6.0.0/24')], { exactSubnets: false }), ['10.6.0.0-24 outside-network'])
+  it('finds nothing wrong with a subnet because of the bridge of the own one', () => {
+    const docker = surroundingsOf({
+      addresses: ['10.5.1.1 dev docker0', '10.5.9.1 dev docker0'],
+      bridges: ['docker0 10.5.1.1/24'],
+    })
+    assert.deepEqual(reasons([lease('10.5.9.0/24')], { surroundings: docker }), [])
+    assert.deepEqual(judge([], { surroundings: docker }).own, [])
+  })
+
+  it('says what is wrong with the own subnet', () => {
+    for (const around of [
+      { addresses: ['10.5.1.9 dev eth0'] },
+      { gateways: ['10.5.1.254'] },
+      { store: ['10.5.1.7'] },
+      { routes: ['10.5.1.0/24 dev eth3'] },
+    ]) {
+      const { own: harms } = judge([], { surroundings: surroundingsOf(around) })
+      assert.equal(harms.length, 1, JSON.stringify(around))
+    }
+    const blackhole = surroundingsOf({ routes: ['blackhole 10.5.1.0/24 boot'] })
+    assert.deepEqual(judge([], { surroundings: blackhole }).own, [])
+  })
+
+  const containing = lease('10.5.2.0/24', { ip: '10.9.0.1' })
+  for (const [what, sketch] of [
+    ['public', { ip: '10.5.2.9' }],
+    ['tunnel', { ip: '10.9.0.2', tunnelIp: '10.5.2.9' }],
+  ] as const) {
+    it(`lets a subnet that contains the ${what} address of another lease lose at any age, in any order`, () => {
+      for (const age of [0, 1, 2]) {
+        const inside = lease('10.5.3.0/24', { ...sketch, age })
+        for (const order of [
+          [containing, inside],
+          [inside, containing],
+        ]) {
+          assert.deepEqual(reasons(order), [`${containing.id} peer-address`])
+          const judge = new PeerJudge()
+          judge.judge({ ...base, snapshot: snapshot(order.slice(0, 1)) })
+          const { accepted } = judge.judge({ ...base, snapshot: snapshot(order) })
+          assert.deepEqual([...accepted.keys()], [inside.id])
+          assert.deepEqual(
+            [...judge.judge({ ...base, snapshot: snapshot([containing]) }).accepted.keys()],
+            [containing.id],
+          )
+        }
+      }
+    })
+  }
+
+  it('lets no lease that is none take another’s subnet away by its address', () => {
+    const stranger = lease('10.6.0.0/24', { ip: '10.5.2.9' })
+    assert.deepEqual(reasons([containing, stranger]), ['10.6.0.0-24 outside-network'])
+  })
+
+  it('counts our own addresses, too, where a subnet contains them', () => {
+    const nat = lease('10.5.1.0/24', { ip: '10.5.2.77', node: 'me' })
+    assert.deepEqual(reasons([containing], { own: nat, snapshot: snapshot([nat, containing]) }), [
+      `${containing.id} peer-address`,
+    ])
   })
 
   const pairs: readonly [string, Lease, Lease, string, Partial<PeerRuleInput>][] = [
@@ -101,14 +193,14 @@ describe('acceptPeers', () => {
       lease('10.5.2.0/24', { age: 5, ip: '10.0.0.1' }),
       lease('10.5.2.0/23', { age: 4, ip: '10.0.0.2' }),
       'overlap',
-      { exactSubnets: false },
+      {},
     ],
     [
       'smaller subnet',
       lease('10.5.2.0/23', { age: 5, ip: '10.0.0.1' }),
       lease('10.5.3.0/24', { age: 4, ip: '10.0.0.2' }),
       'overlap',
-      { exactSubnets: false },
+      {},
     ],
   ]
   for (const [what, younger, older, reason, more] of pairs) {
@@ -129,12 +221,17 @@ describe('acceptPeers', () => {
   }
 
   it('judges each enabled family and no other', () => {
-    const both = lease('10.5.2.0/24 fc00:0:0:5::/64', { ip6: 'fe80::1' })
+    const both = lease('10.5.2.0/24 fc00:0:0:5::/64', { ip6: 'ff02::1' })
     assert.deepEqual(reasons([both]), [])
     assert.deepEqual(reasons([both], { network: dual }), ['10.5.2.0-24&fc00:0:0:5::-64 bad-public-address'])
-    assert.deepEqual(reasons([lease('10.5.2.0/24 fc00:0:0:5::/63')], { network: dual }), [
-      '10.5.2.0-24&fc00:0:0:5::-63 wrong-length',
-    ])
+    assert.deepEqual(reasons([lease('10.5.2.0/24 fc00:0:0:5::/63', { ip6: 'fe80::1' })], { network: dual }), [])
+    assert.deepEqual(
+      reasons([lease('fc00:0:0:5::/64')], {
+        network: dual,
+        surroundings: surroundingsOf({ addresses: ['fc00:0:0:5::7 dev eth0'], routes: ['fc00::/32 dev eth0'] }),
+      }),
+      ['fc00:0:0:5::-64 host-range'],
+    )
     assert.deepEqual(reasons([lease('10.5.2.0/24')], { network: dual }), [])
   })
 
@@ -147,18 +244,31 @@ describe('acceptPeers', () => {
     .record({
       at: fc.integer({ min: 0, max: 12 }),
       length: fc.constantFrom(22, 23, 24, 25),
-      ip: fc.integer({ min: 1, max: 6 }),
+      // Some inside subnets that others may have.
+      ip: fc.oneof(
+        fc.integer({ min: 1, max: 6 }).map((n) => `10.0.0.${n}`),
+        fc.integer({ min: 0, max: 12 }).map((n) => `10.5.${n >> 1}.${n}`),
+      ),
+      tunnelIp: fc.option(
+        fc.integer({ min: 0, max: 12 }).map((n) => `10.5.${n >> 1}.${100 + n}`),
+        { freq: 5, nil: undefined },
+      ),
       mac: fc.integer({ min: 1, max: 6 }),
       age: fc.integer({ min: 1, max: 5 }),
     })
-    .map(({ at, length, ip, mac, age }) => {
+    .map(({ at, length, ip, tunnelIp, mac, age }) => {
       const start = ((at * 128) >> (32 - length)) << (32 - length)
-      return lease(`10.5.${start >> 8}.${start & 255}/${length}`, {
-        ip: `10.0.0.${ip}`,
-        mac: `02:00:00:00:00:1${mac}`,
-        age,
-      })
+      const more = tunnelIp === undefined ? {} : { tunnelIp }
+      return lease(`10.5.${start >> 8}.${start & 255}/${length}`, { ip, mac: `02:00:00:00:00:1${mac}`, age, ...more })
     })
+
+  const anySurroundings = fc.constantFrom(
+    surroundings,
+    emptySurroundings,
+    surroundingsOf({ routes: ['10.5.2.0/24 dev eth1', '10.5.0.0/22 dev eth1', '10.5.5.16/28 dev eth2'] }),
+    surroundingsOf({ addresses: ['10.5.3.1 dev eth0', '10.5.1.1 dev cni0'], bridges: ['cni0 10.5.1.1/24'] }),
+    surroundingsOf({ gateways: ['10.5.4.129'], store: ['10.5.2.200'] }),
+  )
 
   it('never depends on the order, and never accepts an overlap or a route outside the network', () => {
     const many = fc.uniqueArray(
@@ -166,40 +276,60 @@ describe('acceptPeers', () => {
       { maxLength: 12, selector: ({ id }) => id },
     )
     fc.assert(
-      fc.property(many, fc.boolean(), (leases, exactSubnets) => {
-        const verdicts = judge(leases, { exactSubnets })
-        assert.deepEqual(judge([...leases].reverse(), { exactSubnets }), verdicts)
+      fc.property(many, anySurroundings, (leases, around) => {
+        const verdicts = judge(leases, { surroundings: around })
+        assert.deepEqual(judge([...leases].reverse(), { surroundings: around }), verdicts)
         assert.equal(verdicts.accepted.size + verdicts.rejected.length, leases.length)
-        const subnets = [own, ...verdicts.accepted.values()].map((one) => one.families.get(4)?.subnet as Cidr)
-        for (const [index, a] of subnets.entries()) {
-          assert.ok(contains('10.5.0.0/16' as Cidr, a))
-          for (const b of subnets.slice(index + 1)) assert.ok(!overlaps(a, b), `${a} ${b}`)
+        const parts = [own, ...verdicts.accepted.values()].flatMap((one) => one.families.get(4) ?? [])
+        for (const [index, { subnet }] of parts.entries()) {
+          assert.ok(contains('10.5.0.0/16' as Cidr, subnet))
+          for (const b of parts.slice(index + 1)) assert.ok(!overlaps(subnet, b.subnet), `${subnet} ${b.subnet}`)
+          for (const { publicIp, tunnelIp } of parts) {
+            assert.ok(!contains(subnet, publicIp) && !(tunnelIp && contains(subnet, tunnelIp)), `${subnet} ${publicIp}`)
+          }
+          if (index === 0) continue
+          for (const { address } of around.addresses) assert.ok(!contains(subnet, address), `${subnet} ${address}`)
+          for (const { dst, adoptable } of around.routes) assert.ok(adoptable || dst !== subnet, dst)
         }
       }),
+      { numRuns: 300 },
     )
   })
 
-  it('gives the verdicts of a new judge after any sequence of snapshots', () => {
+  it('gives the verdicts of a new judge after any sequence of snapshots and of the host’s changes', () => {
+    type Step = { readonly leases: (held: readonly Lease[]) => readonly Lease[]; readonly around?: Surroundings }
     const histories = fc.array(
       fc.oneof(
-        anyLease.map((one) => (held: readonly Lease[]) => [...held.filter(({ id }) => id !== one.id), one]),
-        fc.nat({ max: 11 }).map((at) => (held: readonly Lease[]) => held.filter((_one, index) => index !== at)),
+        anyLease.map((one): Step => ({ leases: (held) => [...held.filter(({ id }) => id !== one.id), one] })),
+        // Mostly leases that have nothing against each other, so that the judge can go on where it was.
+        fc.nat({ max: 20 }).map((n): Step => {
+          const one = lease(`10.5.${100 + n}.0/24`, { ip: `10.1.0.${n}`, mac: `02:00:00:00:01:${10 + n}` })
+          return { leases: (held) => [...held.filter(({ id }) => id !== one.id), one] }
+        }),
+        fc.nat({ max: 11 }).map((at): Step => ({ leases: (held) => held.filter((_one, index) => index !== at) })),
+        anySurroundings.map((around): Step => ({ leases: (held) => held, around })),
       ),
       { maxLength: 30 },
     )
+    const overlapsOf = ({ overlaps }: PeerVerdicts) =>
+      overlaps.map(({ route, count }) => `${route.text} ${count}`).sort()
     fc.assert(
       fc.property(histories, (steps) => {
         const judge = new PeerJudge()
         let held: readonly Lease[] = []
-        for (const [at, step] of steps.entries()) {
-          held = step(held)
-          const hostRanges = at % 7 < 6 ? [] : ['10.5.0.128/25' as Cidr]
-          const input = { ...base, hostRanges, snapshot: snapshot(held) }
+        let around = emptySurroundings
+        for (const step of steps) {
+          held = step.leases(held)
+          around = step.around ?? around
+          const input = { ...base, surroundings: around, snapshot: snapshot(held) }
           const [verdicts, anew] = [judge.judge(input), acceptPeers(input)]
           assert.deepEqual(verdicts.rejected, anew.rejected)
           assert.deepEqual(new Map(verdicts.accepted), new Map(anew.accepted))
+          assert.deepEqual(overlapsOf(verdicts), overlapsOf(anew))
+          assert.deepEqual(verdicts.own, anew.own)
         }
       }),
+      { numRuns: 300 },
     )
   })
 
@@ -226,8 +356,7 @@ describe('acceptPeers', () => {
     snapshot: snapshot([]),
     own,
     network,
-    hostRanges: [],
+    surroundings: emptySurroundings,
     protectedRanges: [],
-    exactSubnets: true,
   }
 })
