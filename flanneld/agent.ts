@@ -94,6 +94,8 @@ export class Agent {
     const hooks = {
       see: (more: AgentView) => this.#see(more),
       overlay: () => this.#overlay(),
+      surroundings: (host: HostView) => host.surroundings(this.#beyondHost()),
+      storeKnown: this.#storeAddresses.first(signal),
       hostOpened: (host: HostView) =>
         kernel.monitor.start(
           (events) => this.#onEvents(events, host),
@@ -107,9 +109,7 @@ export class Agent {
         })
       },
     }
-    const storeKnown = this.#storeAddresses.first(signal)
     const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, hooks, signal)
-    await storeKnown
     lifecycle.run('host facts', (stop) => this.#followHost(host, stop))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))

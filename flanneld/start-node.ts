@@ -3,6 +3,7 @@ import type { Cidr, IpAddr } from '../lib/address.ts'
 import { firstOf } from '../lib/latest.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
+import type { Surroundings } from '../subnet/surroundings.ts'
 import type { LeaseSnapshot, LeaseStore } from '../subnet/types.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import { ConfigWatch, checkBackend } from './config-watch.ts'
@@ -36,6 +37,10 @@ export interface StartHooks {
   readonly hostOpened: (host: HostView) => void
   /** The own subnets and those of accepted peers, once they are known. */
   readonly overlay: () => Iterable<Cidr> | undefined
+  /** What a subnet could take away from this host, now. */
+  readonly surroundings: (host: HostView) => Surroundings
+  /** The addresses of the store were asked for. */
+  readonly storeKnown: Promise<void>
 }
 
 /**
@@ -69,7 +74,9 @@ export async function startNode(
   const prepare = () => prepareBackend(active, { network, previous, randomBytes }, host)
   const prepared = await untilHad(needs, 'backend', prepare, signal)
   const identified = { ...active, identity: prepared.identity }
-  const keeper = await keepLease(needs, options, { store, prepared, host })
+  await hooks.storeKnown
+  const surroundings = () => hooks.surroundings(host)
+  const keeper = await keepLease(needs, options, { store, prepared, host, surroundings })
   hooks.see({ active: identified, keeper, snapshot })
   return { network, active: identified, prepared, host, store, snapshot, keeper }
 }
@@ -97,7 +104,12 @@ export function sayInterface(log: Logger, { name, mtu, publicIps, reason }: Exte
 async function keepLease(
   needs: AgentNeeds,
   options: AgentOptions,
-  { store, prepared, host }: Pick<StartedNode, 'store' | 'prepared' | 'host'>,
+  {
+    store,
+    prepared,
+    host,
+    surroundings,
+  }: Pick<StartedNode, 'store' | 'prepared' | 'host'> & { surroundings: () => Surroundings },
 ): Promise<LeaseKeeper> {
   const { clock, log, lifecycle } = needs
   const facts = await host.facts(new Map(), 'unused')
@@ -107,6 +119,8 @@ async function keepLease(
       want: leaseAttrs(options.nodeId, prepared.path, facts),
       hints: {
         previous: options.previousSubnets,
+        surroundings,
+        protectedRanges: options.protectedRanges,
         ownsAddress: (address) => ownsAddress(host, address),
       },
       renewMarginMs: options.renewMarginMs,

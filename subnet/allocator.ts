@@ -1,8 +1,9 @@
-import { type Cidr, cidrOf, contains, type Family, ipFromNumber, ipToNumber } from '../lib/address.ts'
+import { type Cidr, cidrOf, contains, type Family, familyOf, ipFromNumber, ipToNumber } from '../lib/address.ts'
 import { InvalidLease } from '../lib/errors.ts'
 import { decodeLeaseKey, encodeLeaseKey } from './lease-codec.ts'
 import type { FamilyNetwork, NetworkConfig } from './network-config.ts'
 import { fitsNetwork, isOwnNode, namesAddress, olderFirst } from './own-lease.ts'
+import { OwnSubnetRules } from './own-subnet-rules.ts'
 import { RangeSet, rangeOf } from './range-set.ts'
 import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, LeaseSnapshot } from './types.ts'
 
@@ -116,12 +117,16 @@ function subnetTaken(id: string, holder: string): LeaseDecision {
 function createSomewhere(question: LeaseQuestion): LeaseDecision {
   const { network, hints } = question
   const taken = takenSubnets(question)
+  const harm = new OwnSubnetRules(question)
   const subnets = new Map<Family, Cidr>()
   for (const [family, rules] of network.families) {
-    const busy = new RangeSet(taken.get(family) ?? [])
-    const subnet = wishedSubnet(hints.previous.get(family), rules, busy) ?? randomSubnet(family, rules, busy, question)
+    const protectedRanges = (hints.protectedRanges ?? []).filter((range) => familyOf(range) === family)
+    const busy = new RangeSet([...(taken.get(family) ?? []), ...protectedRanges])
+    const pool = { family, rules, busy, harm }
+    const subnet = wishedSubnet(hints.previous.get(family), pool) ?? randomSubnet(pool, question)
     if (subnet === undefined) {
-      const text = `no free subnet is left between ${rules.subnetMin} and ${rules.subnetMax} (/${rules.subnetLen})`
+      const why = harm.example === undefined ? '' : ` whose addresses nobody needs: ${harm.example}`
+      const text = `no free subnet is left between ${rules.subnetMin} and ${rules.subnetMax} (/${rules.subnetLen})${why}`
       return { type: 'conflict', conflict: { type: 'pool-exhausted', text }, text }
     }
     subnets.set(family, subnet)
@@ -129,20 +134,29 @@ function createSomewhere(question: LeaseQuestion): LeaseDecision {
   return { type: 'create', id: encodeLeaseKey(subnets) }
 }
 
-function wishedSubnet(wish: Cidr | undefined, rules: FamilyNetwork, busy: RangeSet): Cidr | undefined {
+/** Where a subnet of one family is looked for. */
+export interface SubnetPool {
+  readonly family: Family
+  readonly rules: FamilyNetwork
+  /** Subnets that somebody has. */
+  readonly busy: RangeSet
+  readonly harm: Pick<OwnSubnetRules, 'allows'>
+}
+
+function wishedSubnet(wish: Cidr | undefined, { rules, busy, harm }: SubnetPool): Cidr | undefined {
   if (wish === undefined || !wish.endsWith(`/${rules.subnetLen}`)) return undefined
   const { first } = rangeOf(wish)
   if (first < ipToNumber(rules.subnetMin) || first > ipToNumber(rules.subnetMax)) return undefined
-  return busy.overlapping(rangeOf(wish)) === undefined ? wish : undefined
+  return busy.overlapping(rangeOf(wish)) === undefined && harm.allows(wish) ? wish : undefined
 }
 
-function randomSubnet(family: Family, rules: FamilyNetwork, busy: RangeSet, question: LeaseQuestion): Cidr | undefined {
-  const free = freeSubnets(family, rules, busy, question.window)
+function randomSubnet(pool: SubnetPool, question: LeaseQuestion): Cidr | undefined {
+  const free = freeSubnets(pool, question.window)
   return free[Math.floor(question.random() * free.length)]
 }
 
 /** The first `most` free subnets between min and max, in order. */
-export function freeSubnets(family: Family, rules: FamilyNetwork, busy: RangeSet, most: number): Cidr[] {
+export function freeSubnets({ family, rules, busy, harm }: SubnetPool, most: number): Cidr[] {
   const size = 1n << BigInt((family === 4 ? 32 : 128) - rules.subnetLen)
   const end = ipToNumber(rules.subnetMax)
   const free: Cidr[] = []
@@ -150,7 +164,8 @@ export function freeSubnets(family: Family, rules: FamilyNetwork, busy: RangeSet
     const range =
       family === 4 ? { first: Number(at), last: Number(at + size) - 1 } : { first: at, last: at + size - 1n }
     const taken = busy.overlapping(range)
-    if (taken === undefined) free.push(cidrOf(ipFromNumber(family, at), rules.subnetLen))
+    const subnet = taken === undefined ? cidrOf(ipFromNumber(family, at), rules.subnetLen) : undefined
+    if (subnet !== undefined && harm.allows(subnet)) free.push(subnet)
     // A large foreign range is left in one step; a small one costs the whole candidate.
     const next = taken === undefined || taken.last <= range.last ? BigInt(range.last) : BigInt(taken.last)
     at = next + 1n

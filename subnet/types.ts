@@ -1,5 +1,6 @@
 import type { Cidr, Family, IpAddr } from '../lib/address.ts'
 import type { Source } from '../lib/latest.ts'
+import type { Surroundings } from './surroundings.ts'
 
 /** How a node can be reached: everything a sender must know. `backend` is flannel's BackendType; empty for udp and alloc. */
 export interface PeerPath {
@@ -122,6 +123,10 @@ export interface AcquireHints {
   readonly previous: ReadonlyMap<Family, Cidr>
   /** Which of our public addresses this host really has: decides whether a lease of another NodeID may be taken over. */
   readonly ownsAddress: (address: IpAddr) => boolean
+  /** What a new subnet must not take away; absent: nothing is known. */
+  readonly surroundings?: () => Surroundings
+  /** `--protected-cidrs`: a new subnet overlaps none of them. */
+  readonly protectedRanges?: readonly Cidr[]
   /** After a loss: nothing but this subnet (per family) is acceptable. */
   readonly only?: ReadonlyMap<Family, Cidr>
 }

@@ -140,7 +140,7 @@ export const OPTION_TABLE = {
   'protected-cidrs': text(
     '169.254.0.0/16',
     'CIDRS',
-    "prefixes that no peer's subnet may overlap, separated by commas",
+    "prefixes that no peer's subnet may overlap, nor one that this node newly leases, separated by commas",
     (value) => as.cidrs(as.commaList(value)),
   ),
   'etcd-require-tls': boolean(false, 'refuse plain http to etcd beyond this host'),
