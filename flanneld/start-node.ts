@@ -117,12 +117,10 @@ async function keepLease(
     { store, clock, log },
     {
       want: leaseAttrs(options.nodeId, prepared.path, facts),
-      hints: {
-        previous: options.previousSubnets,
-        surroundings,
-        protectedRanges: options.protectedRanges,
-        ownsAddress: (address) => ownsAddress(host, address),
-      },
+      previous: options.previousSubnets,
+      sinceBoot: options.previousSubnets,
+      surroundings,
+      protectedRanges: options.protectedRanges,
       renewMarginMs: options.renewMarginMs,
     },
   )

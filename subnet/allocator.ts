@@ -1,23 +1,34 @@
-import { type Cidr, cidrOf, contains, type Family, familyOf, ipFromNumber, ipToNumber } from '../lib/address.ts'
+import {
+  type Cidr,
+  cidrOf,
+  contains,
+  type Family,
+  familyOf,
+  type IpAddr,
+  ipFromNumber,
+  ipToNumber,
+} from '../lib/address.ts'
 import { InvalidLease } from '../lib/errors.ts'
 import { decodeLeaseKey, encodeLeaseKey } from './lease-codec.ts'
 import type { FamilyNetwork, NetworkConfig } from './network-config.ts'
 import { fitsNetwork, isOwnNode, namesAddress, olderFirst } from './own-lease.ts'
 import { OwnSubnetRules } from './own-subnet-rules.ts'
 import { RangeSet, rangeOf } from './range-set.ts'
-import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, LeaseSnapshot } from './types.ts'
+import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, LeaseSnapshot, Rival } from './types.ts'
 
 /** What to do next to hold a lease. Each is one compare-and-swap; after `delete` the question is asked again. */
 export type LeaseDecision =
-  /** Ours already, or that of this host before it was made anew. */
-  | { readonly type: 'take-over'; readonly lease: Lease; readonly why: 'same-node' | 'same-address' | 'host-made-anew' }
+  /** Ours already, or that of another NodeID at our address whose holder did not object. */
+  | { readonly type: 'take-over'; readonly lease: Lease; readonly why: 'same-node' | 'same-address' | 'claimed' }
+  /** Another NodeID has our address: its holder must be asked first. */
+  | { readonly type: 'claim'; readonly lease: Lease }
   /** A key without expiry that names our address; it stays one. */
   | { readonly type: 'claim-reservation'; readonly lease: Lease }
   /** A free key, exactly the one that was lost. */
   | { readonly type: 'recreate'; readonly id: string }
   | { readonly type: 'create'; readonly id: string }
   /** Ours, but of no use, and in the way: peers would see two leases with one address. */
-  | { readonly type: 'delete'; readonly lease: Lease; readonly why: 'does-not-fit' | 'second-lease' | 'host-made-anew' }
+  | { readonly type: 'delete'; readonly lease: Lease; readonly why: 'does-not-fit' | 'second-lease' | 'claimed' }
   | { readonly type: 'conflict'; readonly conflict: LeaseConflict; readonly text: string }
 
 export interface LeaseQuestion {
@@ -25,6 +36,8 @@ export interface LeaseQuestion {
   readonly network: NetworkConfig
   readonly want: LeaseAttrs
   readonly hints: AcquireHints
+  /** Whether the holder of this lease was asked and did not object. */
+  readonly mayHave: (lease: Lease) => boolean
   /** How many of the first free subnets to choose from: flannel's 100, more after lost races. */
   readonly window: number
   /** From 0 to below 1. */
@@ -37,12 +50,12 @@ export const firstWindow = 100
 export function decideLease(question: LeaseQuestion): LeaseDecision {
   const { snapshot, network, want, hints } = question
   if (hints.only !== undefined) return decideOnly(question, hints.only)
+  const stranger = findStranger(question)
+  if (stranger !== undefined) return askStranger(stranger, want)
   const leases = [...snapshot.leases.values()].sort(olderFirst)
   const byNode = leases.filter((lease) => isOwnNode(lease, want))
   const byAddress = leases.filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want))
   const candidates = [...byNode, ...byAddress]
-  const stranger = byAddress.find((lease) => lease.node !== '' && !ownsPublicAddress(lease, question))
-  if (stranger !== undefined) return addressTaken(stranger)
   const chosen = candidates.find((lease) => fitsNetwork(lease, network))
   // Reservations that are not needed stay: they are the operator's, and peers ignore them while nobody claims them.
   const surplus = candidates.find((lease) => lease !== chosen && (!lease.reserved || !fitsNetwork(lease, network)))
@@ -53,28 +66,46 @@ export function decideLease(question: LeaseQuestion): LeaseDecision {
 
 function takeOver(lease: Lease, want: LeaseAttrs): LeaseDecision {
   if (isOwnNode(lease, want)) return { type: 'take-over', lease, why: 'same-node' }
-  if (lease.node !== '') return { type: 'take-over', lease, why: 'host-made-anew' }
+  if (lease.node !== '') return { type: 'take-over', lease, why: 'claimed' }
   return lease.reserved ? { type: 'claim-reservation', lease } : { type: 'take-over', lease, why: 'same-address' }
 }
 
-function whyDelete(lease: Lease, { network, want }: LeaseQuestion): 'does-not-fit' | 'second-lease' | 'host-made-anew' {
+function whyDelete(lease: Lease, { network, want }: LeaseQuestion): 'does-not-fit' | 'second-lease' | 'claimed' {
   if (!fitsNetwork(lease, network)) return 'does-not-fit'
-  return lease.node === '' || isOwnNode(lease, want) ? 'second-lease' : 'host-made-anew'
+  return lease.node === '' || isOwnNode(lease, want) ? 'second-lease' : 'claimed'
 }
 
-function ownsPublicAddress(lease: Lease, { hints, want }: LeaseQuestion): boolean {
-  const named = [...want.publicIps].filter(([family, address]) => lease.families.get(family)?.publicIp === address)
-  return named.every(([, address]) => hints.ownsAddress(address))
+/** A lease that another NodeID holds for our public address, and that is not conceded; of several the oldest. */
+export function findStranger({
+  snapshot,
+  want,
+  mayHave,
+}: Pick<LeaseQuestion, 'snapshot' | 'want' | 'mayHave'>): Lease | undefined {
+  const strangers: Lease[] = []
+  for (const lease of snapshot.leases.values())
+    if (lease.node !== '' && !isOwnNode(lease, want) && namesAddress(lease, want) && !mayHave(lease))
+      strangers.push(lease)
+  return strangers.sort(olderFirst)[0]
 }
 
-function addressTaken(lease: Lease): LeaseDecision {
-  const publicIp = [...lease.families.values()][0]?.publicIp
-  if (publicIp === undefined) throw new TypeError('a lease without a family')
+/** Who was refused does not ask again: each restart would cost everybody two writes. */
+export function askStranger(lease: Lease, want: LeaseAttrs): LeaseDecision {
+  return lease.refused?.includes(want.node) ? addressTaken(lease, want) : { type: 'claim', lease }
+}
+
+export function addressTaken({ id, node, families }: Lease, want: LeaseAttrs) {
+  const publicIp = firstAddress(families)
   return {
     type: 'conflict',
-    conflict: { type: 'public-address-taken', id: lease.id, node: lease.node, publicIp },
-    text: `the public address ${publicIp}, which this host does not own, is that of node ${lease.node} (lease ${lease.id})`,
-  }
+    conflict: { type: 'public-address-taken', id, node, publicIp },
+    text: `the public address ${publicIp} is held by node ${node} (lease ${id}) and not by this node, ${want.node}`,
+  } as const
+}
+
+function firstAddress(families: Lease['families']): IpAddr {
+  const [first] = [...families.values()]
+  if (first === undefined) throw new TypeError('a lease without a family')
+  return first.publicIp
 }
 
 /** After a loss the running containers need exactly this subnet: it is taken again if it is free, else that is the operator's. */
@@ -82,7 +113,12 @@ function decideOnly(question: LeaseQuestion, only: ReadonlyMap<Family, Cidr>): L
   const { snapshot, want } = question
   const id = encodeLeaseKey(only)
   const holder = snapshot.leases.get(id)
-  if (holder !== undefined) return decideHeld(holder, want)
+  const held = holder && decideHeld(holder, want, question.hints.yieldTo)
+  if (held?.type === 'conflict') return held
+  const stranger = findStranger(question)
+  // Where our lease is gone a claim may have removed it: who got the address is not asked to give it back.
+  if (stranger !== undefined) return held === undefined ? addressTaken(stranger, want) : askStranger(stranger, want)
+  if (held !== undefined) return held
   const taken = takenSubnets(question)
   for (const [family, subnet] of only) {
     const other = new RangeSet(taken.get(family) ?? []).overlapping(rangeOf(subnet))
@@ -92,26 +128,42 @@ function decideOnly(question: LeaseQuestion, only: ReadonlyMap<Family, Cidr>): L
 }
 
 /** Whether a lease at our key is still ours. */
-export function decideHeld(holder: Lease, want: LeaseAttrs): LeaseDecision {
+export function decideHeld(holder: Lease, want: LeaseAttrs, yieldTo: ReadonlySet<Rival> = new Set()): LeaseDecision {
+  const publicIp = firstAddress(holder.families)
   if (isOwnNode(holder, want)) {
-    const [first] = [...holder.families.values()]
-    if (namesAddress(holder, want) || first === undefined) return { type: 'take-over', lease: holder, why: 'same-node' }
+    const isHere = namesAddress(holder, want)
+    if (isHere && !yieldTo.has('same-node')) return { type: 'take-over', lease: holder, why: 'same-node' }
     return {
       type: 'conflict',
-      conflict: { type: 'identity-shared', id: holder.id, publicIp: first.publicIp },
-      text: `lease ${holder.id} with this node's NodeID names ${first.publicIp}: the state directory is shared with that host`,
+      conflict: { type: 'identity-shared', id: holder.id, publicIp },
+      text: isHere
+        ? `another process with this node's NodeID and public address ${publicIp} writes lease ${holder.id}: the state directory was copied`
+        : `lease ${holder.id} with this node's NodeID names ${publicIp}: the state directory is shared with that host`,
     }
   }
-  if (holder.node === '' && namesAddress(holder, want)) return takeOver(holder, want)
-  return subnetTaken(holder.id, holder.node || ([...holder.families.values()][0]?.publicIp ?? 'an unknown node'))
+  if (holder.node === '' && namesAddress(holder, want)) {
+    if (!yieldTo.has('flannel')) return takeOver(holder, want)
+    return {
+      type: 'conflict',
+      conflict: { type: 'public-address-shared', id: holder.id, publicIp },
+      text: `a flannel elsewhere with this node's public address ${publicIp} writes over lease ${holder.id} again and again`,
+    }
+  }
+  const conflict = subnetTaken(holder.id, holder.node || publicIp)
+  if (!namesAddress(holder, want)) return conflict
+  return {
+    ...conflict,
+    conflict: { ...conflict.conflict, publicIp },
+    text: `${conflict.text}, which has this node's public address ${publicIp}, too`,
+  }
 }
 
-function subnetTaken(id: string, holder: string): LeaseDecision {
+function subnetTaken(id: string, holder: string) {
   return {
     type: 'conflict',
     conflict: { type: 'subnet-taken', id, holder },
     text: `the subnet of lease ${id} is now held by ${holder}`,
-  }
+  } as const
 }
 
 function createSomewhere(question: LeaseQuestion): LeaseDecision {

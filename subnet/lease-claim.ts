@@ -1,28 +1,17 @@
-import type { Family } from '../lib/address.ts'
 import type { Logger } from '../lib/log.ts'
-import { decideHeld, decideLease, firstWindow, type LeaseDecision } from './allocator.ts'
-import { decodeLeaseKey, encodeLeaseValue, type LeaseContent } from './lease-codec.ts'
+import { askHolder, type ClaimTable, concessions } from './address-claim.ts'
+import { decideLease, findStranger, firstWindow, type LeaseDecision } from './allocator.ts'
 import type { NetworkConfig } from './network-config.ts'
-import { namesAddress } from './own-lease.ts'
-import type { FamilyLease } from './types.ts'
-import {
-  type AcquireHints,
-  type Lease,
-  type LeaseAttrs,
-  LeaseConflictError,
-  type LeaseSnapshot,
-  type OwnLease,
-} from './types.ts'
+import { olderFirst } from './own-lease.ts'
+import { refusalsKept, written } from './own-value.ts'
+import { type AcquireHints, type Lease, type LeaseAttrs, LeaseConflictError, type OwnLease } from './types.ts'
 
 /** A store as far as claiming needs it: the current leases, and writes that compare first. */
-export interface LeaseTable {
-  /** Waits until the view is current. */
-  view(signal: AbortSignal): Promise<LeaseSnapshot>
+export interface LeaseTable extends ClaimTable {
+  /** Waits until everything that was written before this version is in the view. */
+  passed(version: string, signal: AbortSignal): Promise<void>
   /** Writes `value` if the entry is as expected (`absent`, or at this version); what a lost race showed is in the next view. */
   write(write: LeaseWrite, signal: AbortSignal): Promise<WriteResult>
-  /** False: it was not as expected any more. */
-  remove(id: string, version: string, signal: AbortSignal): Promise<boolean>
-  version(id: string): string | undefined
 }
 
 export interface LeaseWrite {
@@ -40,38 +29,67 @@ export type WriteResult =
       readonly current: { readonly lease: Lease | undefined; readonly version: string } | undefined
     }
 
-interface Needs {
+export interface ClaimingNeeds {
   readonly table: LeaseTable
   readonly network: NetworkConfig
   readonly log: Logger
   readonly random: () => number
+  /** Of this process. */
+  readonly nonce: string
+  /** How long a holder may object to a claim. */
+  readonly claimMs: number
 }
 
 /** @throws LeaseConflictError where waiting does not help, and what the table throws */
 export async function claimLease(
-  needs: Needs,
+  needs: ClaimingNeeds,
   want: LeaseAttrs,
   hints: AcquireHints,
   signal: AbortSignal,
 ): Promise<OwnLease> {
   const { table, network, random } = needs
   let window = firstWindow
+  const { conceded, mayHave } = concessions(table)
   for (;;) {
     signal.throwIfAborted()
     const snapshot = await table.view(signal)
-    const decision = decideLease({ snapshot, network, want, hints, window, random })
-    const own = await carryOut(needs, decision, want, signal)
-    if (own !== undefined) return own
+    const decision = decideLease({ snapshot, network, want, hints, mayHave, window, random })
+    if (decision.type === 'claim') {
+      conceded.set(decision.lease.id, await askHolder(needs, decision.lease, want, hints, signal))
+      continue
+    }
+    const own = await carryOut(needs, decision, want, hints, signal)
+    if (own !== undefined && (decision.type !== 'create' || (await isFirst(needs, own, want, signal)))) return own
     // Many join at once: a wider choice collides less.
     if (decision.type === 'create') window = Math.min(window * 2, 64 * firstWindow)
   }
 }
 
+/**
+ * Whether no other node has made a lease with our address before: two that start at once do not see each other when they choose. The
+ * younger lease goes, and its host asks the holder of the older one.
+ */
+async function isFirst(
+  { table, log }: ClaimingNeeds,
+  { lease, version }: OwnLease,
+  want: LeaseAttrs,
+  signal: AbortSignal,
+): Promise<boolean> {
+  await table.passed(version, signal)
+  const snapshot = await table.view(signal)
+  const other = findStranger({ snapshot, want, mayHave: () => false })
+  if (other === undefined || olderFirst(lease, other) < 0) return true
+  log.warn('another node was first to lease with this address', { lease: other.id, node: other.node, given: lease.id })
+  await table.remove(lease.id, version, signal)
+  return false
+}
+
 /** Undefined: ask again. */
 async function carryOut(
-  { table, log }: Needs,
-  decision: LeaseDecision,
+  { table, log, nonce }: ClaimingNeeds,
+  decision: Exclude<LeaseDecision, { type: 'claim' }>,
   want: LeaseAttrs,
+  hints: AcquireHints,
   signal: AbortSignal,
 ): Promise<OwnLease | undefined> {
   switch (decision.type) {
@@ -79,7 +97,7 @@ async function carryOut(
       throw new LeaseConflictError(decision.text, decision.conflict)
     case 'delete': {
       const { lease, why } = decision
-      const version = table.version(lease.id)
+      const version = table.entry(lease.id)?.version
       if (version !== undefined && (await table.remove(lease.id, version, signal))) {
         log.warn('own lease deleted', { lease: lease.id, why, node: lease.node })
       }
@@ -95,89 +113,25 @@ async function carryOut(
     case 'take-over':
     case 'claim-reservation': {
       const { lease } = decision
-      const version = table.version(lease.id)
+      const version = table.entry(lease.id)?.version
       if (version === undefined) return undefined
+      const why = decision.type === 'take-over' ? decision.why : 'reserved-for-address'
+      const isMarked = why === 'same-node' && !isInUse(lease, hints)
+      const claim = isMarked ? { node: want.node, nonce } : undefined
+      const said = why === 'same-node' ? { claim, refused: refusalsKept(lease, want) } : undefined
       const result = await table.write(
-        { ...written(lease.id, want), expected: { version }, reserved: lease.reserved },
+        { ...written(lease.id, want, said), expected: { version }, reserved: lease.reserved },
         signal,
       )
       if (!result.won) return undefined
-      const why = decision.type === 'take-over' ? decision.why : 'reserved-for-address'
       const fields = { lease: lease.id, why, previousNode: lease.node }
-      if (why === 'host-made-anew') log.warn('lease of another NodeID taken over, its address is this host', fields)
+      if (why === 'claimed') log.warn('lease of another NodeID taken over, nobody objected to the claim', fields)
       else log.info('lease taken over', fields)
-      return result.own
+      return isMarked ? { ...result.own, over: 'same-node' } : result.own
     }
   }
 }
 
-/**
- * Writes `want` over the own lease. A vanished one is made again, the same subnet only, if it is free; one that is another's is never
- * overwritten. @throws LeaseConflictError, and what the table throws
- */
-export async function rewriteLease(
-  needs: Needs,
-  own: OwnLease,
-  want: LeaseAttrs,
-  signal: AbortSignal,
-): Promise<OwnLease> {
-  const { table, log } = needs
-  const { id } = own.lease
-  let expected: LeaseWrite['expected'] = { version: own.version }
-  let { reserved } = own.lease
-  for (;;) {
-    signal.throwIfAborted()
-    const result = await table.write({ ...written(id, want), expected, reserved }, signal)
-    if (result.won) return result.own
-    if (result.current === undefined) {
-      await assertFree(needs, own, want, signal)
-      log.warn('own lease was gone, taking the same subnet again', { lease: id })
-      expected = 'absent'
-      reserved = false
-      continue
-    }
-    const { lease, version } = result.current
-    assertOurs(own, want, lease)
-    expected = { version }
-    reserved = lease?.reserved ?? false
-  }
-}
-
-/** Nobody's subnet may overlap the one that is to be made again. */
-async function assertFree(
-  { table, network, random }: Needs,
-  own: OwnLease,
-  want: LeaseAttrs,
-  signal: AbortSignal,
-): Promise<void> {
-  const only = new Map([...own.lease.families].map(([family, { subnet }]) => [family, subnet] as const))
-  const hints: AcquireHints = { previous: only, only, ownsAddress: () => true }
-  const snapshot = await table.view(signal)
-  const decision = decideLease({ snapshot, network, want, hints, window: firstWindow, random })
-  if (decision.type === 'conflict') throw new LeaseConflictError(decision.text, decision.conflict)
-}
-
-function assertOurs(own: OwnLease, want: LeaseAttrs, lease: Lease | undefined): void {
-  const { id, node, families } = own.lease
-  if (lease === undefined) {
-    const text = `the entry of lease ${id} was overwritten with something unreadable`
-    throw new LeaseConflictError(text, { type: 'subnet-taken', id, holder: 'an unreadable entry' })
-  }
-  // Either address may stand there: the one that we wrote last, or the one that a lost answer hid.
-  const last = { node, publicIps: new Map([...families].map(([family, { publicIp }]) => [family, publicIp] as const)) }
-  if (lease.node === want.node && namesAddress(lease, last)) return
-  const decision = decideHeld(lease, want)
-  if (decision.type === 'conflict') throw new LeaseConflictError(decision.text, decision.conflict)
-}
-
-function written(id: string, want: LeaseAttrs): { id: string; value: string } {
-  const families = new Map<Family, FamilyLease>()
-  for (const [family, subnet] of decodeLeaseKey(id) ?? []) {
-    const publicIp = want.publicIps.get(family)
-    if (publicIp === undefined) throw new TypeError(`no public address of family ${family} for lease ${id}`)
-    const tunnelIp = want.tunnelIps.get(family)
-    families.set(family, { subnet, publicIp, ...(tunnelIp === undefined ? {} : { tunnelIp }) })
-  }
-  const content: LeaseContent = { node: want.node, primary: want.primary, accepts: want.accepts, families }
-  return { id, value: encodeLeaseValue(content) }
+function isInUse(lease: Lease, { sinceBoot }: AcquireHints): boolean {
+  return [...lease.families].every(([family, { subnet }]) => sinceBoot?.get(family) === subnet)
 }

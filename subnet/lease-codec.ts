@@ -13,17 +13,19 @@ import {
 import { ConfigError, InvalidLease, printable } from '../lib/errors.ts'
 import { FamilyMap } from '../lib/family-map.ts'
 import { JsonFields } from '../lib/json-fields.ts'
-import type { FamilyLease, Lease, PeerPath } from './types.ts'
+import type { FamilyLease, Lease, LeaseClaim, PeerPath } from './types.ts'
 
 /** Nothing that flannel or we write comes near; it bounds what a stranger's value can cost. */
 export const largestValueBytes = 16 * 1024
 export const deepestValue = 8
+/** Of so many refused hosts a lease tells; with more the oldest asks once more at its next start. */
+export const mostRefused = 8
 
 const keyForm = /^(\d+\.\d+\.\d+\.\d+)-(\d+)(?:&([a-f\d:]+)-(\d+))?$/
 const unspecified: Readonly<Record<Family, IpAddr>> = { 4: '0.0.0.0' as IpAddr, 6: '::' as IpAddr }
 
 /** What a lease says beside its place in the store. */
-export type LeaseContent = Pick<Lease, 'node' | 'primary' | 'accepts' | 'families'>
+export type LeaseContent = Pick<Lease, 'node' | 'primary' | 'accepts' | 'families' | 'claim' | 'refused'>
 type Subnets = ReadonlyMap<Family, Cidr>
 
 /** `10.5.52.0-24`, `10.5.52.0-24&fc00:0:0:1::-64`, or `0.0.0.0-0&fc00:0:0:1::-64` for IPv6 alone (flannel, subnet.MakeSubnetKey). */
@@ -80,7 +82,25 @@ export function encodeLeaseValue(content: LeaseContent): string {
     Accepts: content.accepts.length === 0 ? undefined : content.accepts.map(pathFields),
     TunnelIP: v4?.tunnelIp,
     TunnelIPv6: v6?.tunnelIp,
+    Claim: content.claim && claimFields(content.claim),
+    Refused: content.refused?.length ? content.refused : undefined,
   }
+  return goJson(document)
+}
+
+/** The holder's value with a claim in it, everything else as it stands there. @throws InvalidLease */
+export function withClaim(value: Uint8Array, claim: LeaseClaim): string {
+  const document = parseJson(Buffer.from(value).toString())
+  if (typeof document !== 'object' || document === null) throw new InvalidLease('the value is no JSON object')
+  const kept = Object.entries(document).filter(([key]) => key.toLowerCase() !== 'claim')
+  return goJson({ ...Object.fromEntries(kept), Claim: claimFields(claim) })
+}
+
+function claimFields({ node, nonce }: LeaseClaim): object {
+  return { NodeID: node, Nonce: nonce }
+}
+
+function goJson(document: object): string {
   // Go escapes these in strings, and outside of strings they cannot occur.
   return JSON.stringify(document).replace(/[<>&\u2028\u2029]/g, goEscape)
 }
@@ -143,12 +163,33 @@ function readContent(fields: JsonFields, subnets: Subnets): LeaseContent {
     const part = { subnet, publicIp: publicIp ?? unspecified[family], ...(tunnelIp === undefined ? {} : { tunnelIp }) }
     families.push([family, part])
   }
+  const claim = readClaim(fields.raw('Claim'))
+  const refused = readRefused(fields.raw('Refused'))
   return {
     node: fields.string('NodeID') ?? '',
     primary: readPath(fields),
     accepts: readAccepts(fields),
     families: new FamilyMap(families),
+    // Thousands of leases have neither, and shall have no room for them.
+    ...(claim === undefined ? {} : { claim }),
+    ...(refused.length === 0 ? {} : { refused }),
   }
+}
+
+// What is no claim and no refusal is left out: whoever wrote it, the holder's lease stays one that peers can use.
+function readClaim(value: unknown): LeaseClaim | undefined {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  const fields = new JsonFields(value, 'Claim')
+  const [node, nonce] = [fields.raw('NodeID'), fields.raw('Nonce')]
+  return isWord(node) && isWord(nonce) ? { node, nonce } : undefined
+}
+
+function readRefused(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter(isWord).slice(-mostRefused) : []
+}
+
+function isWord(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= 64
 }
 
 function addressField(fields: JsonFields, name: string, family: Family): IpAddr | undefined {

@@ -45,6 +45,16 @@ export class LeaseMirror {
     return this.#entries.get(id)
   }
 
+  entry(id: string): { readonly lease: Lease | undefined; readonly version: string } | undefined {
+    const entry = this.#entries.get(id)
+    return entry && { lease: entry.lease, version: entry.modified }
+  }
+
+  /** Whether all that the store has told up to this revision is in here. */
+  hasFollowed(revision: string): boolean {
+    return this.#followed >= BigInt(revision)
+  }
+
   snapshot(): LeaseSnapshot {
     this.#snapshot ??= {
       revision: String(this.#revision),
@@ -154,8 +164,7 @@ export function readLease({ id, value, created, expiry }: RawLease): Lease | Rej
   try {
     const subnets = decodeLeaseKey(id)
     if (subnets === undefined) return { id, reason: 'foreign-key', text: 'the key is not that of a lease' }
-    const { node, primary, accepts, families } = decodeLeaseValue(value, subnets)
-    return { id, node, primary, accepts, families, age: ageOf(created), reserved: expiry === '0' }
+    return { id, ...decodeLeaseValue(value, subnets), age: ageOf(created), reserved: expiry === '0' }
   } catch (cause) {
     if (cause instanceof InvalidLease) return { id, reason: 'unreadable', text: cause.message }
     throw cause

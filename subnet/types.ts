@@ -16,6 +16,13 @@ export interface FamilyLease {
   readonly tunnelIp?: IpAddr
 }
 
+/** Which process wants to have a lease (it names another NodeID), or has taken it over (it names the lease's own). */
+export interface LeaseClaim {
+  readonly node: string
+  /** Made anew by each process. */
+  readonly nonce: string
+}
+
 /** One node's part of the network. */
 export interface Lease {
   /** Name in the store: the last part of the etcd key, or the Kubernetes node name. */
@@ -30,6 +37,9 @@ export interface Lease {
   readonly age: string
   /** A key without an expiry whose holder may not have come yet (flannel's "reservation"). */
   readonly reserved: boolean
+  readonly claim?: LeaseClaim | undefined
+  /** NodeIDs whose claims the holder has refused; the newest last. */
+  readonly refused?: readonly string[] | undefined
 }
 
 /** What could not be read: shown and counted, never an error for the others. */
@@ -66,15 +76,22 @@ export interface OwnLease {
   readonly expiresAt: number | undefined
   /** Token for compare-and-swap (mod_revision in etcd). */
   readonly version: string
+  /** Who had written over this node's entry before it was written now; absent: nobody. */
+  readonly over?: Rival
 }
+
+/** Another writer of an entry of ours: a flannel with our public address (no NodeID), or a process elsewhere with our NodeID. */
+export type Rival = 'flannel' | 'same-node'
 
 /** Why the own lease cannot be held: a decision for the operator, never solved by overwriting. */
 export type LeaseConflict =
-  /** Another NodeID holds our public address, and this host owns it not: `--public-ip` given twice. */
+  /** Another NodeID, which lives, has our public address: two hosts with one address. */
   | { readonly type: 'public-address-taken'; readonly id: string; readonly node: string; readonly publicIp: IpAddr }
-  /** Our subnet now belongs to somebody else. */
-  | { readonly type: 'subnet-taken'; readonly id: string; readonly holder: string }
-  /** Our NodeID stands on a lease whose address somebody else changed: the state directory was copied. */
+  /** A flannel elsewhere with our public address keeps writing over our lease. */
+  | { readonly type: 'public-address-shared'; readonly id: string; readonly publicIp: IpAddr }
+  /** Our subnet now belongs to somebody else; `publicIp`: who has our public address, too. */
+  | { readonly type: 'subnet-taken'; readonly id: string; readonly holder: string; readonly publicIp?: IpAddr }
+  /** A process elsewhere writes our lease under our NodeID: the state directory was copied. */
   | { readonly type: 'identity-shared'; readonly id: string; readonly publicIp: IpAddr }
   /** No free subnet is left between min and max. */
   | { readonly type: 'pool-exhausted'; readonly text: string }
@@ -110,19 +127,41 @@ export interface LeaseStore extends Source<LeaseSnapshot> {
   /** Keeps the mirror current until the signal is aborted. An unreachable store is waited for, never an error. */
   run(signal: AbortSignal): Promise<void>
   /**
-   * Finds (by NodeID, then public address, then `previous`, then a free one) and writes the own lease.
+   * Finds (by NodeID, then public address, then `previous`, then a free one) and writes the own lease. One of another NodeID with our
+   * public address is claimed first, and got only if its holder does not object.
    * Waits for the store as long as the signal lasts; throws LeaseConflictError where waiting does not help.
    */
   acquire(want: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease>
-  /** Writes `want` over the own lease (renewal, changed attributes) if it is still ours; else LeaseConflictError. */
-  publish(own: OwnLease, want: LeaseAttrs, signal: AbortSignal): Promise<OwnLease>
+  /**
+   * Writes `want` over the own lease (renewal, changed attributes, an answer to a claim) if it is still ours; else LeaseConflictError.
+   * Refuses every claim that it finds.
+   */
+  publish(own: OwnLease, want: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease>
+  /** What stands there now, as far as is known. `lease` is undefined where it cannot be read. */
+  entry(id: string): { readonly lease: Lease | undefined; readonly version: string } | undefined
 }
 
-export interface AcquireHints {
-  /** Subnets of the last run (subnet.env): only a wish. */
+export interface PublishHints {
+  /** Whose writes over our entry are not to be undone (once more): such a one is a conflict. */
+  readonly yieldTo?: ReadonlySet<Rival>
+  /** Hears what is waited for; undefined: nothing more. */
+  readonly waiting?: (wait: LeaseWait | undefined) => void
+}
+
+/** Why the own lease is not there yet though nothing has failed. */
+export interface LeaseWait {
+  readonly text: string
+  readonly remedy: string
+}
+
+export interface AcquireHints extends PublishHints {
+  /** Subnets of the last run: only a wish. */
   readonly previous: ReadonlyMap<Family, Cidr>
-  /** Which of our public addresses this host really has: decides whether a lease of another NodeID may be taken over. */
-  readonly ownsAddress: (address: IpAddr) => boolean
+  /**
+   * Subnets that this host has used since it was booted (subnet.env in /run). A lease of them is this host's for certain; any other one of
+   * our NodeID may be in use by a host from which our state directory was copied, so who takes it over says so in it (`claim`).
+   */
+  readonly sinceBoot?: ReadonlyMap<Family, Cidr>
   /** What a new subnet must not take away; absent: nothing is known. */
   readonly surroundings?: () => Surroundings
   /** `--protected-cidrs`: a new subnet overlaps none of them. */

@@ -5,34 +5,56 @@ import { Latest } from '../../lib/latest.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
+import { CLAIM_MS } from '../../subnet/address-claim.ts'
 import {
   type AcquireHints,
   type Lease,
   type LeaseAttrs,
   type LeaseConflict,
   LeaseConflictError,
-  type LeaseSnapshot,
   type LeaseStore,
+  type LeaseWait,
   type OwnLease,
+  type Rival,
 } from '../../subnet/types.ts'
+import { isOlder, sameAttrs, sameLease } from './lease-comparison.ts'
 
 /** Whether this node may say that its subnet is its own. */
 export type LeaseState =
-  | { readonly at: 'acquiring'; readonly waitingFor?: string }
+  | { readonly at: 'acquiring'; readonly waitingFor?: string; readonly remedy?: string }
   | { readonly at: 'held'; readonly own: OwnLease }
   | { readonly at: 'lost'; readonly last: OwnLease; readonly conflict: LeaseConflict; readonly text: string }
 
 export interface LeaseKeeperOptions {
+  readonly want: LeaseAttrs
+  /** Subnets of the last run, asked for first where no lease is ours. */
+  readonly previous: ReadonlyMap<Family, Cidr>
+  /** Those among them that were in use since the host was booted. */
+  readonly sinceBoot: ReadonlyMap<Family, Cidr>
+  /** What a new subnet must leave alone. */
+  readonly surroundings?: AcquireHints['surroundings']
+  readonly protectedRanges?: AcquireHints['protectedRanges']
   readonly renewMarginMs: number
   /** Wait between tries that need the operator or another node to change something. */
-  readonly retryMs: number
+  readonly retryMs?: number
+  /** Of two processes with one NodeID the one yields that has written over the other within this time. */
+  readonly claimMs?: number
+}
+
+/** The last write that the store has confirmed. */
+interface Published {
+  readonly attrs: LeaseAttrs
+  readonly own: OwnLease
+  /** On the monotonic clock; infinite for a reservation. */
+  readonly renewAt: number
 }
 
 const DEFAULT_RETRY_MS = 60_000
 
 /**
- * Holds the own lease: acquires it, renews it, publishes changes of our address, notices its loss and takes the same
- * subnet again if that is free. Never overwrites somebody else's and never gives up.
+ * Holds the own lease: acquires it, renews it, publishes changes of our address, answers claims to it, notices its loss and takes the
+ * same subnet again if that is free. Never overwrites somebody else's and never gives up. When to write is never remembered: what is
+ * wanted, what was published and what the store shows are compared each time.
  */
 export class LeaseKeeper {
   readonly state = new Latest<LeaseState>('own lease')
@@ -41,35 +63,32 @@ export class LeaseKeeper {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #options: LeaseKeeperOptions
+  readonly #retryMs: number
   #want: LeaseAttrs
-  #hints: AcquireHints
-  #wake = new AbortController()
-  #renewAt = Number.POSITIVE_INFINITY
-  #seen: LeaseSnapshot | undefined
-  /** The store was emptied or restored: its revisions say nothing about the one of our last write. */
+  #published: Published | undefined
+  /** The store was emptied or restored since: its revisions say nothing about the one of our last write. */
   #replaced = false
-  #publishing = false
-  /** The own lease as the store showed it and as we know it, when they were last found to say the same. */
-  #alike: { readonly seen?: Lease; readonly own?: Lease } = {}
+  /** The version of the own entry that was compared last: a later one must be compared, too. */
+  #judged: string | undefined
+  /** When we last wrote over each rival's entry. */
+  readonly #overwrote = new Map<Rival, number>()
+  /** Aborted: something may have changed, look again. */
+  #wake = new AbortController()
 
-  constructor(
-    needs: { store: LeaseStore; clock: Clock; log: Logger },
-    options: { want: LeaseAttrs; hints: AcquireHints; renewMarginMs: number; retryMs?: number },
-  ) {
+  constructor(needs: { store: LeaseStore; clock: Clock; log: Logger }, options: LeaseKeeperOptions) {
     this.#store = needs.store
     this.#clock = needs.clock
     this.#log = needs.log
+    this.#options = options
     this.#want = options.want
-    this.#hints = options.hints
-    this.#options = { renewMarginMs: options.renewMarginMs, retryMs: options.retryMs ?? DEFAULT_RETRY_MS }
+    this.#retryMs = options.retryMs ?? DEFAULT_RETRY_MS
     this.state.set({ at: 'acquiring' })
   }
 
   /** What the node says about itself from now on; published at once when it differs. */
   setAttrs(want: LeaseAttrs): void {
-    if (JSON.stringify(comparable(want)) === JSON.stringify(comparable(this.#want))) return
+    if (sameAttrs(want, this.#want)) return
     this.#want = want
-    this.#renewAt = 0
     this.#wake.abort()
   }
 
@@ -81,68 +100,95 @@ export class LeaseKeeper {
   async #keep(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const state = this.state.current
-      if (state?.at === 'held') await this.#hold(state.own, signal)
-      else await this.#acquire(state?.at === 'lost' ? state.last : undefined, signal)
+      const published = this.#published
+      if (state?.at === 'held' && published !== undefined) await this.#hold(published, signal)
+      else await this.#acquire(state?.at === 'lost' ? state : undefined, signal)
     }
   }
 
-  async #acquire(last: OwnLease | undefined, signal: AbortSignal): Promise<void> {
-    const hints = last === undefined ? this.#hints : { ...this.#hints, only: subnetsOf(last.lease) }
+  async #acquire(lost: (LeaseState & { at: 'lost' }) | undefined, signal: AbortSignal): Promise<void> {
+    const only = lost && { only: subnetsOf(lost.last.lease), yieldTo: stillRivals(lost.conflict) }
+    const waiting = (wait: LeaseWait | undefined) => this.#waiting(wait)
+    const { previous, sinceBoot, surroundings, protectedRanges } = this.#options
+    const beside = { ...(surroundings && { surroundings }), ...(protectedRanges && { protectedRanges }) }
+    const attrs = this.#want
+    this.#judged = lost && this.#store.entry(lost.last.lease.id)?.version
     try {
-      this.#held(await this.#store.acquire(this.#want, hints, signal))
+      const own = await this.#store.acquire(attrs, { previous, sinceBoot, waiting, ...beside, ...only }, signal)
+      this.#held(attrs, own)
     } catch (cause) {
       if (signal.aborted) return
-      this.#refused(cause, last)
-      await this.#pause(this.#options.retryMs, signal)
+      if (lost === undefined) this.#notAcquired(cause)
+      else this.#lost(cause, lost.last)
+      await this.#pause(this.#retryMs, signal)
     }
   }
 
-  #held(own: OwnLease): void {
-    const { lease, expiresAt } = own
+  #waiting(wait: LeaseWait | undefined): void {
+    if (this.state.current?.at !== 'acquiring') return
+    this.state.set({ at: 'acquiring', ...(wait && { waitingFor: wait.text, remedy: wait.remedy }) })
+  }
+
+  #held(attrs: LeaseAttrs, own: OwnLease): void {
+    const { lease, expiresAt, over } = own
     const fields = { id: lease.id, expires: expiresAt === undefined ? 'never' : new Date(expiresAt).toISOString() }
     if (this.state.current?.at !== 'held') this.#log.info('subnet leased', fields)
     else this.#log.info('lease renewed', fields)
-    this.#renewAt =
-      expiresAt === undefined
-        ? Number.POSITIVE_INFINITY
-        : this.#clock.now() + Math.max(1_000, expiresAt - this.#clock.wall() - this.#options.renewMarginMs)
+    const left = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - this.#clock.wall()
+    const renewAt = this.#clock.now() + Math.max(1_000, left - this.#options.renewMarginMs)
+    if (over !== undefined) this.#overwrote.set(over, this.#clock.now())
+    this.#published = { attrs, own, renewAt }
+    this.#replaced = false
     this.state.set({ at: 'held', own })
   }
 
-  #refused(cause: unknown, last: OwnLease | undefined): void {
+  #notAcquired(cause: unknown): void {
     const text = messageOf(cause)
-    // Two hosts told to be one: neither waiting nor another subnet would help.
-    if (last === undefined && cause instanceof LeaseConflictError && cause.conflict.type === 'public-address-taken') {
-      throw new ConfigError('public-ip', `must be an address that no other node has; ${text}`, cause.conflict.publicIp)
+    // Two hosts with one address: neither waiting nor another subnet would help.
+    if (cause instanceof LeaseConflictError && cause.conflict.type === 'public-address-taken') {
+      const expected = `must be an address that no other node has; ${text}. Name the interface with this host's own address by --iface`
+      throw new ConfigError('public-ip', expected, cause.conflict.publicIp)
     }
     const previous = this.state.current
-    if (cause instanceof LeaseConflictError && last !== undefined) {
+    if (previous?.at !== 'acquiring' || previous.waitingFor !== text)
+      this.#log.warn('no subnet leased yet', { why: text })
+    this.state.set({ at: 'acquiring', waitingFor: text })
+  }
+
+  /** Whatever is refused, and why: which subnet was ours is kept, running containers have its addresses. */
+  #lost(cause: unknown, last: OwnLease): void {
+    const text = messageOf(cause)
+    const previous = this.state.current
+    if (cause instanceof LeaseConflictError) {
       if (previous?.at !== 'lost' || previous.text !== text) this.#log.error('own lease lost', { why: text })
       this.state.set({ at: 'lost', last, conflict: cause.conflict, text })
     } else {
-      if (previous?.at !== 'acquiring' || previous.waitingFor !== text)
-        this.#log.warn('no subnet leased yet', { why: text })
-      this.state.set({ at: 'acquiring', waitingFor: text })
+      this.#log.warn('lost lease not taken again', { why: text, retryInSeconds: this.#retryMs / 1000 })
     }
   }
 
-  async #hold(own: OwnLease, signal: AbortSignal): Promise<void> {
-    const wait = this.#renewAt - this.#clock.now()
-    if (wait > 0) {
-      await this.#pause(Math.min(wait, 2 ** 31 - 1), signal)
+  async #hold(published: Published, signal: AbortSignal): Promise<void> {
+    const isRenewal = published.renewAt <= this.#clock.now()
+    const isShown = this.#isShown(published.own)
+    if (isShown && !isRenewal && sameAttrs(this.#want, published.attrs)) {
+      await this.#pause(Math.min(published.renewAt - this.#clock.now(), 2 ** 31 - 1), signal)
       return
     }
+    const attrs = this.#want
+    const { lease } = published.own
+    // Who was refused a day ago may ask again, and who might have objected to our start has.
+    const said = isRenewal ? { refused: undefined, claim: undefined } : {}
+    const own = { ...published.own, lease: { ...lease, ...said } }
     try {
-      const renewed = await this.#publish(own, signal)
-      this.#replaced = false
+      const renewed = await this.#store.publish(own, attrs, { yieldTo: this.#rivals() }, signal)
       this.renewals.ok += 1
-      this.#held(renewed)
-      if (this.#seen !== undefined) this.#compare(renewed, this.#seen)
+      if (isRenewal) this.#overwrote.clear()
+      this.#held(attrs, renewed)
     } catch (cause) {
       if (signal.aborted) return
       this.renewals.failed += 1
       if (cause instanceof LeaseConflictError) {
-        this.#refused(cause, own)
+        this.#lost(cause, published.own)
         return
       }
       this.#log.warn('lease not renewed', { why: messageOf(cause), retryInSeconds: DEFAULT_RETRY_MS / 1000 })
@@ -150,54 +196,43 @@ export class LeaseKeeper {
     }
   }
 
-  async #publish(own: OwnLease, signal: AbortSignal): Promise<OwnLease> {
-    this.#publishing = true
-    try {
-      return await this.#store.publish(own, this.#want, signal)
-    } finally {
-      this.#publishing = false
-    }
+  /**
+   * Whose writes are not undone again, or two would write for ever: flannel's until the next renewal; those of a process with our NodeID
+   * while it may be answering our own, so the younger of two yields.
+   */
+  #rivals(): ReadonlySet<Rival> {
+    const rivals = new Set<Rival>()
+    if (this.#overwrote.has('flannel')) rivals.add('flannel')
+    const since = this.#clock.now() - (this.#overwrote.get('same-node') ?? Number.NEGATIVE_INFINITY)
+    if (since < (this.#options.claimMs ?? CLAIM_MS)) rivals.add('same-node')
+    return rivals
   }
 
-  // While the pool is exhausted a lease that goes is a reason to try again.
+  /** Whether the store shows what we wrote. Any difference is settled by a compared write, which sees the truth. */
+  #isShown(own: OwnLease): boolean {
+    const entry = this.#store.entry(own.lease.id)
+    this.#judged = entry?.version
+    if (!this.#replaced && entry !== undefined && isOlder(entry.version, own.version)) return true
+    if (entry?.lease !== undefined && sameLease(entry.lease, own.lease)) return true
+    const why = entry === undefined ? 'deleted or expired' : 'changed by another'
+    this.#log.warn('own lease differs in the store', { id: own.lease.id, why })
+    return false
+  }
+
+  // With every change of any lease: only one of ours is looked at. While the pool is exhausted one that goes is a reason, too.
   async #watch(signal: AbortSignal): Promise<void> {
-    let leases = 0
-    for await (const snapshot of this.#store.watch(signal)) {
-      const state = this.state.current
-      if (this.#seen !== undefined && isBefore(snapshot.revision, this.#seen.revision)) this.#replaced = true
-      this.#seen = snapshot
-      // Our own write comes back by the watch before its answer does: until then nobody can say whose it is.
-      if (state?.at === 'held' && this.#publishing) continue
-      if (state?.at === 'held') this.#compare(state.own, snapshot)
-      else if (state?.at === 'lost') this.#reconsider(state.last, snapshot)
-      else if (snapshot.leases.size < leases) this.#wake.abort()
-      leases = snapshot.leases.size
+    let seen: { readonly revision: string; readonly leases: number } | undefined
+    for await (const { revision, leases } of this.#store.watch(signal)) {
+      if (seen !== undefined && isOlder(revision, seen.revision)) this.#replaced = true
+      const id = ownId(this.state.current)
+      const mayMatter =
+        id === undefined ? leases.size < (seen?.leases ?? 0) : this.#store.entry(id)?.version !== this.#judged
+      if (mayMatter) this.#wake.abort()
+      seen = { revision, leases: leases.size }
     }
   }
 
-  /** Any difference between the store's view and ours is settled by a compared write, which sees the truth. */
-  #compare(own: OwnLease, snapshot: LeaseSnapshot): void {
-    if (!this.#replaced && isBefore(snapshot.revision, own.version)) return
-    const seen = snapshot.leases.get(own.lease.id)
-    // Asked with every change of any lease, and nearly always about the same two.
-    const { seen: before, own: ours } = this.#alike
-    if (seen !== undefined && seen === before && own.lease === ours) return
-    if (seen !== undefined && fingerprint(seen) === fingerprint(own.lease)) {
-      this.#alike = { seen, own: own.lease }
-      return
-    }
-    const text = seen === undefined ? 'deleted or expired' : 'changed by another'
-    this.#log.warn('own lease differs in the store', { id: own.lease.id, why: text })
-    this.#renewAt = 0
-    this.#wake.abort()
-  }
-
-  #reconsider(last: OwnLease, snapshot: LeaseSnapshot): void {
-    const seen = snapshot.leases.get(last.lease.id)
-    if (seen === undefined || seen.node === this.#want.node) this.#wake.abort()
-  }
-
-  /** Sleeps, or less when something has changed. */
+  /** Sleeps, or less when something may have changed since the last pause. */
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
     const wake = this.#wake
     await untilFirst([signal, wake.signal], (stop) => this.#clock.sleep(ms, stop)).catch(() => {})
@@ -205,24 +240,16 @@ export class LeaseKeeper {
   }
 }
 
+function stillRivals({ type }: LeaseConflict): ReadonlySet<Rival> {
+  if (type === 'identity-shared') return new Set(['same-node'])
+  return new Set(type === 'public-address-shared' ? ['flannel'] : [])
+}
+
+function ownId(state: LeaseState | undefined): string | undefined {
+  if (state?.at === 'held') return state.own.lease.id
+  return state?.at === 'lost' ? state.last.lease.id : undefined
+}
+
 function subnetsOf(lease: Lease): ReadonlyMap<Family, Cidr> {
   return new Map([...lease.families].map(([family, part]) => [family, part.subnet]))
-}
-
-/** The parts that others see. */
-function fingerprint(lease: Lease): string {
-  return JSON.stringify([lease.node, path(lease.primary), lease.accepts.map(path), [...lease.families]])
-}
-
-function path(value: Lease['primary']): unknown {
-  return [value.backend, [...value.data]]
-}
-
-function comparable(attrs: LeaseAttrs): unknown {
-  return [attrs.node, path(attrs.primary), attrs.accepts.map(path), [...attrs.publicIps], [...attrs.tunnelIps]]
-}
-
-/** Store revisions grow; one that is no number cannot be compared and counts as current. */
-function isBefore(revision: string, version: string): boolean {
-  return /^\d+$/.test(revision) && /^\d+$/.test(version) && BigInt(revision) < BigInt(version)
 }

@@ -2,10 +2,10 @@ import type { Notice, SkippedPeer } from '../../backends/backend.ts'
 import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
 import { unmetRequirements } from '../../kernel/requirements.ts'
-import { ConfigError, messageOf, printable } from '../../lib/errors.ts'
+import { assertNever, ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import type { Overlap } from '../../subnet/route-overlaps.ts'
 import type { Harm } from '../../subnet/surroundings.ts'
-import type { StoreHealth } from '../../subnet/types.ts'
+import type { LeaseConflict, StoreHealth } from '../../subnet/types.ts'
 import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
@@ -25,21 +25,37 @@ export function leaseConditions(state: LeaseState): readonly Condition[] {
         code: `lease-${state.conflict.type}`,
         severity: 'error',
         text: `the own lease ${state.last.lease.id} was lost: ${state.text}`,
-        remedy:
-          'containers keep their addresses; to take a new subnet stop the daemon, run `flanneld cleanup`, and start it again',
+        remedy: `containers keep their addresses; ${afterLoss(state.conflict)}`,
       },
     ]
   }
   if (state.waitingFor === undefined) return []
-  return [
-    {
-      code: 'lease-waiting',
-      severity: 'error',
-      text: `no subnet leased yet: ${state.waitingFor}`,
-      remedy:
-        'it is tried again by itself: let the lease store answer; if all subnets are taken, delete leases of hosts that are gone or make the network larger; if hosts, gateways or routes lie in them, move Network or SubnetMin and SubnetMax beside these',
-    },
-  ]
+  const text = `no subnet leased yet: ${state.waitingFor}`
+  const remedy = state.remedy ?? WAIT_REMEDY
+  return [{ code: 'lease-waiting', severity: 'error', text, remedy }]
+}
+
+const WAIT_REMEDY =
+  'it is tried again by itself: let the lease store answer; if all subnets are taken, delete leases of hosts that are gone or make the network larger; if hosts, gateways or routes lie in them, move Network or SubnetMin and SubnetMax beside these'
+const NEW_SUBNET = 'stop the daemon, run `flanneld cleanup`, and start it again'
+
+/** None of these takes the lease away from who holds it now. */
+function afterLoss(conflict: LeaseConflict): string {
+  switch (conflict.type) {
+    case 'identity-shared':
+      return 'find the host with the copied state directory; on the copy stop the daemon, delete `node-id` there, give it an address of its own, and start it again'
+    case 'public-address-taken':
+    case 'public-address-shared':
+      return `give one of the two hosts an address of its own (--iface, --public-ip); then start this one again`
+    case 'subnet-taken':
+      return conflict.publicIp === undefined
+        ? `to take a new subnet ${NEW_SUBNET}`
+        : `two hosts must not have one address: give this one its own (--iface, --public-ip); to take a new subnet then ${NEW_SUBNET}`
+    case 'pool-exhausted':
+      return `to take a new subnet ${NEW_SUBNET}`
+    default:
+      return assertNever(conflict)
+  }
 }
 
 /** `fault`: why the host could not be read; undefined: it was. */

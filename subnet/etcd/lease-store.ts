@@ -1,13 +1,24 @@
+import { randomBytes } from 'node:crypto'
 import type { IEvent } from 'etcd3'
 import { Backoff } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
-import { claimLease, rewriteLease } from '../lease-claim.ts'
+import { CLAIM_MS } from '../address-claim.ts'
+import { claimLease } from '../lease-claim.ts'
 import { LeaseMirror } from '../lease-mirror.ts'
+import { rewriteLease } from '../lease-rewrite.ts'
 import type { NetworkConfig } from '../network-config.ts'
-import type { AcquireHints, LeaseAttrs, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../types.ts'
+import type {
+  AcquireHints,
+  LeaseAttrs,
+  LeaseSnapshot,
+  LeaseStore,
+  OwnLease,
+  PublishHints,
+  StoreHealth,
+} from '../types.ts'
 import type { EtcdClient } from './client.ts'
 import { StoreUnavailable, TooLarge } from './errors.ts'
 import { joinKey, keysBelow } from './key-range.ts'
@@ -21,6 +32,8 @@ export interface EtcdLeaseStoreOptions {
   /** Flannel's 86400. */
   readonly ttlSeconds?: number
   readonly checkEveryMs?: number
+  /** How long the holder of a lease with our address may object. */
+  readonly claimMs?: number
 }
 
 /** Leases as flannel keeps them in etcd v3. `run` must be running for everything else to make progress. */
@@ -29,6 +42,9 @@ export class EtcdLeaseStore implements LeaseStore {
   readonly health: Source<StoreHealth>
   readonly #needs: { client: EtcdClient; clock: Clock; log: Logger; random: () => number }
   readonly #network: NetworkConfig
+  readonly #claimMs: number
+  /** Tells this process from others with the same NodeID. */
+  readonly #nonce = randomBytes(8).toString('hex')
   readonly #folder: string
   readonly #mirror = new LeaseMirror()
   readonly #changes = new Latest<number>('etcd lease changes')
@@ -41,6 +57,7 @@ export class EtcdLeaseStore implements LeaseStore {
   ) {
     this.#needs = needs
     this.#network = options.network
+    this.#claimMs = options.claimMs ?? CLAIM_MS
     this.health = needs.client.health.source
     this.#folder = `${joinKey(options.prefix, 'subnets')}/`
     this.#writes = new LeaseWrites(needs, { ttlSeconds: options.ttlSeconds ?? 86_400 })
@@ -66,20 +83,34 @@ export class EtcdLeaseStore implements LeaseStore {
     }, signal)
   }
 
-  async publish(own: OwnLease, want: LeaseAttrs, signal: AbortSignal): Promise<OwnLease> {
-    return await this.#whileUnavailable((table) => rewriteLease(this.#claimNeeds(table), own, want, signal), signal)
+  async publish(own: OwnLease, want: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
+    return await this.#whileUnavailable(
+      (table) => rewriteLease(this.#claimNeeds(table), own, want, hints, signal),
+      signal,
+    )
+  }
+
+  entry(id: string) {
+    return this.#mirror.entry(id)
   }
 
   #claimNeeds(table: EtcdLeaseTable) {
     const { log, random } = this.#needs
-    return { table, log, random, network: this.#network }
+    return { table, log, random, network: this.#network, nonce: this.#nonce, claimMs: this.#claimMs }
   }
 
   async #whileUnavailable(work: (table: EtcdLeaseTable) => Promise<OwnLease>, signal: AbortSignal): Promise<OwnLease> {
     const { log, clock } = this.#needs
     const backoff = new Backoff(this.#needs, { firstMs: 200, mostMs: 5000 })
-    const current = (during: AbortSignal) => this.#follower.whenSynced(during)
-    const needs = { writes: this.#writes, mirror: this.#mirror, current, changed: () => this.#changed() }
+    const needs = {
+      clock,
+      writes: this.#writes,
+      mirror: this.#mirror,
+      current: (during: AbortSignal) => this.#follower.whenSynced(during),
+      interrupted: (during: AbortSignal) => this.#follower.whenInterrupted(during),
+      changes: this.#changes,
+      changed: () => this.#changed(),
+    }
     const table = new EtcdLeaseTable(needs, { folder: this.#folder })
     try {
       for (;;) {

@@ -1,18 +1,25 @@
 import type { IKeyValue } from 'etcd3'
 import type { Cidr, Family } from '../../lib/address.ts'
-import { withDeadline } from '../../lib/clock.ts'
+import { type Clock, withDeadline } from '../../lib/clock.ts'
+import type { Source } from '../../lib/latest.ts'
+import { untilFirst } from '../../lib/signals.ts'
 import type { LeaseTable, LeaseWrite, WriteResult } from '../lease-claim.ts'
-import { decodeLeaseKey } from '../lease-codec.ts'
+import { decodeLeaseKey, withClaim } from '../lease-codec.ts'
 import { type LeaseMirror, type RawLease, readLease } from '../lease-mirror.ts'
-import type { Lease, LeaseSnapshot, OwnLease } from '../types.ts'
+import type { Lease, LeaseClaim, LeaseSnapshot, OwnLease } from '../types.ts'
 import { EtcdLeaseGone } from './errors.ts'
 import type { Grant, LeaseWrites, TxnOutcome } from './lease-writes.ts'
 
 interface Needs {
+  readonly clock: Clock
   readonly writes: LeaseWrites
   readonly mirror: LeaseMirror
   /** Waits until the mirror is current. */
   readonly current: (signal: AbortSignal) => Promise<void>
+  /** Waits until it is not, even for a moment. */
+  readonly interrupted: (signal: AbortSignal) => Promise<void>
+  /** Tells of every change of the mirror. */
+  readonly changes: Source<unknown>
   /** The mirror was changed. */
   readonly changed: () => void
 }
@@ -35,8 +42,44 @@ export class EtcdLeaseTable implements LeaseTable {
     return this.#needs.mirror.snapshot()
   }
 
-  version(id: string): string | undefined {
-    return this.#needs.mirror.get(id)?.modified
+  async passed(version: string, signal: AbortSignal): Promise<void> {
+    for await (const _change of this.#needs.changes.watch(signal)) if (this.#needs.mirror.hasFollowed(version)) return
+    signal.throwIfAborted()
+  }
+
+  entry(id: string) {
+    return this.#needs.mirror.entry(id)
+  }
+
+  name(id: string): string {
+    return `${this.#folder}${id}`
+  }
+
+  async claim(id: string, version: string, claim: LeaseClaim, signal: AbortSignal): Promise<string | undefined> {
+    const change = (value: Uint8Array) => withClaim(value, claim)
+    const outcome = await this.#needs.writes.amend(this.#key(id), version, change, signal)
+    this.#learn(id, outcome)
+    return outcome.won ? outcome.entry?.mod_revision : undefined
+  }
+
+  async quiet(id: string, version: string, ms: number, signal: AbortSignal): Promise<boolean> {
+    const { clock, current, interrupted, changes } = this.#needs
+    for (;;) {
+      await current(signal)
+      const stands = () => this.entry(id)?.version === version
+      const changed = async (stop: AbortSignal) => {
+        for await (const _change of changes.watch(stop)) if (!stands()) return
+      }
+      // While etcd is away its silence says nothing about the holder, who cannot write either: the time begins anew.
+      const end = await firstToEnd(signal, {
+        quiet: (stop) => clock.sleep(ms, stop),
+        interrupted,
+        changed,
+      })
+      signal.throwIfAborted()
+      if (!stands()) return false
+      if (end === 'quiet') return true
+    }
   }
 
   /** Subnets of a write whose answer was lost. */
@@ -112,6 +155,23 @@ export class EtcdLeaseTable implements LeaseTable {
     const lease = readLease(rawLease(entry, this.#folder))
     return 'reason' in lease ? undefined : lease
   }
+}
+
+/** Runs all until one has ended, and says which. */
+async function firstToEnd<K extends string>(
+  signal: AbortSignal,
+  works: Record<K, (stop: AbortSignal) => Promise<void>>,
+): Promise<K> {
+  const over = new AbortController()
+  return await untilFirst([signal, over.signal], async (stop) => {
+    const running = (Object.keys(works) as K[]).map(async (name) => {
+      // Those that come later are cut short, which is no error.
+      await works[name](stop).catch(() => {})
+      over.abort()
+      return name
+    })
+    return await Promise.race(running)
+  })
 }
 
 export function rawLease(entry: IKeyValue, folder: string): RawLease {

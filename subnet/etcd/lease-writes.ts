@@ -1,4 +1,11 @@
-import type { ICompare, IKeyValue, ILeaseGrantResponse, ILeaseTimeToLiveResponse, ITxnResponse } from 'etcd3'
+import type {
+  ICompare,
+  IKeyValue,
+  ILeaseGrantResponse,
+  ILeaseTimeToLiveResponse,
+  IRangeResponse,
+  ITxnResponse,
+} from 'etcd3'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
@@ -56,6 +63,22 @@ export class LeaseWrites {
     return { ...outcome, won: outcome.won || firstOne }
   }
 
+  /** Changes the value only: the etcd lease stays attached. Not won: the entry was not at `version` any more. */
+  async amend(
+    key: Buffer,
+    version: string,
+    change: (value: Uint8Array) => string,
+    signal: AbortSignal,
+  ): Promise<TxnOutcome> {
+    const before = await this.#read(key, signal)
+    if (before.entry?.mod_revision !== version) return before
+    const value = Buffer.from(change(before.entry.value))
+    const request_put = { key, value, ignore_lease: true }
+    const outcome = await this.#transact(key, expectation(key, { version }), { request_put }, signal)
+    // As in `put`: this try may have found the first one's work. Nobody else writes this nonce.
+    return { ...outcome, won: outcome.won || outcome.entry?.value.equals(value) === true }
+  }
+
   async delete(key: Buffer, version: string, signal: AbortSignal): Promise<TxnOutcome> {
     return await this.#transact(key, expectation(key, { version }), { request_delete_range: { key } }, signal)
   }
@@ -75,6 +98,14 @@ export class LeaseWrites {
     } catch (cause) {
       if (!signal.aborted) this.#log.debug('unused etcd lease not revoked', { error: messageOf(cause) })
     }
+  }
+
+  async #read(key: Buffer, signal: AbortSignal): Promise<TxnOutcome> {
+    const { kvs, header } = await this.#client.call<IRangeResponse>(
+      { service: 'KV', method: 'range', payload: { key } },
+      signal,
+    )
+    return { won: false, entry: kvs[0], revision: header.revision }
   }
 
   async #transact(key: Buffer, compare: ICompare, change: object, signal: AbortSignal): Promise<TxnOutcome> {

@@ -91,6 +91,13 @@ export class RangeFollower {
     signal.throwIfAborted()
   }
 
+  /** Resolves when it is not so any more, were it for a moment only. */
+  async whenInterrupted(signal: AbortSignal): Promise<void> {
+    const lists = this.#lists
+    for await (const synced of this.#synced.watch(signal)) if (!synced || this.#lists !== lists) return
+    signal.throwIfAborted()
+  }
+
   /** Never rejects but with the signal's reason: what cannot be reached is waited for. */
   async run(signal: AbortSignal): Promise<void> {
     const { client, clock } = this.#needs

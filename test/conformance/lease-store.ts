@@ -9,11 +9,14 @@ import {
   LeaseConflictError,
   type LeaseSnapshot,
   type LeaseStore,
+  type LeaseWait,
+  type OwnLease,
 } from '../../subnet/types.ts'
+import { until } from '../until.ts'
 
 /** A store under test: stores of several nodes on it, and a hand that changes entries behind their back. */
 export interface LeaseWorld {
-  /** Running until `close`. */
+  /** Running until `close`; a holder may object for half a second. */
   store(network: NetworkConfig): LeaseStore
   put(id: string, value: string, options: { reserved: boolean }): Promise<void>
   delete(id: string): Promise<void>
@@ -45,7 +48,7 @@ export function attrs(node: string, ...publicIps: string[]): LeaseAttrs {
   }
 }
 
-export const hints: AcquireHints = { previous: new Map(), ownsAddress: () => true }
+export const hints: AcquireHints = { previous: new Map() }
 const previous = (...subnets: string[]) =>
   new Map(subnets.map((s) => [s.includes(':') ? 6 : 4, s as Cidr] as [Family, Cidr]))
 const flannels = (publicIp: string) =>
@@ -78,6 +81,9 @@ export function conflict(type: LeaseConflict['type'], about: Partial<Record<stri
     return true
   }
 }
+
+const sees = (store: LeaseStore, { lease }: OwnLease) => snapshotWhere(store, ({ leases }) => leases.has(lease.id))
+const taken = (node: string, id: string) => conflict('public-address-taken', { node, id, publicIp: '192.168.64.1' })
 
 /** What every lease store promises; run on the fake and on the real one, so that the fake cannot lie. */
 export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>): void {
@@ -130,7 +136,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       const store = world.store(network)
       const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
       assert.deepEqual([own.lease.id, own.lease.reserved, own.expiresAt], ['10.5.77.0-24', true, undefined])
-      const renewed = await store.publish(own, attrs('n1', '192.168.64.1'), signal)
+      const renewed = await store.publish(own, attrs('n1', '192.168.64.1'), {}, signal)
       assert.equal(renewed.expiresAt, undefined)
       assert.equal(await world.expires('10.5.77.0-24'), false)
     })
@@ -142,19 +148,159 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       assert.equal(own.lease.id, '10.5.0.12-30')
     })
 
-    it('takes over the lease of another NodeID with our address if this host owns that', async () => {
-      await world.put('10.5.52.0-24', ours('old', '192.168.64.1'), { reserved: false })
-      const own = await world.store(network).acquire(attrs('n1', '192.168.64.1'), hints, signal)
+    it('gets the lease of another NodeID with its address after a silence, and nothing else of it is changed before', async () => {
+      const value = `${ours('old', '192.168.64.1').slice(0, -1)},"Later":[1.0,{"b":"<&>"}]}`
+      await world.put('10.5.52.0-24', value, { reserved: false })
+      const waits: (string | undefined)[] = []
+      const asking = { ...hints, waiting: (wait?: LeaseWait) => void waits.push(wait?.text) }
+      const claiming = world.store(network).acquire(attrs('n1', '192.168.64.1'), asking, signal)
+      await until(5_000, 'it is claimed', async () => {
+        const { Claim, ...rest } = JSON.parse((await world.value('10.5.52.0-24')) ?? '{}')
+        assert.equal(Claim?.NodeID, 'n1')
+        assert.deepEqual(rest, JSON.parse(value))
+        assert.equal(await world.expires('10.5.52.0-24'), true)
+      })
+      assert.match(waits[0] ?? '', /10\.5\.52\.0-24 .*192\.168\.64\.1 .*old.*n1/)
+      const own = await claiming
+      assert.deepEqual([own.lease.id, own.lease.node, own.lease.claim], ['10.5.52.0-24', 'n1', undefined])
+      assert.equal(waits.at(-1), undefined)
+    })
+
+    it('is refused by a holder that writes, and does not write again at the next tries', async () => {
+      const [holder, second] = [world.store(network), world.store(network)]
+      const own = await holder.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await sees(second, own)
+      const claiming = second.acquire(attrs('n2', '192.168.64.1'), hints, signal)
+      const refused = assert.rejects(claiming, taken('n1', own.lease.id))
+      await snapshotWhere(holder, ({ leases }) => leases.get(own.lease.id)?.claim?.node === 'n2')
+      const again = await holder.publish(own, attrs('n1', '192.168.64.1'), {}, signal)
+      assert.deepEqual([again.lease.refused, again.lease.claim, again.lease.age], [['n2'], undefined, own.lease.age])
+      await refused
+      const value = await world.value(own.lease.id)
+      for (let start = 0; start < 5; start += 1) {
+        const next = world.store(network).acquire(attrs('n2', '192.168.64.1'), hints, signal)
+        await assert.rejects(next, taken('n1', own.lease.id))
+      }
+      assert.equal(holder.entry(own.lease.id)?.version, again.version)
+      assert.equal(await world.value(own.lease.id), value)
+      const moved = await holder.publish(again, attrs('n1', '192.168.64.7'), {}, signal)
+      assert.equal(moved.lease.refused, undefined)
+    })
+
+    /** What a second host with the same address meets: the lease of one that answers. */
+    const claimAndHold = async (node: string, during: AbortSignal) => {
+      const store = world.store(network)
+      const want = attrs(node, '192.168.64.1')
+      let own = await store.acquire(want, hints, signal)
+      const answering = async () => {
+        for await (const _ of store.watch(during)) {
+          if (store.entry(own.lease.id)?.lease?.claim !== undefined) own = await store.publish(own, want, {}, signal)
+        }
+      }
+      answering().catch(() => {})
+      return own.lease
+    }
+
+    for (const [title, before] of [
+      ['claim at once', '10.5.52.0-24'],
+      ['start at once', undefined],
+    ] as const) {
+      it(`is got by one of two with one address that ${title}; the other names it`, async () => {
+        if (before !== undefined) await world.put(before, ours('old', '192.168.64.1'), { reserved: false })
+        const over = new AbortController()
+        const ends = await Promise.allSettled([claimAndHold('n1', over.signal), claimAndHold('n2', over.signal)])
+        over.abort()
+        const [winner] = ends.filter((end) => end.status === 'fulfilled')
+        const [loser] = ends.filter((end) => end.status === 'rejected')
+        assert.ok(winner !== undefined && loser !== undefined)
+        assert.ok(taken(winner.value.node, winner.value.id)(loser.reason))
+        const store = world.store(network)
+        const { leases } = await snapshotWhere(store, ({ revision }) => revision !== '0')
+        assert.deepEqual(
+          [...leases.values()].map(({ node }) => node),
+          [winner.value.node],
+        )
+      })
+    }
+
+    it('replaces a claim whose host has died', async () => {
+      const claimed = `${ours('old', '192.168.64.1').slice(0, -1)},"Claim":{"NodeID":"dead","Nonce":"1"}}`
+      await world.put('10.5.52.0-24', claimed, { reserved: false })
+      const store = world.store(network)
+      const began = Date.now()
+      const claiming = store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await snapshotWhere(store, ({ leases }) => leases.get('10.5.52.0-24')?.claim?.node === 'n1')
+      // The other one would have been done by then.
+      assert.ok(Date.now() - began >= 500, `after ${Date.now() - began} ms`)
+      const own = await claiming
       assert.deepEqual([own.lease.id, own.lease.node], ['10.5.52.0-24', 'n1'])
     })
 
-    it('refuses the address of another NodeID that this host does not own', async () => {
+    for (const [what, answer, who] of [
+      ['any write of the holder', ours('old', '192.168.64.1'), 'old'],
+      [
+        'the claim of a third host over its own',
+        `${ours('old', '192.168.64.1').slice(0, -1)},"Claim":{"NodeID":"third","Nonce":"1"}}`,
+        'third',
+      ],
+    ] as const) {
+      it(`takes ${what} for an objection`, async () => {
+        const id = '10.5.52.0-24'
+        await world.put(id, ours('old', '192.168.64.1'), { reserved: false })
+        const store = world.store(network)
+        const refused = assert.rejects(store.acquire(attrs('n1', '192.168.64.1'), hints, signal), taken(who, id))
+        await snapshotWhere(store, ({ leases }) => leases.get(id)?.claim?.node === 'n1')
+        await world.put(id, answer, { reserved: false })
+        await refused
+        assert.equal(await world.value(id), answer)
+      })
+    }
+
+    it('keeps its own subnet and removes the lease of a silent node with its address', async () => {
       await world.put('10.5.52.0-24', ours('old', '192.168.64.1'), { reserved: false })
-      await assert.rejects(
-        world.store(network).acquire(attrs('n1', '192.168.64.1'), { ...hints, ownsAddress: () => false }, signal),
-        conflict('public-address-taken', { node: 'old', id: '10.5.52.0-24', publicIp: '192.168.64.1' }),
+      await world.put('10.5.53.0-24', ours('n1', '192.168.64.9'), { reserved: false })
+      const own = await world.store(network).acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      assert.equal(own.lease.id, '10.5.53.0-24')
+      assert.equal(await world.value('10.5.52.0-24'), undefined)
+    })
+
+    it('does not take an address of another node that lives, while it runs', async () => {
+      const [holder, second] = [world.store(network), world.store(network)]
+      const first = await holder.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      const own = await second.acquire(attrs('n2', '192.168.64.2'), hints, signal)
+      const moving = assert.rejects(
+        second.publish(own, attrs('n2', '192.168.64.1'), {}, signal),
+        taken('n1', first.lease.id),
       )
-      assert.equal(await world.value('10.5.52.0-24'), ours('old', '192.168.64.1'))
+      await snapshotWhere(holder, ({ leases }) => leases.get(first.lease.id)?.claim?.node === 'n2')
+      await holder.publish(first, attrs('n1', '192.168.64.1'), {}, signal)
+      await moving
+      assert.match((await world.value(own.lease.id)) ?? '', /192\.168\.64\.2/)
+    })
+
+    it('yields to another process with its NodeID and address when it is told to', async () => {
+      const [store, copy] = [world.store(network), world.store(network)]
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await sees(copy, own)
+      const other = await copy.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      assert.deepEqual([other.lease.id, other.over], [own.lease.id, 'same-node'])
+      await assert.rejects(
+        store.publish(own, attrs('n1', '192.168.64.1'), { yieldTo: new Set(['same-node']) }, signal),
+        conflict('identity-shared', { publicIp: '192.168.64.1' }),
+      )
+      assert.equal((await store.publish(own, attrs('n1', '192.168.64.1'), {}, signal)).over, 'same-node')
+    })
+
+    it('writes its NodeID again over a flannel, unless it is told to yield', async () => {
+      const store = world.store(network)
+      const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      await world.put(own.lease.id, flannels('192.168.64.1'), { reserved: false })
+      await assert.rejects(
+        store.publish(own, attrs('n1', '192.168.64.1'), { yieldTo: new Set(['flannel']) }, signal),
+        conflict('public-address-shared', { publicIp: '192.168.64.1' }),
+      )
+      const again = await store.publish(own, attrs('n1', '192.168.64.1'), {}, signal)
+      assert.deepEqual([again.lease.node, again.over], ['n1', 'flannel'])
     })
 
     it('deletes an own lease that does not fit, and wishes for the subnet of the last run', async () => {
@@ -216,7 +362,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       const store = world.store(network)
       const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
       const want = { ...attrs('n1', '192.168.64.5'), accepts: [{ backend: 'host-gw', data: new Map() }] }
-      const changed = await store.publish(own, want, signal)
+      const changed = await store.publish(own, want, {}, signal)
       assert.deepEqual([changed.lease.id, changed.lease.age], [own.lease.id, own.lease.age])
       const { leases } = await snapshotWhere(store, (s) => s.leases.get(own.lease.id)?.accepts.length === 1)
       assert.equal(leases.get(own.lease.id)?.families.get(4)?.publicIp, '192.168.64.5')
@@ -227,7 +373,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
       await world.delete(own.lease.id)
       await snapshotWhere(store, ({ leases }) => leases.size === 0)
-      const again = await store.publish(own, attrs('n1', '192.168.64.1'), signal)
+      const again = await store.publish(own, attrs('n1', '192.168.64.1'), {}, signal)
       assert.equal(again.lease.id, own.lease.id)
       assert.equal(await world.expires(own.lease.id), true)
     })
@@ -237,7 +383,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
       await world.put(own.lease.id, ours('n2', '192.168.64.2'), { reserved: false })
       await assert.rejects(
-        store.publish(own, attrs('n1', '192.168.64.1'), signal),
+        store.publish(own, attrs('n1', '192.168.64.1'), {}, signal),
         conflict('subnet-taken', { holder: 'n2' }),
       )
       const only = new Map([[4, own.lease.families.get(4)?.subnet as Cidr] as [Family, Cidr]])
@@ -254,7 +400,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
       await world.put(own.lease.id, flannels('192.168.64.2'), { reserved: false })
       await assert.rejects(
-        store.publish(own, attrs('n1', '192.168.64.1'), signal),
+        store.publish(own, attrs('n1', '192.168.64.1'), {}, signal),
         conflict('subnet-taken', { holder: '192.168.64.2' }),
       )
     })
@@ -265,7 +411,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       await world.put(own.lease.id.replace('-24', '-25'), ours('n2', '192.168.64.2'), { reserved: false })
       await world.delete(own.lease.id)
       await snapshotWhere(store, ({ leases }) => leases.size === 1 && !leases.has(own.lease.id))
-      await assert.rejects(store.publish(own, attrs('n1', '192.168.64.1'), signal), conflict('subnet-taken'))
+      await assert.rejects(store.publish(own, attrs('n1', '192.168.64.1'), {}, signal), conflict('subnet-taken'))
     })
 
     it('stops when its NodeID stands on its lease with another address', async () => {
@@ -273,7 +419,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
       await world.put(own.lease.id, ours('n1', '192.168.64.99'), { reserved: false })
       await assert.rejects(
-        store.publish(own, attrs('n1', '192.168.64.1'), signal),
+        store.publish(own, attrs('n1', '192.168.64.1'), {}, signal),
         conflict('identity-shared', { publicIp: '192.168.64.99' }),
       )
     })
@@ -282,7 +428,7 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       const store = world.store(network)
       const own = await store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
       await world.put(own.lease.id, ours('n1', '192.168.64.1'), { reserved: false })
-      const renewed = await store.publish(own, attrs('n1', '192.168.64.1'), signal)
+      const renewed = await store.publish(own, attrs('n1', '192.168.64.1'), {}, signal)
       assert.equal(renewed.lease.primary.backend, 'vxlan')
     })
 

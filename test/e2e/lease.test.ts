@@ -145,31 +145,6 @@ describe('the own lease', function () {
     }
   })
 
-  it('of a host made anew is taken over by its address', async () => {
-    await startDaemon(host)
-    await ready(host)
-    const { key } = await leaseOf(lab, host)
-    await host.daemon?.stop()
-    await host.exec(['rm', '-rf', host.paths.stateDir, host.paths.subnetFile])
-    await startDaemon(host)
-    await ready(host)
-    assert.equal((await leaseOf(lab, host)).key, key)
-    assert.match((await host.daemon?.logText()) ?? '', /lease of another NodeID taken over/)
-  })
-
-  it('of a public address given to two hosts: the second ends with 78 and names both', async () => {
-    const second = lab.host('h2')
-    const args = ['--public-ip=203.0.113.5', '--iface=eth0']
-    await startDaemon(host, { args })
-    await ready(host)
-    await startDaemon(second, { args })
-    assert.equal((await second.daemon?.waitExit({ timeout: 30_000 }))?.code, 78)
-    const log = (await second.daemon?.logText()) ?? ''
-    assert.match(log, /203\.0\.113\.5/)
-    assert.match(log, new RegExp((await status(host)).nodeId))
-    assert.equal((await status(host)).state, 'ok')
-  })
-
   it('claims a reservation and leaves it one', async () => {
     const key = `${leasePrefix}10.5.166.0-24`
     await lab.etcd.put(key, '{"PublicIP":"192.168.64.11"}')

@@ -172,13 +172,13 @@ describe('etcd lease store under faults', function () {
       await snapshotWhere(store, (s) => s.leases.size === 0)
     }
     await revokeExactly()
-    const again = await store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal)
+    const again = await store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal)
     assert.equal(again.lease.id, own.lease.id)
     own = again
     await revokeExactly()
     await server.put(`${folder}${own.lease.id}`, '{"PublicIP":"192.168.64.2","NodeID":"n2"}')
     await assert.rejects(
-      store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal),
+      store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal),
       conflict('subnet-taken', { holder: 'n2' }),
     )
   })
@@ -193,7 +193,7 @@ describe('etcd lease store under faults', function () {
       await proxy.cutAfter(1 + n * 23)
       const own = await claiming
       await proxy.cutAfter(1 + n * 11)
-      const renewed = await store.publish(own, want, daemons.signal)
+      const renewed = await store.publish(own, want, {}, daemons.signal)
       assert.equal(renewed.lease.id, own.lease.id)
     }
     await proxy.cutAfter(Number.POSITIVE_INFINITY)
@@ -203,10 +203,25 @@ describe('etcd lease store under faults', function () {
     assert.equal(keys.length, nodes)
   })
 
+  it('counts the silence of a holder anew after etcd was away: the holder could not have written either', async () => {
+    const id = '10.5.52.0-24'
+    await server.put(`${folder}${id}`, '{"PublicIP":"192.168.64.1","NodeID":"old"}')
+    const store = daemons.store(direct(), { claimMs: 2000 })
+    const claiming = store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
+    await snapshotWhere(store, ({ leases }) => leases.get(id)?.claim?.node === 'n1')
+    await pause(1000)
+    await server.kill()
+    await pause(1500)
+    const backAt = Date.now()
+    await server.start()
+    assert.equal((await claiming).lease.id, id)
+    assert.ok(Date.now() - backAt >= 2000, `after ${Date.now() - backAt} ms`)
+  })
+
   it('leaves no etcd lease behind when it renews', async () => {
     const store = daemons.store(direct())
     let own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
-    for (let n = 0; n < 3; n += 1) own = await store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal)
+    for (let n = 0; n < 3; n += 1) own = await store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal)
     assert.match(await server.ctl(['lease', 'list']), /^found 1 leases/)
   })
 
@@ -274,7 +289,7 @@ describe('etcd lease store under faults', function () {
     await server.start()
     await server.ctl(['put', key(1), value(1)], 'root:s3cret-pa55')
     await snapshotWhere(store, (s) => s.leases.size === 2, 30_000)
-    await store.publish(own, attrs('n1', '192.168.64.1'), daemons.signal)
+    await store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal)
 
     const wrong = daemons.client(access([server.url], { username: 'root', password: new Secret('wr0ng-pa55') }), log)
     const health = await healthWhere(daemons.store(wrong, {}, log), ({ error }) => error !== undefined, 30_000)
@@ -320,7 +335,7 @@ describe('etcd lease store under faults', function () {
         await server.ctl(['get', '-w', 'json', `${folder}${own.lease.id}`]),
         new RegExp(`"mod_revision":${own.version},`),
       )
-      own = await store.publish(own, attrs('n1', '192.168.64.1'), stop.signal)
+      own = await store.publish(own, attrs('n1', '192.168.64.1'), {}, stop.signal)
       assert.ok(Math.abs((own.expiresAt ?? 0) - Date.now() - shift - 86_400_000) < 10_000)
     }
     assert.equal((await healthWhere(store, ({ up }) => up, 30_000)).resyncs.size, 0)

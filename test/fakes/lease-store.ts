@@ -1,15 +1,23 @@
+import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import { silentLogger } from '../../lib/log.ts'
-import {
-  claimLease,
-  type LeaseTable,
-  type LeaseWrite,
-  rewriteLease,
-  type WriteResult,
-} from '../../subnet/lease-claim.ts'
+import { untilFirst } from '../../lib/signals.ts'
+import { CLAIM_MS } from '../../subnet/address-claim.ts'
+import { claimLease, type LeaseTable, type LeaseWrite, type WriteResult } from '../../subnet/lease-claim.ts'
+import { withClaim } from '../../subnet/lease-codec.ts'
 import { LeaseMirror, type RawLease, readLease } from '../../subnet/lease-mirror.ts'
+import { rewriteLease } from '../../subnet/lease-rewrite.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
-import type { AcquireHints, LeaseAttrs, LeaseSnapshot, LeaseStore, OwnLease, StoreHealth } from '../../subnet/types.ts'
+import type {
+  AcquireHints,
+  LeaseAttrs,
+  LeaseClaim,
+  LeaseSnapshot,
+  LeaseStore,
+  OwnLease,
+  PublishHints,
+  StoreHealth,
+} from '../../subnet/types.ts'
 
 const dayMs = 86_400_000
 
@@ -18,11 +26,13 @@ export class FakeLeaseTable implements LeaseTable {
   readonly changes = new Latest<number>('fake changes')
   readonly #mirror = new LeaseMirror()
   readonly #entries = new Map<string, RawLease>()
-  readonly #wall: () => number
+  readonly #clock: Clock
   #revision = 1
+  /** How many puts there were. */
+  writes = 0
 
-  constructor(needs: { wall: () => number }) {
-    this.#wall = needs.wall
+  constructor(needs: { clock: Clock }) {
+    this.#clock = needs.clock
     this.changes.set(0)
   }
 
@@ -60,8 +70,36 @@ export class FakeLeaseTable implements LeaseTable {
     return this.snapshot()
   }
 
-  version(id: string): string | undefined {
-    return this.#entries.get(id)?.modified
+  async passed(_version: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+  }
+
+  entry(id: string) {
+    return this.#mirror.entry(id)
+  }
+
+  name(id: string): string {
+    return `/coreos.com/network/subnets/${id}`
+  }
+
+  async claim(id: string, version: string, claim: LeaseClaim, signal: AbortSignal): Promise<string | undefined> {
+    signal.throwIfAborted()
+    const before = this.#entries.get(id)
+    if (before?.modified !== version) return undefined
+    return this.#store(id, withClaim(before.value, claim), before.expiry !== '0').modified
+  }
+
+  async quiet(id: string, version: string, ms: number, signal: AbortSignal): Promise<boolean> {
+    const over = new AbortController()
+    return await untilFirst([signal, over.signal], async (stop) => {
+      const changed = async () => {
+        for await (const _change of this.changes.watch(stop)) if (this.entry(id)?.version !== version) return
+      }
+      await Promise.race([this.#clock.sleep(ms, stop).catch(() => {}), changed()])
+      over.abort()
+      signal.throwIfAborted()
+      return this.entry(id)?.version === version
+    })
   }
 
   async write({ id, value, expected, reserved }: LeaseWrite, signal: AbortSignal): Promise<WriteResult> {
@@ -73,18 +111,22 @@ export class FakeLeaseTable implements LeaseTable {
     const raw = this.#store(id, value, !reserved)
     const lease = leaseOf(raw)
     if (lease === undefined) throw new TypeError(`unreadable lease ${id} written`)
-    return { won: true, own: { lease, version: raw.modified, expiresAt: reserved ? undefined : this.#wall() + dayMs } }
+    return {
+      won: true,
+      own: { lease, version: raw.modified, expiresAt: reserved ? undefined : this.#clock.wall() + dayMs },
+    }
   }
 
   async remove(id: string, version: string, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted()
-    if (this.version(id) !== version) return false
+    if (this.entry(id)?.version !== version) return false
     this.delete(id)
     return true
   }
 
   #store(id: string, value: string, expires: boolean): RawLease {
     this.#revision += 1
+    this.writes += 1
     const modified = String(this.#revision)
     const created = this.#entries.get(id)?.created ?? modified
     const raw = { id, value: Buffer.from(value), created, modified, expiry: expires ? modified : '0' }
@@ -100,15 +142,25 @@ function leaseOf(raw: RawLease) {
   return 'reason' in lease ? undefined : lease
 }
 
+let processes = 0
+
 /** One node's store on a shared `FakeLeaseTable`; the conformance suite holds it to what the real one does. */
 export class FakeLeaseStore implements LeaseStore {
   readonly name = 'fake leases'
   readonly health = new Latest<StoreHealth>('fake health')
   readonly table: FakeLeaseTable
   readonly #needs: { network: NetworkConfig; random: () => number }
+  readonly #claimMs: number
+  readonly #nonce: string
 
-  constructor(needs: { table: FakeLeaseTable; network: NetworkConfig; random: () => number }) {
+  constructor(
+    needs: { table: FakeLeaseTable; network: NetworkConfig; random: () => number },
+    options: { claimMs?: number } = {},
+  ) {
     this.table = needs.table
+    this.#claimMs = options.claimMs ?? CLAIM_MS
+    processes += 1
+    this.#nonce = `process${processes}`
     this.#needs = needs
     this.health.set({ up: true, lastSuccess: 0, resyncs: new Map() })
   }
@@ -121,11 +173,19 @@ export class FakeLeaseStore implements LeaseStore {
     for await (const _change of this.table.changes.watch(signal)) yield this.table.snapshot()
   }
 
-  async acquire(want: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease> {
-    return await claimLease({ ...this.#needs, table: this.table, log: silentLogger }, want, hints, signal)
+  entry(id: string) {
+    return this.table.entry(id)
   }
 
-  async publish(own: OwnLease, want: LeaseAttrs, signal: AbortSignal): Promise<OwnLease> {
-    return await rewriteLease({ ...this.#needs, table: this.table, log: silentLogger }, own, want, signal)
+  async acquire(want: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease> {
+    return await claimLease(this.#claimingNeeds(), want, hints, signal)
+  }
+
+  async publish(own: OwnLease, want: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
+    return await rewriteLease(this.#claimingNeeds(), own, want, hints, signal)
+  }
+
+  #claimingNeeds() {
+    return { ...this.#needs, table: this.table, log: silentLogger, nonce: this.#nonce, claimMs: this.#claimMs }
   }
 }

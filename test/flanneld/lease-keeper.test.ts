@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { LeaseKeeper, type LeaseKeeperOptions, type LeaseState } from '../../flanneld/leases/lease-keeper.ts'
+import { leaseConditions } from '../../flanneld/status/node-conditions.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { createLogger } from '../../lib/log.ts'
@@ -18,10 +19,15 @@ function attrs(node: string, address = ADDRESS): LeaseAttrs {
 
 /** A keeper of node `a` that already runs; `stop` ends it and returns its fault, if any. */
 async function start(
-  change: Partial<LeaseKeeperOptions> & { owns?: boolean; table?: FakeLeaseTable; slowAnswers?: boolean } = {},
+  change: Partial<LeaseKeeperOptions> & {
+    clock?: VirtualClock
+    table?: FakeLeaseTable
+    slowAnswers?: boolean
+    slowSteps?: number
+  } = {},
 ) {
-  const clock = new VirtualClock()
-  const table = change.table ?? new FakeLeaseTable({ wall: () => clock.wall() })
+  const clock = change.clock ?? new VirtualClock()
+  const table = change.table ?? new FakeLeaseTable({ clock })
   const store = new FakeLeaseStore({ table, network: network(4), random: () => 0 })
   const { publish } = store
   if (change.slowAnswers) {
@@ -31,12 +37,25 @@ async function start(
       return own
     }
   }
+  const { slowSteps } = change
+  if (slowSteps !== undefined) {
+    const never = new AbortController().signal
+    const pause = async () => {
+      for (let step = 0; step < slowSteps / 2; step += 1) await clock.sleep(1, never)
+    }
+    store.publish = async (...args) => {
+      await pause()
+      const own = await publish.apply(store, args)
+      await pause()
+      return own
+    }
+  }
   const warnings: string[] = []
   const log = createLogger((severity, message) => {
     if (severity === 'warn') warnings.push(message)
   })
-  const hints = { previous: new Map<Family, Cidr>(), ownsAddress: () => change.owns ?? true }
-  const options = { want: attrs('a'), hints, renewMarginMs: HOUR, retryMs: 60_000, ...change }
+  const none = new Map<Family, Cidr>()
+  const options = { want: attrs('a'), previous: none, sinceBoot: none, renewMarginMs: HOUR, retryMs: 60_000, ...change }
   const keeper = new LeaseKeeper({ store, clock, log }, options)
   const end = new AbortController()
   let fault: unknown
@@ -50,7 +69,7 @@ async function start(
     await running
     return fault
   }
-  return { clock, table, keeper, stop, warnings, state: () => keeper.state.current as LeaseState }
+  return { clock, table, store, keeper, stop, warnings, state: () => keeper.state.current as LeaseState }
 }
 
 function idOf(state: LeaseState): string {
@@ -65,11 +84,11 @@ describe('lease keeper', () => {
   it('leases a subnet and renews it before it expires', async () => {
     const world = await start()
     const id = idOf(world.state())
-    const before = world.table.version(id)
+    const before = world.table.entry(id)?.version
     await world.clock.advance(22 * HOUR)
-    assert.equal(world.table.version(id), before)
+    assert.equal(world.table.entry(id)?.version, before)
     await world.clock.advance(HOUR + 1000)
-    assert.notEqual(world.table.version(id), before)
+    assert.notEqual(world.table.entry(id)?.version, before)
     assert.deepEqual(world.keeper.renewals, { ok: 1, failed: 0 })
     await world.stop()
   })
@@ -132,9 +151,23 @@ describe('lease keeper', () => {
     await settleTasks()
     assert.match(world.table.value(id) ?? '', /"NodeID":"a"/)
     assert.equal(idOf(world.state()), id)
-    const version = world.table.version(id)
+    const version = world.table.entry(id)?.version
     await world.clock.advance(2 * HOUR)
-    assert.equal(world.table.version(id), version)
+    assert.equal(world.table.entry(id)?.version, version)
+    await world.stop()
+  })
+
+  it('believes a restored store though its revisions are lower', async () => {
+    const world = await start()
+    const id = idOf(world.state())
+    for (let last = 60; last < 65; last += 1) {
+      world.keeper.setAttrs(attrs('a', `192.168.64.${last}` as IpAddr))
+      await settleTasks()
+    }
+    world.table.wipe()
+    world.table.put(id, value('b', '192.168.64.12'))
+    await settleTasks()
+    assert.equal(world.state().at, 'lost')
     await world.stop()
   })
 
@@ -149,40 +182,204 @@ describe('lease keeper', () => {
   })
 
   it('tells of a fault of its watch at once, not when it is stopped', async () => {
-    const table = new FakeLeaseTable({ wall: () => 0 })
+    const clock = new VirtualClock()
+    const table = new FakeLeaseTable({ clock })
     const store = new FakeLeaseStore({ table, network: network(4), random: () => 0 })
     store.watch = async function* () {
       yield* []
       throw new TypeError('a fault')
     }
-    const hints = { previous: new Map<Family, Cidr>(), ownsAddress: () => true }
-    const needs = { store, clock: new VirtualClock(), log: createLogger(() => {}) }
-    const keeper = new LeaseKeeper(needs, { want: attrs('a'), hints, renewMarginMs: HOUR })
+    const needs = { store, clock, log: createLogger(() => {}) }
+    const none = new Map<Family, Cidr>()
+    const keeper = new LeaseKeeper(needs, { want: attrs('a'), previous: none, sinceBoot: none, renewMarginMs: HOUR })
     await assert.rejects(keeper.run(new AbortController().signal), /a fault/)
   })
 
   it('writes nothing when told the same again', async () => {
     const world = await start()
     const id = idOf(world.state())
-    const before = world.table.version(id)
+    const before = world.table.entry(id)?.version
     world.keeper.setAttrs(attrs('a'))
     await world.clock.advance(1000)
-    assert.equal(world.table.version(id), before)
+    assert.equal(world.table.entry(id)?.version, before)
     await world.stop()
   })
 
-  it('gives up at the start when another node has its public address and this host has not', async () => {
-    const table = new FakeLeaseTable({ wall: () => 0 })
+  it('waits for a silent holder of its address, says so, and gets the same subnet (a host made anew)', async () => {
+    const clock = new VirtualClock()
+    const table = new FakeLeaseTable({ clock })
     table.put('10.5.9.0-24', value('b', ADDRESS))
-    const world = await start({ table, owns: false })
-    const fault = await world.stop()
+    const world = await start({ table, clock })
+    await clock.advance(29_000)
+    const state = world.state()
+    assert.match(
+      state.at === 'acquiring' ? `${state.waitingFor} ${state.remedy}` : '',
+      /10\.5\.9\.0-24 .* b, .*etcdctl del/,
+    )
+    await clock.advance(2_000)
+    assert.equal(idOf(world.state()), '10.5.9.0-24')
+    await world.stop()
+  })
+
+  it('ends the second host with one address, and the first is not disturbed', async () => {
+    const first = await start()
+    const id = idOf(first.state())
+    const { table, clock } = first
+    const second = await start({ table, clock, want: attrs('b') })
+    const fault = await second.stop()
     assert.ok(fault instanceof ConfigError)
-    assert.match(fault.message, /^public-ip: .*10\.5\.9\.0-24/)
-    assert.match(table.value('10.5.9.0-24') ?? '', /"NodeID":"b"/)
+    assert.match(
+      fault.message,
+      /^public-ip: .* held by node a \(lease 10\.5\.1\.0-24\) and not by this node, b\. .*--iface/,
+    )
+    const version = table.entry(id)?.version
+    for (let restart = 0; restart < 5; restart += 1) {
+      assert.ok((await (await start({ table, clock, want: attrs('b') })).stop()) instanceof ConfigError)
+    }
+    assert.equal(table.entry(id)?.version, version)
+    assert.deepEqual(table.entry(id)?.lease?.refused, ['b'])
+    assert.equal(idOf(first.state()), id)
+    await clock.advance(24 * HOUR)
+    assert.equal(table.entry(id)?.lease?.refused, undefined)
+    await first.stop()
+  })
+
+  it('objects to a claim that it sees late, up to the last second', async () => {
+    const first = await start()
+    const { table, clock, store } = first
+    const { publish } = store
+    store.publish = async (...args) => {
+      await clock.sleep(29_000, new AbortController().signal)
+      return await publish.apply(store, args)
+    }
+    const second = await start({ table, clock, want: attrs('b') })
+    await clock.advance(31_000)
+    assert.ok((await second.stop()) instanceof ConfigError)
+    assert.match(table.value(idOf(first.state())) ?? '', /"NodeID":"a","Refused":\["b"\]/)
+    await first.stop()
+  })
+
+  it('does not take back what was claimed while it was cut off', async () => {
+    const first = await start()
+    const id = idOf(first.state())
+    const { table, clock, store } = first
+    const { publish } = store
+    let cut = true
+    const mended: (() => void)[] = []
+    store.publish = async (...args) => {
+      if (cut) await new Promise<void>((resolve) => mended.push(resolve))
+      return await publish.apply(store, args)
+    }
+    const second = await start({ table, clock, want: attrs('b') })
+    await clock.advance(31_000)
+    assert.equal(idOf(second.state()), id)
+    const version = table.entry(id)?.version
+    cut = false
+    for (const go of mended) go()
+    await clock.advance(10 * 60_000)
+    const state = first.state()
+    assert.equal(state.at, 'lost')
+    assert.match(leaseConditions(state)[0]?.remedy ?? '', /two hosts must not have one address: give this one its own/)
+    assert.equal(table.entry(id)?.version, version)
+    await first.stop()
+    await second.stop()
+  })
+
+  it('writes once over a copy of its state directory with the same address, which yields', async () => {
+    const first = await start()
+    const id = idOf(first.state())
+    const { table, clock } = first
+    await clock.advance(60_000)
+    const copy = await start({ table, clock })
+    await clock.advance(10 * 60_000)
+    const state = copy.state()
+    assert.equal(state.at === 'lost' && state.conflict.type, 'identity-shared')
+    assert.equal(idOf(first.state()), id)
+    // The copy's start and the one answer to it, nothing after.
+    assert.deepEqual([table.writes, first.warnings.length], [3, 1])
+    await first.stop()
+    await copy.stop()
+  })
+
+  it('says nothing more in its lease when it is started again on the same host, and for a day when that was booted', async () => {
+    const world = await start()
+    const { table, clock } = world
+    const id = idOf(world.state())
+    const value = table.value(id)
+    await world.stop()
+    const sinceBoot = new Map([[4 as Family, '10.5.1.0/24' as Cidr]])
+    const again = await start({ table, clock, sinceBoot })
+    assert.equal(table.value(id), value)
+    await again.stop()
+    const booted = await start({ table, clock })
+    assert.match(table.value(id) ?? '', /"NodeID":"a","Claim":\{"NodeID":"a","Nonce":"[^"]+"\}\}$/)
+    await clock.advance(24 * HOUR)
+    assert.equal(table.value(id), value)
+    await booted.stop()
+  })
+
+  it('is left by one of two copies that start at once', async () => {
+    const before = await start()
+    const { table, clock } = before
+    await before.stop()
+    const copies = [await start({ table, clock }), await start({ table, clock })]
+    await clock.advance(10 * 60_000)
+    assert.deepEqual(copies.map(({ state }) => state().at).sort(), ['held', 'lost'])
+    assert.equal(table.writes, 3)
+    for (const copy of copies) await copy.stop()
+  })
+
+  it('writes its NodeID again over a flannel elsewhere once, then names it', async () => {
+    const world = await start()
+    const id = idOf(world.state())
+    const flannels = `{"PublicIP":"${ADDRESS}","PublicIPv6":null,"BackendType":"host-gw"}`
+    world.table.put(id, flannels)
+    await settleTasks()
+    assert.match(world.table.value(id) ?? '', /"NodeID":"a"/)
+    assert.equal(idOf(world.state()), id)
+    await world.clock.advance(HOUR)
+    world.table.put(id, flannels)
+    await world.clock.advance(HOUR)
+    const state = world.state()
+    assert.equal(state.at === 'lost' && state.conflict.type, 'public-address-shared')
+    assert.equal(world.table.value(id), flannels)
+    await world.stop()
+  })
+
+  it('keeps what is lost lost when something else fails meanwhile', async () => {
+    const world = await start()
+    const id = idOf(world.state())
+    world.table.put(id, value('b', '192.168.64.12'))
+    await settleTasks()
+    const { acquire } = world.store
+    world.store.acquire = async () => {
+      throw new Error('out of order')
+    }
+    await world.clock.advance(5 * 60_000)
+    assert.equal(world.state().at, 'lost')
+    world.store.acquire = acquire
+    world.table.delete(id)
+    await world.clock.advance(60_000)
+    assert.equal(idOf(world.state()), id)
+    await world.stop()
+  })
+
+  it('publishes what is wanted last, at whatever point of a publish that is said', async () => {
+    for (let point = 0; point < 12; point += 1) {
+      const world = await start({ slowSteps: 8 })
+      await world.clock.advance(1_000)
+      const id = idOf(world.state())
+      world.keeper.setAttrs(attrs('a', '192.168.64.50' as IpAddr))
+      for (let turn = 0; turn < point; turn += 1) await world.clock.advance(1)
+      world.keeper.setAttrs(attrs('a', '192.168.64.51' as IpAddr))
+      await world.clock.advance(1_000)
+      assert.match(world.table.value(id) ?? '', /192\.168\.64\.51/, `at point ${point}`)
+      await world.stop()
+    }
   })
 
   it('waits while no subnet is free, and takes the first that is', async () => {
-    const table = new FakeLeaseTable({ wall: () => 0 })
+    const table = new FakeLeaseTable({ clock: new VirtualClock() })
     for (let third = 1; third <= 255; third += 1)
       table.put(`10.5.${third}.0-24`, value(`n${third}`, `172.16.0.${third}`))
     const world = await start({ table })

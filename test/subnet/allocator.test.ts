@@ -26,7 +26,8 @@ function ask(
     snapshot: snapshot(leases, bad),
     network,
     want: { node: 'me', primary: { backend: 'vxlan', data: new Map() }, accepts: [], publicIps, tunnelIps: new Map() },
-    hints: { previous: new Map(), ownsAddress: () => true, ...hint },
+    hints: { previous: new Map(), ...hint },
+    mayHave: () => false,
     window: 100,
     random: () => 0,
     ...question,
@@ -42,6 +43,8 @@ function line(decision: LeaseDecision): string {
     case 'conflict':
       return `conflict ${decision.conflict.type}`
     case 'claim-reservation':
+      return `reservation ${decision.lease.id}`
+    case 'claim':
       return `claim ${decision.lease.id}`
     default:
       return `${decision.type} ${decision.lease.id} ${decision.why}`
@@ -51,7 +54,7 @@ function line(decision: LeaseDecision): string {
 const cidrs = (...list: string[]) => new Map(list.map((c) => [c.includes(':') ? 6 : 4, c as Cidr] as [Family, Cidr]))
 
 describe('decideLease', () => {
-  const nobody = () => false
+  const everybody = () => true
   const cases: readonly [string, LeaseDecision | (() => LeaseDecision), string][] = [
     ['nothing yet', ask([]), 'create 10.5.1.0-24'],
     ['our NodeID', ask([lease('10.5.3.0/24', { node: 'me', ip: me })]), 'take-over 10.5.3.0-24 same-node'],
@@ -70,34 +73,62 @@ describe('decideLease', () => {
       ask([lease('10.5.3.0/24', { ip: me })]),
       'take-over 10.5.3.0-24 same-address',
     ],
-    ['a reservation of our address', ask([lease('10.5.3.0/24', { ip: me, reserved: true })]), 'claim 10.5.3.0-24'],
+    [
+      'a reservation of our address',
+      ask([lease('10.5.3.0/24', { ip: me, reserved: true })]),
+      'reservation 10.5.3.0-24',
+    ],
     [
       'a reservation that has our NodeID already',
       ask([lease('10.5.3.0/24', { node: 'me', ip: me, reserved: true })]),
       'take-over 10.5.3.0-24 same-node',
     ],
+    ['another NodeID at our address', ask([lease('10.5.3.0/24', { node: 'x', ip: me })]), 'claim 10.5.3.0-24'],
     [
-      'another NodeID at an address of this host',
-      ask([lease('10.5.3.0/24', { node: 'x', ip: me })]),
-      'take-over 10.5.3.0-24 host-made-anew',
+      'another NodeID at our address that does not object',
+      ask([lease('10.5.3.0/24', { node: 'x', ip: me })], { mayHave: everybody }),
+      'take-over 10.5.3.0-24 claimed',
     ],
     [
-      'another NodeID at an address that this host has not',
-      ask([lease('10.5.3.0/24', { node: 'x', ip: me })], { hint: { ownsAddress: nobody } }),
+      'another NodeID at our address that has refused us',
+      ask([{ ...lease('10.5.3.0/24', { node: 'x', ip: me }), refused: ['me'] }]),
       'conflict public-address-taken',
     ],
     [
-      'flannel\u2019s lease of an address that this host has not',
-      ask([lease('10.5.3.0/24', { ip: me })], { hint: { ownsAddress: nobody } }),
-      'take-over 10.5.3.0-24 same-address',
+      'another NodeID at our address that has refused another node',
+      ask([{ ...lease('10.5.3.0/24', { node: 'x', ip: me }), refused: ['you'] }]),
+      'claim 10.5.3.0-24',
     ],
     [
-      'our NodeID, and a dead node\u2019s lease of our new address',
+      'two NodeIDs at our address, one of which does not object',
+      ask([lease('10.5.3.0/24', { node: 'x', ip: me, age: 1 }), lease('10.5.4.0/24', { node: 'y', ip: me, age: 2 })], {
+        mayHave: ({ node }) => node === 'x',
+      }),
+      'claim 10.5.4.0-24',
+    ],
+    [
+      'another NodeID at our address that would not fit: asked all the same',
+      ask([lease('10.5.3.0/25', { node: 'x', ip: me })]),
+      'claim 10.5.3.0-25',
+    ],
+    [
+      'our NodeID, and another at our new address',
       ask([
         lease('10.5.3.0/24', { node: 'me', ip: '10.0.0.1', age: 2 }),
         lease('10.5.4.0/24', { node: 'x', ip: me, age: 1 }),
       ]),
-      'delete 10.5.4.0-24 host-made-anew',
+      'claim 10.5.4.0-24',
+    ],
+    [
+      'our NodeID, and another at our new address that does not object',
+      ask(
+        [
+          lease('10.5.3.0/24', { node: 'me', ip: '10.0.0.1', age: 2 }),
+          lease('10.5.4.0/24', { node: 'x', ip: me, age: 1 }),
+        ],
+        { mayHave: everybody },
+      ),
+      'delete 10.5.4.0-24 claimed',
     ],
     [
       'own lease of another length',
@@ -196,6 +227,23 @@ describe('decideLease', () => {
       'after a loss, ours again',
       ask([lease('10.5.9.0/24', { node: 'me', ip: me })], { hint: { only: cidrs('10.5.9.0/24') } }),
       'take-over 10.5.9.0-24 same-node',
+    ],
+    [
+      'after a loss, free, with our address on a lease of another NodeID',
+      ask([lease('10.5.8.0/24', { node: 'x', ip: me })], { hint: { only: cidrs('10.5.9.0/24') } }),
+      'conflict public-address-taken',
+    ],
+    [
+      'after a loss, ours again, with our address on a lease of another NodeID',
+      ask([lease('10.5.8.0/24', { node: 'x', ip: me }), lease('10.5.9.0/24', { node: 'me', ip: me })], {
+        hint: { only: cidrs('10.5.9.0/24') },
+      }),
+      'claim 10.5.8.0-24',
+    ],
+    [
+      'after a loss, in the hands of who got our address',
+      ask([lease('10.5.9.0/24', { node: 'x', ip: me })], { hint: { only: cidrs('10.5.9.0/24') } }),
+      'conflict subnet-taken',
     ],
     [
       'after a loss, written by flannel on this host',

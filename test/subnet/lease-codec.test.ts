@@ -9,6 +9,7 @@ import {
   encodeLeaseKey,
   encodeLeaseValue,
   type LeaseContent,
+  withClaim,
 } from '../../subnet/lease-codec.ts'
 import type { FamilyLease, PeerPath } from '../../subnet/types.ts'
 
@@ -285,3 +286,38 @@ const anyContent: fc.Arbitrary<LeaseContent> = fc
       ...(which.includes('6') ? [[6, six] as const] : []),
     ]),
   }))
+
+describe('what a lease says to other writers', () => {
+  const claim = { node: 'n2', nonce: 'f0' }
+  const place = subnets('10.5.52.0/24')
+  const value = '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","NodeID":"n1"'
+
+  it('is a claim behind everything else, in the place of an earlier one', () => {
+    const claimed = `${value},"Claim":{"NodeID":"n2","Nonce":"f0"}}`
+    assert.equal(withClaim(Buffer.from(`${value}}`), claim), claimed)
+    assert.equal(withClaim(Buffer.from(`${value},"claim":{"NodeID":"n3","Nonce":"0"}}`), claim), claimed)
+    assert.deepEqual(decodeLeaseValue(claimed, place).claim, claim)
+    assert.equal(encodeLeaseValue(decodeLeaseValue(claimed, place)), claimed)
+  })
+
+  it('keeps the newest of many refusals', () => {
+    const refused = Array.from({ length: 12 }, (_unused, n) => `n${n}`)
+    const read = decodeLeaseValue(`${value},"Refused":${JSON.stringify(refused)}}`, place)
+    assert.deepEqual(read.refused, refused.slice(-8))
+    assert.match(encodeLeaseValue(read), /,"Refused":\["n4",.*"n11"\]\}$/)
+  })
+
+  for (const wrong of [
+    '1',
+    '[]',
+    '{}',
+    '{"NodeID":"n2"}',
+    '{"NodeID":"","Nonce":"1"}',
+    `{"NodeID":"${'x'.repeat(65)}","Nonce":"1"}`,
+  ]) {
+    it(`is left out where it is none: ${wrong.slice(0, 30)}`, () => {
+      const read = decodeLeaseValue(`${value},"Claim":${wrong},"Refused":${wrong}}`, place)
+      assert.deepEqual([read.node, read.claim, read.refused], ['n1', undefined, undefined])
+    })
+  }
+})

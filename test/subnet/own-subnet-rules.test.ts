@@ -38,10 +38,10 @@ function choose(question: Question): string {
     },
     hints: {
       previous: new Map<Family, Cidr>(previous === undefined ? [] : [[4, previous as Cidr]]),
-      ownsAddress: () => true,
       surroundings: () => surroundingsOf(around),
       protectedRanges: protectedRanges as Cidr[],
     },
+    mayHave: () => false,
     window: 100,
     random: () => 0,
   }

@@ -1,0 +1,94 @@
+import { claimAddress, conflictOf } from './address-claim.ts'
+import { decideHeld, decideLease, firstWindow } from './allocator.ts'
+import type { ClaimingNeeds, LeaseWrite } from './lease-claim.ts'
+import { namesAddress } from './own-lease.ts'
+import { refusalsKept, type Said, withRefusal, written } from './own-value.ts'
+import {
+  type AcquireHints,
+  type Lease,
+  type LeaseAttrs,
+  LeaseConflictError,
+  type OwnLease,
+  type PublishHints,
+  type Rival,
+} from './types.ts'
+
+/**
+ * Writes `want` over the own lease. A vanished one is made again, the same subnet only, if it is free; one that is another's is never
+ * overwritten, and a claim to ours is refused. @throws LeaseConflictError, and what the table throws
+ */
+export async function rewriteLease(
+  needs: ClaimingNeeds,
+  own: OwnLease,
+  want: LeaseAttrs,
+  hints: PublishHints,
+  signal: AbortSignal,
+): Promise<OwnLease> {
+  const { table, log, nonce } = needs
+  const { id } = own.lease
+  if (!namesAddress(own.lease, want)) await claimAddress(needs, want, hints, signal)
+  let expected: LeaseWrite['expected'] = { version: own.version }
+  let { reserved } = own.lease
+  let said: Said = { claim: own.lease.claim, refused: refusalsKept(own.lease, want) }
+  let over: Rival | undefined
+  for (;;) {
+    signal.throwIfAborted()
+    const result = await table.write({ ...written(id, want, said), expected, reserved }, signal)
+    if (result.won) return over === undefined ? result.own : { ...result.own, over }
+    if (result.current === undefined) {
+      await assertFree(needs, own, want, signal)
+      log.warn('own lease was gone, taking the same subnet again', { lease: id })
+      expected = 'absent'
+      reserved = false
+      continue
+    }
+    const { lease, version } = result.current
+    const current = assertOurs(own, want, lease, hints)
+    over = rivalOf(current, want, nonce)
+    if (over !== undefined && hints.yieldTo?.has(over)) throw conflictOf(decideHeld(current, want, hints.yieldTo))
+    const claimant = current.claim?.node === want.node ? undefined : current.claim?.node
+    if (over !== undefined) log.warn('own lease was overwritten, writing it once more', { lease: id, by: over })
+    if (claimant !== undefined) log.warn('claim of another host refused', { lease: id, claimant, thisNode: want.node })
+    said = {
+      claim: over === 'same-node' ? { node: want.node, nonce } : said.claim,
+      refused: withRefusal(refusalsKept(current, want), claimant),
+    }
+    expected = { version }
+    reserved = current.reserved
+  }
+}
+
+/** Who else has written over our entry; undefined: nobody, or an operator. */
+function rivalOf(lease: Lease, want: LeaseAttrs, nonce: string): Rival | undefined {
+  if (lease.node === '') return 'flannel'
+  return lease.claim?.node === want.node && lease.claim.nonce !== nonce ? 'same-node' : undefined
+}
+
+/** Nobody's subnet may overlap the one that is to be made again. */
+async function assertFree(
+  { table, network, random }: ClaimingNeeds,
+  own: OwnLease,
+  want: LeaseAttrs,
+  signal: AbortSignal,
+): Promise<void> {
+  const only = new Map([...own.lease.families].map(([family, { subnet }]) => [family, subnet] as const))
+  const hints: AcquireHints = { previous: only, only }
+  const snapshot = await table.view(signal)
+  const decision = decideLease({ snapshot, network, want, hints, mayHave: () => false, window: firstWindow, random })
+  if (decision.type === 'conflict') throw conflictOf(decision)
+}
+
+/** The entry as one that may be written over. @throws LeaseConflictError */
+function assertOurs(own: OwnLease, want: LeaseAttrs, lease: Lease | undefined, hints: PublishHints): Lease {
+  const { id, node, families } = own.lease
+  if (lease === undefined) {
+    const text = `the entry of lease ${id} was overwritten with something unreadable`
+    throw new LeaseConflictError(text, { type: 'subnet-taken', id, holder: 'an unreadable entry' })
+  }
+  // Either address may stand there: the one that we wrote last, or the one that a lost answer hid.
+  const last = { node, publicIps: new Map([...families].map(([family, { publicIp }]) => [family, publicIp] as const)) }
+  if (lease.node === want.node && namesAddress(lease, last)) return lease
+  const decision = decideHeld(lease, want, hints.yieldTo?.has('flannel') ? new Set(['flannel'] as const) : undefined)
+  if (decision.type === 'conflict') throw conflictOf(decision)
+  return lease
+}

@@ -1,0 +1,30 @@
+import type { Family } from '../lib/address.ts'
+import { decodeLeaseKey, encodeLeaseValue, type LeaseContent, mostRefused } from './lease-codec.ts'
+import { namesAddress } from './own-lease.ts'
+import type { FamilyLease, Lease, LeaseAttrs } from './types.ts'
+
+/** What a lease says to other writers of it. */
+export type Said = Pick<LeaseContent, 'claim' | 'refused'>
+
+/** The own lease as it is written at this key. */
+export function written(id: string, want: LeaseAttrs, said: Said = {}): { id: string; value: string } {
+  const families = new Map<Family, FamilyLease>()
+  for (const [family, subnet] of decodeLeaseKey(id) ?? []) {
+    const publicIp = want.publicIps.get(family)
+    if (publicIp === undefined) throw new TypeError(`no public address of family ${family} for lease ${id}`)
+    const tunnelIp = want.tunnelIps.get(family)
+    families.set(family, { subnet, publicIp, ...(tunnelIp === undefined ? {} : { tunnelIp }) })
+  }
+  const { node, primary, accepts } = want
+  return { id, value: encodeLeaseValue({ node, primary, accepts, families, ...said }) }
+}
+
+/** A refusal is about one address. */
+export function refusalsKept(lease: Lease, want: LeaseAttrs): readonly string[] {
+  return namesAddress(lease, want) ? (lease.refused ?? []) : []
+}
+
+export function withRefusal(refused: readonly string[], claimant: string | undefined): readonly string[] {
+  if (claimant === undefined) return refused
+  return [...refused.filter((node) => node !== claimant), claimant].slice(-mostRefused)
+}
