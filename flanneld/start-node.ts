@@ -12,6 +12,7 @@ import { leaseAttrs } from './leases/lease-attrs.ts'
 import { LeaseKeeper } from './leases/lease-keeper.ts'
 import { activate, footprintOf, openHost, prepareBackend, previousLease } from './node-setup.ts'
 import type { ActiveBackend } from './planner.ts'
+import { keepLastSubnets, lastSubnets } from './state/own-subnet.ts'
 import { untilHad } from './until-had.ts'
 
 /** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
@@ -76,7 +77,7 @@ export async function startNode(
   const identified = { ...active, identity: prepared.identity }
   await hooks.storeKnown
   const surroundings = () => hooks.surroundings(host)
-  const keeper = await keepLease(needs, options, { store, prepared, host, surroundings })
+  const keeper = await keepLease(needs, options, { network, store, prepared, host, surroundings })
   hooks.see({ active: identified, keeper, snapshot })
   return { network, active: identified, prepared, host, store, snapshot, keeper }
 }
@@ -105,19 +106,22 @@ async function keepLease(
   needs: AgentNeeds,
   options: AgentOptions,
   {
+    network,
     store,
     prepared,
     host,
     surroundings,
-  }: Pick<StartedNode, 'store' | 'prepared' | 'host'> & { surroundings: () => Surroundings },
+  }: Pick<StartedNode, 'network' | 'store' | 'prepared' | 'host'> & { surroundings: () => Surroundings },
 ): Promise<LeaseKeeper> {
   const { clock, log, lifecycle } = needs
+  const { files } = needs.state
   const facts = await host.facts(new Map(), 'unused')
   const keeper = new LeaseKeeper(
     { store, clock, log },
     {
       want: leaseAttrs(options.nodeId, prepared.path, facts),
-      previous: options.previousSubnets,
+      // The record is ours alone; subnet.env may be of a run before it, or of another program.
+      previous: new Map([...options.previousSubnets, ...(await lastSubnets({ files, log }, network))]),
       sinceBoot: options.previousSubnets,
       surroundings,
       protectedRanges: options.protectedRanges,
@@ -125,6 +129,7 @@ async function keepLease(
     },
   )
   lifecycle.run(OWN_LEASE, (stop) => keeper.run(stop))
+  lifecycle.run('own subnet', (stop) => keepLastSubnets(files, network, keeper.state, stop))
   return keeper
 }
 

@@ -18,6 +18,7 @@ import { sysctlReturns } from '../state/borrowed-sysctls.ts'
 import { DiskWrites } from '../state/disk-writes.ts'
 import { instanceOf } from '../state/instance.ts'
 import { lockInstance } from '../state/instance-lock.ts'
+import { forgetLastSubnets } from '../state/own-subnet.ts'
 import { StateDir } from '../state/state-dir.ts'
 import { ConditionSet } from '../status/status.ts'
 
@@ -76,6 +77,8 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
       return 1
     }
     await state.forget()
+    // Also before flannel takes over: on the way back its subnet counts, which subnet.env names.
+    await forgetLastSubnets(state.files)
     for (const command of await reduction.afterwards(isOnRecord)) print(`${command}\n`)
     return (await state.sysctls.returned(returns)) ? 0 : 1
   } finally {

@@ -14,6 +14,7 @@ import {
   startOver,
   status,
   steady,
+  strangerLease,
   until,
   vxlanFrom100,
 } from './world.ts'
@@ -167,5 +168,32 @@ describe('two hosts with one address', function () {
       assert.match(remedy, /give one of the two hosts an address of its own/)
       assert.equal((await entry()).value.NodeID, undefined)
     })
+  })
+})
+
+describe('a host that was off for days', function () {
+  needs(this, 'netns', 'etcd')
+  this.timeout(60_000)
+  let lab: Lab
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+    await lab?.close()
+  })
+
+  it('leases its subnet again though the lease and subnet.env are gone', async () => {
+    lab = await Lab.create({ segments: oneSegment(1), netConf: vxlanFrom100 })
+    const host = lab.host('h1')
+    const subnetAfter = async (work: () => Promise<unknown>) => {
+      await host.daemon?.stop()
+      await work()
+      await lab.etcd.del('/coreos.com/network/subnets/', { prefix: true })
+      await lab.etcd.put(...strangerLease(7))
+      await startDaemon(host)
+      await ready(host)
+      return (await host.subnetEnv()).families[0]?.subnet
+    }
+    const first = await subnetAfter(async () => {})
+    assert.equal(await subnetAfter(() => host.exec(['rm', '-f', host.paths.subnetFile])), first)
   })
 })
