@@ -16,7 +16,7 @@ import { until } from '../until.ts'
 
 /** A store under test: stores of several nodes on it, and a hand that changes entries behind their back. */
 export interface LeaseWorld {
-  /** Running until `close`; a holder may object for half a second. */
+  /** Running until `close`; a holder may object for half a second at least. */
   store(network: NetworkConfig): LeaseStore
   put(id: string, value: string, options: { reserved: boolean }): Promise<void>
   delete(id: string): Promise<void>
