@@ -1,11 +1,6 @@
 import type { DesiredObject, Role, Route } from '../kernel/objects.ts'
-import { ROUTE_PROTOCOL } from '../kernel/objects.ts'
-import { type Cidr, type Family, familyOf, type IpAddr } from '../lib/address.ts'
-
-/** Kernel priority of an ordinary route: IPv6 reads 0 back as 1024. */
-export function defaultMetric(family: Family): number {
-  return family === 4 ? 0 : 1024
-}
+import { defaultMetric, ROUTE_PROTOCOL } from '../kernel/objects.ts'
+import { type Cidr, familyOf, type IpAddr } from '../lib/address.ts'
 
 /** `dst via VIA dev DEVICE [onlink]` in the main table. */
 export function gatewayRoute(

@@ -152,6 +152,11 @@ export const ROUTE_PROTOCOL = 102
 /** RTPROT_BOOT: what `ip route add` and flannel write. */
 export const BOOT_PROTOCOL = 3
 
+/** Kernel priority of an ordinary route, flannel's and ours: IPv6 reads 0 back as 1024. */
+export function defaultMetric(family: Family): number {
+  return family === 4 ? 0 : 1024
+}
+
 /** Two objects with one key exclude each other in the kernel. */
 export function keyOf(object: KernelObject): string {
   switch (object.kind) {

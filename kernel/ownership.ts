@@ -4,6 +4,7 @@ import type { DesiredState, OwnershipScope } from './desired.ts'
 import {
   type Address,
   BOOT_PROTOCOL,
+  defaultMetric,
   type FouPort,
   IPPROTO_IPIP,
   type KernelObject,
@@ -110,7 +111,8 @@ function ownershipOfRoute(route: Route, wanted: boolean, desired: DesiredState):
 }
 
 function isLeftoverPeerRoute(route: Route, scope: OwnershipScope): boolean {
-  if (route.type !== 'unicast' || route.via === undefined) return false
+  // Whoever gives a route a metric of its own is not flannel.
+  if (route.type !== 'unicast' || route.via === undefined || route.metric !== defaultMetric(route.family)) return false
   const length = prefixLength(route.dst)
   return scope.networks.some(({ network, subnetLen }) => length === subnetLen && contains(network, route.dst))
 }
@@ -123,7 +125,7 @@ function isNetworkRoute({ type, via, device, dst }: Route, { devices, networks }
 
 // flannel's blackhole for the host's own subnet has the default metric, where it hides the bridge's connected route; ours stands at another.
 function isLeftoverBlackhole(route: Route, desired: DesiredState): boolean {
-  if (route.type !== 'blackhole' || route.metric !== (route.family === 4 ? 0 : 1024)) return false
+  if (route.type !== 'blackhole' || route.metric !== defaultMetric(route.family)) return false
   for (const object of desired.objects.values()) {
     if (object.kind === 'route' && object.type === 'blackhole' && object.dst === route.dst) return true
   }

@@ -1,5 +1,5 @@
 import type { DesiredObject, Role } from '../../kernel/objects.ts'
-import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
+import { defaultMetric, ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import { type Cidr, networkAddress } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import type { PlanInput } from '../backend.ts'
@@ -8,7 +8,7 @@ import { PeerMemo } from '../peer-memo.ts'
 import { familyPlan, type PeerPlan, planFamilies } from '../peer-plan.ts'
 import type { PlanBuilder } from '../plan-builder.ts'
 import { looseReversePath } from '../reverse-path.ts'
-import { defaultMetric, tunnelAddress } from '../routes.ts'
+import { tunnelAddress } from '../routes.ts'
 import type { UdpConfig } from './config.ts'
 
 const memo = new PeerMemo()

@@ -1,5 +1,5 @@
 import type { HostInterface, HostKernel, HostRouteEntry, NearbyRoutes } from '../../kernel/host.ts'
-import { BOOT_PROTOCOL, keyOf, ROUTE_PROTOCOL } from '../../kernel/objects.ts'
+import { BOOT_PROTOCOL, defaultMetric, keyOf, ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import {
   addressBits,
@@ -164,7 +164,7 @@ function hostRoute({ dst, metric, type, device, via, protocol }: HostRouteEntry)
     dst,
     text,
     type: type === RTN_UNICAST ? 'unicast' : type === RTN_BLACKHOLE ? 'blackhole' : 'other',
-    adoptable: boot && type === RTN_UNICAST && via !== undefined,
+    adoptable: boot && type === RTN_UNICAST && via !== undefined && metric === defaultMetric(familyOf(dst)),
     boot,
     ...(device && { device }),
   }

@@ -95,6 +95,7 @@ describe('what the harm rule knows of the host', () => {
       route('10.5.5.0/24', { protocol: 4, metric: 7, type: 7 }),
       route('10.5.6.0/24', { protocol: 3, type: 6 }),
       route('10.5.7.0/24', { protocol: 4 }),
+      route('10.5.8.0/24', { protocol: 3, metric: 500, via: '192.168.64.2' as IpAddr }),
     ]
     const { host, of } = start({ routes, gateways: [] })
     await host.read()
@@ -107,6 +108,7 @@ describe('what the harm rule knows of the host', () => {
         '10.5.3.0/24 dev eth0 unicast',
         'unreachable 10.5.5.0/24 dev eth0 metric 7 other',
         'blackhole 10.5.6.0/24 dev eth0 blackhole',
+        '10.5.8.0/24 via 192.168.64.2 dev eth0 metric 500 unicast',
       ],
     )
   })

@@ -57,6 +57,7 @@ const CASES: [string, KernelObject, Ownership][] = [
   ],
   ['a static route at a wanted key', the.route('10.64.2.0/24', { protocol: 4, ...hop }), 'foreign'],
   ['a peer route of flannel', the.route('10.64.9.0/24', { protocol: boot, ...hop }), 'leftover'],
+  ['one with a metric of its own', the.route('10.64.9.0/24', { protocol: boot, metric: 500, ...hop }), 'foreign'],
   ['the same on a vxlan device', the.peerRoute('10.64.9.0/24', { protocol: boot }), 'leftover'],
   ['the same without a gateway', the.route('10.64.9.0/24', { protocol: boot, device: 'cni0' }), 'foreign'],
   ['the same of another length', the.route('10.64.9.0/25', { protocol: boot, ...hop }), 'foreign'],
