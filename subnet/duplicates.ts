@@ -74,9 +74,13 @@ export class DuplicateFinder {
     return undefined
   }
 
-  /** Whose subnet contains an address of this part of a lease. */
-  around(part: FamilyLease): Lease | undefined {
-    return addressesOf(part).flatMap(({ address }) => this.#subnets.around(hostCidr(address)))[0]
+  /** The first of these addresses that lies in a subnet, and whose that is. */
+  around(part: FamilyLease) {
+    for (const { which, address } of addressesOf(part)) {
+      const [lease] = this.#subnets.around(hostCidr(address))
+      if (lease !== undefined) return { which, address, lease }
+    }
+    return undefined
   }
 
   #name(lease: Lease): string {

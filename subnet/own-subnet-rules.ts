@@ -40,7 +40,7 @@ export class OwnSubnetRules {
     if (harm !== undefined) return harm.text
     const own = this.#own.find((address) => contains(subnet, address))
     if (own !== undefined) return `${subnet} contains ${own}, this node's own public address`
-    const node = this.#nodes.containedIn(subnet)
+    const [node] = this.#nodes.containedIn(subnet)
     return node && `${subnet} contains ${node.address}, the ${node.which} address of lease ${node.lease.id}`
   }
 }

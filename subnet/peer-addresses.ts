@@ -66,7 +66,7 @@ export class PeerAddressRules {
 
 /**
  * The public and tunnel addresses of leases, where a subnet could contain them: inside the network. A route to such a subnet would
- * cut off the node that has the address, so the subnet's lease is not accepted, however old it is.
+ * cut off the node that has the address.
  */
 export class PeerAddresses {
   readonly #networks: ReadonlyMap<Family, Cidr>
@@ -94,9 +94,9 @@ export class PeerAddresses {
     }
   }
 
-  /** An address of another lease inside the subnet. */
-  containedIn(subnet: Cidr): Holder | undefined {
-    return (this.#holders.get(subnet) ?? this.#holders.inside(subnet)[0])?.[0]
+  /** Addresses of other leases inside the subnet. */
+  containedIn(subnet: Cidr): readonly Holder[] {
+    return [...(this.#holders.get(subnet) ?? []), ...this.#holders.inside(subnet).flat()]
   }
 
   /** Those addresses of the lease that lie inside the network. */

@@ -45,7 +45,8 @@ interface Rejection {
 /**
  * Which leases may become routes (the harm rule): all but those that would take away something that works, or are no leases. What only a
  * backend can judge (VNI, port, keys) is left to it. First each lease is judged by itself; of the rest, those whose subnet contains
- * another's address go; of two that exclude each other then, the older one stays. So the verdicts do not depend on the order of the snapshot.
+ * addresses of others go, and with them those whose address lies in a subnet that stays (`containing`); of two that exclude each other then,
+ * the older one stays. So the verdicts do not depend on the order of the snapshot.
  *
  * As long as no two leases exclude each other, a change of the snapshot costs the judgement of the leases that changed. Any other
  * change, of what is judged by included, begins anew. The verdicts are those of a new judge.
@@ -145,6 +146,7 @@ class PeerRules {
   readonly overlaps: RouteOverlaps
   readonly own: readonly Harm[]
   readonly #input: PeerRuleInput
+  readonly #harm: HarmRules
   readonly #places: ReadonlyMap<Family, SubnetRules>
   readonly #addressRules: PeerAddressRules
   readonly #duplicates: DuplicateFinder
@@ -153,6 +155,7 @@ class PeerRules {
     const { network, own, surroundings } = input
     const harm = new HarmRules(surroundings)
     this.#input = input
+    this.#harm = harm
     this.#places = new Map([...network.families.keys()].map((f) => [f, new SubnetRules({ ...input, harm }, f)]))
     this.#addressRules = new PeerAddressRules({ own, ownAddresses: surroundings.ownAddresses })
     this.#duplicates = new DuplicateFinder(own)
@@ -183,30 +186,46 @@ class PeerRules {
       : undefined
   }
 
-  /** Among leases with nothing wrong by themselves: whose subnet contains an address of another one. */
+  /**
+   * Among leases with nothing wrong by themselves: whose subnet contains addresses of others. At any age it loses to nodes that are there, as
+   * a route of this host, the age of their leases or their number shows. A single younger lease whose address no route leads to
+   * in particular cannot take a peer away by naming an address of its containers: that one is the loop (`excluded`).
+   */
   containing(lease: Lease): Fault | undefined {
-    for (const [family, { subnet }] of lease.families) {
-      const held = this.#input.network.families.has(family) ? this.addresses.containedIn(subnet) : undefined
-      if (held === undefined) continue
-      const holder = held.lease === this.#input.own ? 'this node' : `lease ${held.lease.id}`
-      const text = `${subnet} contains ${held.address}, the ${held.which} address of ${holder}`
-      return { reason: 'peer-address', text, relative: true }
-    }
-    return undefined
+    const inside = this.#inside(lease)
+    const isMany = new Set(inside.map(({ held }) => held.lease)).size > 1
+    const found = inside.find(({ held, network }) => {
+      if (isMany || held.lease === this.#input.own || olderFirst(held.lease, lease) < 0) return true
+      return this.#harm.knows(held.address, network)
+    })
+    if (found === undefined) return undefined
+    const { held, subnet } = found
+    const holder = held.lease === this.#input.own ? 'this node' : `lease ${held.lease.id}`
+    const text = `${subnet} contains ${held.address}, the ${held.which} address of ${holder}`
+    return { reason: 'peer-address', text, relative: true }
+  }
+
+  /** The addresses of others that the lease's subnets contain. */
+  #inside(lease: Lease) {
+    return [...this.#input.network.families].flatMap(([family, { network }]) => {
+      const subnet = lease.families.get(family)?.subnet
+      return subnet === undefined ? [] : this.addresses.containedIn(subnet).map((held) => ({ held, subnet, network }))
+    })
   }
 
   /** Among what is left, the oldest first: which an older one excludes. One that is not excluded is remembered. */
   excluded(lease: Lease): Fault | undefined {
-    const duplicate = this.#duplicates.find(lease, this.#input.network)
-    if (duplicate !== undefined) return { ...duplicate, relative: true }
+    const fault = this.#duplicates.find(lease, this.#input.network) ?? this.#looping(lease)
+    if (fault !== undefined) return { ...fault, relative: true }
     this.#duplicates.add(lease)
     return undefined
   }
 
-  /** Of a lease that comes to accepted ones. */
+  /** Of a lease that comes to accepted ones. Where its subnet contains their addresses, one or the other goes: all are judged anew. */
   judge(lease: Lease): Fault | undefined {
-    const fault = this.alone(lease) ?? this.containing(lease) ?? this.#contained(lease)
+    const fault = this.alone(lease) ?? this.containing(lease)
     if (fault !== undefined) return fault
+    if (this.#inside(lease).length > 0) return { reason: 'peer-address', text: 'it contains addresses', relative: true }
     this.addresses.add(lease)
     return this.excluded(lease)
   }
@@ -217,13 +236,15 @@ class PeerRules {
     this.addresses.forget(lease)
   }
 
-  // Then the other lease goes, as soon as all are judged anew.
-  #contained(lease: Lease): Fault | undefined {
+  /** Packets to it would go into the tunnel to the other node. */
+  #looping(lease: Lease): Fault | undefined {
     for (const family of this.#input.network.families.keys()) {
       const part = lease.families.get(family)
-      const around = part && this.#duplicates.around(part)
-      if (around !== undefined)
-        return { reason: 'contained', text: `it has an address in ${around.id}`, relative: true }
+      const found = part && this.#duplicates.around(part)
+      if (found === undefined) continue
+      const { which, address, lease: around } = found
+      const text = `its ${which} address ${address} lies inside the subnet of lease ${around.id}`
+      return { reason: `${which}-address-inside`, text }
     }
     return undefined
   }

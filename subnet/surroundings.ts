@@ -1,4 +1,4 @@
-import { type Cidr, contains, firstHost, type IpAddr } from '../lib/address.ts'
+import { type Cidr, contains, firstHost, type IpAddr, prefixLength } from '../lib/address.ts'
 import { hostCidr, PrefixMap } from './prefix-map.ts'
 
 /** What of this host and of its store a subnet may take away, as plain values: whoever reads the host makes them. */
@@ -70,6 +70,12 @@ export class HarmRules {
   /** Routes around the subnet or inside it: the longest prefix wins, so each does what it did before. */
   beside(subnet: Cidr): readonly HostRoute[] {
     return [...this.#routes.around(subnet), ...this.#routes.inside(subnet)].flatMap(([route]) => route ?? [])
+  }
+
+  /** Whether a route of this host leads to the address in particular: one to less than the whole network. */
+  knows(address: IpAddr, network: Cidr): boolean {
+    const routes = this.#routes.around(hostCidr(address)).flat()
+    return routes.some(({ type, dst }) => type === 'unicast' && prefixLength(dst) > prefixLength(network))
   }
 
   /** What hangs on the bridge of the own subnet does not count. */

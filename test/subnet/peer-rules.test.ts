@@ -140,26 +140,41 @@ describe('acceptPeers', () => {
     ['public', { ip: '10.5.2.9' }],
     ['tunnel', { ip: '10.9.0.2', tunnelIp: '10.5.2.9' }],
   ] as const) {
-    it(`lets a subnet that contains the ${what} address of another lease lose at any age, in any order`, () => {
-      for (const age of [0, 1, 2]) {
+    const lan = { surroundings: surroundingsOf({ routes: ['10.5.2.0/23 dev eth0'] }) }
+    const far = {}
+    const outcomes: readonly [string, number, typeof lan | typeof far, 'containing' | 'inside'][] = [
+      ['older', 0, far, 'containing'],
+      ['older, on a network of this host', 0, lan, 'containing'],
+      ['younger, on a network of this host', 2, lan, 'containing'],
+      ['younger, with no route to it in particular', 2, far, 'inside'],
+    ]
+    for (const [who, age, around, loser] of outcomes) {
+      it(`lets of a subnet and the ${what} address of a lease that is ${who}, the ${loser} one go, in any order`, () => {
         const inside = lease('10.5.3.0/24', { ...sketch, age })
+        const [lost, kept, reason] =
+          loser === 'containing'
+            ? [containing, inside, 'peer-address']
+            : [inside, containing, what === 'public' ? 'public-address-inside' : 'tunnel-address-inside']
         for (const order of [
           [containing, inside],
           [inside, containing],
         ]) {
-          assert.deepEqual(reasons(order), [`${containing.id} peer-address`])
+          assert.deepEqual(reasons(order, around), [`${lost.id} ${reason}`])
           const judge = new PeerJudge()
-          judge.judge({ ...base, snapshot: snapshot(order.slice(0, 1)) })
-          const { accepted } = judge.judge({ ...base, snapshot: snapshot(order) })
-          assert.deepEqual([...accepted.keys()], [inside.id])
-          assert.deepEqual(
-            [...judge.judge({ ...base, snapshot: snapshot([containing]) }).accepted.keys()],
-            [containing.id],
-          )
+          judge.judge({ ...base, ...around, snapshot: snapshot(order.slice(0, 1)) })
+          const { accepted } = judge.judge({ ...base, ...around, snapshot: snapshot(order) })
+          assert.deepEqual([...accepted.keys()], [kept.id])
+          const alone = judge.judge({ ...base, ...around, snapshot: snapshot([lost]) })
+          assert.deepEqual([...alone.accepted.keys()], [lost.id])
         }
-      }
-    })
+      })
+    }
   }
+
+  it('lets a subnet that contains the addresses of several nodes lose to them, however young they are', () => {
+    const two = [lease('10.5.3.0/24', { ip: '10.5.2.9', age: 2 }), lease('10.5.4.0/24', { ip: '10.5.2.10', age: 3 })]
+    assert.deepEqual(reasons([containing, ...two]), [`${containing.id} peer-address`])
+  })
 
   it('lets no lease that is none take another’s subnet away by its address', () => {
     const stranger = lease('10.6.0.0/24', { ip: '10.5.2.9' })
