@@ -7,23 +7,23 @@ import type { Cidr } from '../lib/address.ts'
 import { Alarm } from '../lib/alarm.ts'
 import { workAndRest } from '../lib/clock.ts'
 import { Latest, type Source } from '../lib/latest.ts'
+import { aborted } from '../lib/signals.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { LeaseSnapshot } from '../subnet/types.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
+import { followHost } from './host/follow-host.ts'
 import type { HostView } from './host/host-view.ts'
-import { isSameChoice } from './host/kept-choice.ts'
 import { RouteEvents } from './host/route-events.ts'
 import { StoreAddresses } from './host/store-addresses.ts'
 import { heldLease, leaseAttrs } from './leases/lease-attrs.ts'
 import { PeerView } from './leases/peer-view.ts'
 import { planAll, subnetsOf } from './node-setup.ts'
 import { Replanner } from './replanner.ts'
-import { ownsAddress, sayInterface, startNode } from './start-node.ts'
+import { startNode } from './start-node.ts'
 import { watchFile } from './state/file-watch.ts'
 import type { Check } from './status/health.ts'
 import {
   datastoreConditions,
-  hostConditions,
   kernelConditions,
   leaseConditions,
   missingRequirement,
@@ -110,7 +110,7 @@ export class Agent {
       },
     }
     const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, hooks, signal)
-    lifecycle.run('host facts', (stop) => this.#followHost(host, stop))
+    lifecycle.run('host facts', (stop) => followHost(this.#needs, host, stop))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))
     lifecycle.run('fou ports', (stop) =>
@@ -225,21 +225,6 @@ export class Agent {
     }
   }
 
-  async #followHost(host: HostView, stop: AbortSignal): Promise<void> {
-    const { conditions, log, lifecycle, reconnectStore } = this.#needs
-    let inUse = host.external
-    await host.run(stop, (fault) => {
-      conditions.replace('host', hostConditions(host.choice, fault))
-      const before = inUse
-      inUse = host.external
-      if (isSameChoice(inUse, before)) return
-      sayInterface(log, inUse)
-      const gone = [...before.addresses.values()].filter((address) => !ownsAddress(host, address)).join(' ')
-      // A connection from there gets no answer; without this that would be noticed after seconds only.
-      if (gone !== '') lifecycle.run('reconnect', () => reconnectStore(`this host no longer has the address ${gone}`))
-    })
-  }
-
   #overlay(): readonly Cidr[] | undefined {
     const { keeper, verdicts } = this.#view
     const own = heldLease(keeper?.state.current)
@@ -309,11 +294,4 @@ export class Agent {
     this.#count += 1
     this.changes.set(this.#count)
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

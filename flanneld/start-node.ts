@@ -1,12 +1,12 @@
-import type { ExternalInterface, Prepared } from '../backends/backend.ts'
-import type { Cidr, IpAddr } from '../lib/address.ts'
+import type { Prepared } from '../backends/backend.ts'
+import type { Cidr } from '../lib/address.ts'
 import { firstOf } from '../lib/latest.ts'
-import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Surroundings } from '../subnet/surroundings.ts'
 import type { LeaseSnapshot, LeaseStore } from '../subnet/types.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import { ConfigWatch, checkBackend } from './config-watch.ts'
+import { sayInterface } from './host/follow-host.ts'
 import type { HostView } from './host/host-view.ts'
 import { leaseAttrs } from './leases/lease-attrs.ts'
 import { LeaseKeeper } from './leases/lease-keeper.ts'
@@ -98,10 +98,6 @@ async function configure(
   return { network, active }
 }
 
-export function sayInterface(log: Logger, { name, mtu, publicIps, reason }: ExternalInterface): void {
-  log.info('external interface chosen', { name, mtu, publicAddress: [...publicIps.values()].join(' '), why: reason })
-}
-
 async function keepLease(
   needs: AgentNeeds,
   options: AgentOptions,
@@ -131,8 +127,4 @@ async function keepLease(
   lifecycle.run(OWN_LEASE, (stop) => keeper.run(stop))
   lifecycle.run('own subnet', (stop) => keepLastSubnets(files, network, keeper.state, stop))
   return keeper
-}
-
-export function ownsAddress(host: HostView, address: IpAddr): boolean {
-  return host.interfaces.some(({ addresses }) => addresses.some((own) => own.address === address))
 }

@@ -19,3 +19,11 @@ export async function untilFirst<T>(
     for (const signal of signals) signal.removeEventListener('abort', abort)
   }
 }
+
+/** Resolves when the signal is aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

@@ -10,6 +10,7 @@ import { advance, isBehind, isOtherHistory, type Mirror, type Position, RangeChe
 import { readPages, readState } from './range-reads.ts'
 import { RetryPace } from './retry-pace.ts'
 import { TryLimit } from './try-limit.ts'
+import { type Cause, resumable } from './watch-cause.ts'
 import type { WatchEvents } from './watch-stream.ts'
 import { within } from './within.ts'
 
@@ -43,21 +44,6 @@ export interface FollowerOptions {
 const patienceMs = 10_000
 /** The same for a new watch, which a slow server may confirm later still. */
 const createdMs = { firstMs: 5000, mostMs: 60_000 }
-
-/** Why a watch ended or could not be had; for a list, why it is read. */
-type Cause =
-  | 'start'
-  | 'unreachable'
-  | 'broken'
-  | 'canceled'
-  | 'compacted'
-  | 'restored'
-  | 'stale'
-  | 'mismatch'
-  | 'asked'
-  | 'stopping'
-/** After these a new watch can go on where the last one ended; after all others something was missed for certain. */
-const resumable: ReadonlySet<Cause> = new Set(['unreachable', 'broken', 'canceled'])
 
 /**
  * List, then watch. After a break it asks whether anything was missed: if not, nothing is read; if so, the next watch tells it, from the

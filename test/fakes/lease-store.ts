@@ -1,7 +1,7 @@
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import { silentLogger } from '../../lib/log.ts'
-import { untilFirst } from '../../lib/signals.ts'
+import { aborted, untilFirst } from '../../lib/signals.ts'
 import { CLAIM_MS } from '../../subnet/address-claim.ts'
 import { claimLease, type LeaseTable, type LeaseWrite, type WriteResult } from '../../subnet/lease-claim.ts'
 import { withClaim } from '../../subnet/lease-codec.ts'
@@ -166,7 +166,7 @@ export class FakeLeaseStore implements LeaseStore {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+    await aborted(signal)
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {

@@ -1,6 +1,7 @@
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import { silentLogger } from '../../lib/log.ts'
+import { aborted } from '../../lib/signals.ts'
 import { CLAIM_MS } from '../../subnet/address-claim.ts'
 import { claimLease, type LeaseTable } from '../../subnet/lease-claim.ts'
 import { rewriteLease } from '../../subnet/lease-rewrite.ts'
@@ -51,7 +52,7 @@ export class ConnectedStore implements LeaseStore {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+    await aborted(signal)
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
