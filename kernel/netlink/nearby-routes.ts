@@ -1,8 +1,9 @@
-import { type Cidr, familyOf, type IpAddr, ipToBytes, networkAddress, prefixLength } from '../../lib/address.ts'
+import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { ROUTE_PROTOCOL } from '../objects.ts'
 import { AttributeTable, LITTLE } from './attributes.ts'
 import { ADDRESS_FAMILY } from './constants.ts'
 import { behind, type Message } from './message.ts'
+import { type PrefixBytes, prefixBytes, sameBits } from './prefix-bytes.ts'
 import { parseRoute, type RouteRecord } from './route-messages.ts'
 
 const RT_TABLE_MAIN = 254
@@ -27,7 +28,7 @@ export interface GatewayRecord {
  * host with a full BGP table has a million routes, nearly all of them elsewhere, by a few gateways.
  */
 export class NearbyRouteFilter {
-  readonly #networks: readonly { readonly bytes: Uint8Array; readonly length: number; readonly family: number }[]
+  readonly #networks: readonly PrefixBytes[]
   readonly #attributes = new AttributeTable(RTA_TABLE)
   readonly #hop = new AttributeTable(RTA_GATEWAY)
   readonly #gateways = new Map<string, GatewayRecord>()
@@ -35,11 +36,7 @@ export class NearbyRouteFilter {
   #last: { readonly bytes: Uint8Array; readonly index: number } | undefined
 
   constructor(networks: readonly Cidr[]) {
-    this.#networks = networks.map((network) => ({
-      bytes: ipToBytes(networkAddress(network)),
-      length: prefixLength(network),
-      family: ADDRESS_FAMILY[familyOf(network)],
-    }))
+    this.#networks = networks.map(prefixBytes)
   }
 
   get gateways(): readonly GatewayRecord[] {
@@ -57,50 +54,49 @@ export class NearbyRouteFilter {
     if (table !== RT_TABLE_MAIN) return undefined
     this.#keepGateways(view)
     const length = view.getUint8(start + 1)
-    const isNear = length > 0 && this.#isNear(attributes, RTA_DST, { length, family: view.getUint8(start) })
+    const isNear = length > 0 && this.#isNear(view, attributes, { type: RTA_DST, length, family: view.getUint8(start) })
     return isNear ? parseRoute(message) : undefined
   }
 
   #keepGateways(view: DataView): void {
     const attributes = this.#attributes
-    this.#keepGateway(attributes, attributes.has(RTA_OIF) ? attributes.u32(RTA_OIF) : 0)
+    this.#keepGateway(view, attributes, attributes.has(RTA_OIF) ? attributes.u32(RTA_OIF) : 0)
     if (!attributes.has(RTA_MULTIPATH)) return
     // struct rtnexthop: length, flags, hops, index; then attributes
     const end = attributes.start(RTA_MULTIPATH) + attributes.length(RTA_MULTIPATH)
     for (let at = attributes.start(RTA_MULTIPATH); at + RTNEXTHOP_BYTES <= end; ) {
       const bytes = view.getUint16(at, LITTLE)
       if (bytes < RTNEXTHOP_BYTES || at + bytes > end) return
-      this.#keepGateway(this.#hop.read(view, at + RTNEXTHOP_BYTES, at + bytes), view.getInt32(at + 4, LITTLE))
+      const hop = this.#hop.read(view, at + RTNEXTHOP_BYTES, at + bytes)
+      this.#keepGateway(view, hop, view.getInt32(at + 4, LITTLE))
       at += (bytes + 3) & ~3
     }
   }
 
-  #keepGateway(attributes: AttributeTable, index: number): void {
+  #keepGateway(view: DataView, attributes: AttributeTable, index: number): void {
     if (!attributes.has(RTA_GATEWAY)) return
     const bytes = attributes.bytes(RTA_GATEWAY)
-    if (this.#last?.index === index && sameBits(bytes, this.#last.bytes, bytes.length * 8)) return
-    this.#last = { bytes: bytes.slice(), index }
     const length = bytes.length * 8
+    const last = this.#last
+    const isLast = last?.index === index && last.bytes.length === bytes.length
+    if (isLast && sameBits(view, attributes.start(RTA_GATEWAY), last.bytes, length)) return
+    this.#last = { bytes: bytes.slice(), index }
     const family = length === 32 ? ADDRESS_FAMILY[4] : ADDRESS_FAMILY[6]
-    if (!this.#isNear(attributes, RTA_GATEWAY, { length, family })) return
+    if (!this.#isNear(view, attributes, { type: RTA_GATEWAY, length, family })) return
     const address = attributes.address(RTA_GATEWAY)
     this.#gateways.set(`${address} ${index}`, { address, index })
   }
 
-  #isNear(attributes: AttributeTable, type: number, prefix: { length: number; family: number }): boolean {
-    if (!attributes.has(type)) return false
-    const bytes = attributes.bytes(type)
+  #isNear(
+    view: DataView,
+    attributes: AttributeTable,
+    prefix: { type: number; length: number; family: number },
+  ): boolean {
+    if (!attributes.has(prefix.type)) return false
+    const at = attributes.start(prefix.type)
     return this.#networks.some(
-      ({ family, bytes: network, length }) =>
-        family === prefix.family && sameBits(bytes, network, Math.min(length, prefix.length)),
+      ({ family, bytes, length }) =>
+        family === prefix.family && sameBits(view, at, bytes, Math.min(length, prefix.length)),
     )
   }
-}
-
-function sameBits(a: Uint8Array, b: Uint8Array, bits: number): boolean {
-  if (a.length !== b.length) return false
-  const whole = bits >> 3
-  for (let at = 0; at < whole; at += 1) if (a[at] !== b[at]) return false
-  const rest = bits & 7
-  return rest === 0 || (((a[whole] ?? 0) ^ (b[whole] ?? 0)) & (0xff00 >> rest) & 0xff) === 0
 }

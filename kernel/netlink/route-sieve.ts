@@ -1,7 +1,7 @@
-import { addressBits, type Cidr, familyOf, ipToBytes, networkAddress, prefixLength } from '../../lib/address.ts'
+import type { Cidr } from '../../lib/address.ts'
 import { align4, LITTLE } from './attributes.ts'
-import { ADDRESS_FAMILY } from './constants.ts'
 import type { Message } from './message.ts'
+import { prefixBytes, sameBits } from './prefix-bytes.ts'
 
 /** Lets a message about a route through, or not. */
 export type RouteSieve = (message: Message) => boolean
@@ -16,7 +16,7 @@ const RTA_DST = 1
  * so that a table of a million other routes is passed over without making a string.
  */
 export function routeSieve(protocol: number, prefixes: Iterable<Cidr>): RouteSieve {
-  const ranges = Array.from(new Set(prefixes), rangeOf)
+  const ranges = Array.from(new Set(prefixes), prefixBytes)
   return (message) => {
     const { view, start, end } = message
     if (end - start < RTMSG_BYTES) return true
@@ -26,23 +26,10 @@ export function routeSieve(protocol: number, prefixes: Iterable<Cidr>): RouteSie
     const length = view.getUint8(start + 1)
     if (!ranges.some((range) => range.family === family && range.length <= length)) return false
     const address = destinationOf(message)
-    return ranges.some((range) => range.family === family && range.length <= length && isInside(view, address, range))
-  }
-}
-
-interface Range {
-  /** AF_* number. */
-  readonly family: number
-  readonly length: number
-  readonly bytes: Uint8Array
-}
-
-function rangeOf(prefix: Cidr): Range {
-  const family = familyOf(prefix)
-  return {
-    family: ADDRESS_FAMILY[family],
-    length: Math.min(prefixLength(prefix), addressBits(family)),
-    bytes: ipToBytes(networkAddress(prefix)),
+    return ranges.some(
+      (range) =>
+        range.family === family && range.length <= length && sameBits(view, address, range.bytes, range.length),
+    )
   }
 }
 
@@ -54,14 +41,4 @@ function destinationOf({ view, start, end }: Message): number | undefined {
     at += align4(Math.max(4, length))
   }
   return undefined
-}
-
-/** Whether the first `range.length` bits are the same. */
-function isInside(view: DataView, address: number | undefined, { length: bits, bytes }: Range): boolean {
-  for (let index = 0; index * 8 < bits; index += 1) {
-    const mask = bits - index * 8 >= 8 ? 0xff : (0xff << (8 - (bits - index * 8))) & 0xff
-    const byte = address === undefined ? 0 : view.getUint8(address + index)
-    if ((byte & mask) !== ((bytes[index] ?? 0) & mask)) return false
-  }
-  return true
 }
