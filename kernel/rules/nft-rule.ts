@@ -32,7 +32,8 @@ function isUntoldAlone(expression: NftExpressions[number]): boolean {
   const { left, right } = (expression['match'] as Match | undefined) ?? { left: map?.key }
   const { payload, meta } = left ?? {}
   const isAddress = payload?.field === 'saddr' || payload?.field === 'daddr'
-  if (meta?.key !== undefined && DEVICES.has(meta.key)) return true
+  // No forwarded packet comes in or goes out by the loopback device.
+  if (meta?.key !== undefined && DEVICES.has(meta.key)) return right !== 'lo'
   return isAddress && (map !== undefined || (typeof right === 'string' && right.startsWith('@')))
 }
 

@@ -56,8 +56,8 @@ function walkRule(rule: ForeignRule, network: Cidr, chains: SavedTable): WalkRul
     some: told && concerns(rule, network) ? DIRECTIONS : [],
     verdict: verdictOf(target, chains, goes),
     answers: answers && target === 'ACCEPT',
-    // A device alone, or a set, may stand for all of them.
-    may: !conditional && !negated && (rule.unknown || device !== undefined) ? all : [],
+    // A device alone, or a set, may stand for all of them; not the loopback device, which no forwarded packet meets.
+    may: !conditional && !negated && device !== 'lo' && (rule.unknown || device !== undefined) ? all : [],
   }
 }
 

@@ -195,6 +195,7 @@ describe('obstacles', () => {
       undefined,
     ],
     ['a policy that was opened one way', filter('DROP', 'FORWARD -s 10.5.0.0/16 -j ACCEPT'), /the policy/],
+    ['a policy opened for the loopback device', filter('DROP', 'FORWARD -i lo -j ACCEPT'), /the policy/],
     ['a policy opened in DOCKER-USER', filter('DROP', 'FORWARD -j DOCKER-USER', `DOCKER-USER ${ours}`), undefined],
     ['an accept of all', filter('DROP', 'FORWARD -j ACCEPT'), undefined],
     ['a drop in a chain behind it', filter('ACCEPT', 'FORWARD -j FW', 'FW -j DROP'), /rule 1 of iptables-nft FW drops/],
@@ -244,6 +245,13 @@ describe('obstacles', () => {
     assert.match(find({ policy: 'drop' })[0] ?? '', /the policy of chain inet fw through/)
     const reject = [{ counter: null }, { reject: { type: 'icmpx' } }]
     assert.match(find({ rules: [reject] })[0] ?? '', /drops what no rule before accepts/)
+    const device = (name: string) => [
+      { match: { op: '==', left: { meta: { key: 'iifname' } }, right: name } },
+      { accept: null },
+    ]
+    // Firewalld begins with it.
+    assert.equal(find({ rules: [device('lo'), reject] }).length, 1)
+    assert.equal(find({ rules: [device('eth0'), reject] }).length, 0)
     const open = (field: string) => [
       {
         match: {
