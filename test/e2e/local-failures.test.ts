@@ -94,6 +94,7 @@ describe('a local failure', function () {
         'write-failed claim.json',
         'write-failed footprint.json',
         'write-failed node-id',
+        'write-failed own-subnet.json',
         'write-failed sysctls.json',
       ]),
     )
