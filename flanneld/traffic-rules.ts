@@ -16,7 +16,7 @@ import {
   type NftChain,
   nftFamily,
 } from '../kernel/rules/objects.ts'
-import { addressBits, type Cidr, cidrOf, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '../lib/address.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
 import type { Lease } from '../subnet/types.ts'
 import type { OwnPackets } from './own-packets.ts'
@@ -211,10 +211,6 @@ function iptablesText(
   const action = `-j ${verdict.toUpperCase()}${random}`
   const out = notBy === undefined ? [] : [`! -o ${notBy}`]
   return [...side('-s', from), ...side('-d', to), ...out, ...mark, commentMatch(comment), action].join(' ')
-}
-
-function hostCidr(address: IpAddr): Cidr {
-  return cidrOf(address, addressBits(familyOf(address)))
 }
 
 function commentMatch(comment: string): string {

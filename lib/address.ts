@@ -157,3 +157,8 @@ function formatIpv6(bytes: Uint8Array): IpAddr {
   if (best.start < 0) return hex.join(':') as IpAddr
   return `${hex.slice(0, best.start).join(':')}::${hex.slice(best.start + best.length).join(':')}` as IpAddr
 }
+
+/** An address as a prefix of all its bits. */
+export function hostCidr(address: IpAddr): Cidr {
+  return `${address}/${addressBits(familyOf(address))}` as Cidr
+}

@@ -1,8 +1,8 @@
-import type { IpAddr } from '../lib/address.ts'
+import { hostCidr, type IpAddr } from '../lib/address.ts'
 import { printable } from '../lib/errors.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { addressesOf } from './peer-addresses.ts'
-import { hostCidr, PrefixMap } from './prefix-map.ts'
+import { PrefixMap } from './prefix-map.ts'
 import type { FamilyLease, Lease, PeerPath } from './types.ts'
 
 /** What stands in BackendData and must be one node's alone. */

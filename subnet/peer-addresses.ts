@@ -1,6 +1,6 @@
-import { type Cidr, contains, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
+import { type Cidr, contains, FAMILIES, type Family, familyOf, hostCidr, type IpAddr } from '../lib/address.ts'
 import type { NetworkConfig } from './network-config.ts'
-import { hostCidr, PrefixMap } from './prefix-map.ts'
+import { PrefixMap } from './prefix-map.ts'
 import { addressNumber, RangeSet } from './range-set.ts'
 import type { FamilyLease, Lease } from './types.ts'
 

@@ -1,9 +1,4 @@
-import { addressBits, type Cidr, cidrOf, familyOf, type IpAddr, networkAddress, prefixLength } from '../lib/address.ts'
-
-/** An address as a prefix of all its bits. */
-export function hostCidr(address: IpAddr): Cidr {
-  return `${address}/${addressBits(familyOf(address))}` as Cidr
-}
+import { type Cidr, cidrOf, networkAddress, prefixLength } from '../lib/address.ts'
 
 /** Values by prefix, of both families. A look-up costs one step for each prefix length in use, of which there are few. */
 export class PrefixMap<V> {

@@ -1,5 +1,5 @@
-import { type Cidr, contains, firstHost, type IpAddr, prefixLength } from '../lib/address.ts'
-import { hostCidr, PrefixMap } from './prefix-map.ts'
+import { type Cidr, contains, firstHost, hostCidr, type IpAddr, prefixLength } from '../lib/address.ts'
+import { PrefixMap } from './prefix-map.ts'
 
 /** What of this host and of its store a subnet may take away, as plain values: whoever reads the host makes them. */
 export interface Surroundings {

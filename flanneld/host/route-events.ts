@@ -1,5 +1,5 @@
 import type { KernelEvent } from '../../kernel/table.ts'
-import { addressBits, type Cidr, type Family, familyOf, type IpAddr, prefixLength } from '../../lib/address.ts'
+import { type Cidr, type Family, familyOf, hostCidr, type IpAddr, prefixLength } from '../../lib/address.ts'
 import { RangeSet, rangeOf } from '../../subnet/range-set.ts'
 import type { Lease } from '../../subnet/types.ts'
 
@@ -48,5 +48,5 @@ function publicAddresses({ families }: Lease): readonly Cidr[] {
 }
 
 function hostsOf(address: IpAddr | undefined): readonly Cidr[] {
-  return address === undefined ? [] : [`${address}/${addressBits(familyOf(address))}` as Cidr]
+  return address === undefined ? [] : [hostCidr(address)]
 }
