@@ -2,7 +2,7 @@ import type { Clock } from '../lib/clock.ts'
 import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import { exitCodeOf } from './exit-code.ts'
-import { OWN_LEASE } from './start-node.ts'
+import { OWN_LEASE } from './node/start-node.ts'
 import { faultConditions, isOwnFault } from './status/fault-conditions.ts'
 import type { ConditionSet } from './status/status.ts'
 

@@ -1,6 +1,6 @@
 import { assertNever } from '../lib/errors.ts'
-import { driverDescription } from './driver-text.ts'
 import { describeGuard } from './guard/commands.ts'
+import { driverDescription } from './kinds/link/driver-text.ts'
 import type { KernelObject, Link } from './objects.ts'
 import { describeRules } from './rules/commands.ts'
 

@@ -1,5 +1,5 @@
 import type { Failure } from './desired.ts'
-import { kindNameOf } from './link-drivers.ts'
+import { kindNameOf } from './kinds/link/drivers.ts'
 import type { KernelObject } from './objects.ts'
 
 // 524 is ENOTSUPP, an errno that the kernel should not let out but does.

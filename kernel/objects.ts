@@ -1,8 +1,8 @@
 import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
 import { assertNever } from '../lib/errors.ts'
-import { type Comparison, compareDrivers, type LinkDriver } from './link-drivers.ts'
+import { type Comparison, compareDrivers, type LinkDriver } from './kinds/link/drivers.ts'
 
-export type { Comparison, IpipDriver, LinkDriver, MadeDriver, VxlanDriver } from './link-drivers.ts'
+export type { Comparison, IpipDriver, LinkDriver, MadeDriver, VxlanDriver } from './kinds/link/drivers.ts'
 
 import { compareGuard, type GuardObject, keyOfGuard } from './guard/objects.ts'
 import { keyOfRules, type RuleObject, sameRules } from './rules/objects.ts'

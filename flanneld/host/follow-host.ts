@@ -1,6 +1,6 @@
 import type { ExternalInterface } from '../../backends/backend.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { AgentNeeds } from '../agent-needs.ts'
+import type { AgentNeeds } from '../node/agent-needs.ts'
 import { hostConditions } from '../status/node-conditions.ts'
 import type { HostView } from './host-view.ts'
 import { isSameChoice } from './kept-choice.ts'

@@ -2,8 +2,8 @@ import type { IptablesWorld } from '../../kernel/rules/objects.ts'
 import type { IptablesChoice, RuleSets } from '../../kernel/rules/rule-sets.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { messageOf } from '../../lib/errors.ts'
+import type { TrafficOptions } from '../node/traffic-rules.ts'
 import type { Condition } from '../status/status.ts'
-import type { TrafficOptions } from '../traffic-rules.ts'
 
 /** What the command line says about rules. */
 export interface TrafficWish {

@@ -3,7 +3,7 @@ import type { Failure, ReconcileCounts } from '../../kernel/desired.ts'
 import { FAMILIES, type Family } from '../../lib/address.ts'
 import { olderFirst } from '../../subnet/own-lease.ts'
 import type { Lease, StoreHealth } from '../../subnet/types.ts'
-import type { AgentView } from '../agent-needs.ts'
+import type { AgentView } from '../node/agent-needs.ts'
 import {
   type Counts,
   type GuardStatus,

@@ -1,5 +1,5 @@
 import { type GuardPeer, samePath, sameSender } from '../../kernel/guard/objects.ts'
-import { underlayOf } from '../../kernel/link-drivers.ts'
+import { underlayOf } from '../../kernel/kinds/link/drivers.ts'
 import {
   type Address,
   compare,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { adoptedByFlannel, bearsFlannelsName } from '../../flanneld/adopted-by-flannel.ts'
-import { type TrafficOptions, trafficObjects } from '../../flanneld/traffic-rules.ts'
+import { type TrafficOptions, trafficObjects } from '../../flanneld/node/traffic-rules.ts'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import { parseNetworkConfig } from '../../subnet/network-config.ts'
 import { lease, NO_DATA } from '../backends/world.ts'

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { openHost } from '../../flanneld/node-setup.ts'
+import { openHost } from '../../flanneld/node/node-setup.ts'
 import type { HostKernel } from '../../kernel/host.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'

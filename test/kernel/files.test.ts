@@ -12,8 +12,8 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { FileTable } from '../../kernel/kinds/file/table.ts'
 import type { StateFile } from '../../kernel/objects.ts'
-import { FileTable } from '../../kernel/tables/files.ts'
 
 describe('the table of files', () => {
   let directory = ''

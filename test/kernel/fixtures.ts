@@ -18,7 +18,7 @@ import {
   type Sysctl,
   type VxlanDriver,
 } from '../../kernel/objects.ts'
-import { Reconciler, type ReconcilerOptions } from '../../kernel/reconciler.ts'
+import { Reconciler, type ReconcilerOptions } from '../../kernel/reconciler/reconciler.ts'
 import type { Cidr, Family, IpAddr, MacAddr } from '../../lib/address.ts'
 import { familyOf, parseCidr, parseIp, parseMac } from '../../lib/address.ts'
 import { silentLogger } from '../../lib/log.ts'

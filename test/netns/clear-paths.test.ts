@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { ClearPathTable } from '../../kernel/kinds/clear-path/table.ts'
 import type { ClearPath } from '../../kernel/rules/objects.ts'
-import { ClearPathTable } from '../../kernel/tables/clear-paths.ts'
 import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { ownNamespace } from './own-namespace.ts'
 

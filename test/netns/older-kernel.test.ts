@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { LinkTable } from '../../kernel/kinds/link/table.ts'
 import { NetlinkChannel } from '../../kernel/netlink/channel.ts'
 import { NLM_F_CREATE, RTM_NEWLINK } from '../../kernel/netlink/constants.ts'
 import { DeviceIndex } from '../../kernel/netlink/device-index.ts'
@@ -6,7 +7,6 @@ import { eachMessage } from '../../kernel/netlink/message.ts'
 import { openNetlinkSocket } from '../../kernel/netlink/socket.ts'
 import type { Link } from '../../kernel/objects.ts'
 import type { OpError } from '../../kernel/table.ts'
-import { LinkTable } from '../../kernel/tables/links.ts'
 import * as the from '../kernel/fixtures.ts'
 import { ownNamespace } from './own-namespace.ts'
 

@@ -1,6 +1,6 @@
-import { Agent } from '../../flanneld/agent.ts'
-import type { AgentNeeds } from '../../flanneld/agent-needs.ts'
 import { NoInterfaceError } from '../../flanneld/host/external-interface.ts'
+import { Agent } from '../../flanneld/node/agent.ts'
+import type { AgentNeeds } from '../../flanneld/node/agent-needs.ts'
 import { type Footprint, NO_FOOTPRINT } from '../../flanneld/state/footprint.ts'
 import { OwnFootprint } from '../../flanneld/state/own-footprint.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'

@@ -3,7 +3,7 @@ import { EngineFailure, type EngineState, type ProxyTable } from '../../../backe
 import { counterNames } from '../../../backends/udp/proxy-memory.ts'
 import { type MakeEngine, type ProxyEngine, ProxyTables } from '../../../backends/udp/proxy-tables.ts'
 import type { DesiredObject, KernelObject, UdpPeer, UdpProxy } from '../../../kernel/objects.ts'
-import { Reconciler } from '../../../kernel/reconciler.ts'
+import { Reconciler } from '../../../kernel/reconciler/reconciler.ts'
 import type { ObjectTable, Op, OpResult } from '../../../kernel/table.ts'
 import { silentLogger } from '../../../lib/log.ts'
 import { VirtualClock } from '../../fakes/clock.ts'

@@ -1,0 +1,73 @@
+import type { Kernel } from '../../kernel/kernel.ts'
+import type { Cidr, Family } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Source } from '../../lib/latest.ts'
+import type { Lifecycle } from '../../lib/lifecycle.ts'
+import type { Logger } from '../../lib/log.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { ConfigText, LeaseSnapshot, LeaseStore, StoreHealth } from '../../subnet/types.ts'
+import type { InterfaceWish } from '../host/external-interface.ts'
+import type { HostView } from '../host/host-view.ts'
+import type { TrafficWish } from '../host/traffic-choice.ts'
+import type { LeaseKeeper } from '../leases/lease-keeper.ts'
+import type { PeerVerdicts } from '../leases/peer-view.ts'
+import type { OwnFootprint } from '../state/own-footprint.ts'
+import type { StateDir } from '../state/state-dir.ts'
+import type { ConditionSet } from '../status/status.ts'
+import type { GuardOptions } from './guard-rules.ts'
+import type { ActiveBackend, NodePlan } from './planner.ts'
+
+export interface AgentNeeds {
+  readonly kernel: Kernel
+  readonly configSource: Source<ConfigText>
+  /** Of the connection that configuration and leases share. */
+  readonly storeHealth: Source<StoreHealth>
+  /** The store needs the network to choose a subnet, so it is made when that is known. */
+  readonly openStore: (network: NetworkConfig) => LeaseStore
+  /** For a connection that nothing may come back on. */
+  readonly reconnectStore: (why: string) => Promise<void>
+  readonly state: StateDir
+  readonly footprint: Pick<OwnFootprint, 'record' | 'shrink'>
+  readonly conditions: ConditionSet
+  readonly lifecycle: Lifecycle
+  readonly clock: Clock
+  readonly log: Logger
+  readonly randomBytes: (count: number) => Uint8Array
+  /** Hears the duration of every pass of the reconciler, in seconds. */
+  readonly onPass: (seconds: number) => void
+  /** Hears of a fault of the program that ended a pass; the next one is tried all the same. */
+  readonly onPassFault: (cause: unknown) => void
+}
+
+export interface AgentOptions {
+  readonly nodeId: string
+  readonly wish: InterfaceWish
+  readonly subnetFile: string
+  /** Subnets that the last run wrote to subnet.env. */
+  readonly previousSubnets: ReadonlyMap<Family, Cidr>
+  readonly ipMasq: boolean
+  readonly traffic: TrafficWish
+  /** Undefined: no ingress guard. */
+  readonly guard: GuardOptions | undefined
+  /** How often rules are read that nobody tells of when they change. */
+  readonly resyncMs: number
+  readonly blackholeRoute: boolean
+  /** Of the lease store: no peer's subnet may take one away. */
+  readonly storeEndpoints: readonly string[]
+  readonly protectedRanges: readonly Cidr[]
+  readonly renewMarginMs: number
+  /** How long peers that vanished together are kept. */
+  readonly holdMs: number
+}
+
+/** What the agent has in hands now; every part appears when it is known. */
+export interface AgentView {
+  readonly network?: NetworkConfig
+  readonly active?: ActiveBackend
+  readonly host?: HostView
+  readonly keeper?: LeaseKeeper
+  readonly snapshot?: LeaseSnapshot
+  readonly store?: StoreHealth
+  readonly verdicts?: PeerVerdicts
+  readonly plan?: NodePlan
+}

@@ -1,0 +1,33 @@
+import type { GuardKernel } from '../../guard/guard-kernel.ts'
+import type { GuardChains } from '../../guard/objects.ts'
+import { chainsRemoval, chainsScript } from '../../guard/text.ts'
+import { nftResults } from '../../rules/rule-result.ts'
+import type { ObjectTable, Op, OpResult } from '../../table.ts'
+
+/** The chains of ingress guards, one object for all of a table. Read by netlink; written, once in a while, by `nft`. */
+export class GuardChainsTable implements ObjectTable<GuardChains> {
+  readonly kind = 'guard-chains'
+  readonly #guard: GuardKernel
+
+  constructor(needs: { guard: GuardKernel }) {
+    this.#guard = needs.guard
+  }
+
+  async dump(): Promise<readonly GuardChains[]> {
+    const found: GuardChains[] = []
+    for (const table of await this.#guard.tables()) {
+      const chains = await this.#guard.chains(table)
+      if (chains.length > 0) found.push({ kind: 'guard-chains', table, chains })
+    }
+    return found
+  }
+
+  async apply(ops: readonly Op<GuardChains>[]): Promise<readonly OpResult[]> {
+    return await nftResults(ops.map(scriptOf))
+  }
+}
+
+function scriptOf(op: Op<GuardChains>): string {
+  if (op.verb === 'remove') return chainsRemoval(op.object)
+  return chainsScript(op.object, op.verb === 'create' ? undefined : op.actual)
+}

@@ -1,0 +1,67 @@
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { readSystemError } from '../../../lib/system-error.ts'
+import type { Sysctl } from '../../objects.ts'
+import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+
+/**
+ * Values below /proc/sys. Read and written without a thread: they cost some microseconds each, and the network namespace
+ * that counts is the calling thread's.
+ */
+export class SysctlTable implements ObjectTable<Sysctl> {
+  readonly kind = 'sysctl'
+  readonly #root: string
+
+  constructor(root = '/proc/sys') {
+    this.#root = root
+  }
+
+  async dump(wanted: Iterable<Sysctl>): Promise<readonly Sysctl[]> {
+    const found: Sysctl[] = []
+    for (const { path } of wanted) {
+      const value = this.#read(path)
+      if (value !== undefined) found.push({ kind: 'sysctl', path, value })
+    }
+    return found
+  }
+
+  async apply(ops: readonly Op<Sysctl>[]): Promise<readonly OpResult[]> {
+    return ops.map((op) => {
+      const error = op.verb === 'remove' ? REMOVED : this.#write(op.object)
+      return error === undefined ? { ok: true } : { ok: false, error }
+    })
+  }
+
+  /** Columns are set apart by one space; undefined for what does not exist or may not be read. */
+  #read(path: string): string | undefined {
+    if (!isSysctlPath(path)) return undefined
+    try {
+      return readFileSync(join(this.#root, path), 'latin1').trim().replace(/\s+/g, ' ')
+    } catch {
+      return undefined
+    }
+  }
+
+  #write({ path, value }: Sysctl): OpError | undefined {
+    if (!isSysctlPath(path)) return { code: 'EINVAL', message: `not a path below ${this.#root}: ${path}` }
+    try {
+      // The kernel takes a value in one write; the file must not be made where it is missing.
+      const fd = openSync(join(this.#root, path), constants.O_WRONLY)
+      try {
+        writeSync(fd, `${value}\n`)
+      } finally {
+        closeSync(fd)
+      }
+      return undefined
+    } catch (cause) {
+      return readSystemError(cause)
+    }
+  }
+}
+
+const REMOVED: OpError = { code: 'EOPNOTSUPP', message: 'a sysctl cannot be removed' }
+
+// A device name may hold nearly any character, but no slash.
+function isSysctlPath(path: string): boolean {
+  return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..') && !path.includes('\0')
+}

@@ -1,0 +1,24 @@
+import type { Clock } from '../../lib/clock.ts'
+import type { ObjectKind } from '../objects.ts'
+import type { Fights } from './fights.ts'
+import type { KindMirror } from './mirror.ts'
+import type { ProgramWork } from './program-work.ts'
+import type { RepairLog } from './repair-log.ts'
+import type { Retries } from './retries.ts'
+
+/** What outlives a pass. */
+export interface PassNeeds {
+  readonly mirrors: ReadonlyMap<ObjectKind, KindMirror>
+  readonly programs: ProgramWork
+  readonly retries: Retries
+  readonly fights: Fights
+  readonly repairs: RepairLog
+  readonly clock: Clock
+  readonly tally: Tally
+}
+
+export interface Tally {
+  readonly driftRepaired: Map<ObjectKind, number>
+  readonly adopted: Map<ObjectKind, number>
+  readonly errors: Map<ObjectKind, number>
+}

@@ -1,0 +1,293 @@
+import assert from 'node:assert/strict'
+import { isDeepStrictEqual } from 'node:util'
+import fc from 'fast-check'
+import type { Reach } from '../../../backends/backend.ts'
+import { hostGw } from '../../../backends/host-gw.ts'
+import { ipip } from '../../../backends/ipip.ts'
+import type { AnyBackend } from '../../../backends/registry.ts'
+import { vxlan } from '../../../backends/vxlan/backend.ts'
+import type { VtepIdentity } from '../../../backends/vxlan/plan.ts'
+import { type NodePlan, type PlannerInput, planNode } from '../../../flanneld/node/planner.ts'
+import { Replanner } from '../../../flanneld/node/replanner.ts'
+import { commandsFor } from '../../../kernel/command.ts'
+import { contains, type Family, type IpAddr } from '../../../lib/address.ts'
+import { PersistentMap } from '../../../lib/persistent-map.ts'
+import { acceptPeers } from '../../../subnet/peer-rules.ts'
+import { emptySurroundings } from '../../../subnet/surroundings.ts'
+import type { Lease } from '../../../subnet/types.ts'
+import { facts, lease, MACS, network, vxlanPath } from '../../backends/world.ts'
+
+const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
+const identity: VtepIdentity = new Map([[4, MACS.own]])
+
+interface Change {
+  readonly blackholeRoute?: boolean
+  readonly directRouting?: boolean
+}
+
+function inputOf(peers: readonly Lease[], change: Change = {}): PlannerInput {
+  const onLink = new Map(peers.map((peer) => [publicIp(peer), { onLink: 'eth0', answered: true }]))
+  return {
+    network: network(4),
+    active: {
+      backend: vxlan as AnyBackend,
+      config: vxlan.parseConfig({ DirectRouting: change.directRouting ?? false }, []),
+      identity,
+    },
+    own,
+    peers: byId(peers),
+    facts: { ...facts(), reach: onLink },
+    scope: { devices: new Set(['flannel.1']), networks: [] },
+    borrowed: new Map(),
+    complete: true,
+    options: { subnetFile: '/run/flannel/subnet.env', ipMasq: false, blackholeRoute: change.blackholeRoute ?? false },
+  }
+}
+
+function plan(peers: readonly Lease[], change: Change = {}): NodePlan {
+  return planNode(inputOf(peers, change))
+}
+
+function byId(leases: readonly Lease[]): ReadonlyMap<string, Lease> {
+  return new Map(leases.map((each) => [each.id, each]))
+}
+
+function publicIp(peer: Lease): IpAddr {
+  return peer.families.get(4)?.publicIp ?? ('' as IpAddr)
+}
+
+function text(planned: NodePlan): string {
+  const objects = [...planned.desired.objects].sort(([a], [b]) => (a < b ? -1 : 1))
+  return objects.flatMap(([, object]) => commandsFor({ verb: 'create', object })).join('\n')
+}
+
+/** Leases as strangers may write them: duplicates, overlaps, addresses from everywhere. */
+const anyLease = fc
+  .record({
+    second: fc.constantFrom(4, 5, 6),
+    third: fc.integer({ min: 0, max: 6 }),
+    length: fc.constantFrom(0, 8, 16, 23, 24, 25, 32),
+    host: fc.integer({ min: 0, max: 20 }),
+    mac: fc.integer({ min: 0, max: 9 }),
+    age: fc.integer({ min: 1, max: 5 }),
+    type: fc.constantFrom('vxlan', 'vxlan', 'vxlan', 'host-gw', 'ipip', ''),
+  })
+  .map(({ second, third, length, host, mac, age, type }) => {
+    const subnet = length === 24 ? `10.${second}.${third}.0/24` : `10.${second}.0.0/${length}`
+    const made = lease(`${subnet} 192.168.64.${host}`, { ...vxlanPath(`02:00:00:00:01:0${mac}`), backend: type })
+    return { ...made, age: String(age) }
+  })
+
+/** Leases that come and go; what stays is the same object, as in snapshots of a store. */
+const anyPool = fc.array(anyLease, { minLength: 1, maxLength: 10 })
+
+/** The same leases twice: each once, as the store would have them, and in any order with repetitions. */
+function shuffled(leases: readonly Lease[]): fc.Arbitrary<[Lease[], Lease[]]> {
+  const once = [...new Map(leases.map((each) => [each.id, each])).values()]
+  return fc.tuple(fc.constant(once), fc.shuffledSubarray([...once, ...once], { minLength: 2 * once.length }))
+}
+
+function accepted(leases: readonly Lease[]): readonly Lease[] {
+  const snapshot = { revision: '1', leases: byId(leases), unreadable: [] }
+  const rules = { network: network(4), own, surroundings: emptySurroundings, protectedRanges: [] }
+  return [...acceptPeers({ ...rules, snapshot }).accepted.values()]
+}
+
+describe('node plan', () => {
+  it('writes subnet.env', () => {
+    const lines = text(plan([])).split('\n')
+    const begin = lines.findIndex((line) => line.startsWith('install'))
+    assert.deepEqual(lines.slice(begin, begin + 6), [
+      "install -D -m 0644 /dev/stdin /run/flannel/subnet.env <<'END'",
+      'FLANNEL_NETWORK=10.5.0.0/16',
+      'FLANNEL_SUBNET=10.5.1.1/24',
+      'FLANNEL_MTU=1450',
+      'FLANNEL_IPMASQ=false',
+      'END',
+    ])
+  })
+
+  it('holds a blackhole for the own subnet behind the route of the bridge, when asked for', () => {
+    assert.match(
+      text(plan([], { blackholeRoute: true })),
+      /^ip route add blackhole 10\.5\.1\.0\/24 proto 102 metric 4294967294$/m,
+    )
+    assert.doesNotMatch(text(plan([])), /blackhole/)
+  })
+
+  it('with two families lets each stand alone: what only one of them needs may fail while the other is whole', () => {
+    const dual = lease('10.5.1.0/24 192.168.64.11 fc00:0:0:1::/64 2001:db8::11', vxlanPath(MACS.own, MACS.own6))
+    const traffic = {
+      masquerade: true,
+      randomFully: true,
+      exempt: [],
+      forward: true,
+      tool: 'nftables',
+      world: 'nft',
+      instance: '',
+    } as const
+    const roles = (families: readonly Family[], active: PlannerInput['active']) => {
+      const input = { ...inputOf([], { blackholeRoute: true }), network: network(...families), own: dual, active }
+      return planNode({ ...input, options: { ...input.options, traffic } }).own.flatMap(({ kind, role }) =>
+        role.class === 'required' ? [`${kind} ${role.family ?? 'all'}/${role.instead?.join() ?? ''}`] : [],
+      )
+    }
+    const active = { ...inputOf([]).active, identity: new Map([...identity, [6, MACS.own6]]) }
+    const parts = (family: Family, instead: string) =>
+      ['address', 'link', 'nft-table', 'route'].map((kind) => `${kind} ${family}/${instead}`)
+    assert.deepEqual(roles([4, 6], active).sort(), [...parts(4, '6'), ...parts(6, '4'), 'file all/'].sort())
+    // The table of the family that is not enabled is no reason to stay away; the other has nothing to stand in for it.
+    assert.deepEqual(roles([4], active).sort(), [...parts(4, ''), 'nft-table 6/4', 'file all/', 'route 6/4'].sort())
+    const tunnel = { backend: ipip as AnyBackend, config: ipip.parseConfig({}, []), identity: null }
+    assert.deepEqual(roles([4, 6], tunnel).sort(), [...parts(4, ''), 'nft-table 6/4', 'route 6/4', 'file all/'].sort())
+  })
+
+  it('skips a peer of another backend and names both', () => {
+    const other = lease('10.5.2.0/24 192.168.64.12', { backend: 'host-gw', data: new Map() })
+    assert.deepEqual(plan([other]).skipped, [
+      { id: other.id, reason: 'other-backend', text: 'the node uses host-gw, this one vxlan' },
+    ])
+  })
+
+  it('takes a way that a peer accepts besides its primary one', () => {
+    const both = { ...lease('10.5.2.0/24 192.168.64.12', { backend: 'host-gw', data: new Map() }) }
+    const accepts = [both.primary, vxlanPath('02:00:00:00:00:12')]
+    assert.equal(plan([{ ...both, accepts }]).paths.get(both.id), 'tunnel')
+  })
+
+  it('prefers the older of two peers with one MAC, whatever their names', () => {
+    const older = { ...lease('10.5.9.0/24 192.168.64.19', vxlanPath('02:00:00:00:00:99')), age: '1' }
+    const younger = { ...lease('10.5.2.0/24 192.168.64.12', vxlanPath('02:00:00:00:00:99')), age: '2' }
+    assert.deepEqual([...plan([younger, older]).paths.keys()], [older.id])
+  })
+
+  it('is independent of the order and of repetition of what it is given', () => {
+    fc.assert(
+      fc.property(fc.array(anyLease, { maxLength: 12 }).chain(shuffled), ([leases, other]) => {
+        assert.equal(text(plan(accepted(other))), text(plan(accepted(leases))))
+      }),
+    )
+  })
+
+  it('never leads outside the network nor into the own subnet', () => {
+    fc.assert(
+      fc.property(fc.array(anyLease, { maxLength: 12 }), fc.boolean(), (leases, directRouting) => {
+        const outer = network(4).families.get(4)?.network
+        const mine = own.families.get(4)?.subnet
+        for (const object of plan(accepted(leases), { directRouting }).desired.objects.values()) {
+          if (object.kind !== 'route') continue
+          assert.ok(outer !== undefined && contains(outer, object.dst), object.dst)
+          assert.ok(mine !== undefined && !contains(mine, object.dst) && !contains(object.dst, mine), object.dst)
+        }
+      }),
+    )
+  })
+
+  it('is the same when it is made from the last one and the peers that changed', () => {
+    const histories = anyPool.chain((pool) => fc.array(fc.subarray(pool), { minLength: 2, maxLength: 8 }))
+    fc.assert(
+      fc.property(histories, fc.boolean(), (history, judged) => {
+        const planner = new Replanner()
+        const first = inputOf([])
+        for (const leases of history) {
+          // What nobody judged has peers that want one object.
+          const peers = judged ? accepted(leases) : leases
+          const input = { ...first, peers: byId(peers) }
+          const { desired, own: ownObjects, skipped, paths, ...rest } = planner.plan(input)
+          const anew = planNode(input)
+          assert.deepEqual(new Map(desired.objects), new Map(anew.desired.objects))
+          assert.deepEqual(new Map(paths), new Map(anew.paths))
+          assert.deepEqual(byIdText(skipped), byIdText(anew.skipped))
+          assert.deepEqual([ownObjects, rest.mtu, rest.notices], [anew.own, anew.mtu, anew.notices])
+        }
+      }),
+    )
+  })
+
+  it('is the same when it is made from the last one and how peers are reached now', () => {
+    const momentOf = (pool: Lease[]) => fc.record({ leases: fc.subarray(pool), reach: anyReaches })
+    const history = anyPool.chain((pool) => fc.array(momentOf(pool), { minLength: 2, maxLength: 6 }))
+    fc.assert(
+      fc.property(history, fc.constantFrom(...reachedOnLink), (moments, active) => {
+        const planner = new Replanner()
+        const first = inputOf([])
+        const guard = { mode: 'on', allow: [], instance: '' } as const
+        const basis = { ...first, active, options: { ...first.options, guard } }
+        let reach = PersistentMap.from<Reach>([])
+        for (const moment of moments) {
+          const peers = byId(accepted(moment.leases))
+          const present = new Set<string>([...peers.values()].map(publicIp))
+          const told = moment.reach.map((value, host) => [`192.168.64.${host}`, value] as const)
+          // As the host tells of it: of peers only, and what is as before is the same object.
+          const news = told.filter(([at, value]) => present.has(at) && !isDeepStrictEqual(reach.get(at), value))
+          const gone = [...reach.keys()].filter((address) => !present.has(address))
+          reach = reach.patched(gone, news)
+          const input = { ...basis, peers, facts: { ...basis.facts, reach } }
+          const planned = planner.plan(input)
+          const anew = planNode(input)
+          assert.deepEqual(new Map(planned.desired.objects), new Map(anew.desired.objects))
+          assert.deepEqual(new Map(planned.paths), new Map(anew.paths))
+          assert.deepEqual(byIdText(planned.skipped), byIdText(anew.skipped))
+          assert.deepEqual(planned.own, anew.own)
+        }
+      }),
+    )
+  })
+
+  it('shares with the last one what belongs to peers that are reached as before', () => {
+    const planner = new Replanner()
+    const peers = Array.from({ length: 250 }, (_unused, at) =>
+      lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
+    )
+    const silent = { onLink: 'eth0', answered: false }
+    const reach = PersistentMap.from<Reach>(peers.map((peer) => [publicIp(peer), silent]))
+    const first = inputOf([], { directRouting: true })
+    const facts = (now: PersistentMap<Reach>) => ({ ...first.facts, reach: now })
+    const before = planner.plan({ ...first, peers: byId(peers), facts: facts(reach) })
+    const answered = reach.patched([], [['192.168.65.7', { ...silent, answered: true }]])
+    const after = planner.plan({ ...first, peers: byId(peers), facts: facts(answered) })
+    assert.equal(after.desired.objects.size, before.desired.objects.size - 2)
+    assert.equal(after.desired.objects.base, before.desired.objects.base)
+    assert.deepEqual([before.paths.get('10.5.9.0-24'), after.paths.get('10.5.9.0-24')], ['tunnel', 'direct'])
+  })
+
+  it('shares with the last one all that belongs to peers that have not changed', () => {
+    const planner = new Replanner()
+    const peers = Array.from({ length: 250 }, (_unused, at) =>
+      lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
+    )
+    const first = { ...inputOf([]), peers: PersistentMap.from(byId(peers)) }
+    const before = planner.plan(first).desired.objects
+    const after = planner.plan({ ...first, peers: first.peers.patched(['10.5.9.0-24'], []) }).desired.objects
+    assert.equal(after.size, before.size - 3)
+    assert.equal(after.base, before.base)
+  })
+
+  it('is made anew when anything but the peers differs', () => {
+    const planner = new Replanner()
+    const first = inputOf([])
+    planner.plan(first)
+    const renamed = { ...first, options: { ...first.options, subnetFile: '/elsewhere' } }
+    assert.ok(planner.plan(renamed).desired.objects.has('file /elsewhere'))
+    const smaller = { ...first, facts: { ...first.facts, external: { ...first.facts.external, mtu: 1400 } } }
+    assert.equal(planner.plan(smaller).mtu, 1350)
+  })
+})
+
+/** How each of the addresses of `anyLease` is reached; by another link than the external interface's in some moments only. */
+const anyReaches = fc
+  .constantFrom(['eth0', undefined], ['eth0', 'eth1', 'eth2'])
+  .map((links) => fc.record({ onLink: fc.constantFrom(...links), answered: fc.boolean() }))
+  .chain((anyReach) => fc.array(anyReach, { minLength: 21, maxLength: 21 }))
+
+/** Backends whose plans depend on how peers are reached. */
+const reachedOnLink = [
+  { backend: vxlan as AnyBackend, config: vxlan.parseConfig({ DirectRouting: true }, []), identity },
+  { backend: vxlan as AnyBackend, config: vxlan.parseConfig({ DirectRouting: false }, []), identity },
+  { backend: hostGw as AnyBackend, config: null, identity: null },
+  { backend: ipip as AnyBackend, config: ipip.parseConfig({ DirectRouting: true }, []), identity: null },
+]
+
+function byIdText(skipped: NodePlan['skipped']): readonly string[] {
+  return skipped.map((each) => JSON.stringify(each)).sort()
+}
