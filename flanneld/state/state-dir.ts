@@ -5,7 +5,7 @@ import { BorrowedSysctls, readBorrowed } from './borrowed-sysctls.ts'
 import type { DiskWrites } from './disk-writes.ts'
 import { type Footprint, footprintText, isSameFootprint, NO_FOOTPRINT, parseFootprint, withMore } from './footprint.ts'
 import { PrivateFiles } from './private-files.ts'
-import { StateFiles } from './state-files.ts'
+import { type FilePort, StateFiles } from './state-files.ts'
 
 const NODE_ID = 'node-id'
 const FOOTPRINT = 'footprint.json'
@@ -33,7 +33,8 @@ export class StateDir {
 
   /** @throws PermissionError when the directory or a file in it is not ours alone */
   static async open(needs: StateDirNeeds, path: string): Promise<StateDir> {
-    const files = new StateFiles({ ...needs, files: await PrivateFiles.open(path, needs.uid) })
+    const openFiles = needs.openFiles ?? PrivateFiles.open
+    const files = new StateFiles({ ...needs, files: await openFiles(path, needs.uid) })
     const state = new StateDir(needs, files, await BorrowedSysctls.open({ files, log: needs.log }))
     state.#footprint = (await state.#readFootprint()) ?? state.#footprint
     return state
@@ -129,4 +130,6 @@ export interface StateDirNeeds {
   readonly randomBytes: (count: number) => Uint8Array
   /** Of this process. */
   readonly uid: number
+  /** Absent: the directory is on the disk of this host. */
+  readonly openFiles?: (path: string, uid: number) => Promise<FilePort>
 }

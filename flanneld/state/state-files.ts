@@ -4,6 +4,9 @@ import type { Logger } from '../../lib/log.ts'
 import type { DiskWrites } from './disk-writes.ts'
 import type { PrivateFiles } from './private-files.ts'
 
+/** A directory of small files: `PrivateFiles`, or a disk in memory. */
+export type FilePort = Pick<PrivateFiles, 'path' | 'read' | 'has' | 'write' | 'remove'>
+
 interface Kept {
   readonly text: string
   readonly effect: string
@@ -16,11 +19,11 @@ interface Kept {
  */
 export class StateFiles {
   readonly writes: DiskWrites
-  readonly #files: PrivateFiles
+  readonly #files: FilePort
   readonly #log: Logger
   readonly #kept = new Map<string, Kept>()
 
-  constructor(needs: { files: PrivateFiles; writes: DiskWrites; log: Logger }) {
+  constructor(needs: { files: FilePort; writes: DiskWrites; log: Logger }) {
     this.#files = needs.files
     this.writes = needs.writes
     this.#log = needs.log

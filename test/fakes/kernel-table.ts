@@ -6,11 +6,14 @@ import type { FakeKernel } from './kernel.ts'
 export class FakeTable implements ObjectTable {
   readonly kind: ObjectKind
   readonly #kernel: FakeKernel
+  readonly #maker: string
   #dumped: readonly KernelObject[] | undefined
 
-  constructor(kernel: FakeKernel, kind: ObjectKind) {
+  /** `maker`: the program that asks. */
+  constructor(kernel: FakeKernel, kind: ObjectKind, maker: string) {
     this.kind = kind
     this.#kernel = kernel
+    this.#maker = maker
   }
 
   async dump(wanted: Iterable<KernelObject>): Promise<readonly KernelObject[]> {
@@ -47,10 +50,20 @@ export class FakeTable implements ObjectTable {
   #apply(op: Op<KernelObject>): OpResult {
     const fault = this.#kernel.call(this.kind, op.verb)
     if (fault === undefined || fault.done) {
-      const code = this.#kernel.change(op)
+      const code = this.#change(op)
       if (code !== undefined && fault === undefined) return { ok: false, error: { code, message: 'as Linux does' } }
     }
     return fault === undefined ? { ok: true } : { ok: false, error: { code: fault.code, message: 'injected' } }
+  }
+
+  #change(op: Op<KernelObject>): string | undefined {
+    const key = keyOf(op.object)
+    const { makers } = this.#kernel
+    const before = this.#kernel.get(key)
+    makers.asked(this.#maker, op, before)
+    const code = this.#kernel.change(op)
+    makers.done(this.#maker, op, before, this.#kernel.get(key) !== undefined)
+    return code
   }
 }
 

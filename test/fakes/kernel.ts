@@ -16,6 +16,7 @@ import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
 import type { IpAddr, MacAddr } from '../../lib/address.ts'
 import { cidrOf, contains, parseMac } from '../../lib/address.ts'
 import { FakeTable } from './kernel-table.ts'
+import { Makers } from './makers.ts'
 
 /** One call into the kernel, numbered from 0: a dump, or one op of a batch. */
 export interface KernelCall {
@@ -37,7 +38,8 @@ const KERNEL_PROTOCOL = 2
  * on a real namespace too) and with the events that a monitor would see, own changes included, a turn of the event loop later.
  */
 export class FakeKernel {
-  readonly tables: readonly ObjectTable[] = APPLY_ORDER.map((kind) => new FakeTable(this, kind))
+  readonly tables: readonly ObjectTable[] = this.tablesOf('the test')
+  readonly makers = new Makers()
   readonly calls: KernelCall[] = []
   /** Asked before every call. */
   fault: (call: KernelCall) => Fault | undefined = () => undefined
@@ -50,6 +52,11 @@ export class FakeKernel {
   readonly #objects = new Map<ObjectKind, Map<string, KernelObject>>(APPLY_ORDER.map((kind) => [kind, new Map()]))
   #queue: KernelEvent[] = []
   #macs = 0
+
+  /** As one program holds them. */
+  tablesOf(maker: string): readonly ObjectTable[] {
+    return APPLY_ORDER.map((kind) => new FakeTable(this, kind, maker))
+  }
 
   all(kind: ObjectKind): KernelObject[] {
     return [...this.#of(kind).values()]
@@ -232,6 +239,7 @@ export class FakeKernel {
     // Linux 6.18 answers "done" and does nothing.
     if (object.kind === 'fdb' && compare(actual, object) !== 'same') return undefined
     this.#of(object.kind).delete(key)
+    this.makers.gone(key)
     this.#emit({ type: 'object', present: false, object: actual })
     if (object.kind === 'address') this.#addressGone(object)
     if (object.kind === 'link') this.#deviceGone(object.name)
@@ -283,6 +291,7 @@ export class FakeKernel {
         if (deviceOf(object) !== where.device) continue
         if (where.family !== undefined && 'family' in object && object.family !== where.family) continue
         this.#of(kind).delete(keyOf(object))
+        this.makers.gone(keyOf(object))
         if (!where.silent) this.#emit({ type: 'object', present: false, object })
       }
     }
