@@ -1,6 +1,6 @@
 import type { DesiredState, Settlement } from '../../kernel/desired.ts'
 import type { KernelObject, ObjectKind } from '../../kernel/objects.ts'
-import { ownDeviceOf } from '../../kernel/reconciler/former-devices.ts'
+import { ownDeviceOf } from '../../kernel/reconciler/diff.ts'
 import { contains } from '../../lib/address.ts'
 import type { Logger } from '../../lib/log.ts'
 import { type Footprint, isSameFootprint, keepingOf, NO_FOOTPRINT, overlap, withMore } from './footprint.ts'

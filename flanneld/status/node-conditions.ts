@@ -1,7 +1,7 @@
 import type { Notice, SkippedPeer } from '../../backends/backend.ts'
 import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
-import { unmetRequirements } from '../../kernel/reconciler/requirements.ts'
+import { unmetRequirements } from '../../kernel/reconciler/settlement.ts'
 import { assertNever, ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import type { Overlap } from '../../subnet/route-overlaps.ts'
 import type { Harm } from '../../subnet/surroundings.ts'

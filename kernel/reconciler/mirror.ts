@@ -1,11 +1,19 @@
+import { contains } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { DesiredState, Unreadable } from '../desired.ts'
-import { compare, type DesiredObject, type ObjectKind } from '../objects.ts'
+import {
+  BOOT_PROTOCOL,
+  compare,
+  type DesiredObject,
+  deviceOf,
+  type KernelObject,
+  keyOf,
+  type ObjectKind,
+} from '../objects.ts'
+import { ownershipOf } from '../ownership.ts'
 import { type ObjectTable, OpFailure } from '../table.ts'
-import { isKept } from './kept.ts'
-import { KeyedObjects } from './keyed-objects.ts'
-import { backoffMs } from './retries.ts'
+import { backoffMs } from './pacing.ts'
 
 const READ_TRIES = 3
 
@@ -110,4 +118,93 @@ export class KindMirror {
     this.unexamined = false
     this.changed = failing
   }
+}
+
+/** Objects of one kind by key. The kernel may hold several at one key (far ends of an FDB entry): the first one counts. */
+export class KeyedObjects {
+  #front = new Map<string, KernelObject>()
+  /** Further objects at keys of `front`; nearly always empty. */
+  readonly behind = new Map<string, KernelObject[]>()
+
+  /** Changed since they were read. */
+  touched = false
+
+  /** Where the kernel holds what is `wanted`, the wanted object and its key are kept in place of a copy: there are thousands. */
+  constructor(objects: Iterable<KernelObject> = [], wanted: ReadonlyMap<string, KernelObject> = new Map()) {
+    for (const object of objects) this.#add(keyOf(object), object)
+    if (wanted.size === 0) return
+    const read = this.#front
+    this.#front = new Map()
+    for (const [key, object] of wanted) {
+      const held = read.get(key)
+      if (held === undefined || compare(held, object) !== 'same') continue
+      this.#front.set(key, object)
+      read.delete(key)
+    }
+    for (const [key, object] of read) this.#front.set(key, object)
+  }
+
+  get front(): ReadonlyMap<string, KernelObject> {
+    return this.#front
+  }
+
+  /** In place of the first one at its key. */
+  put(key: string, object: KernelObject): void {
+    this.touched = true
+    this.#front.set(key, object)
+  }
+
+  /** Removes this one of the objects at its key. */
+  delete(key: string, object: KernelObject): void {
+    const front = this.#front.get(key)
+    const behind = this.behind.get(key)
+    this.touched = true
+    this.#front.delete(key)
+    this.behind.delete(key)
+    if (front === undefined || behind === undefined) return
+    for (const held of [front, ...behind]) if (compare(held, object) !== 'same') this.#add(key, held)
+  }
+
+  /** Removes all that hangs on a device. */
+  dropDevice(device: string): void {
+    this.#dropWhere((object) => deviceOf(object) === device)
+  }
+
+  /** Removes all that lies in a table of rules. */
+  dropTable(table: string): void {
+    this.#dropWhere((object) => 'table' in object && object.table === table)
+  }
+
+  #dropWhere(isGone: (object: KernelObject) => boolean): void {
+    this.touched = true
+    for (const [key, object] of this.#front) {
+      if (!isGone(object)) continue
+      this.#front.delete(key)
+      this.behind.delete(key)
+    }
+  }
+
+  #add(key: string, object: KernelObject): void {
+    const behind = this.behind.get(key)
+    if (behind !== undefined) behind.push(object)
+    else if (this.#front.has(key)) this.behind.set(key, [object])
+    else this.#front.set(key, object)
+  }
+}
+
+/**
+ * Whether the mirror holds it. Of routes only those that may be ours and those where one is wanted: a routing daemon may
+ * keep a million others beside them. Where one of these is in the way of a route that is wanted later, the kernel says
+ * EEXIST, and all is read again.
+ */
+export function isKept(object: KernelObject, desired: DesiredState): boolean {
+  if (object.kind !== 'route') return true
+  if (desired.objects.has(keyOf(object)) || ownershipOf(object, desired) !== 'foreign') return true
+  // flannel's blackhole of a host's subnet becomes a leftover when ours is wanted, which stands at another key.
+  const { type, protocol, dst } = object
+  return (
+    type === 'blackhole' &&
+    protocol === BOOT_PROTOCOL &&
+    desired.scope.networks.some(({ network }) => contains(network, dst))
+  )
 }

@@ -1,15 +1,14 @@
 import type { Clock } from '../../lib/clock.ts'
 import type { ObjectKind } from '../objects.ts'
-import type { Fights } from './fights.ts'
 import type { KindMirror } from './mirror.ts'
-import type { ProgramWork } from './program-work.ts'
+import type { Fights, Retries } from './pacing.ts'
 import type { RepairLog } from './repair-log.ts'
-import type { Retries } from './retries.ts'
+import type { SlowPrograms } from './slow-programs.ts'
 
 /** What outlives a pass. */
 export interface PassNeeds {
   readonly mirrors: ReadonlyMap<ObjectKind, KindMirror>
-  readonly programs: ProgramWork
+  readonly programs: SlowPrograms
   readonly retries: Retries
   readonly fights: Fights
   readonly repairs: RepairLog

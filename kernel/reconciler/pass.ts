@@ -2,13 +2,19 @@ import type { DesiredState, Failure, Unreadable } from '../desired.ts'
 import { type DesiredObject, deviceOf, type ObjectKind } from '../objects.ts'
 import { APPLY_ORDER, KINDS, REMOVE_ORDER } from '../order.ts'
 import type { OpError } from '../table.ts'
-import { doubt, noteConsequences } from './consequences.ts'
-import { asDesired, diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
-import { findOccupied, type SparedDevices } from './former-devices.ts'
+import {
+  asDesired,
+  diffUnwanted,
+  diffWanted,
+  findOccupied,
+  foreignDevices,
+  type PlannedOp,
+  type SparedDevices,
+} from './diff.ts'
+import { doubt, noteConsequences } from './events.ts'
 import type { KindMirror } from './mirror.ts'
 import type { PassNeeds, Tally } from './pass-needs.ts'
-import { answersOf, isAlreadyGone, provesMirrorWrong } from './refusals.ts'
-import { unmetRequirements } from './requirements.ts'
+import { answersOf, isAlreadyGone, provesMirrorWrong, unmetRequirements } from './settlement.ts'
 
 type Reason = Partial<Pick<Failure, 'code' | 'waitsFor'>>
 

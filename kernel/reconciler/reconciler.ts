@@ -8,18 +8,14 @@ import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlemen
 import type { ObjectKind } from '../objects.ts'
 import { KINDS, KINDS_ON_DEVICES } from '../order.ts'
 import type { KernelEvent, ObjectTable } from '../table.ts'
-import { type AuditOptions, Audits } from './audits.ts'
-import { doubt } from './consequences.ts'
-import { Fights } from './fights.ts'
+import { adopt, dependsOn, devicesOf, doubt, type News, NOTHING_WANTED, newsOf } from './events.ts'
 import { KindMirror } from './mirror.ts'
-import { dependsOn, devicesOf, type News, newsOf } from './news.ts'
+import { type AuditOptions, Audits, backoffMs, Fights, Retries } from './pacing.ts'
 import { Pass } from './pass.ts'
 import type { PassNeeds } from './pass-needs.ts'
-import { ProgramWork } from './program-work.ts'
 import { RepairLog } from './repair-log.ts'
-import { backoffMs, Retries } from './retries.ts'
-import { Settlements } from './settlements.ts'
-import { adopt, NOTHING_WANTED } from './wish.ts'
+import { Settlements } from './settlement.ts'
+import { SlowPrograms } from './slow-programs.ts'
 
 export interface ReconcilerNeeds {
   readonly tables: readonly ObjectTable[]
@@ -87,7 +83,7 @@ export class Reconciler {
     this.#kinds = [...this.#mirrors.keys()]
     this.#pass = {
       mirrors: this.#mirrors,
-      programs: new ProgramWork({ clock: needs.clock, onFault: this.#onFault }),
+      programs: new SlowPrograms({ clock: needs.clock, onFault: this.#onFault }),
       retries: this.#retries,
       fights: this.#fights,
       repairs: new RepairLog(needs),

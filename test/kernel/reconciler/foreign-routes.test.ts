@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { keyOf, type Route } from '../../../kernel/objects.ts'
+import { newsOf } from '../../../kernel/reconciler/events.ts'
 import { KindMirror } from '../../../kernel/reconciler/mirror.ts'
-import { newsOf } from '../../../kernel/reconciler/news.ts'
 import { FakeKernel } from '../../fakes/kernel.ts'
 import * as the from '../fixtures.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { KernelObject } from '../../../kernel/objects.ts'
-import { formerDevices, occupiedDevices } from '../../../kernel/reconciler/former-devices.ts'
-import { planOps } from '../../../kernel/reconciler/plan-ops.ts'
+import { formerDevices, occupiedDevices } from '../../../kernel/reconciler/diff.ts'
+import { planOps } from '../../../kernel/reconciler/preview.ts'
 import * as the from '../fixtures.ts'
 
 const scope = { ...the.desiredOf([]).scope, devices: new Set(['flannel.1', 'flannel.2']) }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { DesiredObject, ObjectKind } from '../../../kernel/objects.ts'
-import { ProgramWork } from '../../../kernel/reconciler/program-work.ts'
+import { SlowPrograms } from '../../../kernel/reconciler/slow-programs.ts'
 import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
 import * as the from '../fixtures.ts'
 
@@ -125,7 +125,7 @@ describe('what a program is asked for', () => {
   it('is heard of when it fails after nobody waits for it any more', async () => {
     const clock = new VirtualClock()
     const faults: unknown[] = []
-    const programs = new ProgramWork({ clock, onFault: (cause) => void faults.push(cause) })
+    const programs = new SlowPrograms({ clock, onFault: (cause) => void faults.push(cause) })
     programs.begin()
     let fail: (cause: unknown) => void = () => {}
     const work = () =>

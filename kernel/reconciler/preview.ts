@@ -2,9 +2,8 @@ import type { DesiredState, Failure } from '../desired.ts'
 import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from '../objects.ts'
 import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from '../order.ts'
 import type { ObjectTable, Op } from '../table.ts'
-import { diffUnwanted, diffWanted, foreignDevices, type PlannedOp } from './diff.ts'
-import { occupiedDevices } from './former-devices.ts'
-import { KeyedObjects } from './keyed-objects.ts'
+import { diffUnwanted, diffWanted, foreignDevices, occupiedDevices, type PlannedOp } from './diff.ts'
+import { KeyedObjects } from './mirror.ts'
 
 export interface OpPlan {
   /** In the order of their application. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Failure } from '../../../kernel/desired.ts'
 import { keyOf, type Role } from '../../../kernel/objects.ts'
-import { unmetRequirements } from '../../../kernel/reconciler/requirements.ts'
+import { unmetRequirements } from '../../../kernel/reconciler/settlement.ts'
 
 /** A failure per role, named by its place. */
 function unmet(...roles: readonly Role[]): readonly number[] {

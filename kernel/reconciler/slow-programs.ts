@@ -1,5 +1,5 @@
 import type { Clock } from '../../lib/clock.ts'
-import { untilFirst } from '../../lib/signals.ts'
+import { aborted, untilFirst } from '../../lib/signals.ts'
 import type { ObjectKind } from '../objects.ts'
 
 /** So long a program is waited for whatever else there is to do: nearly all of them take less. */
@@ -9,7 +9,7 @@ const PATIENCE_MS = 200
  * What the kinds that run programs have under way, one thing at a time of each. A program that is slow, or hangs, must not hold up
  * the others: whoever has something else to do lets go of it, and finds it under way or done when he comes back.
  */
-export class ProgramWork {
+export class SlowPrograms {
   readonly #clock: Clock
   readonly #onFault: (cause: unknown) => void
   readonly #underWay = new Map<ObjectKind, Promise<void>>()
@@ -60,11 +60,4 @@ export class ProgramWork {
       decided.abort()
     }
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
