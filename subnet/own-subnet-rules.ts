@@ -1,13 +1,13 @@
 import { type Cidr, contains, type IpAddr } from '../lib/address.ts'
+import { LeaseIndex } from './lease-index.ts'
 import type { NetworkConfig } from './network-config.ts'
-import { PeerAddresses } from './peer-addresses.ts'
 import { emptySurroundings, HarmRules } from './surroundings.ts'
 import type { AcquireHints, LeaseAttrs, LeaseSnapshot } from './types.ts'
 
 /** The harm rule for the choice of a new subnet: none that would take away an address that this host or another node needs. */
 export class OwnSubnetRules {
   readonly #host: HarmRules
-  readonly #nodes: PeerAddresses
+  readonly #nodes: LeaseIndex
   readonly #own: readonly IpAddr[]
   #example: string | undefined
 
@@ -19,7 +19,7 @@ export class OwnSubnetRules {
   }) {
     const { snapshot, network, want, hints } = needs
     this.#host = new HarmRules(hints.surroundings?.() ?? emptySurroundings)
-    this.#nodes = new PeerAddresses({ network, own: undefined })
+    this.#nodes = new LeaseIndex({ network, own: undefined })
     for (const lease of snapshot.leases.values()) this.#nodes.add(lease)
     this.#own = [...want.publicIps.values(), ...want.tunnelIps.values()]
   }
@@ -40,7 +40,7 @@ export class OwnSubnetRules {
     if (harm !== undefined) return harm.text
     const own = this.#own.find((address) => contains(subnet, address))
     if (own !== undefined) return `${subnet} contains ${own}, this node's own public address`
-    const [node] = this.#nodes.containedIn(subnet)
+    const [node] = this.#nodes.addressesIn(subnet)
     return node && `${subnet} contains ${node.address}, the ${node.which} address of lease ${node.lease.id}`
   }
 }

@@ -1,10 +1,8 @@
-import { type Cidr, contains, FAMILIES, type Family, familyOf, hostCidr, type IpAddr } from '../lib/address.ts'
-import type { NetworkConfig } from './network-config.ts'
-import { PrefixMap } from './prefix-map.ts'
+import { type Cidr, contains, FAMILIES, type Family, familyOf, type IpAddr } from '../lib/address.ts'
 import { addressNumber, RangeSet } from './range-set.ts'
 import type { FamilyLease, Lease } from './types.ts'
 
-type Which = 'public' | 'tunnel'
+export type Which = 'public' | 'tunnel'
 
 /** What no packet can be sent to. Hosts may have link-local addresses only. */
 const neverNodes: readonly { readonly cidr: Cidr; readonly name: string }[] = [
@@ -62,56 +60,6 @@ export class PeerAddressRules {
     const own = this.#ownSubnets.find((other) => contains(other, address))
     return own && inside(which, address, `this node's subnet ${own}`)
   }
-}
-
-/**
- * The public and tunnel addresses of leases, where a subnet could contain them: inside the network. A route to such a subnet would
- * cut off the node that has the address.
- */
-export class PeerAddresses {
-  readonly #networks: ReadonlyMap<Family, Cidr>
-  readonly #holders = new PrefixMap<readonly Holder[]>()
-
-  constructor({ network, own }: { network: NetworkConfig; own: Lease | undefined }) {
-    this.#networks = new Map([...network.families].map(([family, rules]) => [family, rules.network]))
-    if (own !== undefined) this.add(own)
-  }
-
-  add(lease: Lease): void {
-    for (const { which, address } of this.#insideNetwork(lease)) {
-      const prefix = hostCidr(address)
-      this.#holders.set(prefix, [...(this.#holders.get(prefix) ?? []), { lease, which, address }])
-    }
-  }
-
-  /** Takes back what `add` remembered. */
-  forget(lease: Lease): void {
-    for (const { address } of this.#insideNetwork(lease)) {
-      const prefix = hostCidr(address)
-      const others = this.#holders.get(prefix)?.filter((holder) => holder.lease !== lease) ?? []
-      if (others.length === 0) this.#holders.delete(prefix)
-      else this.#holders.set(prefix, others)
-    }
-  }
-
-  /** Addresses of other leases inside the subnet. */
-  containedIn(subnet: Cidr): readonly Holder[] {
-    return [...(this.#holders.get(subnet) ?? []), ...this.#holders.inside(subnet).flat()]
-  }
-
-  /** Those addresses of the lease that lie inside the network. */
-  #insideNetwork(lease: Lease): readonly { which: Which; address: IpAddr }[] {
-    return [...lease.families].flatMap(([family, part]) => {
-      const network = this.#networks.get(family)
-      return network === undefined ? [] : addressesOf(part).filter(({ address }) => contains(network, address))
-    })
-  }
-}
-
-interface Holder {
-  readonly lease: Lease
-  readonly which: Which
-  readonly address: IpAddr
 }
 
 export function addressesOf({ publicIp, tunnelIp }: FamilyLease): readonly { which: Which; address: IpAddr }[] {

@@ -1,9 +1,9 @@
 import type { Cidr, Family } from '../lib/address.ts'
-import { changesBetween, PersistentMap } from '../lib/persistent-map.ts'
-import { DuplicateFinder } from './duplicates.ts'
+import { type Change, changesBetween, PersistentMap } from '../lib/persistent-map.ts'
+import { LeaseIndex } from './lease-index.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { olderFirst } from './own-lease.ts'
-import { PeerAddresses, PeerAddressRules } from './peer-addresses.ts'
+import { PeerAddressRules } from './peer-addresses.ts'
 import { type Overlap, RouteOverlaps } from './route-overlaps.ts'
 import { SubnetRules } from './subnet-rules.ts'
 import { type Harm, HarmRules, type Surroundings } from './surroundings.ts'
@@ -33,13 +33,13 @@ export interface PeerVerdicts {
 interface Fault {
   readonly reason: string
   readonly text: string
-  /** Because of another peer, without which it might be accepted. */
-  readonly relative?: true
 }
 
 interface Rejection {
   readonly lease: Lease
   readonly fault: Fault
+  /** Whatever other leases there are. */
+  readonly alone: boolean
 }
 
 /**
@@ -48,88 +48,117 @@ interface Rejection {
  * addresses of others go, and with them those whose address lies in a subnet that stays (`containing`); of two that exclude each other then,
  * the older one stays. So the verdicts do not depend on the order of the snapshot.
  *
- * As long as no two leases exclude each other, a change of the snapshot costs the judgement of the leases that changed. Any other
- * change, of what is judged by included, begins anew. The verdicts are those of a new judge.
+ * A change of the snapshot costs the judgement of the leases that changed, of those that hold the same as they do, and so on while
+ * verdicts change. A change of what is judged by begins anew. The verdicts are those of a new judge.
  */
 export class PeerJudge {
   #basis: readonly unknown[] = []
   #rules: PeerRules | undefined
   #judged: ReadonlyMap<string, Lease> = new Map()
   #accepted = PersistentMap.from<Lease>([])
-  /** Oldest first. */
-  #rejected: readonly Rejection[] = []
+  /** By id. */
+  #rejected = new Map<string, Rejection>()
 
   judge(input: PeerRuleInput): PeerVerdicts {
     const { leases, unreadable } = input.snapshot
-    let rules = this.#isSameBasis(input) ? this.#rules : undefined
-    if (rules === undefined || !this.#judgeChanges(rules, input)) rules = this.#judgeAll(input)
-    this.#rules = rules
+    const rules = this.#rulesFor(input)
+    const changes = changesBetween(this.#judged, leases).filter(({ key }) => key !== input.own?.id)
+    if (changes.length > 0) this.#judgeChanges(rules, changes)
     this.#judged = leases
-    const rejected = this.#rejected.map(({ lease: { id }, fault: { reason, text } }) => ({ id, reason, text }))
+    const rejected = [...this.#rejected.values()].sort((a, b) => olderFirst(a.lease, b.lease))
     return {
       accepted: this.#accepted,
-      rejected: [...unreadable, ...rejected],
+      rejected: [
+        ...unreadable,
+        ...rejected.map(({ lease: { id }, fault: { reason, text } }) => ({ id, reason, text })),
+      ],
       overlaps: rules.overlaps.list(),
       own: rules.own,
     }
   }
 
-  #judgeAll(input: PeerRuleInput): PeerRules {
-    const rules = new PeerRules(input)
-    const accepted = new Map<string, Lease>()
-    const rejected: Rejection[] = []
-    const judgeBy = (leases: readonly Lease[], rule: (lease: Lease) => Fault | undefined) =>
-      leases.filter((lease) => {
-        const fault = rule(lease)
-        if (fault !== undefined) rejected.push({ lease, fault })
-        return fault === undefined
-      })
-    const others = [...input.snapshot.leases.values()].filter(({ id }) => id !== input.own?.id).sort(olderFirst)
-    const candidates = judgeBy(others, (lease) => rules.alone(lease))
-    for (const lease of candidates) rules.addresses.add(lease)
-    for (const lease of judgeBy(
-      judgeBy(candidates, (one) => rules.containing(one)),
-      (one) => rules.excluded(one),
-    )) {
-      accepted.set(lease.id, lease)
-    }
-    for (const lease of accepted.values()) rules.overlaps.change(undefined, lease)
-    this.#accepted = PersistentMap.from(accepted)
-    this.#rejected = sorted(rejected)
-    return rules
-  }
-
-  /** False: leases exclude each other, so the others decide, and everything must be judged anew. */
-  #judgeChanges(rules: PeerRules, { snapshot, own }: PeerRuleInput): boolean {
-    if (this.#rejected.some(({ fault }) => fault.relative)) return false
-    const changes = changesBetween(this.#judged, snapshot.leases).filter(({ key }) => key !== own?.id)
-    if (changes.length === 0) return true
-    const gone = changes.filter(({ key }) => this.#accepted.has(key))
-    for (const { before } of gone) if (before !== undefined) rules.forget(before)
-    const accepted: [string, Lease][] = []
-    const touched = new Set(changes.map(({ key }) => key))
-    const rejected = this.#rejected.filter(({ lease }) => !touched.has(lease.id))
-    for (const { key, after } of changes) {
-      const fault = after && rules.judge(after)
-      if (fault?.relative) return false
-      if (after !== undefined && fault !== undefined) rejected.push({ lease: after, fault })
-      else if (after !== undefined) accepted.push([key, after])
-    }
-    const come = new Map(accepted)
-    for (const { key } of changes) rules.overlaps.change(this.#accepted.get(key), come.get(key))
-    this.#accepted = this.#accepted.patched(
-      gone.map(({ key }) => key),
-      accepted,
-    )
-    this.#rejected = sorted(rejected)
-    return true
-  }
-
-  #isSameBasis({ own, network, surroundings, protectedRanges }: PeerRuleInput): boolean {
-    const basis = [own, network, surroundings, protectedRanges]
-    const same = basis.every((value, index) => value === this.#basis[index])
+  #rulesFor(input: PeerRuleInput): PeerRules {
+    const basis = [input.own, input.network, input.surroundings, input.protectedRanges]
+    const isSame = basis.every((value, index) => value === this.#basis[index])
+    if (this.#rules !== undefined && isSame) return this.#rules
     this.#basis = basis
-    return same
+    this.#rules = new PeerRules(input)
+    this.#judged = new Map()
+    this.#accepted = PersistentMap.from<Lease>([])
+    this.#rejected = new Map()
+    return this.#rules
+  }
+
+  #judgeChanges(rules: PeerRules, changes: readonly Change<Lease>[]): void {
+    const { index } = rules
+    const isFirst = this.#judged.size === 0
+    const concerned = (lease: Lease) => (isFirst ? [] : index.concerned(lease))
+    const pending = new Set<Lease>()
+    for (const { before } of changes) {
+      if (before === undefined || !this.#isCandidate(before)) continue
+      for (const other of concerned(before)) pending.add(other)
+      index.forget(before)
+    }
+    for (const { before } of changes) if (before !== undefined) pending.delete(before)
+    for (const { key, after } of changes) {
+      this.#rejected.delete(key)
+      const fault = after && rules.alone(after)
+      if (after === undefined) continue
+      if (fault !== undefined) this.#rejected.set(key, { lease: after, fault, alone: true })
+      else index.add(after)
+    }
+    for (const { key, after } of changes) {
+      if (after === undefined || this.#rejected.has(key)) continue
+      pending.add(after)
+      for (const other of concerned(after)) pending.add(other)
+    }
+    this.#decide(rules, changes, this.#verdictsOf(rules, pending, concerned))
+  }
+
+  #isCandidate({ id }: Lease): boolean {
+    return this.#accepted.has(id) || this.#rejected.get(id)?.alone === false
+  }
+
+  /** The oldest first: whoever an older one excludes is known by then. Where a verdict changes, it may change those of younger ones. */
+  #verdictsOf(
+    rules: PeerRules,
+    pending: Set<Lease>,
+    concerned: (lease: Lease) => Iterable<Lease>,
+  ): ReadonlyMap<Lease, Fault | undefined> {
+    const verdicts = new Map<Lease, Fault | undefined>()
+    const stood = (lease: Lease) => this.#accepted.get(lease.id) === lease
+    const stands = (lease: Lease) => (verdicts.has(lease) ? verdicts.get(lease) === undefined : stood(lease))
+    let queue = [...pending].sort(youngerFirst)
+    for (let lease = queue.pop(); lease !== undefined; lease = queue.pop()) {
+      const current = lease
+      const fault = rules.containing(current) ?? rules.excluded(current, stands)
+      verdicts.set(current, fault)
+      if (stood(current) === (fault === undefined)) continue
+      const younger = [...concerned(current)].filter((other) => olderFirst(current, other) < 0 && !pending.has(other))
+      for (const other of younger) pending.add(other)
+      if (younger.length > 0) queue = [...queue, ...younger].sort(youngerFirst)
+    }
+    return verdicts
+  }
+
+  #decide(
+    { overlaps }: PeerRules,
+    changes: readonly Change<Lease>[],
+    verdicts: ReadonlyMap<Lease, Fault | undefined>,
+  ): void {
+    const now = new Map<string, Lease | undefined>()
+    for (const [lease, fault] of verdicts) {
+      now.set(lease.id, fault === undefined ? lease : undefined)
+      if (fault === undefined) this.#rejected.delete(lease.id)
+      else this.#rejected.set(lease.id, { lease, fault, alone: false })
+    }
+    for (const { key } of changes) if (!now.has(key)) now.set(key, undefined)
+    const differing = [...now].filter(([id, lease]) => this.#accepted.get(id) !== lease)
+    for (const [id, lease] of differing) overlaps.change(this.#accepted.get(id), lease)
+    this.#accepted = this.#accepted.patched(
+      differing.map(([id]) => id),
+      differing.flatMap(([id, lease]) => (lease === undefined ? [] : [[id, lease] as const])),
+    )
   }
 }
 
@@ -137,19 +166,18 @@ export function acceptPeers(input: PeerRuleInput): PeerVerdicts {
   return new PeerJudge().judge(input)
 }
 
-function sorted(rejected: readonly Rejection[]): readonly Rejection[] {
-  return [...rejected].sort((a, b) => olderFirst(a.lease, b.lease))
+function youngerFirst(a: Lease, b: Lease): number {
+  return olderFirst(b, a)
 }
 
 class PeerRules {
-  readonly addresses: PeerAddresses
+  readonly index: LeaseIndex
   readonly overlaps: RouteOverlaps
   readonly own: readonly Harm[]
   readonly #input: PeerRuleInput
   readonly #harm: HarmRules
   readonly #places: ReadonlyMap<Family, SubnetRules>
   readonly #addressRules: PeerAddressRules
-  readonly #duplicates: DuplicateFinder
 
   constructor(input: PeerRuleInput) {
     const { network, own, surroundings } = input
@@ -158,8 +186,7 @@ class PeerRules {
     this.#harm = harm
     this.#places = new Map([...network.families.keys()].map((f) => [f, new SubnetRules({ ...input, harm }, f)]))
     this.#addressRules = new PeerAddressRules({ own, ownAddresses: surroundings.ownAddresses })
-    this.#duplicates = new DuplicateFinder(own)
-    this.addresses = new PeerAddresses(input)
+    this.index = new LeaseIndex(input)
     this.overlaps = new RouteOverlaps(harm)
     this.own = [...(own?.families.values() ?? [])].flatMap(({ subnet }) => harm.ofOwn(subnet) ?? [])
   }
@@ -192,60 +219,26 @@ class PeerRules {
    * in particular cannot take a peer away by naming an address of its containers: that one is the loop (`excluded`).
    */
   containing(lease: Lease): Fault | undefined {
-    const inside = this.#inside(lease)
-    const isMany = new Set(inside.map(({ held }) => held.lease)).size > 1
+    const { own, network } = this.#input
+    const inside = [...network.families].flatMap(([family, rules]) => {
+      const subnet = lease.families.get(family)?.subnet
+      if (subnet === undefined) return []
+      return this.index.addressesIn(subnet, lease).map((held) => ({ held, subnet, network: rules.network }))
+    })
+    const isMany = inside.some(({ held }) => held.lease !== inside[0]?.held.lease)
     const found = inside.find(({ held, network }) => {
-      if (isMany || held.lease === this.#input.own || olderFirst(held.lease, lease) < 0) return true
+      if (isMany || held.lease === own || olderFirst(held.lease, lease) < 0) return true
       return this.#harm.knows(held.address, network)
     })
     if (found === undefined) return undefined
     const { held, subnet } = found
-    const holder = held.lease === this.#input.own ? 'this node' : `lease ${held.lease.id}`
+    const holder = held.lease === own ? 'this node' : `lease ${held.lease.id}`
     const text = `${subnet} contains ${held.address}, the ${held.which} address of ${holder}`
-    return { reason: 'peer-address', text, relative: true }
+    return { reason: 'peer-address', text }
   }
 
-  /** The addresses of others that the lease's subnets contain. */
-  #inside(lease: Lease) {
-    return [...this.#input.network.families].flatMap(([family, { network }]) => {
-      const subnet = lease.families.get(family)?.subnet
-      return subnet === undefined ? [] : this.addresses.containedIn(subnet).map((held) => ({ held, subnet, network }))
-    })
-  }
-
-  /** Among what is left, the oldest first: which an older one excludes. One that is not excluded is remembered. */
-  excluded(lease: Lease): Fault | undefined {
-    const fault = this.#duplicates.find(lease, this.#input.network) ?? this.#looping(lease)
-    if (fault !== undefined) return { ...fault, relative: true }
-    this.#duplicates.add(lease)
-    return undefined
-  }
-
-  /** Of a lease that comes to accepted ones. Where its subnet contains their addresses, one or the other goes: all are judged anew. */
-  judge(lease: Lease): Fault | undefined {
-    const fault = this.alone(lease) ?? this.containing(lease)
-    if (fault !== undefined) return fault
-    if (this.#inside(lease).length > 0) return { reason: 'peer-address', text: 'it contains addresses', relative: true }
-    this.addresses.add(lease)
-    return this.excluded(lease)
-  }
-
-  /** An accepted lease is there no more. */
-  forget(lease: Lease): void {
-    this.#duplicates.forget(lease)
-    this.addresses.forget(lease)
-  }
-
-  /** Packets to it would go into the tunnel to the other node. */
-  #looping(lease: Lease): Fault | undefined {
-    for (const family of this.#input.network.families.keys()) {
-      const part = lease.families.get(family)
-      const found = part && this.#duplicates.around(part)
-      if (found === undefined) continue
-      const { which, address, lease: around } = found
-      const text = `its ${which} address ${address} lies inside the subnet of lease ${around.id}`
-      return { reason: `${which}-address-inside`, text }
-    }
-    return undefined
+  /** Which of those that stand and are older excludes it. */
+  excluded(lease: Lease, stands: (other: Lease) => boolean): Fault | undefined {
+    return this.index.excludedBy(lease, (other) => olderFirst(other, lease) < 0 && stands(other))
   }
 }

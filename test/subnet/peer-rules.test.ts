@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { type Cidr, contains, overlaps } from '../../lib/address.ts'
+import { PersistentMap } from '../../lib/persistent-map.ts'
 import { acceptPeers, PeerJudge, type PeerRuleInput, type PeerVerdicts } from '../../subnet/peer-rules.ts'
 import { emptySurroundings, type Surroundings } from '../../subnet/surroundings.ts'
 import type { Lease } from '../../subnet/types.ts'
@@ -365,6 +366,44 @@ describe('acceptPeers', () => {
       snapshot: snapshot(leases),
     }
     assert.equal(acceptPeers(input).accepted.size, 5000)
+  })
+
+  it('looks at no other lease when one changes that has nothing to do with those that exclude each other', () => {
+    const seen = new Set<string>()
+    const watched = (one: Lease): Lease =>
+      new Proxy(one, {
+        get(target, name) {
+          seen.add(target.id)
+          return Reflect.get(target, name)
+        },
+      })
+    const peers = Array.from({ length: 200 }, (_unused, n) =>
+      lease(`10.5.${n + 2}.0/24`, { ip: `10.1.0.${n}`, mac: `02:00:00:00:02:${n}`, age: n + 1 }),
+    )
+    const loser = lease('10.5.210.0/24', { ip: '10.1.0.7', mac: '02:00:00:00:03:01', age: 500 })
+    const changed = lease('10.5.50.0/24', { ip: '10.1.1.50', mac: '02:00:00:00:04:01', age: 48 })
+    const judge = new PeerJudge()
+    const before = PersistentMap.from([...peers, loser].map((one) => [one.id, watched(one)] as const))
+    const input = { ...base, snapshot: { ...snapshot([]), leases: before } }
+    assert.deepEqual(
+      judge.judge(input).rejected.map(({ id }) => id),
+      [loser.id],
+    )
+    seen.clear()
+    const leases = before.patched([], [[changed.id, changed]])
+    const { accepted } = judge.judge({ ...input, snapshot: { ...input.snapshot, leases } })
+    assert.equal(accepted.get(changed.id), changed)
+    // The loser is named anew, and what was there before the change is taken back.
+    assert.deepEqual([...seen].sort(), [loser.id, changed.id].sort())
+  })
+
+  it('lets a loser in when the winner leaves, and says so of nobody else', () => {
+    const pair = [1, 2].map((n) => lease(`10.5.${n + 1}.0/24`, { ip: '10.1.0.7', mac: `02:00:00:00:03:0${n}`, age: n }))
+    const judge = new PeerJudge()
+    const first = judge.judge({ ...base, snapshot: snapshot(pair) })
+    assert.deepEqual([...first.accepted.keys()], [pair[0]?.id])
+    const second = judge.judge({ ...base, snapshot: snapshot(pair.slice(1)) })
+    assert.deepEqual([...second.accepted.keys(), ...second.rejected], [pair[1]?.id])
   })
 
   const base: PeerRuleInput = {
