@@ -10,7 +10,7 @@ import {
 } from '../lib/address.ts'
 import { InvalidLease } from '../lib/errors.ts'
 import { decodeLeaseKey, encodeLeaseKey } from './lease-codec.ts'
-import type { FamilyNetwork, NetworkConfig } from './network-config.ts'
+import type { FamilyNetwork } from './network-config.ts'
 import { fitsNetwork, isOwnNode, namesAddress, olderFirst } from './own-lease.ts'
 import { OwnSubnetRules } from './own-subnet-rules.ts'
 import { RangeSet, rangeOf } from './range-set.ts'
@@ -33,7 +33,6 @@ export type LeaseDecision =
 
 export interface LeaseQuestion {
   readonly snapshot: LeaseSnapshot
-  readonly network: NetworkConfig
   readonly want: LeaseAttrs
   readonly hints: AcquireHints
   /** Whether the holder of this lease was asked and did not object. */
@@ -48,7 +47,8 @@ export const firstWindow = 100
 
 /** Pure. The order of the rules is that of the compatibility contract: NodeID, public address, old subnet, a free one. */
 export function decideLease(question: LeaseQuestion): LeaseDecision {
-  const { snapshot, network, want, hints } = question
+  const { snapshot, want, hints } = question
+  const { network } = hints
   if (hints.only !== undefined) return decideOnly(question, hints.only)
   const stranger = findStranger(question)
   if (stranger !== undefined) return askStranger(stranger, want)
@@ -70,8 +70,8 @@ function takeOver(lease: Lease, want: LeaseAttrs): LeaseDecision {
   return lease.reserved ? { type: 'claim-reservation', lease } : { type: 'take-over', lease, why: 'same-address' }
 }
 
-function whyDelete(lease: Lease, { network, want }: LeaseQuestion): 'does-not-fit' | 'second-lease' | 'claimed' {
-  if (!fitsNetwork(lease, network)) return 'does-not-fit'
+function whyDelete(lease: Lease, { hints, want }: LeaseQuestion): 'does-not-fit' | 'second-lease' | 'claimed' {
+  if (!fitsNetwork(lease, hints.network)) return 'does-not-fit'
   return lease.node === '' || isOwnNode(lease, want) ? 'second-lease' : 'claimed'
 }
 
@@ -167,11 +167,11 @@ function subnetTaken(id: string, holder: string) {
 }
 
 function createSomewhere(question: LeaseQuestion): LeaseDecision {
-  const { network, hints } = question
+  const { hints } = question
   const taken = takenSubnets(question)
   const harm = new OwnSubnetRules(question)
   const subnets = new Map<Family, Cidr>()
-  for (const [family, rules] of network.families) {
+  for (const [family, rules] of hints.network.families) {
     const protectedRanges = (hints.protectedRanges ?? []).filter((range) => familyOf(range) === family)
     const busy = new RangeSet([...(taken.get(family) ?? []), ...protectedRanges])
     const pool = { family, rules, busy, harm }
@@ -229,13 +229,13 @@ export function freeSubnets({ family, rules, busy, harm }: SubnetPool, most: num
  * Every subnet that any key names: also where the value cannot be read, for its key is in the way all the same. Not one as wide as
  * the network, which is nobody's subnet: it would leave no address for anyone.
  */
-function takenSubnets({ snapshot, network }: LeaseQuestion): ReadonlyMap<Family, Cidr[]> {
+function takenSubnets({ snapshot, hints }: LeaseQuestion): ReadonlyMap<Family, Cidr[]> {
   const taken = new Map<Family, Cidr[]>([
     [4, []],
     [6, []],
   ])
   const take = (family: Family, subnet: Cidr) => {
-    const rules = network.families.get(family)
+    const rules = hints.network.families.get(family)
     if (rules !== undefined && !contains(subnet, rules.network)) taken.get(family)?.push(subnet)
   }
   for (const lease of snapshot.leases.values()) {

@@ -1,7 +1,6 @@
 import type { Logger } from '../lib/log.ts'
 import { askHolder, type ClaimTable, concessions } from './address-claim.ts'
 import { decideLease, findStranger, firstWindow, type LeaseDecision } from './allocator.ts'
-import type { NetworkConfig } from './network-config.ts'
 import { olderFirst } from './own-lease.ts'
 import { refusalsKept, written } from './own-value.ts'
 import { type AcquireHints, type Lease, type LeaseAttrs, LeaseConflictError, type OwnLease } from './types.ts'
@@ -31,7 +30,6 @@ export type WriteResult =
 
 export interface ClaimingNeeds {
   readonly table: LeaseTable
-  readonly network: NetworkConfig
   readonly log: Logger
   readonly random: () => number
   /** Of this process. */
@@ -47,13 +45,13 @@ export async function claimLease(
   hints: AcquireHints,
   signal: AbortSignal,
 ): Promise<OwnLease> {
-  const { table, network, random } = needs
+  const { table, random } = needs
   let window = firstWindow
   const { conceded, mayHave } = concessions(table)
   for (;;) {
     signal.throwIfAborted()
     const snapshot = await table.view(signal)
-    const decision = decideLease({ snapshot, network, want, hints, mayHave, window, random })
+    const decision = decideLease({ snapshot, want, hints, mayHave, window, random })
     if (decision.type === 'claim') {
       conceded.set(decision.lease.id, await askHolder(needs, decision.lease, want, hints, signal))
       continue

@@ -36,7 +36,7 @@ export async function rewriteLease(
     const result = await table.write({ ...written(id, want, said), expected, reserved }, signal)
     if (result.won) return over === undefined ? result.own : { ...result.own, over }
     if (result.current === undefined) {
-      await assertFree(needs, own, want, signal)
+      await assertFree(needs, own, want, hints, signal)
       log.warn('own lease was gone, taking the same subnet again', { lease: id })
       expected = 'absent'
       reserved = false
@@ -66,15 +66,16 @@ function rivalOf(lease: Lease, want: LeaseAttrs, nonce: string): Rival | undefin
 
 /** Nobody's subnet may overlap the one that is to be made again. */
 async function assertFree(
-  { table, network, random }: ClaimingNeeds,
+  { table, random }: ClaimingNeeds,
   own: OwnLease,
   want: LeaseAttrs,
+  { network }: PublishHints,
   signal: AbortSignal,
 ): Promise<void> {
   const only = new Map([...own.lease.families].map(([family, { subnet }]) => [family, subnet] as const))
-  const hints: AcquireHints = { previous: only, only }
+  const hints: AcquireHints = { network, previous: only, only }
   const snapshot = await table.view(signal)
-  const decision = decideLease({ snapshot, network, want, hints, mayHave: () => false, window: firstWindow, random })
+  const decision = decideLease({ snapshot, want, hints, mayHave: () => false, window: firstWindow, random })
   if (decision.type === 'conflict') throw conflictOf(decision)
 }
 

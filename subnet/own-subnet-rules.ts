@@ -1,6 +1,5 @@
 import { type Cidr, contains, type IpAddr } from '../lib/address.ts'
 import { LeaseIndex } from './lease-index.ts'
-import type { NetworkConfig } from './network-config.ts'
 import { emptySurroundings, HarmRules } from './surroundings.ts'
 import type { AcquireHints, LeaseAttrs, LeaseSnapshot } from './types.ts'
 
@@ -13,13 +12,12 @@ export class OwnSubnetRules {
 
   constructor(needs: {
     readonly snapshot: LeaseSnapshot
-    readonly network: NetworkConfig
     readonly want: LeaseAttrs
     readonly hints: AcquireHints
   }) {
-    const { snapshot, network, want, hints } = needs
+    const { snapshot, want, hints } = needs
     this.#host = new HarmRules(hints.surroundings?.() ?? emptySurroundings)
-    this.#nodes = new LeaseIndex({ network, own: undefined })
+    this.#nodes = new LeaseIndex({ network: hints.network, own: undefined })
     for (const lease of snapshot.leases.values()) this.#nodes.add(lease)
     this.#own = [...want.publicIps.values(), ...want.tunnelIps.values()]
   }

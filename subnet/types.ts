@@ -1,5 +1,6 @@
 import type { Cidr, Family, IpAddr } from '../lib/address.ts'
 import type { Source } from '../lib/latest.ts'
+import type { NetworkConfig } from './network-config.ts'
 import type { Surroundings } from './surroundings.ts'
 
 /** How a node can be reached: everything a sender must know. `backend` is flannel's BackendType; empty for udp and alloc. */
@@ -142,6 +143,8 @@ export interface LeaseStore extends Source<LeaseSnapshot> {
 }
 
 export interface PublishHints {
+  /** In use now: what a lease must fit that is had, or made again. */
+  readonly network: NetworkConfig
   /** Whose writes over our entry are not to be undone (once more): such a one is a conflict. */
   readonly yieldTo?: ReadonlySet<Rival>
   /** Hears what is waited for; undefined: nothing more. */

@@ -59,7 +59,7 @@ async function plan(
     const { network } = config
     const active = activate(network, (warning) => print(`# ${warning}\n`))
     const { nodeId, footprint, borrowed } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
-    const leases = etcd.openStore(network)
+    const leases = etcd.store
     lifecycle.run('lease store', (stop) => leases.run(stop))
     const snapshot = await firstOf(leases.watch(signal), signal)
     const host = openHost(

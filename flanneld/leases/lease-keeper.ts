@@ -6,6 +6,7 @@ import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
 import { CLAIM_MS } from '../../subnet/address-claim.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
 import {
   type AcquireHints,
   type Lease,
@@ -25,11 +26,16 @@ export type LeaseState =
   | { readonly at: 'held'; readonly own: OwnLease }
   | { readonly at: 'lost'; readonly last: OwnLease; readonly conflict: LeaseConflict; readonly text: string }
 
-export interface LeaseKeeperOptions {
-  readonly want: LeaseAttrs
-  /** Subnets of the last run, asked for first where no lease is ours. */
+/** What this node wants to have in the store. */
+export interface LeaseWant {
+  readonly attrs: LeaseAttrs
+  readonly network: NetworkConfig
+  /** Subnets of the last run in this network, asked for first where no lease is ours. */
   readonly previous: ReadonlyMap<Family, Cidr>
-  /** Those among them that were in use since the host was booted. */
+}
+
+export interface LeaseKeeperOptions {
+  /** Subnets that were in use since the host was booted. */
   readonly sinceBoot: ReadonlyMap<Family, Cidr>
   /** What a new subnet must leave alone. */
   readonly surroundings?: AcquireHints['surroundings']
@@ -47,9 +53,13 @@ interface Published {
   readonly own: OwnLease
   /** On the monotonic clock; infinite for a reservation. */
   readonly renewAt: number
+  /** Of the store, in which this was written: in another one its revisions say nothing about this write. */
+  readonly history: number
 }
 
 const DEFAULT_RETRY_MS = 60_000
+/** Of a timer. */
+const LONGEST_SLEEP_MS = 2 ** 31 - 1
 
 /**
  * Holds the own lease: acquires it, renews it, publishes changes of our address, answers claims to it, notices its loss and takes the
@@ -64,10 +74,10 @@ export class LeaseKeeper {
   readonly #log: Logger
   readonly #options: LeaseKeeperOptions
   readonly #retryMs: number
-  #want: LeaseAttrs
+  #want: LeaseWant | undefined
   #published: Published | undefined
-  /** The store was emptied or restored since: its revisions say nothing about the one of our last write. */
-  #replaced = false
+  /** How often the store was emptied or restored. */
+  #history = 0
   /** The version of the own entry that was compared last: a later one must be compared, too. */
   #judged: string | undefined
   /** When we last wrote over each rival's entry. */
@@ -80,14 +90,14 @@ export class LeaseKeeper {
     this.#clock = needs.clock
     this.#log = needs.log
     this.#options = options
-    this.#want = options.want
     this.#retryMs = options.retryMs ?? DEFAULT_RETRY_MS
     this.state.set({ at: 'acquiring' })
   }
 
-  /** What the node says about itself from now on; published at once when it differs. */
-  setAttrs(want: LeaseAttrs): void {
-    if (sameAttrs(want, this.#want)) return
+  /** From now on, and published at once when it differs; before the first call nothing is leased. */
+  setWant(want: LeaseWant): void {
+    const before = this.#want
+    if (before !== undefined && want.network === before.network && sameAttrs(want.attrs, before.attrs)) return
     this.#want = want
     this.#wake.abort()
   }
@@ -100,21 +110,26 @@ export class LeaseKeeper {
   async #keep(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const state = this.state.current
-      const published = this.#published
-      if (state?.at === 'held' && published !== undefined) await this.#hold(published, signal)
-      else await this.#acquire(state?.at === 'lost' ? state : undefined, signal)
+      const [want, published] = [this.#want, this.#published]
+      if (want === undefined) await this.#pause(LONGEST_SLEEP_MS, signal)
+      else if (state?.at === 'held' && published !== undefined) await this.#hold(want, published, signal)
+      else await this.#acquire(want, state?.at === 'lost' ? state : undefined, signal)
     }
   }
 
-  async #acquire(lost: (LeaseState & { at: 'lost' }) | undefined, signal: AbortSignal): Promise<void> {
+  async #acquire(
+    { attrs, network, previous }: LeaseWant,
+    lost: (LeaseState & { at: 'lost' }) | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const only = lost && { only: subnetsOf(lost.last.lease), yieldTo: stillRivals(lost.conflict) }
     const waiting = (wait: LeaseWait | undefined) => this.#waiting(wait)
-    const { previous, sinceBoot, surroundings, protectedRanges } = this.#options
+    const { sinceBoot, surroundings, protectedRanges } = this.#options
     const beside = { ...(surroundings && { surroundings }), ...(protectedRanges && { protectedRanges }) }
-    const attrs = this.#want
     this.#judged = lost && this.#store.entry(lost.last.lease.id)?.version
     try {
-      const own = await this.#store.acquire(attrs, { previous, sinceBoot, waiting, ...beside, ...only }, signal)
+      const hints = { network, previous, sinceBoot, waiting, ...beside, ...only }
+      const own = await this.#store.acquire(attrs, hints, signal)
       this.#held(attrs, own)
     } catch (cause) {
       if (signal.aborted) return
@@ -137,8 +152,7 @@ export class LeaseKeeper {
     const left = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - this.#clock.wall()
     const renewAt = this.#clock.now() + Math.max(1_000, left - this.#options.renewMarginMs)
     if (over !== undefined) this.#overwrote.set(over, this.#clock.now())
-    this.#published = { attrs, own, renewAt }
-    this.#replaced = false
+    this.#published = { attrs, own, renewAt, history: this.#history }
     this.state.set({ at: 'held', own })
   }
 
@@ -167,20 +181,19 @@ export class LeaseKeeper {
     }
   }
 
-  async #hold(published: Published, signal: AbortSignal): Promise<void> {
+  async #hold({ attrs, network }: LeaseWant, published: Published, signal: AbortSignal): Promise<void> {
     const isRenewal = published.renewAt <= this.#clock.now()
-    const isShown = this.#isShown(published.own)
-    if (isShown && !isRenewal && sameAttrs(this.#want, published.attrs)) {
-      await this.#pause(Math.min(published.renewAt - this.#clock.now(), 2 ** 31 - 1), signal)
+    const isShown = this.#isShown(published)
+    if (isShown && !isRenewal && sameAttrs(attrs, published.attrs)) {
+      await this.#pause(Math.min(published.renewAt - this.#clock.now(), LONGEST_SLEEP_MS), signal)
       return
     }
-    const attrs = this.#want
     const { lease } = published.own
     // Who was refused a day ago may ask again, and who might have objected to our start has.
     const said = isRenewal ? { refused: undefined, claim: undefined } : {}
     const own = { ...published.own, lease: { ...lease, ...said } }
     try {
-      const renewed = await this.#store.publish(own, attrs, { yieldTo: this.#rivals() }, signal)
+      const renewed = await this.#store.publish(own, attrs, { network, yieldTo: this.#rivals() }, signal)
       this.renewals.ok += 1
       if (isRenewal) this.#overwrote.clear()
       this.#held(attrs, renewed)
@@ -209,10 +222,10 @@ export class LeaseKeeper {
   }
 
   /** Whether the store shows what we wrote. Any difference is settled by a compared write, which sees the truth. */
-  #isShown(own: OwnLease): boolean {
+  #isShown({ own, history }: Published): boolean {
     const entry = this.#store.entry(own.lease.id)
     this.#judged = entry?.version
-    if (!this.#replaced && entry !== undefined && isOlder(entry.version, own.version)) return true
+    if (history === this.#history && entry !== undefined && isOlder(entry.version, own.version)) return true
     if (entry?.lease !== undefined && sameLease(entry.lease, own.lease)) return true
     const why = entry === undefined ? 'deleted or expired' : 'changed by another'
     this.#log.warn('own lease differs in the store', { id: own.lease.id, why })
@@ -223,7 +236,7 @@ export class LeaseKeeper {
   async #watch(signal: AbortSignal): Promise<void> {
     let seen: { readonly revision: string; readonly leases: number } | undefined
     for await (const { revision, leases } of this.#store.watch(signal)) {
-      if (seen !== undefined && isOlder(revision, seen.revision)) this.#replaced = true
+      if (seen !== undefined && isOlder(revision, seen.revision)) this.#history += 1
       const id = ownId(this.state.current)
       const mayMatter =
         id === undefined ? leases.size < (seen?.leases ?? 0) : this.#store.entry(id)?.version !== this.#judged

@@ -4,7 +4,6 @@ import { type Logger, Secret } from '../../lib/log.ts'
 import { EtcdClient } from '../../subnet/etcd/client.ts'
 import { EtcdConfigSource } from '../../subnet/etcd/config-source.ts'
 import { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseStore, StoreHealth } from '../../subnet/types.ts'
 import type { Environment, Options } from '../options/options.ts'
 import type { ConditionSet } from '../status/status.ts'
@@ -13,7 +12,7 @@ import type { ConditionSet } from '../status/status.ts'
 export interface LeaseSource {
   readonly configSource: EtcdConfigSource
   readonly storeHealth: Source<StoreHealth>
-  readonly openStore: (network: NetworkConfig) => LeaseStore
+  readonly store: LeaseStore
   /** Gives up the connection: the next use of it opens another. */
   readonly reconnectStore: (why: string) => Promise<void>
 }
@@ -42,6 +41,6 @@ export function openEtcd(
     configSource: new EtcdConfigSource({ ...needs, client }, { prefix }),
     storeHealth: client.health.source,
     reconnectStore: (why) => client.giveUp(why),
-    openStore: (network) => new EtcdLeaseStore({ ...needs, client }, { prefix, network }),
+    store: new EtcdLeaseStore({ ...needs, client }, { prefix }),
   }
 }

@@ -22,8 +22,7 @@ export interface AgentNeeds {
   readonly configSource: Source<ConfigText>
   /** Of the connection that configuration and leases share. */
   readonly storeHealth: Source<StoreHealth>
-  /** The store needs the network to choose a subnet, so it is made when that is known. */
-  readonly openStore: (network: NetworkConfig) => LeaseStore
+  readonly store: LeaseStore
   /** For a connection that nothing may come back on. */
   readonly reconnectStore: (why: string) => Promise<void>
   readonly state: StateDir

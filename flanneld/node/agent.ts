@@ -158,7 +158,8 @@ export class Agent {
     const own = heldLease(keeper?.state.current)
     const traffic = this.#traffic
     if (!network || !active || !host || !keeper || !snapshot || own === undefined) return
-    keeper.setAttrs(leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Map(), 'unused')))
+    const attrs = leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Map(), 'unused'))
+    keeper.setWant({ attrs, network, previous: new Map() })
     const { footprint: scope, sysctls } = this.#needs.state
     const memory = { peers: this.#peers, planner: this.#planner }
     const planNow = () => {

@@ -56,7 +56,7 @@ export async function startNode(
 ): Promise<StartedNode> {
   const { kernel, lifecycle, clock, randomBytes } = needs
   const { network, active } = await configure(needs, signal)
-  const store = needs.openStore(network)
+  const { store } = needs
   lifecycle.run('lease store', (stop) => store.run(stop))
   hooks.see({ network })
   hooks.configured(network)
@@ -115,15 +115,16 @@ async function keepLease(
   const keeper = new LeaseKeeper(
     { store, clock, log },
     {
-      want: leaseAttrs(options.nodeId, prepared.path, facts),
-      // The record is ours alone; subnet.env may be of a run before it, or of another program.
-      previous: new Map([...options.previousSubnets, ...(await lastSubnets({ files, log }, network))]),
       sinceBoot: options.previousSubnets,
       surroundings,
       protectedRanges: options.protectedRanges,
       renewMarginMs: options.renewMarginMs,
     },
   )
+  const attrs = leaseAttrs(options.nodeId, prepared.path, facts)
+  // The record is ours alone; subnet.env may be of a run before it, or of another program.
+  const previous = new Map([...options.previousSubnets, ...(await lastSubnets({ files, log }, network))])
+  keeper.setWant({ attrs, network, previous })
   lifecycle.run(OWN_LEASE, (stop) => keeper.run(stop))
   lifecycle.run('own subnet', (stop) => keepLastSubnets(files, network, keeper.state, stop))
   return keeper

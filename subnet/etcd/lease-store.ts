@@ -9,7 +9,6 @@ import { CLAIM_MS } from '../address-claim.ts'
 import { claimLease } from '../lease-claim.ts'
 import { LeaseMirror } from '../lease-mirror.ts'
 import { rewriteLease } from '../lease-rewrite.ts'
-import type { NetworkConfig } from '../network-config.ts'
 import type {
   AcquireHints,
   LeaseAttrs,
@@ -28,7 +27,6 @@ import { type ListSink, RangeFollower, type RangeSink } from './range-follower.t
 
 export interface EtcdLeaseStoreOptions {
   readonly prefix: string
-  readonly network: NetworkConfig
   /** Flannel's 86400. */
   readonly ttlSeconds?: number
   readonly checkEveryMs?: number
@@ -41,7 +39,6 @@ export class EtcdLeaseStore implements LeaseStore {
   readonly name = 'etcd leases'
   readonly health: Source<StoreHealth>
   readonly #needs: { client: EtcdClient; clock: Clock; log: Logger; random: () => number }
-  readonly #network: NetworkConfig
   readonly #claimMs: number
   /** Tells this process from others with the same NodeID. */
   readonly #nonce = randomBytes(8).toString('hex')
@@ -56,7 +53,6 @@ export class EtcdLeaseStore implements LeaseStore {
     options: EtcdLeaseStoreOptions,
   ) {
     this.#needs = needs
-    this.#network = options.network
     this.#claimMs = options.claimMs ?? CLAIM_MS
     this.health = needs.client.health.source
     this.#folder = `${joinKey(options.prefix, 'subnets')}/`
@@ -96,7 +92,7 @@ export class EtcdLeaseStore implements LeaseStore {
 
   #claimNeeds(table: EtcdLeaseTable) {
     const { log, random } = this.#needs
-    return { table, log, random, network: this.#network, nonce: this.#nonce, claimMs: this.#claimMs }
+    return { table, log, random, nonce: this.#nonce, claimMs: this.#claimMs }
   }
 
   async #whileUnavailable(work: (table: EtcdLeaseTable) => Promise<OwnLease>, signal: AbortSignal): Promise<OwnLease> {

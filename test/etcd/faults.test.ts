@@ -172,13 +172,13 @@ describe('etcd lease store under faults', function () {
       await snapshotWhere(store, (s) => s.leases.size === 0)
     }
     await revokeExactly()
-    const again = await store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal)
+    const again = await store.publish(own, attrs('n1', '192.168.64.1'), { network }, daemons.signal)
     assert.equal(again.lease.id, own.lease.id)
     own = again
     await revokeExactly()
     await server.put(`${folder}${own.lease.id}`, '{"PublicIP":"192.168.64.2","NodeID":"n2"}')
     await assert.rejects(
-      store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal),
+      store.publish(own, attrs('n1', '192.168.64.1'), { network }, daemons.signal),
       conflict('subnet-taken', { holder: 'n2' }),
     )
   })
@@ -193,7 +193,7 @@ describe('etcd lease store under faults', function () {
       await proxy.cutAfter(1 + n * 23)
       const own = await claiming
       await proxy.cutAfter(1 + n * 11)
-      const renewed = await store.publish(own, want, {}, daemons.signal)
+      const renewed = await store.publish(own, want, { network }, daemons.signal)
       assert.equal(renewed.lease.id, own.lease.id)
     }
     await proxy.cutAfter(Number.POSITIVE_INFINITY)
@@ -221,7 +221,8 @@ describe('etcd lease store under faults', function () {
   it('leaves no etcd lease behind when it renews', async () => {
     const store = daemons.store(direct())
     let own = await store.acquire(attrs('n1', '192.168.64.1'), hints, daemons.signal)
-    for (let n = 0; n < 3; n += 1) own = await store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal)
+    for (let n = 0; n < 3; n += 1)
+      own = await store.publish(own, attrs('n1', '192.168.64.1'), { network }, daemons.signal)
     assert.match(await server.ctl(['lease', 'list']), /^found 1 leases/)
   })
 
@@ -289,7 +290,7 @@ describe('etcd lease store under faults', function () {
     await server.start()
     await server.ctl(['put', key(1), value(1)], 'root:s3cret-pa55')
     await snapshotWhere(store, (s) => s.leases.size === 2, 30_000)
-    await store.publish(own, attrs('n1', '192.168.64.1'), {}, daemons.signal)
+    await store.publish(own, attrs('n1', '192.168.64.1'), { network }, daemons.signal)
 
     const wrong = daemons.client(access([server.url], { username: 'root', password: new Secret('wr0ng-pa55') }), log)
     const health = await healthWhere(daemons.store(wrong, {}, log), ({ error }) => error !== undefined, 30_000)
@@ -300,11 +301,11 @@ describe('etcd lease store under faults', function () {
   it('joins many at once (row 19)', async () => {
     const count = process.env['LONG'] ? 2000 : 200
     const wide = parseNetworkConfig('{"Network":"10.0.0.0/12","Backend":{"Type":"host-gw"}}', 'test')
-    const stores = Array.from({ length: 20 }, () => daemons.store(direct(), { network: wide }))
+    const stores = Array.from({ length: 20 }, () => daemons.store(direct()))
     let joined = 0
     const joins = Array.from({ length: count }, async (_unused, n) => {
       const want = attrs(`n${n}`, `172.16.${n >> 8}.${n & 255}`)
-      const own = await (stores[n % 20] as LeaseStore).acquire(want, hints, daemons.signal)
+      const own = await (stores[n % 20] as LeaseStore).acquire(want, { ...hints, network: wide }, daemons.signal)
       joined += 1
       return own
     })
@@ -321,7 +322,7 @@ describe('etcd lease store under faults', function () {
     const client = new EtcdClient({ clock, log: silentLogger }, access([server.url]))
     const store = new EtcdLeaseStore(
       { client, clock, log: silentLogger, random: Math.random },
-      { prefix, network, checkEveryMs: 100 },
+      { prefix, checkEveryMs: 100 },
     )
     const stop = new AbortController()
     const running = store.run(stop.signal)
@@ -335,7 +336,7 @@ describe('etcd lease store under faults', function () {
         await server.ctl(['get', '-w', 'json', `${folder}${own.lease.id}`]),
         new RegExp(`"mod_revision":${own.version},`),
       )
-      own = await store.publish(own, attrs('n1', '192.168.64.1'), {}, stop.signal)
+      own = await store.publish(own, attrs('n1', '192.168.64.1'), { network }, stop.signal)
       assert.ok(Math.abs((own.expiresAt ?? 0) - Date.now() - shift - 86_400_000) < 10_000)
     }
     assert.equal((await healthWhere(store, ({ up }) => up, 30_000)).resyncs.size, 0)

@@ -25,7 +25,7 @@ forEachVersion((name, program) => {
       await server.ctl(['put', ...(lease === undefined ? [] : ['--lease', lease]), '--', `${folder}${id}`, value])
     }
     return {
-      store: (network) => daemons.store(daemons.client(access([server.url])), { network, claimMs: 1000 }),
+      store: () => daemons.store(daemons.client(access([server.url])), { claimMs: 1000 }),
       put,
       delete: async (id) => void (await server.ctl(['del', `${folder}${id}`])),
       value: async (id) => (await server.get(`${folder}${id}`)) || undefined,

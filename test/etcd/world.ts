@@ -4,7 +4,6 @@ import { type Logger, Secret, silentLogger } from '../../lib/log.ts'
 import { EtcdClient } from '../../subnet/etcd/client.ts'
 import type { EtcdAccess } from '../../subnet/etcd/endpoints.ts'
 import { EtcdLeaseStore, type EtcdLeaseStoreOptions } from '../../subnet/etcd/lease-store.ts'
-import { network } from '../conformance/lease-store.ts'
 
 export const prefix = '/coreos.com/network'
 export const folder = `${prefix}/subnets/`
@@ -44,7 +43,7 @@ export class Daemons {
 
   store(client: EtcdClient, options: Partial<EtcdLeaseStoreOptions> = {}, log: Logger = silentLogger): EtcdLeaseStore {
     const needs = { client, clock: systemClock, log, random: Math.random }
-    const store = new EtcdLeaseStore(needs, { prefix, network, ...options })
+    const store = new EtcdLeaseStore(needs, { prefix, ...options })
     this.#running.push(store.run(this.signal))
     return store
   }

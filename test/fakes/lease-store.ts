@@ -7,7 +7,6 @@ import { claimLease, type LeaseTable, type LeaseWrite, type WriteResult } from '
 import { withClaim } from '../../subnet/lease-codec.ts'
 import { LeaseMirror, type RawLease, readLease } from '../../subnet/lease-mirror.ts'
 import { rewriteLease } from '../../subnet/lease-rewrite.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type {
   AcquireHints,
   LeaseAttrs,
@@ -149,14 +148,11 @@ export class FakeLeaseStore implements LeaseStore {
   readonly name = 'fake leases'
   readonly health = new Latest<StoreHealth>('fake health')
   readonly table: FakeLeaseTable
-  readonly #needs: { network: NetworkConfig; random: () => number }
+  readonly #needs: { random: () => number }
   readonly #claimMs: number
   readonly #nonce: string
 
-  constructor(
-    needs: { table: FakeLeaseTable; network: NetworkConfig; random: () => number },
-    options: { claimMs?: number } = {},
-  ) {
+  constructor(needs: { table: FakeLeaseTable; random: () => number }, options: { claimMs?: number } = {}) {
     this.table = needs.table
     this.#claimMs = options.claimMs ?? CLAIM_MS
     processes += 1

@@ -8,8 +8,10 @@ import type { LeaseAttrs } from '../../subnet/types.ts'
 import { network } from '../backends/world.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
 import { FakeLeaseStore, FakeLeaseTable } from '../fakes/lease-store.ts'
+import { networkOf } from '../subnet/leases.ts'
 
 const HOUR = 3_600_000
+const v4 = network(4)
 const ADDRESS = '192.168.64.11' as IpAddr
 
 function attrs(node: string, address = ADDRESS): LeaseAttrs {
@@ -20,6 +22,7 @@ function attrs(node: string, address = ADDRESS): LeaseAttrs {
 /** A keeper of node `a` that already runs; `stop` ends it and returns its fault, if any. */
 async function start(
   change: Partial<LeaseKeeperOptions> & {
+    want?: LeaseAttrs
     clock?: VirtualClock
     table?: FakeLeaseTable
     slowAnswers?: boolean
@@ -28,7 +31,7 @@ async function start(
 ) {
   const clock = change.clock ?? new VirtualClock()
   const table = change.table ?? new FakeLeaseTable({ clock })
-  const store = new FakeLeaseStore({ table, network: network(4), random: () => 0 })
+  const store = new FakeLeaseStore({ table, random: () => 0 })
   const { publish } = store
   if (change.slowAnswers) {
     store.publish = async (...args) => {
@@ -55,8 +58,10 @@ async function start(
     if (severity === 'warn') warnings.push(message)
   })
   const none = new Map<Family, Cidr>()
-  const options = { want: attrs('a'), previous: none, sinceBoot: none, renewMarginMs: HOUR, retryMs: 60_000, ...change }
+  const options = { sinceBoot: none, renewMarginMs: HOUR, retryMs: 60_000, ...change }
   const keeper = new LeaseKeeper({ store, clock, log }, options)
+  const want = (next: LeaseAttrs) => keeper.setWant({ attrs: next, network: v4, previous: none })
+  want(change.want ?? attrs('a'))
   const end = new AbortController()
   let fault: unknown
   const running = keeper.run(end.signal).catch((cause) => {
@@ -69,7 +74,7 @@ async function start(
     await running
     return fault
   }
-  return { clock, table, store, keeper, stop, warnings, state: () => keeper.state.current as LeaseState }
+  return { clock, table, store, keeper, want, stop, warnings, state: () => keeper.state.current as LeaseState }
 }
 
 function idOf(state: LeaseState): string {
@@ -105,7 +110,7 @@ describe('lease keeper', () => {
 
   it("does not take its own change for somebody else's when the watch is faster than the answer", async () => {
     const world = await start({ slowAnswers: true })
-    world.keeper.setAttrs(attrs('a', '192.168.64.77' as IpAddr))
+    world.want(attrs('a', '192.168.64.77' as IpAddr))
     await settleTasks()
     await settleTasks()
     assert.match(world.table.value(idOf(world.state())) ?? '', /192\.168\.64\.77/)
@@ -161,7 +166,7 @@ describe('lease keeper', () => {
     const world = await start()
     const id = idOf(world.state())
     for (let last = 60; last < 65; last += 1) {
-      world.keeper.setAttrs(attrs('a', `192.168.64.${last}` as IpAddr))
+      world.want(attrs('a', `192.168.64.${last}` as IpAddr))
       await settleTasks()
     }
     world.table.wipe()
@@ -174,24 +179,50 @@ describe('lease keeper', () => {
   it('publishes a changed address at once and keeps the subnet', async () => {
     const world = await start()
     const id = idOf(world.state())
-    world.keeper.setAttrs(attrs('a', '192.168.64.77' as IpAddr))
+    world.want(attrs('a', '192.168.64.77' as IpAddr))
     await settleTasks()
     assert.match(world.table.value(id) ?? '', /192\.168\.64\.77/)
     assert.equal(idOf(world.state()), id)
     await world.stop()
   })
 
+  it('leases nothing before it is known what is wanted, and tries at once in a network that has changed', async () => {
+    const clock = new VirtualClock()
+    const table = new FakeLeaseTable({ clock })
+    const store = new FakeLeaseStore({ table, random: () => 0 })
+    const none = new Map<Family, Cidr>()
+    const keeper = new LeaseKeeper(
+      { store, clock, log: createLogger(() => {}) },
+      { sinceBoot: none, renewMarginMs: HOUR },
+    )
+    const end = new AbortController()
+    const running = keeper.run(end.signal)
+    await settleTasks()
+    assert.deepEqual([keeper.state.current, table.writes], [{ at: 'acquiring' }, 0])
+    const tiny = networkOf({ Network: '10.5.0.0/28', SubnetMin: '10.5.0.4', SubnetMax: '10.5.0.4' })
+    table.put('10.5.0.4-30', value('b', '192.168.64.12'))
+    keeper.setWant({ attrs: attrs('a'), network: tiny, previous: none })
+    await settleTasks()
+    assert.equal(keeper.state.current?.at, 'acquiring')
+    keeper.setWant({ attrs: attrs('a'), network: v4, previous: none })
+    await settleTasks()
+    assert.equal(keeper.state.current?.at, 'held')
+    end.abort()
+    await settleTasks()
+    await running
+  })
+
   it('tells of a fault of its watch at once, not when it is stopped', async () => {
     const clock = new VirtualClock()
     const table = new FakeLeaseTable({ clock })
-    const store = new FakeLeaseStore({ table, network: network(4), random: () => 0 })
+    const store = new FakeLeaseStore({ table, random: () => 0 })
     store.watch = async function* () {
       yield* []
       throw new TypeError('a fault')
     }
     const needs = { store, clock, log: createLogger(() => {}) }
     const none = new Map<Family, Cidr>()
-    const keeper = new LeaseKeeper(needs, { want: attrs('a'), previous: none, sinceBoot: none, renewMarginMs: HOUR })
+    const keeper = new LeaseKeeper(needs, { sinceBoot: none, renewMarginMs: HOUR })
     await assert.rejects(keeper.run(new AbortController().signal), /a fault/)
   })
 
@@ -199,7 +230,7 @@ describe('lease keeper', () => {
     const world = await start()
     const id = idOf(world.state())
     const before = world.table.entry(id)?.version
-    world.keeper.setAttrs(attrs('a'))
+    world.want(attrs('a'))
     await world.clock.advance(1000)
     assert.equal(world.table.entry(id)?.version, before)
     await world.stop()
@@ -369,9 +400,9 @@ describe('lease keeper', () => {
       const world = await start({ slowSteps: 8 })
       await world.clock.advance(1_000)
       const id = idOf(world.state())
-      world.keeper.setAttrs(attrs('a', '192.168.64.50' as IpAddr))
+      world.want(attrs('a', '192.168.64.50' as IpAddr))
       for (let turn = 0; turn < point; turn += 1) await world.clock.advance(1)
-      world.keeper.setAttrs(attrs('a', '192.168.64.51' as IpAddr))
+      world.want(attrs('a', '192.168.64.51' as IpAddr))
       await world.clock.advance(1_000)
       assert.match(world.table.value(id) ?? '', /192\.168\.64\.51/, `at point ${point}`)
       await world.stop()

@@ -171,7 +171,7 @@ export class SimulatedNode {
       kernel,
       configSource: config,
       storeHealth: new Latest<StoreHealth>('simulated health'),
-      openStore: (network) => new ConnectedStore({ table, network, random, clock }, connection),
+      store: new ConnectedStore({ table, random, clock }, connection),
       reconnectStore: async () => {},
       state,
       footprint,

@@ -5,7 +5,6 @@ import { aborted } from '../../lib/signals.ts'
 import { CLAIM_MS } from '../../subnet/address-claim.ts'
 import { claimLease, type LeaseTable } from '../../subnet/lease-claim.ts'
 import { rewriteLease } from '../../subnet/lease-rewrite.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type {
   AcquireHints,
   LeaseAttrs,
@@ -37,14 +36,11 @@ const RETRY_MS = 100
 export class ConnectedStore implements LeaseStore {
   readonly name = 'simulated leases'
   readonly health = new Latest<StoreHealth>('simulated health')
-  readonly #needs: { table: FakeLeaseTable; network: NetworkConfig; random: () => number; clock: Clock }
+  readonly #needs: { table: FakeLeaseTable; random: () => number; clock: Clock }
   readonly #connection: Connection
   readonly #nonce: string
 
-  constructor(
-    needs: { table: FakeLeaseTable; network: NetworkConfig; random: () => number; clock: Clock },
-    connection: Connection,
-  ) {
+  constructor(needs: { table: FakeLeaseTable; random: () => number; clock: Clock }, connection: Connection) {
     this.#needs = needs
     this.#connection = connection
     this.#nonce = String(needs.random())
@@ -79,8 +75,8 @@ export class ConnectedStore implements LeaseStore {
   }
 
   #claimNeeds() {
-    const { network, random } = this.#needs
-    return { network, random, table: this.#table(), log: silentLogger, nonce: this.#nonce, claimMs: CLAIM_MS }
+    const { random } = this.#needs
+    return { random, table: this.#table(), log: silentLogger, nonce: this.#nonce, claimMs: CLAIM_MS }
   }
 
   #table(): LeaseTable {

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { type Cidr, type Family, type IpAddr, overlaps } from '../../lib/address.ts'
 import { decideLease, type LeaseDecision, type LeaseQuestion } from '../../subnet/allocator.ts'
 import { decodeLeaseKey, encodeLeaseKey } from '../../subnet/lease-codec.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { AcquireHints, Lease, RejectedLease } from '../../subnet/types.ts'
 import { lease, networkOf, snapshot } from './leases.ts'
 
@@ -13,20 +14,22 @@ const me = '192.168.64.1'
 
 function ask(
   leases: readonly Lease[],
-  more: Partial<LeaseQuestion> & { hint?: Partial<AcquireHints>; bad?: readonly RejectedLease[] } = {},
+  more: Partial<LeaseQuestion> & {
+    network?: NetworkConfig
+    hint?: Partial<AcquireHints>
+    bad?: readonly RejectedLease[]
+  } = {},
 ) {
-  const { hint, bad, ...question } = more
+  const { network = v4, hint, bad, ...question } = more
   const publicIps = new Map<Family, IpAddr>([
     [4, me as IpAddr],
     [6, 'fd00::1' as IpAddr],
   ])
-  const network = question.network ?? v4
   for (const family of [4, 6] as const) if (!network.families.has(family)) publicIps.delete(family)
   return decideLease({
     snapshot: snapshot(leases, bad),
-    network,
     want: { node: 'me', primary: { backend: 'vxlan', data: new Map() }, accepts: [], publicIps, tunnelIps: new Map() },
-    hints: { previous: new Map(), ...hint },
+    hints: { network, previous: new Map(), ...hint },
     mayHave: () => false,
     window: 100,
     random: () => 0,

@@ -5,7 +5,7 @@ import { FakeLeaseStore, FakeLeaseTable } from '../fakes/lease-store.ts'
 describeLeaseStore('fake', async () => {
   const table = new FakeLeaseTable({ clock: systemClock })
   return {
-    store: (network) => new FakeLeaseStore({ table, network, random: Math.random }, { claimMs: 500 }),
+    store: () => new FakeLeaseStore({ table, random: Math.random }, { claimMs: 500 }),
     put: async (id, value, { reserved }) => table.put(id, value, !reserved),
     delete: async (id) => table.delete(id),
     value: async (id) => table.value(id),

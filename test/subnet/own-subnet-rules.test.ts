@@ -28,7 +28,6 @@ function choose(question: Question): string {
   const tunnelIps = tunnelIp === undefined ? [] : [[4, tunnelIp as IpAddr] as const]
   const asked: LeaseQuestion = {
     snapshot: snapshot(leases.map(([subnet, sketch]) => lease(subnet, { node: 'x', ...sketch }))),
-    network: networkOf({ Network: '10.5.0.0/16', SubnetLen: 24, ...limits }),
     want: {
       node: 'me',
       primary: { backend: 'vxlan', data: new Map() },
@@ -37,6 +36,7 @@ function choose(question: Question): string {
       tunnelIps: new Map(tunnelIps),
     },
     hints: {
+      network: networkOf({ Network: '10.5.0.0/16', SubnetLen: 24, ...limits }),
       previous: new Map<Family, Cidr>(previous === undefined ? [] : [[4, previous as Cidr]]),
       surroundings: () => surroundingsOf(around),
       protectedRanges: protectedRanges as Cidr[],
