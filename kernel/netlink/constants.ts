@@ -31,6 +31,12 @@ export const RTM_GETROUTE = 26
 export const RTM_NEWNEIGH = 28
 export const RTM_DELNEIGH = 29
 export const RTM_GETNEIGH = 30
+export const RTM_NEWNEXTHOP = 104
+export const RTM_DELNEXTHOP = 105
+export const RTM_GETNEXTHOP = 106
+
+/** Flag of a route's or nexthop's gateway: no route need lead to it. */
+export const RTNH_F_ONLINK = 0x4
 
 /** AF_* of an address family. */
 export const ADDRESS_FAMILY = { 4: 2, 6: 10 } as const

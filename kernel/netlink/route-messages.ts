@@ -8,6 +8,7 @@ import {
   RTM_DELROUTE,
   RTM_GETROUTE,
   RTM_NEWROUTE,
+  RTNH_F_ONLINK,
   WRITE_FLAGS,
   type WriteMode,
 } from './constants.ts'
@@ -24,6 +25,8 @@ export interface RouteRecord {
   readonly index: number
   readonly via: IpAddr | undefined
   readonly onLink: boolean
+  /** Id of the nexthop object that it goes through, whose gateway and device the kernel shows beside it; 0: of none. */
+  readonly nexthop: number
   /** RT_SCOPE_* number; IPv6 has but 0. */
   readonly scope: number
   readonly protocol: number
@@ -36,7 +39,6 @@ export const RTN_BLACKHOLE = 6
 const RT_TABLE_MAIN = 254
 const RT_SCOPE_LINK = 253
 const RT_SCOPE_NOWHERE = 255
-const RTNH_F_ONLINK = 0x4
 const RTM_F_CLONED = 0x200
 const RTMSG_BYTES = 12
 const RTNEXTHOP_BYTES = 8
@@ -50,21 +52,25 @@ const RTA_CACHEINFO = 12
 const RTA_TABLE = 15
 const RTA_VIA = 18
 const RTA_EXPIRES = 23
+const RTA_NH_ID = 30
 
 const writer = new MessageWriter()
-const attributes = new AttributeTable(RTA_VIA)
+const attributes = new AttributeTable(RTA_NH_ID)
 const hop = new AttributeTable(RTA_VIA)
 const UNSPECIFIED = { 4: '0.0.0.0', 6: '::' } as const
 
-/** `ip route add|replace [blackhole] DST [via IP] [dev DEVICE] [onlink] [metric N] proto N` */
-export function writeRoute(route: Route, index: number, mode: WriteMode): Uint8Array {
+/** Where a route leads: `index` of its device (0: none), or the id of a nexthop object that says the device, the gateway and `onlink`. */
+export type Way = { readonly index: number } | { readonly nexthop: number }
+
+/** `ip route add|change [blackhole] DST [nhid ID | [via IP] [dev DEVICE] [onlink]] [metric N] proto N` */
+export function writeRoute(route: Route, way: Way, mode: WriteMode): Uint8Array {
   const scope = route.scope === 'link' && route.family === 4 ? RT_SCOPE_LINK : 0
-  return routeMessage(RTM_NEWROUTE, WRITE_FLAGS[mode], route, index, scope)
+  return routeMessage(RTM_NEWROUTE, WRITE_FLAGS[mode], { route, way, scope })
 }
 
 /** `ip route del ...`: with everything that tells it from a route of somebody else's at the same key. */
-export function deleteRoute(route: Route, index: number): Uint8Array {
-  return routeMessage(RTM_DELROUTE, 0, route, index, route.family === 4 ? RT_SCOPE_NOWHERE : 0)
+export function deleteRoute(route: Route, way: Way): Uint8Array {
+  return routeMessage(RTM_DELROUTE, 0, { route, way, scope: route.family === 4 ? RT_SCOPE_NOWHERE : 0 })
 }
 
 /** `ip route show table main`, of one family. A kernel before 4.20 lists all tables. */
@@ -159,6 +165,7 @@ function routeRecord(message: Message, family: Family): RouteRecord {
     index,
     via: gatewayOf(nextHop),
     onLink: (flags & RTNH_F_ONLINK) !== 0,
+    nexthop: attributes.has(RTA_NH_ID) ? attributes.u32(RTA_NH_ID) : 0,
     scope: view.getUint8(start + 6),
     protocol: view.getUint8(start + 5),
     source: attributes.has(RTA_PREFSRC) ? attributes.address(RTA_PREFSRC) : undefined,
@@ -176,16 +183,23 @@ function familyOf(number: number): Family | undefined {
   return number === ADDRESS_FAMILY[6] ? 6 : undefined
 }
 
-function routeMessage(type: number, mode: number, route: Route, index: number, scope: number): Uint8Array {
+function routeMessage(
+  type: number,
+  mode: number,
+  { route, way, scope }: { readonly route: Route; readonly way: Way; readonly scope: number },
+): Uint8Array {
   const family = ADDRESS_FAMILY[route.family]
   const length = prefixLength(route.dst)
   const rtn = route.type === 'blackhole' ? RTN_BLACKHOLE : RTN_UNICAST
-  const flags = route.onLink === true ? RTNH_F_ONLINK : 0
+  const inline = 'index' in way
+  const flags = inline && route.onLink === true ? RTNH_F_ONLINK : 0
   header(type, mode, family, length, RT_TABLE_MAIN, route.protocol, scope, rtn, flags)
   writer.putAddress(RTA_DST, networkAddress(route.dst))
-  if (route.via !== undefined) writer.putAddress(RTA_GATEWAY, route.via)
+  // The kernel refuses a gateway or a device beside a nexthop object.
+  if (!inline) writer.putU32(RTA_NH_ID, way.nexthop)
+  else if (route.via !== undefined) writer.putAddress(RTA_GATEWAY, route.via)
   if (route.metric !== 0) writer.putU32(RTA_PRIORITY, route.metric)
-  if (index > 0) writer.putU32(RTA_OIF, index)
+  if (inline && way.index > 0) writer.putU32(RTA_OIF, way.index)
   return writer.finish()
 }
 

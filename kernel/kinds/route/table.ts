@@ -96,8 +96,8 @@ function sieveFor(wanted: Iterable<Route>, { networks }: OwnershipScope): RouteS
 }
 
 function messageFor({ verb, object }: Op<Route>, index: number): Uint8Array {
-  if (verb === 'remove') return deleteRoute(object, index)
-  return writeRoute(object, index, verb === 'create' ? 'create' : 'replace')
+  if (verb === 'remove') return deleteRoute(object, { index })
+  return writeRoute(object, { index }, verb === 'create' ? 'create' : 'replace')
 }
 
 function needsDetour(route: Route): boolean {

@@ -14,6 +14,7 @@ import {
   writeFdb,
   writeNeighbour,
 } from '../../../kernel/netlink/neighbour-messages.ts'
+import { isOfProtocol, parseNexthop, writeNexthop } from '../../../kernel/netlink/nexthop-messages.ts'
 import { parseLookup, parseRoute, routeOf, writeRoute } from '../../../kernel/netlink/route-messages.ts'
 import type { Fdb, IpipDriver, Link, Neighbour, Route, VxlanDriver } from '../../../kernel/objects.ts'
 import type { KernelEvent } from '../../../kernel/table.ts'
@@ -25,10 +26,11 @@ const decoders: Readonly<Record<string, (message: Message) => unknown>> = {
   parseRoute,
   parseLookup,
   parseNeighbour,
+  parseNexthop,
   acknowledgement,
 }
 
-const types = fc.constantFrom(16, 17, 20, 21, 24, 25, 28, 29, 2, 3)
+const types = fc.constantFrom(16, 17, 20, 21, 24, 25, 28, 29, 104, 105, 2, 3)
 /** Fixed fields of a plausible family, then attributes whose lengths and types are mostly right: gets deeper than noise. */
 const attribute = fc
   .tuple(fc.nat(70), fc.uint8Array({ maxLength: 24 }), fc.option(fc.nat(65535), { freq: 8 }))
@@ -116,8 +118,12 @@ describe('decoders of netlink messages', () => {
         }
         const neighbour: Neighbour = { kind: 'neighbour', family: kind, device: 'd', address, mac }
         const fdb: Fdb = { kind: 'fdb', device: 'd', mac, dst: address }
-        const readRoute = parseRoute(messageOf(writeRoute(route, 3, 'create')))
+        const readRoute = parseRoute(messageOf(writeRoute(route, { index: 3 }, 'create')))
         assert.deepEqual(readRoute && routeOf(readRoute, 'd'), route)
+        const throughNexthop = parseRoute(messageOf(writeRoute(route, { nexthop: 0x66000001 }, 'create')))
+        assert.deepEqual([throughNexthop?.dst, throughNexthop?.nexthop, readRoute?.nexthop], [dst, 0x66000001, 0])
+        const nexthop = { id: 0x66000001, protocol: 102, gateway: { index: 3, via: address, onLink: length > 7 } }
+        assert.deepEqual(parseNexthop(messageOf(writeNexthop(nexthop, 'create'))), nexthop)
         const readNeighbour = parseNeighbour(messageOf(writeNeighbour(neighbour, 3, 'create')))
         assert.deepEqual(readNeighbour && neighbourOf(readNeighbour, 'd'), neighbour)
         const readFdb = parseNeighbour(messageOf(writeFdb(fdb, 3, 'create')))
@@ -129,6 +135,18 @@ describe('decoders of netlink messages', () => {
         assert.equal(record?.length, length)
       }),
     )
+  })
+
+  it('see no gateway in a nexthop of another form', () => {
+    const plain = { id: 7, protocol: 102, gateway: { index: 3, via: '10.5.3.0' as IpAddr, onLink: true } }
+    const bytes = writeNexthop(plain, 'create')
+    // NHA_GROUP, NHA_BLACKHOLE, NHA_ENCAP, NHA_FDB
+    for (const type of [2, 4, 8, 11]) {
+      const marked = Buffer.concat([bytes, Uint8Array.of(4, 0, type, 0)])
+      marked.writeUInt32LE(marked.length, 0)
+      assert.deepEqual(parseNexthop(messageOf(marked)), { ...plain, gateway: undefined })
+    }
+    assert.deepEqual([isOfProtocol(messageOf(bytes), 102), isOfProtocol(messageOf(bytes), 11)], [true, false])
   })
 
   it('give back a vxlan device', () => {

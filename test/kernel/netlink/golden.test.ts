@@ -3,6 +3,7 @@ import { deleteAddress, writeAddress } from '../../../kernel/netlink/address-mes
 import { addFouPort, deleteFouPort } from '../../../kernel/netlink/fou-messages.ts'
 import { changeDriver, changeLink, createLink, deleteLink } from '../../../kernel/netlink/link-messages.ts'
 import { deleteFdb, deleteNeighbour, writeFdb, writeNeighbour } from '../../../kernel/netlink/neighbour-messages.ts'
+import { deleteNexthop, writeNexthop } from '../../../kernel/netlink/nexthop-messages.ts'
 import { deleteRoute, writeRoute } from '../../../kernel/netlink/route-messages.ts'
 import type { Address, Fdb, IpipDriver, Link, Neighbour, Route, VxlanDriver } from '../../../kernel/objects.ts'
 import type { Cidr, IpAddr, MacAddr } from '../../../lib/address.ts'
@@ -80,6 +81,14 @@ const neighbour: Neighbour = {
 const neighbour6: Neighbour = { ...neighbour, family: 6, address: ip('fd00:5:3::') }
 const fdb: Fdb = { kind: 'fdb', device: 'flannel.1', mac: mac('02:00:00:00:00:02'), dst: ip('192.168.64.12') }
 
+const NEXTHOP = 0x66000001
+const nexthop = {
+  id: NEXTHOP,
+  protocol: 102,
+  gateway: { index: INDEX, via: ip('10.5.3.0'), onLink: true },
+}
+const nexthop6 = { ...nexthop, gateway: { ...nexthop.gateway, via: ip('fd00:5:3::') } }
+
 /** Messages of iproute2 6.1 as `strace -e write=3` shows them; `difference` says where ours is another one on purpose. */
 const golden: readonly { command: string; ours: Uint8Array; hex: string; difference?: [at: number, hex: string] }[] = [
   {
@@ -151,31 +160,67 @@ const golden: readonly { command: string; ours: Uint8Array; hex: string; differe
   },
   {
     command: 'ip route change 10.5.3.0/24 via 10.5.3.0 dev flannel.1 onlink proto 102',
-    ours: writeRoute(route, INDEX, 'replace'),
+    ours: writeRoute(route, { index: INDEX }, 'replace'),
     hex: '34000000 18000501 00000000 00000000 02180000 fe660001 04000000 08000100 0a050300 08000500 0a050300 08000400 05000000',
   },
   {
     command: 'ip -6 route add fd00:5:3::/64 via fd00:5:3:: dev flannel.1 onlink proto 102 metric 1024',
-    ours: writeRoute(route6, INDEX, 'create'),
+    ours: writeRoute(route6, { index: INDEX }, 'create'),
     hex: `54000000 18000506 00000000 00000000 0a400000 fe660001 04000000 14000100 fd000005 00030000 00000000 00000000
       14000500 fd000005 00030000 00000000 00000000 08000600 00040000 08000400 05000000`,
   },
   {
     command: 'ip route add 10.6.3.0/24 dev flannel.1 proto 102',
-    ours: writeRoute(linkRoute, INDEX, 'create'),
+    ours: writeRoute(linkRoute, { index: INDEX }, 'create'),
     hex: '2c000000 18000506 00000000 00000000 02180000 fe66fd01 00000000 08000100 0a060300 08000400 05000000',
   },
   {
     command: 'ip route add blackhole 10.5.0.0/16 metric 4294967294 proto 102',
-    ours: writeRoute(blackhole, 0, 'create'),
+    ours: writeRoute(blackhole, { index: 0 }, 'create'),
     hex: '2c000000 18000506 00000000 00000000 02100000 fe660006 00000000 08000100 0a050000 08000600 feffffff',
   },
   {
     command: 'ip route del 10.5.3.0/24 via 10.5.3.0 dev flannel.1 onlink proto 102',
-    ours: deleteRoute(route, INDEX),
+    ours: deleteRoute(route, { index: INDEX }),
     hex: '34000000 19000500 00000000 00000000 02180000 fe66ff00 04000000 08000100 0a050300 08000500 0a050300 08000400 05000000',
     // The type is named, so that somebody's blackhole at the same key stays.
     difference: [23, '01'],
+  },
+  {
+    command: 'ip route add 10.5.3.0/24 nhid 1711276033 proto 102',
+    ours: writeRoute(route, { nexthop: NEXTHOP }, 'create'),
+    hex: '2c000000 18000506 00000000 00000000 02180000 fe660001 00000000 08000100 0a050300 08001e00 01000066',
+  },
+  {
+    command: 'ip -6 route change fd00:5:3::/64 nhid 1711276033 proto 102 metric 1024',
+    ours: writeRoute(route6, { nexthop: NEXTHOP }, 'replace'),
+    hex: `40000000 18000501 00000000 00000000 0a400000 fe660001 00000000 14000100 fd000005 00030000 00000000 00000000
+      08001e00 01000066 08000600 00040000`,
+  },
+  {
+    command: 'ip route del 10.5.3.0/24 nhid 1711276033 proto 102',
+    ours: deleteRoute(route, { nexthop: NEXTHOP }),
+    hex: '2c000000 19000500 00000000 00000000 02180000 fe66ff00 00000000 08000100 0a050300 08001e00 01000066',
+    // As above.
+    difference: [23, '01'],
+  },
+  {
+    command: 'ip nexthop add id 1711276033 via 10.5.3.0 dev flannel.1 onlink proto 102',
+    ours: writeNexthop(nexthop, 'create'),
+    hex: '30000000 68000506 00000000 00000000 02006600 04000000 08000100 01000066 08000600 0a050300 08000500 05000000',
+  },
+  {
+    command: 'ip nexthop replace id 1711276033 via fd00:5:3:: dev flannel.1 onlink proto 102',
+    ours: writeNexthop(nexthop6, 'replace'),
+    // Without NLM_F_CREATE, as "change" would do if ip had it.
+    difference: [7, '01'],
+    hex: `3c000000 68000505 00000000 00000000 0a006600 04000000 08000100 01000066 14000600 fd000005 00030000 00000000
+      00000000 08000500 05000000`,
+  },
+  {
+    command: 'ip nexthop del id 1711276033',
+    ours: deleteNexthop(NEXTHOP),
+    hex: '20000000 69000500 00000000 00000000 00000000 00000000 08000100 01000066',
   },
   {
     command: 'ip neigh add 10.5.3.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent',

@@ -14,7 +14,7 @@ const prefixOf = (family: Family) =>
 const prefix = fc.oneof(prefixOf(4), prefixOf(6))
 
 function passes(route: Route, prefixes: readonly Cidr[]): boolean {
-  const bytes = writeRoute(route, 0, 'create').slice()
+  const bytes = writeRoute(route, { index: 0 }, 'create').slice()
   const seen: boolean[] = []
   eachMessage(new DataView(bytes.buffer), bytes.length, (message) => {
     seen.push(routeSieve(ROUTE_PROTOCOL, prefixes)(message))
