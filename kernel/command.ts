@@ -58,7 +58,6 @@ function creation(object: KernelObject, verb: 'add' | 'replace'): readonly strin
       ]
     case 'nft-table':
     case 'iptables-chain':
-    case 'clear-path':
       return ruleChange(object, undefined)
     case 'guard-sets':
     case 'guard-peer':
@@ -92,7 +91,6 @@ function removal(object: KernelObject): string {
       return `rm ${object.path}`
     case 'nft-table':
     case 'iptables-chain':
-    case 'clear-path':
       return ruleRemoval(object).join('\n')
     case 'guard-sets':
     case 'guard-peer':

@@ -38,7 +38,6 @@ export function describe(object: KernelObject): string {
       return `${object.path} mode ${object.mode.toString(8)}, ${object.content.length} characters`
     case 'nft-table':
     case 'iptables-chain':
-    case 'clear-path':
       return describeRules(object)
     case 'guard-sets':
     case 'guard-peer':

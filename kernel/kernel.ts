@@ -1,7 +1,6 @@
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { HostKernel } from './host.ts'
 import { AddressTable } from './kinds/address/table.ts'
-import { ClearPathTable } from './kinds/clear-path/table.ts'
 import { FdbTable } from './kinds/fdb/table.ts'
 import { FileTable } from './kinds/file/table.ts'
 import { FouPortTable } from './kinds/fou-port/table.ts'
@@ -73,7 +72,6 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
       new IptablesTable(rules),
       new NftablesTable(rules),
       new GuardChainsTable(rules),
-      new ClearPathTable(rules),
       new FileTable(),
     ],
     monitor,

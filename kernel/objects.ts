@@ -182,7 +182,6 @@ export function keyOf(object: KernelObject): string {
       return `file ${object.path}`
     case 'nft-table':
     case 'iptables-chain':
-    case 'clear-path':
       return keyOfRules(object)
     case 'guard-sets':
     case 'guard-peer':
@@ -245,7 +244,6 @@ export function compare(actual: KernelObject, desired: KernelObject): Comparison
         : 'update'
     case 'nft-table':
     case 'iptables-chain':
-    case 'clear-path':
       return sameRules(actual as RuleObject, desired) ? 'same' : 'update'
     case 'guard-sets':
     case 'guard-peer':

@@ -30,8 +30,6 @@ export const KINDS: Readonly<Record<ObjectKind, KindTraits>> = {
   'guard-sets': { onDevices: false, events: true, removed: true, empties: ['guard-peer', 'guard-chains'] },
   'guard-peer': { onDevices: false, events: true, removed: true },
   'guard-chains': { onDevices: false, events: true, removed: true },
-  // Read for what is wanted only.
-  'clear-path': { onDevices: false, events: false, removed: false, paced: true },
   file: { onDevices: false, events: false, removed: false },
 }
 
@@ -55,7 +53,6 @@ export const APPLY_ORDER: readonly ObjectKind[] = [
   'iptables-chain',
   'nft-table',
   'guard-chains',
-  'clear-path',
   'file',
 ]
 

@@ -45,7 +45,6 @@ export function ownershipOf(actual: KernelObject, desired: DesiredState): Owners
       return wanted ? 'adoptable' : 'ours'
     case 'nft-table':
     case 'iptables-chain':
-    case 'clear-path':
       return ownershipOfRules(actual, wanted, desired.scope)
     case 'guard-sets':
       if (actual.alien) return 'foreign'

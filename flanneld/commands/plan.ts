@@ -3,6 +3,7 @@ import { commandsFor } from '../../kernel/command.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import { createKernel } from '../../kernel/kernel.ts'
 import { type OpPlan, preview } from '../../kernel/reconciler/preview.ts'
+import { type Obstacle, obstacleText } from '../../kernel/rules/packet-path.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { firstOf } from '../../lib/latest.ts'
 import { Lifecycle } from '../../lib/lifecycle.ts'
@@ -89,7 +90,9 @@ async function plan(
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
     for (const { text } of planned.plan.notices) print(`# ${text}\n`)
     for (const { id, text } of planned.plan.skipped) print(`# peer ${id} is skipped: ${text}\n`)
-    print(planText(await preview(kernel.tables, planned.plan.desired)))
+    const changes = await preview(kernel.tables, planned.plan.desired)
+    const obstacles = await kernel.rules.obstacles.read(planned.plan.packetPaths)
+    print(planText(changes, obstacles.flat()))
     return 0
   } finally {
     await lifecycle.stop()
@@ -97,10 +100,14 @@ async function plan(
   }
 }
 
-/** One command a line; what stands in the way as comments. */
-export function planText({ ops, failures }: OpPlan): string {
+/** One command a line; what stands in the way as comments, behind the rules that these would be in the way of. */
+export function planText({ ops, failures }: OpPlan, obstacles: readonly Obstacle[]): string {
   const lines = [...failures].map(([key, { text }]) => `# ${key}: ${text}`)
-  lines.push(...ops.flatMap(commandsFor))
+  const behindRules = ops.findIndex(({ verb, object }) => verb === 'remove' || object.kind === 'file')
+  const end = behindRules < 0 ? ops.length : behindRules
+  lines.push(...ops.slice(0, end).flatMap(commandsFor))
+  lines.push(...obstacles.map((obstacle) => `# ${obstacleText(obstacle)}`))
+  lines.push(...ops.slice(end).flatMap(commandsFor))
   return lines.length === 0 ? '# nothing to change\n' : `${lines.join('\n')}\n`
 }
 

@@ -104,7 +104,9 @@ export class Agent {
       configured: (network: NetworkConfig) => {
         // The programs that are asked answer while the leases are read and the own one is acquired.
         lifecycle.run('traffic rules', async () => {
-          this.#traffic = await startTraffic({ ...this.#needs, reconciler: this.reconciler }, this.#options, network)
+          const packetPaths = () => this.#view.plan?.packetPaths ?? []
+          const needs = { ...this.#needs, reconciler: this.reconciler, packetPaths }
+          this.#traffic = await startTraffic(needs, this.#options, network)
           this.#touch()
         })
       },

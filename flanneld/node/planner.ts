@@ -5,6 +5,7 @@ import type { AnyBackend } from '../../backends/registry.ts'
 import { blackholeRoute } from '../../backends/routes.ts'
 import type { DesiredState, OwnershipScope } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import type { PacketPath } from '../../kernel/rules/packet-path.ts'
 import type { Family, IpAddr } from '../../lib/address.ts'
 import { PersistentMap } from '../../lib/persistent-map.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
@@ -14,9 +15,9 @@ import { sysctlReturns } from '../state/borrowed-sysctls.ts'
 import { renderSubnetFile } from '../state/subnet-file.ts'
 import { type GuardOptions, guardObjects, guardTable } from './guard-rules.ts'
 import { type OwnPackets, ownPackets } from './own-packets.ts'
+import { packetPaths } from './packet-paths.ts'
 import { traitsOfAll, underlayInside } from './peer-traits.ts'
 import { type TrafficOptions, trafficObjects } from './traffic-rules.ts'
-import { tunnelPaths } from './tunnel-paths.ts'
 
 /** The backend in use, its parsed configuration and what identifies this node in it. */
 export interface ActiveBackend {
@@ -59,6 +60,8 @@ export interface NodePlan {
   /** By lease id. */
   readonly paths: PersistentMap<PathState>
   readonly notices: readonly Notice[]
+  /** Of which it is asked whether rules of other programs drop them. */
+  readonly packetPaths: readonly PacketPath[]
   /** Of the peers together, as in `peer-traits.ts`: what the own objects were made from beside the input without its peers. */
   readonly traits: ReadonlySet<string>
 }
@@ -66,7 +69,7 @@ export interface NodePlan {
 /** All that this host shall hold: pure and total, the same for every order of the peers. */
 export function planNode(input: PlannerInput): NodePlan {
   const { active, network } = input
-  const { guard } = input.options
+  const { guard, traffic } = input.options
   const traits = traitsOfAll(network, input.peers.values())
   // Of two peers that want one kernel object the older wins.
   const { objects, mtu, skipped, paths, notices, ingress } = planPeers(
@@ -79,8 +82,6 @@ export function planNode(input: PlannerInput): NodePlan {
   for (const object of ownObjects(input, mtu, hosts)) objects.set(keyOf(object), object)
   const guarding = guard && ingress ? guardObjects({ ...input, traits }, ingress, guard) : []
   for (const object of guarding) objects.set(keyOf(object), object)
-  const inward = ingress && input.options.traffic ? tunnelPaths(network, input.facts, ingress) : []
-  for (const object of inward) objects.set(keyOf(object), object)
   for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
   for (const [key, object] of objects) objects.set(key, withAlternatives(object, carried))
   return {
@@ -90,6 +91,7 @@ export function planNode(input: PlannerInput): NodePlan {
     skipped,
     paths: PersistentMap.from(paths),
     notices: [...familyNotices(active.backend, network), ...notices],
+    packetPaths: traffic ? packetPaths({ ...input, ingress }, traffic) : [],
     traits,
   }
 }

@@ -68,7 +68,7 @@ export function trafficObjects(
     if (part === undefined) continue
     if (options.tool === 'iptables') objects.push(...iptablesChains(family, part, options))
     else if (options.forward) objects.push(dockerOpening(family, part.net, options))
-    objects.push(...clearPaths(family, part.net, options), ...forwardingSysctls(family, options))
+    objects.push(...forwardingSysctls(family, options))
   }
   return objects
 }
@@ -217,20 +217,9 @@ function commentMatch(comment: string): string {
   return `-m comment --comment "${comment}"`
 }
 
-/** Looked at, never changed: other people's rules that decide about our packets first. */
-function clearPaths(family: Family, network: Cidr, options: TrafficOptions): readonly DesiredObject[] {
-  const role = {
-    class: 'advisory',
-    remedy: 'rules of others are left alone: their owner must let the overlay through',
-  } as const
-  const path = (hook: 'forward' | 'postrouting') =>
-    ({ kind: 'clear-path', role, hook, family, network, obstacles: [] }) as const
-  return [...(options.forward ? [path('forward')] : []), ...(options.masquerade ? [path('postrouting')] : [])]
-}
-
 function forwardingSysctls(family: Family, { tool, forward }: TrafficOptions): readonly DesiredObject[] {
   const sysctls: DesiredObject[] = []
-  // IPv6 forwarding is only looked at (clear-path): switched on, the kernel no longer learns default routes from routers.
+  // IPv6 forwarding is only looked at (`ObstacleReader`): switched on, the kernel no longer learns default routes from routers.
   if (forward && family === 4) {
     const path = 'net/ipv4/ip_forward'
     const remedy = `sysctl -w ${path.replaceAll('/', '.')}=1`

@@ -1,11 +1,13 @@
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Reconciler } from '../../kernel/reconciler/reconciler.ts'
+import type { PacketPath } from '../../kernel/rules/packet-path.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import { chooseTraffic, movedRules, type TrafficWish } from '../host/traffic-choice.ts'
 import type { ConditionSet } from '../status/status.ts'
+import { ObstacleWatch } from './obstacle-watch.ts'
 import type { NodePlan } from './planner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
@@ -16,6 +18,7 @@ interface TrafficNeeds {
   readonly lifecycle: Lifecycle
   readonly clock: Clock
   readonly log: Logger
+  readonly packetPaths: () => readonly PacketPath[]
 }
 
 /** Nothing is said of rules: for a plan that is made before it is known where they go. */
@@ -41,10 +44,15 @@ export async function startTraffic(
   network: NetworkConfig,
 ): Promise<TrafficOptions> {
   const { kernel, reconciler, conditions, lifecycle, clock, log } = needs
-  const { sets, monitor } = kernel.rules
+  const { sets, monitor, obstacles } = kernel.rules
   const { options, reason, conditions: found } = await chooseTraffic(sets, wish, network.nftables)
   // It has heard since it was opened. Behind what may fail, because it is started once.
-  monitor?.start((events) => reconciler.onEvents(events))
+  const watch = new ObstacleWatch({ reader: obstacles, conditions, clock, paths: needs.packetPaths })
+  monitor?.start((events) => {
+    watch.onEvents(events)
+    reconciler.onEvents(events)
+  })
+  lifecycle.run('rules of others', (stop) => watch.run(reconciler.passes, stop))
   conditions.replace('traffic rules', found)
   if (wish.masquerade || wish.forward) {
     const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`
@@ -59,7 +67,8 @@ export async function startTraffic(
         await clock.sleep(Math.max(0, began + resyncMs - clock.now()), stop)
         began = clock.now()
         if (!(await sets.legacyChanged([...network.families.keys()], options.world === 'legacy'))) continue
-        reconciler.invalidate(['iptables-chain', 'clear-path'], 'the legacy tables of iptables have changed')
+        watch.rulesChanged()
+        reconciler.invalidate(['iptables-chain'], 'the legacy tables of iptables have changed')
         const now = await chooseTraffic(sets, wish, network.nftables)
         const moved = options.tool === 'iptables' ? movedRules(options.world, now.options.world) : []
         conditions.replace('traffic rules', [...now.conditions, ...moved])

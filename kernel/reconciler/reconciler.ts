@@ -42,6 +42,8 @@ const REST = 4
 export class Reconciler {
   /** Set whenever failures or the settled generation change. */
   readonly status = new Latest<ReconcileStatus>('reconciler')
+  /** Counts passes; set after each that came to its end. */
+  readonly passes = new Latest<number>('complete passes')
   readonly #log: Logger
   readonly #clock: Clock
   readonly #onPass: (seconds: number) => void
@@ -155,6 +157,7 @@ export class Reconciler {
     this.#alarm.stop()
     await this.#loop
     this.status.close()
+    this.passes.close()
   }
 
   #adoptNext(): void {
@@ -237,6 +240,7 @@ export class Reconciler {
     this.#restUntil = now + pass.readMs * REST
     const settlement = { generation, failures: pass.failures, unreadable: pass.unreadable }
     if (pass.complete && this.#settlements.reached(settlement)) this.status.set(settlement)
+    if (pass.complete) this.passes.set(this.#passes)
     this.#adoptNext()
     this.#schedule(now)
     if (!pass.complete) this.#wake(now + BURST_MS)

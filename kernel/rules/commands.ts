@@ -14,11 +14,6 @@ export function ruleChange(object: RuleObject, actual: RuleObject | undefined): 
       const text = restoreText(object, before, (chain) => isKnown && !absent.has(chain))
       return [restore(object), `${text}END`, ...(isKnown ? [] : optionalJumps(object))]
     }
-    case 'clear-path':
-      if (actual?.kind !== 'clear-path') return []
-      return actual.obstacles.map(
-        ({ text, command }) => `# ${text}${command === '' ? '' : `; open it with: ${command}`}`,
-      )
   }
 }
 
@@ -28,8 +23,6 @@ export function ruleRemoval(object: RuleObject): readonly string[] {
       return [`nft ${nftRemoval(object).trim()}`]
     case 'iptables-chain':
       return [restore(object), `${removalText(object)}END`]
-    case 'clear-path':
-      return []
   }
 }
 
@@ -45,8 +38,6 @@ export function describeRules(object: RuleObject): string {
       const from = jumps.length === 0 ? 'nothing leads into it' : `from ${jumps.join(', ')}`
       return `${programName(object)} -t ${object.table} ${object.name}: ${count(object.rules.length, 'rule')}, ${from}`
     }
-    case 'clear-path':
-      return object.obstacles.length === 0 ? 'clear' : object.obstacles.map(({ text }) => text).join('; ')
   }
 }
 

@@ -1,7 +1,8 @@
 import { type Cidr, cidrOf, overlaps, parseCidr, parseIp } from '../../lib/address.ts'
 import type { NftExpressions } from './nft-rule.ts'
 import { iptablesWords } from './nft-saved.ts'
-import { type Obstacle, ruleWords } from './objects.ts'
+import { ruleWords } from './objects.ts'
+import type { Obstacle } from './packet-path.ts'
 
 /** Of Docker, where it writes its rules by nftables. */
 export const DOCKER_TABLE = 'docker-bridges'

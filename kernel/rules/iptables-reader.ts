@@ -35,6 +35,10 @@ export class IptablesReader {
   #inFull: { readonly of: SavedRules; readonly rules: SavedRules } | undefined
   #generation: number | undefined
   #stale = true
+  /** Of what was changed through a tool. */
+  #changes = 0
+  /** Settles when nobody reads any more. */
+  #reading: Promise<unknown> = Promise.resolve()
 
   constructor(needs: ReaderNeeds, options: { world: IptablesWorld; family: Family }) {
     this.#needs = needs
@@ -44,6 +48,22 @@ export class IptablesReader {
 
   /** @throws OpFailure */
   async read(): Promise<SavedRules> {
+    return await this.#oneAtATime(() => this.#read())
+  }
+
+  /** Reads whatever was known; true: it differs from that. @throws OpFailure */
+  async poll(): Promise<boolean> {
+    return await this.#oneAtATime(() => this.#poll())
+  }
+
+  /** Who asks while somebody reads waits for the end: his program might answer with what was before, and later. */
+  async #oneAtATime<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#reading.then(work)
+    this.#reading = result.catch(() => {})
+    return await result
+  }
+
+  async #read(): Promise<SavedRules> {
     if (this.#world === 'nft') {
       const generation = await this.#needs.netfilter.generation()
       // A kernel without nf_tables has no rules there.
@@ -54,23 +74,24 @@ export class IptablesReader {
     } else if (!this.#stale) return this.#rules
     // Where reading fails, what was known before is not the answer to the next question.
     this.#stale = true
-    await this.poll()
+    await this.#poll()
     return this.#rules
   }
 
-  /** Reads whatever was known; true: it differs from that. @throws OpFailure */
-  async poll(): Promise<boolean> {
+  async #poll(): Promise<boolean> {
+    const changes = this.#changes
     const tables = await this.#tables()
     const text = tables?.length === 0 ? '' : await this.#save()
     const isWhole = this.#world === 'legacy' || !INCOMPATIBLE.test(text)
     if (isWhole && text === this.#text) {
-      this.#stale = false
+      this.#stale = changes !== this.#changes
       return false
     }
     this.#rules = await this.#complete(parse(text, this.#world), tables ?? [], text)
-    this.#stale = false
+    // It may be from before a change that was made meanwhile.
+    this.#stale = changes !== this.#changes
     // What nft had to be asked for may have changed although this text has not.
-    this.#text = isWhole ? text : undefined
+    this.#text = isWhole && !this.#stale ? text : undefined
     return true
   }
 
@@ -92,6 +113,7 @@ export class IptablesReader {
 
   /** Something was changed through a tool: the next `read` must not answer from memory. */
   forget(): void {
+    this.#changes += 1
     this.#stale = true
     // What is as it was before our change has been changed back by somebody.
     this.#text = undefined

@@ -1,8 +1,7 @@
-import type { Cidr, Family } from '../../lib/address.ts'
-import { type OuterPacket, tunnelName } from './packet-fate.ts'
+import type { Family } from '../../lib/address.ts'
 
 /** Rules of packet filters. They are read and written by the tools `nft` and `iptables`, one object per table or chain. */
-export type RuleObject = NftTable | IptablesChain | ClearPath
+export type RuleObject = NftTable | IptablesChain
 
 /** A whole nftables table, rewritten in one transaction. */
 export interface NftTable {
@@ -62,26 +61,8 @@ export interface IptablesJump {
   readonly handle?: number
 }
 
-/** What other people's rules do to the overlay's packets before ours can let them through: nothing, it is to be hoped. */
-export interface ClearPath {
-  readonly kind: 'clear-path'
-  readonly hook: 'forward' | 'postrouting' | 'input'
-  readonly family: Family
-  readonly network: Cidr
-  /** With `input`: the packets that a tunnel comes in by. */
-  readonly outer?: OuterPacket
-  readonly obstacles: readonly Obstacle[]
-}
-
-export interface Obstacle {
-  /** Where it stands and what it does. */
-  readonly text: string
-  /** What would open the way; empty where only its owner can know. */
-  readonly command: string
-}
-
 export function isRules(object: { readonly kind: string }): object is RuleObject {
-  return object.kind === 'nft-table' || object.kind === 'iptables-chain' || object.kind === 'clear-path'
+  return object.kind === 'nft-table' || object.kind === 'iptables-chain'
 }
 
 export function keyOfRules(object: RuleObject): string {
@@ -90,8 +71,6 @@ export function keyOfRules(object: RuleObject): string {
       return `nft-table ${nftFamily(object.family)} ${object.name}`
     case 'iptables-chain':
       return `iptables-chain ${programName(object)} ${object.table} ${object.name}`
-    case 'clear-path':
-      return `clear-path IPv${object.family} ${object.hook} ${object.outer ? tunnelName(object.outer) : object.network}`
   }
 }
 
@@ -102,8 +81,6 @@ export function sameRules(actual: RuleObject, desired: RuleObject): boolean {
       return actual.kind === desired.kind && shapeOf(actual) === shapeOf(desired)
     case 'iptables-chain':
       return actual.kind === desired.kind && sameChain(actual, desired)
-    case 'clear-path':
-      return actual.kind === desired.kind && JSON.stringify(actual.obstacles) === JSON.stringify(desired.obstacles)
   }
 }
 

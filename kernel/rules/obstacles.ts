@@ -4,7 +4,8 @@ import { type ForeignRule, leadsToUs, readRule, verdictOf } from './foreign-rule
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
 import type { SavedRules, SavedTable } from './iptables-text.ts'
 import { readNftRule } from './nft-rule.ts'
-import { type ClearPath, type Obstacle, programName } from './objects.ts'
+import { programName } from './objects.ts'
+import type { Obstacle, PacketPath } from './packet-path.ts'
 import { DIRECTIONS, dropOf, type WalkRule } from './packet-walk.ts'
 import { tunnelObstacles } from './tunnel-obstacles.ts'
 
@@ -14,7 +15,7 @@ const MOST = 5
  * What stands in the way of the network's packets, by reading alone. Looks at rules without further conditions, in the chains that
  * packets enter first and those that these lead to: what a rule with a port or an interface does cannot be told for all of the traffic.
  */
-export function obstaclesOf(path: Omit<ClearPath, 'obstacles'>, foreign: ForeignRules): readonly Obstacle[] {
+export function obstaclesOf(path: PacketPath, foreign: ForeignRules): readonly Obstacle[] {
   const found: Obstacle[] = []
   if (path.outer !== undefined) return tunnelObstacles(path, path.outer, foreign)
   for (const { world, rules } of foreign.iptables) {
@@ -78,7 +79,7 @@ function dockerObstacles(network: Cidr, { name, rules }: ForeignChain): readonly
   return directAccessObstacles(`chain ${name}`, directAccessRules(rules), network)
 }
 
-function chainObstacles(path: Omit<ClearPath, 'obstacles'>, chain: ForeignChain): readonly Obstacle[] {
+function chainObstacles(path: PacketPath, chain: ForeignChain): readonly Obstacle[] {
   const table = chain.name.slice(0, chain.name.lastIndexOf(' '))
   const entry = chain.name.slice(table.length + 1)
   const found = dropOf(entry, chain.policy, (name) =>

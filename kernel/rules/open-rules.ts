@@ -5,6 +5,7 @@ import { NETLINK_NETFILTER, NFTABLES_GROUP } from '../netlink/nftables-messages.
 import { type NetlinkSocket, openNetlinkSocket } from '../netlink/socket.ts'
 import { OpFailure } from '../table.ts'
 import { Netfilter } from './netfilter.ts'
+import { ObstacleReader } from './obstacle-reader.ts'
 import { RuleMonitor } from './rule-monitor.ts'
 import { RuleSets } from './rule-sets.ts'
 
@@ -12,6 +13,7 @@ import { RuleSets } from './rule-sets.ts'
 export interface OpenRules {
   readonly sets: RuleSets
   readonly guard: GuardKernel
+  readonly obstacles: ObstacleReader
   /** Undefined where the kernel has no nf_tables. */
   readonly monitor: RuleMonitor | undefined
   close(): void
@@ -33,6 +35,7 @@ export function openRules(clock: Clock): OpenRules {
   return {
     sets,
     guard,
+    obstacles: new ObstacleReader({ sets }),
     monitor,
     close() {
       monitor?.close()

@@ -19,8 +19,6 @@ export function ownershipOfRules(
 ): 'ours' | 'adoptable' | 'leftover' | 'foreign' {
   const instance = scope.instance ?? ''
   switch (object.kind) {
-    case 'clear-path':
-      return wanted ? 'ours' : 'foreign'
     case 'iptables-chain': {
       if (wanted) return 'adoptable'
       const named = instanceOfChain(object.name)

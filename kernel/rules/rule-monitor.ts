@@ -24,8 +24,8 @@ const LARGEST = 64 * 1024
 /** For so long after reading, events wait in the kernel. */
 const GATHER_MS = 100
 const GUARD: readonly ObjectKind[] = ['guard-sets', 'guard-peer', 'guard-chains']
-const ALL: readonly ObjectKind[] = ['iptables-chain', 'nft-table', 'clear-path', ...GUARD]
-const IPTABLES: readonly ObjectKind[] = ['iptables-chain', 'clear-path']
+const ALL: readonly ObjectKind[] = ['iptables-chain', 'nft-table', ...GUARD]
+const IPTABLES: readonly ObjectKind[] = ['iptables-chain']
 /** Chains of others that decide about our traffic, by table. */
 const WATCHED: Readonly<Record<string, readonly string[]>> = {
   nat: ['POSTROUTING'],

@@ -2,13 +2,12 @@ import { readTarget } from './foreign-rule.ts'
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
 import { iptablesMatches } from './iptables-match.ts'
 import { nftFates } from './nft-match.ts'
-import { type ClearPath, nftFamily, type Obstacle, programName } from './objects.ts'
+import { nftFamily, programName } from './objects.ts'
 import { closedAt, type OuterPacket, tunnelName } from './packet-fate.ts'
-
-type Path = Omit<ClearPath, 'obstacles'>
+import type { Obstacle, PacketPath } from './packet-path.ts'
 
 /** What keeps the outer packets of a tunnel from this host, and the command that lets them in, in its owner's words. */
-export function tunnelObstacles(path: Path, packet: OuterPacket, foreign: ForeignRules): readonly Obstacle[] {
+export function tunnelObstacles(path: PacketPath, packet: OuterPacket, foreign: ForeignRules): readonly Obstacle[] {
   const { family } = path
   const found: Obstacle[] = []
   for (const { world, rules } of foreign.iptables) {

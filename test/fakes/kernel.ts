@@ -338,7 +338,6 @@ const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
   sysctl: 'ENOENT',
   'nft-table': 'ENOENT',
   'iptables-chain': 'ENOENT',
-  'clear-path': 'ENOENT',
   'guard-sets': 'ENOENT',
   'guard-peer': 'ENOENT',
   'guard-chains': 'ENOENT',

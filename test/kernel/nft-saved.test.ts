@@ -86,7 +86,7 @@ describe('rules of iptables as nft shows them', () => {
 })
 
 describe('a rule of which iptables leaves conditions out', () => {
-  const path = { kind: 'clear-path', hook: 'forward', family: 4, network: the.cidr('10.5.0.0/16') } as const
+  const path = { hook: 'forward', family: 4, network: the.cidr('10.5.0.0/16') } as const
   const judged = (policy: string, ...rules: (readonly [string, ...object[]])[]) => {
     const text = ['*filter', `:FORWARD ${policy} [0:0]`, ...rules.map(([words]) => `-A FORWARD ${words}`), 'COMMIT']
     const json = listing(...rules.map(([, ...expr], index) => rule('FORWARD', index, ...expr)))
@@ -134,7 +134,7 @@ describe('a device in a script of nft', () => {
 })
 
 describe('what Docker drops in raw PREROUTING', () => {
-  const path = { kind: 'clear-path', hook: 'forward', family: 4, network: the.cidr('10.5.0.0/16') } as const
+  const path = { hook: 'forward', family: 4, network: the.cidr('10.5.0.0/16') } as const
   const raw = (...rules: string[]): ForeignRules => ({
     iptables: [
       {

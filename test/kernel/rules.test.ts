@@ -138,7 +138,7 @@ describe('fingerprint', () => {
 })
 
 describe('obstacles', () => {
-  const forward = { kind: 'clear-path', hook: 'forward', family: 4, network: the.cidr('10.5.0.0/16') } as const
+  const forward = { hook: 'forward', family: 4, network: the.cidr('10.5.0.0/16') } as const
   const postrouting = { ...forward, hook: 'postrouting' } as const
   const filter = (policy: string, ...rules: string[]): ForeignRules => ({
     iptables: [

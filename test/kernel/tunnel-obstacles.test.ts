@@ -12,7 +12,7 @@ const udp: OuterPacket = { ...vxlan, port: 8285 }
 const ipip: OuterPacket = { protocol: 'ipip', device: 'eth0', local: '192.0.2.1' as IpAddr }
 
 function find(outer: OuterPacket, { rules = '', chains = [] as readonly ForeignChain[] }): string | undefined {
-  const path = { kind: 'clear-path', hook: 'input', family: 4, network: the.cidr('10.5.0.0/16'), outer } as const
+  const path = { hook: 'input', family: 4, network: the.cidr('10.5.0.0/16'), outer } as const
   const iptables = rules === '' ? [] : [{ world: 'nft' as const, rules: parseSaved(`*filter\n${rules}\nCOMMIT\n`) }]
   const [first] = obstaclesOf(path, { iptables, chains })
   return first === undefined ? undefined : `${first.text} | ${first.command}`

@@ -67,7 +67,7 @@ describe('traffic rules in the real kernel', function () {
     const objects = [
       ...trafficObjects(network(4), own, traffic),
       ...(traffic.tool === 'nftables' ? [] : trafficObjects(network(6), own, traffic)),
-    ].filter((object: DesiredObject) => object.kind !== 'sysctl' && object.kind !== 'clear-path')
+    ].filter((object: DesiredObject) => object.kind !== 'sysctl')
     return {
       objects: new Map(objects.map((object) => [keyOf(object), object])),
       complete: true,

@@ -144,7 +144,7 @@ export class SimulatedNode {
       tables: parts.tables,
       host: host.reader(),
       monitor: { start: (listener: Parameters<SimulatedHost['hear']>[0]) => host.hear(listener) },
-      rules: {},
+      rules: { obstacles: { read: async () => [] } },
       fouPorts: { watch: async () => {} },
       close: () => {},
     } as unknown as AgentNeeds['kernel']

@@ -213,9 +213,9 @@ describe('traffic rules', () => {
 
   it('for forwarding alone, for masquerade alone', () => {
     const bridge = 'net/bridge/bridge-nf-call-iptables'
-    assert.deepEqual(kinds({ masquerade: false }), ['FLANNEL-FWD', 'clear-path', 'net/ipv4/ip_forward', bridge])
-    assert.deepEqual(kinds({ forward: false }), ['FLANNEL-POSTRTG', 'clear-path', bridge])
-    assert.deepEqual(kinds({ forward: false, tool: 'nftables' }), ['nft-table', 'clear-path', 'nft-table'])
+    assert.deepEqual(kinds({ masquerade: false }), ['FLANNEL-FWD', 'net/ipv4/ip_forward', bridge])
+    assert.deepEqual(kinds({ forward: false }), ['FLANNEL-POSTRTG', bridge])
+    assert.deepEqual(kinds({ forward: false, tool: 'nftables' }), ['nft-table', 'nft-table'])
   })
 
   it('only advise on what is not flannel’s own', () => {

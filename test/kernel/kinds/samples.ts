@@ -59,15 +59,6 @@ const chains: KernelObject = {
     { name: 'inner4', rules: [{ text: 'drop', mark: 'flanneld guard 1/1 4567cdef' }] },
   ],
 }
-const path: KernelObject = {
-  kind: 'clear-path',
-  hook: 'forward',
-  family: 4,
-  network: the.cidr('10.64.0.0/10'),
-  obstacles: [
-    { text: 'the policy of iptables-nft FORWARD drops what no rule accepts', command: 'iptables -P FORWARD' },
-  ],
-}
 const proxy: KernelObject = {
   kind: 'udp-proxy',
   device: 'flannel0',
@@ -170,17 +161,6 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
     [
       { ...chains, chains: chains.chains.slice(1) },
       { ...chains, chains: chains.chains.slice(0, 1) },
-    ],
-  ],
-  'clear-path': [
-    [
-      { ...path, obstacles: [] },
-      { ...path, obstacles: [] },
-    ],
-    [path, { ...path, obstacles: [] }],
-    [
-      { ...path, hook: 'input', outer: { protocol: 'udp', port: 8472, device: 'eth0', local: the.ip('192.0.2.1') } },
-      { ...path, hook: 'input', outer: { protocol: 'udp', port: 8472, device: 'eth0', local: the.ip('192.0.2.1') } },
     ],
   ],
   file: [

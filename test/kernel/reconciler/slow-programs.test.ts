@@ -89,7 +89,7 @@ describe('a program that is slow or hangs', () => {
     await rig.want(FIRST)
     await rig.clock.advance(1_000)
     const { passes } = rig.reconciler.counts()
-    rig.reconciler.onEvents([{ type: 'kinds', kinds: ['nft-table', 'clear-path'] }])
+    rig.reconciler.onEvents([{ type: 'kinds', kinds: ['nft-table', 'iptables-chain'] }])
     await rig.clock.advance(10_000)
     assert.equal(rig.reconciler.counts().passes, passes)
   })

@@ -1,25 +1,23 @@
 import { readFile } from 'node:fs/promises'
-import type { BaseChain } from '../../netlink/nftables-messages.ts'
+import type { BaseChain } from '../netlink/nftables-messages.ts'
 import {
   NF_INET_FORWARD,
   NF_INET_LOCAL_IN,
   NF_INET_PRE_ROUTING,
   netfilterFamily,
-} from '../../netlink/nftables-messages.ts'
-import { DOCKER_TABLE } from '../../rules/docker-direct.ts'
-import type { ForeignChain, ForeignRules } from '../../rules/foreign-rules.ts'
-import type { SavedRules } from '../../rules/iptables-text.ts'
-import { instanceOfGuard, instanceOfTable } from '../../rules/names.ts'
-import { allWaysOut, type NftExpressions, waysOut } from '../../rules/nft-rule.ts'
-import type { ClearPath, Obstacle } from '../../rules/objects.ts'
-import { obstaclesOf } from '../../rules/obstacles.ts'
-import { runProgram } from '../../rules/program.ts'
-import { type RuleSets, WORLDS } from '../../rules/rule-sets.ts'
-import type { ObjectTable, Op, OpResult } from '../../table.ts'
+} from '../netlink/nftables-messages.ts'
+import { DOCKER_TABLE } from './docker-direct.ts'
+import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
+import type { SavedRules } from './iptables-text.ts'
+import { instanceOfGuard, instanceOfTable } from './names.ts'
+import { allWaysOut, type NftExpressions, waysOut } from './nft-rule.ts'
+import { obstaclesOf } from './obstacles.ts'
+import type { Obstacle, PacketPath } from './packet-path.ts'
+import { runProgram } from './program.ts'
+import { type RuleSets, WORLDS } from './rule-sets.ts'
 
-/** What other people's rules do to our packets: read only, because a foreign rule is never moved nor removed. */
-export class ClearPathTable implements ObjectTable<ClearPath> {
-  readonly kind = 'clear-path'
+/** Finds out which of our packets somebody else's rules drop: by reading alone, a foreign rule is never moved nor removed. */
+export class ObstacleReader {
   readonly #sets: RuleSets
   #chains: { readonly generation: number | undefined; readonly found: readonly FoundChain[] } | undefined
 
@@ -27,10 +25,11 @@ export class ClearPathTable implements ObjectTable<ClearPath> {
     this.#sets = needs.sets
   }
 
-  async dump(wanted: Iterable<ClearPath>): Promise<readonly ClearPath[]> {
-    const paths: ClearPath[] = []
-    for (const { kind, hook, family, network, outer } of wanted) {
-      const path = { kind, hook, family, network, ...(outer && { outer }) }
+  /** For each path, in order, what stands in its way. Runs programs only where rules have changed since the last time. @throws OpFailure */
+  async read(paths: readonly PacketPath[]): Promise<readonly (readonly Obstacle[])[]> {
+    const found: (readonly Obstacle[])[] = []
+    for (const path of paths) {
+      const { hook, family } = path
       const iptables: { world: (typeof WORLDS)[number]; rules: SavedRules }[] = []
       for (const world of WORLDS) {
         // What cannot be read is said where rules of ours are in it.
@@ -47,23 +46,13 @@ export class ClearPathTable implements ObjectTable<ClearPath> {
       const foreign = { iptables, chains: here.map(({ chain }) => chain) }
       const obstacles = await this.#confirmed(path, foreign, obstaclesOf(path, foreign))
       const closed = family === 6 && hook === 'forward' && !(await forwardsIpv6())
-      paths.push({ ...path, obstacles: closed ? [NO_FORWARDING, ...obstacles] : obstacles })
+      found.push(closed ? [NO_FORWARDING, ...obstacles] : obstacles)
     }
-    return paths
-  }
-
-  async apply(ops: readonly Op<ClearPath>[]): Promise<readonly OpResult[]> {
-    return ops.map((op) => {
-      const obstacles = op.verb === 'update' ? op.actual.obstacles : []
-      const message = obstacles
-        .map(({ text, command }) => (command === '' ? text : `${text}; open it with: ${command}`))
-        .join('; ')
-      return { ok: false, error: { code: 'EACCES', message } }
-    })
+    return found
   }
 
   /** Without those that are only there because iptables does not print all conditions of a rule. */
-  async #confirmed(path: Path, foreign: ForeignRules, found: readonly Obstacle[]): Promise<readonly Obstacle[]> {
+  async #confirmed(path: PacketPath, foreign: ForeignRules, found: readonly Obstacle[]): Promise<readonly Obstacle[]> {
     if (found.length === 0) return found
     const iptables = foreign.iptables.map(async ({ world, rules }) => {
       const full = this.#sets.iptables(world, path.family).readInFull()
@@ -101,7 +90,6 @@ export class ClearPathTable implements ObjectTable<ClearPath> {
   }
 }
 
-type Path = Omit<ClearPath, 'obstacles'>
 type Hook = NonNullable<ForeignChain['hook']>
 const HOOKS: Readonly<Record<number, Hook>> = {
   [NF_INET_PRE_ROUTING]: 'prerouting',
@@ -109,7 +97,7 @@ const HOOKS: Readonly<Record<number, Hook>> = {
   [NF_INET_FORWARD]: 'forward',
 }
 /** Where chains of nftables decide about packets of a path. */
-const HOOKS_OF: Readonly<Record<ClearPath['hook'], readonly string[]>> = {
+const HOOKS_OF: Readonly<Record<PacketPath['hook'], readonly string[]>> = {
   forward: ['prerouting', 'forward'],
   input: ['input'],
   postrouting: [],

@@ -1,17 +1,11 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { ClearPathTable } from '../../kernel/kinds/clear-path/table.ts'
-import type { ClearPath } from '../../kernel/rules/objects.ts'
+import { ObstacleReader } from '../../kernel/rules/obstacle-reader.ts'
+import type { PacketPath } from '../../kernel/rules/packet-path.ts'
 import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { ownNamespace } from './own-namespace.ts'
 
-const path: ClearPath = {
-  kind: 'clear-path',
-  hook: 'forward',
-  family: 4,
-  network: '10.5.0.0/16' as Cidr,
-  obstacles: [],
-}
+const path: PacketPath = { hook: 'forward', family: 4, network: '10.5.0.0/16' as Cidr }
 
 describe('what stands in the way of forwarded packets', function () {
   this.timeout(20_000)
@@ -24,15 +18,15 @@ describe('what stands in the way of forwarded packets', function () {
       namespace.run(`nft add chain inet ${table} forward { type filter hook forward priority 0 ; policy drop ; }`)
     }
     for (const table of ['flanneld-guard', 'flanneld-guard-0badcafe', 'wall']) drops(table)
-    const [found] = await new ClearPathTable({ sets }).dump([path])
+    const [found] = await new ObstacleReader({ sets }).read([path])
     assert.deepEqual([...sets.watched], ['inet wall forward'])
     assert.deepEqual(
-      found?.obstacles.map(({ text }) => /inet (\S+)/.exec(text)?.[1]),
+      found?.map(({ text }) => /inet (\S+)/.exec(text)?.[1]),
       ['wall'],
     )
   })
 
-  const input: ClearPath = {
+  const input: PacketPath = {
     ...path,
     hook: 'input',
     outer: { protocol: 'udp', port: 8472, device: 'uplink', local: '192.168.64.11' as IpAddr },
@@ -124,8 +118,8 @@ describe('what stands in the way of forwarded packets', function () {
       sh('nft flush ruleset')
       const { sets } = namespace.kernel.rules
       sh(close)
-      const table = new ClearPathTable({ sets })
-      const obstacles = async () => (await table.dump([look]))[0]?.obstacles ?? []
+      const reader = new ObstacleReader({ sets })
+      const obstacles = async () => (await reader.read([look]))[0] ?? []
       const [first, ...more] = await obstacles()
       assert.deepEqual(more, [])
       if (found === undefined) assert.equal(first, undefined)

@@ -1,0 +1,99 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { ObstacleReader } from '../../kernel/rules/obstacle-reader.ts'
+import { nameOfPath, type Obstacle, obstacleText, type PacketPath } from '../../kernel/rules/packet-path.ts'
+import { type KernelEvent, OpFailure } from '../../kernel/table.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Source } from '../../lib/latest.ts'
+import { remedyOfRefusal } from '../status/fault-conditions.ts'
+import type { Condition, ConditionSet } from '../status/status.ts'
+
+/** Nobody tells when IPv6 forwarding is switched off. Shorter than the reconciler's sweep, whose pass is then the occasion to look. */
+const LOOK_MS = 25_000
+const GROUP = 'rules of others'
+
+interface ObstacleWatchNeeds {
+  readonly reader: Pick<ObstacleReader, 'read'>
+  readonly conditions: ConditionSet
+  readonly clock: Clock
+  /** What is asked now; the same list as long as nothing else is asked. */
+  readonly paths: () => readonly PacketPath[]
+}
+
+interface Look {
+  readonly paths: readonly PacketPath[]
+  /** The number of changes of rules that had been told before. */
+  readonly changes: number
+  readonly at: number
+}
+
+/** Names, as conditions, the rules of other programs that drop our packets. They are left alone. */
+export class ObstacleWatch {
+  readonly #needs: ObstacleWatchNeeds
+  #changes = 0
+  #last: Look = { paths: [], changes: 0, at: 0 }
+
+  constructor(needs: ObstacleWatchNeeds) {
+    this.#needs = needs
+  }
+
+  onEvents(events: readonly KernelEvent[]): void {
+    if (events.some((event) => event.type === 'kinds' && event.kinds.includes('iptables-chain'))) this.rulesChanged()
+  }
+
+  /** Something has changed that was not written by us into tables that are ours alone. */
+  rulesChanged(): void {
+    this.#changes += 1
+  }
+
+  /**
+   * `passes`: has a new value after each pass of the reconciler that came to its end. Then our own rules are in place, which open the way
+   * that a policy closes. Ends when the signal is aborted.
+   */
+  async run(passes: Source<unknown>, signal: AbortSignal): Promise<void> {
+    for await (const _ of passes.watch(signal)) if (this.#isDue()) await this.#look()
+  }
+
+  #isDue(): boolean {
+    const { paths, changes, at } = this.#last
+    const asked = this.#needs.paths()
+    const isSame = asked === paths || isDeepStrictEqual(asked, paths)
+    if (asked.length === 0) return !isSame
+    return !isSame || changes !== this.#changes || this.#needs.clock.now() >= at + LOOK_MS
+  }
+
+  async #look(): Promise<void> {
+    const { reader, conditions, clock } = this.#needs
+    // As of before reading: what changes meanwhile makes the next pass an occasion to look again.
+    const look = { paths: this.#needs.paths(), changes: this.#changes, at: clock.now() }
+    try {
+      conditions.replace(GROUP, obstacleConditions(look.paths, await reader.read(look.paths)))
+      conditions.clear(UNREADABLE)
+      this.#last = look
+    } catch (cause) {
+      if (!(cause instanceof OpFailure)) throw cause
+      conditions.set(unreadable(cause))
+    }
+  }
+}
+
+function obstacleConditions(
+  paths: readonly PacketPath[],
+  found: readonly (readonly Obstacle[])[],
+): readonly Condition[] {
+  return paths.flatMap((path, index): readonly Condition[] => {
+    const obstacles = found[index] ?? []
+    if (obstacles.length === 0) return []
+    const name = nameOfPath(path)
+    const text = `${name}: ${obstacles.map(obstacleText).join('; ')} (EACCES)`
+    const what = path.outer === undefined ? 'the overlay through' : 'the tunnel of peers in'
+    const remedy = `rules of others are left alone: their owner must let ${what}`
+    return [{ code: `advisory ${name}`, severity: 'info', text, remedy }]
+  })
+}
+
+const UNREADABLE = 'unreadable clear-path'
+
+function unreadable({ message, code }: OpFailure): Condition {
+  const text = `kind clear-path could not be read: ${message} (${code}); what was known of it counts`
+  return { code: UNREADABLE, severity: 'warning', text, remedy: remedyOfRefusal(code) }
+}

@@ -1,0 +1,28 @@
+import type { Cidr, Family } from '../../lib/address.ts'
+import { type OuterPacket, tunnelName } from './packet-fate.ts'
+
+/** Packets of ours about which rules of other programs decide, too: does one of these drop them? */
+export interface PacketPath {
+  readonly hook: 'forward' | 'postrouting' | 'input'
+  readonly family: Family
+  readonly network: Cidr
+  /** With `input`: the packets that a tunnel comes in by. */
+  readonly outer?: OuterPacket
+}
+
+/** A rule of another program that drops packets of a path, or decides about them before ours can. */
+export interface Obstacle {
+  /** Where it stands and what it does. */
+  readonly text: string
+  /** What would open the way; empty where only its owner can know. */
+  readonly command: string
+}
+
+/** As conditions have called it since the first version. */
+export function nameOfPath({ family, hook, outer, network }: PacketPath): string {
+  return `clear-path IPv${family} ${hook} ${outer ? tunnelName(outer) : network}`
+}
+
+export function obstacleText({ text, command }: Obstacle): string {
+  return command === '' ? text : `${text}; open it with: ${command}`
+}
