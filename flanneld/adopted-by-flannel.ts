@@ -1,6 +1,7 @@
+import type { IptablesChain } from '../kernel/kinds/iptables-chain/kind.ts'
 import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from '../kernel/objects.ts'
+import { ruleWords } from '../kernel/rules/iptables-words.ts'
 import { instanceOfChain, instanceOfTable } from '../kernel/rules/names.ts'
-import { type IptablesChain, ruleWords } from '../kernel/rules/objects.ts'
 
 /**
  * Of this instance's objects those that flannel takes over at its start as if it had made them, in the form in which it

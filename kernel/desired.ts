@@ -1,5 +1,7 @@
-import type { Cidr } from '../lib/address.ts'
+import type { OwnershipScope } from './kinds/kind.ts'
 import type { DesiredObject, ObjectKind } from './objects.ts'
+
+export type { OwnershipScope } from './kinds/kind.ts'
 
 /** What the kernel shall hold of ours. Replaces all that was wanted before. */
 export interface DesiredState {
@@ -8,18 +10,6 @@ export interface DesiredState {
   /** The peers are known in full: what is ours and not wanted may be removed. */
   readonly complete: boolean
   readonly scope: OwnershipScope
-}
-
-/** What this instance may call its own: its state file, written before anything is made. */
-export interface OwnershipScope {
-  /** Names of every device that this instance makes or has made. */
-  readonly devices: ReadonlySet<string>
-  /** Every FOU port that this instance opens or has opened; none where nothing is said. */
-  readonly fouPorts?: ReadonlySet<number>
-  /** Current and earlier networks, with the length of a host's subnet: where leftovers of flannel are looked for. */
-  readonly networks: readonly { readonly network: Cidr; readonly subnetLen: number }[]
-  /** What stands in the names of our chains and tables; empty or absent for the default instance. */
-  readonly instance?: string
 }
 
 /** One object that is not as wanted, and why. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { commandsFor } from '../../kernel/command.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import { createKernel } from '../../kernel/kernel.ts'
+import { commandsFor } from '../../kernel/kinds/words.ts'
 import { type OpPlan, preview } from '../../kernel/reconciler/preview.ts'
 import { type Obstacle, obstacleText } from '../../kernel/rules/packet-path.ts'
 import type { Clock } from '../../lib/clock.ts'

@@ -1,4 +1,4 @@
-import type { IptablesWorld } from '../../kernel/rules/objects.ts'
+import type { IptablesWorld } from '../../kernel/rules/iptables-words.ts'
 import type { IptablesChoice, RuleSets } from '../../kernel/rules/rule-sets.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { messageOf } from '../../lib/errors.ts'

@@ -1,4 +1,7 @@
+import type { IptablesChain, IptablesJump } from '../../kernel/kinds/iptables-chain/kind.ts'
+import type { NftChain } from '../../kernel/kinds/nft-table/kind.ts'
 import type { DesiredObject } from '../../kernel/objects.ts'
+import type { IptablesWorld } from '../../kernel/rules/iptables-words.ts'
 import {
   FORWARD_CHAIN,
   FORWARD_COMMENT,
@@ -8,14 +11,7 @@ import {
   NFT_TABLES,
   namedFor,
 } from '../../kernel/rules/names.ts'
-import { markedRules, nftName } from '../../kernel/rules/nft-text.ts'
-import {
-  type IptablesChain,
-  type IptablesJump,
-  type IptablesWorld,
-  type NftChain,
-  nftFamily,
-} from '../../kernel/rules/objects.ts'
+import { markedRules, nftFamily, nftName } from '../../kernel/rules/nft-text.ts'
 import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease } from '../../subnet/types.ts'

@@ -1,6 +1,6 @@
 import { SMALLEST_MTU } from '../../backends/devices.ts'
-import { commandsFor } from '../../kernel/command.ts'
 import type { Failure } from '../../kernel/desired.ts'
+import { commandsFor } from '../../kernel/kinds/words.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
 import type { Address, DesiredObject, Link, ObjectKind, StateFile } from '../../kernel/objects.ts'
 

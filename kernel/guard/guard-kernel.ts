@@ -1,3 +1,5 @@
+import type { GuardChain, GuardHook } from '../kinds/guard-chains/kind.ts'
+import type { GuardSet } from '../kinds/guard-sets/kind.ts'
 import { BATCH_BYTES, type NetlinkChannel } from '../netlink/channel.ts'
 import {
   dumpInetChains,
@@ -23,7 +25,6 @@ import {
 import { instanceOfGuard } from '../rules/names.ts'
 import type { Netfilter } from '../rules/netfilter.ts'
 import { type OpError, OpFailure } from '../table.ts'
-import type { GuardChain, GuardHook, GuardSet } from './objects.ts'
 
 /** NF_INET_* numbers. */
 const HOOKS: Readonly<Record<number, GuardHook>> = { 0: 'prerouting', 1: 'input', 2: 'forward' }

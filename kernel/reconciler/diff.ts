@@ -1,7 +1,7 @@
 import { type Cidr, contains } from '../../lib/address.ts'
-import { commandsFor } from '../command.ts'
-import { describe } from '../describe.ts'
 import type { DesiredState, Failure } from '../desired.ts'
+import { type Ownership, ownershipOf } from '../kinds/ownership.ts'
+import { commandsFor, describe } from '../kinds/words.ts'
 import {
   compare,
   type DesiredObject,
@@ -10,7 +10,6 @@ import {
   type ObjectKind,
   ROUTE_PROTOCOL,
 } from '../objects.ts'
-import { type Ownership, ownershipOf } from '../ownership.ts'
 import type { Op } from '../table.ts'
 import type { KeyedObjects, KindMirror } from './mirror.ts'
 

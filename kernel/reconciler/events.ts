@@ -1,6 +1,8 @@
 import { changesBetween } from '../../lib/persistent-map.ts'
 import type { DesiredState } from '../desired.ts'
-import { underlayOf } from '../kinds/link/drivers.ts'
+import { kindOf } from '../kinds/kinds.ts'
+import { emptiedBy, KINDS_OF_SCOPE, KINDS_ON_DEVICES } from '../kinds/order.ts'
+import { isKept, ownershipOf } from '../kinds/ownership.ts'
 import {
   compare,
   type DesiredObject,
@@ -10,11 +12,9 @@ import {
   type Link,
   type ObjectKind,
 } from '../objects.ts'
-import { KINDS, KINDS_ON_DEVICES } from '../order.ts'
-import { ownershipOf } from '../ownership.ts'
 import type { KernelEvent, Op } from '../table.ts'
 import type { PlannedOp } from './diff.ts'
-import { isKept, type KindMirror } from './mirror.ts'
+import type { KindMirror } from './mirror.ts'
 import type { Retries } from './pacing.ts'
 
 /** What an event means to us: which part of the mirror must be read again. */
@@ -74,8 +74,7 @@ function newsOfObject(object: KernelObject, present: boolean, { mirrors, desired
 
 /** Whether what happens to the device decides about the object. */
 export function dependsOn(object: KernelObject, device: string): boolean {
-  if (object.kind !== 'link') return deviceOf(object) === device
-  return object.name === device || underlayOf(object.driver) === device
+  return kindOf(object.kind).concerns?.(object).includes(device) ?? deviceOf(object) === device
 }
 
 /** Names of the devices on which the objects depend. */
@@ -83,11 +82,10 @@ export function devicesOf(objects: Iterable<KernelObject>): ReadonlySet<string> 
   const devices = new Set<string>()
   let last: string | undefined
   for (const object of objects) {
-    const device = object.kind === 'link' ? object.name : deviceOf(object)
+    for (const device of kindOf(object.kind).concerns?.(object) ?? []) devices.add(device)
+    const device = deviceOf(object)
     if (device !== undefined && device !== last) devices.add(device)
     last = device
-    const underlay = object.kind === 'link' ? underlayOf(object.driver) : undefined
-    if (underlay !== undefined) devices.add(underlay)
   }
   return devices
 }
@@ -102,7 +100,7 @@ export function noteConsequences(known: Learns, { op }: PlannedOp): void {
   const { object } = op
   if (object.kind === 'link') deviceChanged(known, op, object)
   if (object.kind === 'address') addressChanged(known, op, object.device)
-  doubt(known.mirrors, KINDS[object.kind].empties ?? [])
+  doubt(known.mirrors, emptiedBy(object.kind))
 }
 
 /** These kinds must be read again. */
@@ -166,12 +164,10 @@ export function adopt(
     mirror.unsettled.add(key)
     needs.retries.forget(key)
     // The dump of these kinds holds only what was wanted then.
-    if (!KINDS[mirror.kind].events && was === undefined) mirror.stale = true
+    if (!kindOf(mirror.kind).events && was === undefined) mirror.stale = true
   }
   const isScopeOther = scopeText(next) !== scopeText(before)
-  // What the scope did not call ours was left out when routes were read.
-  const routes = isScopeOther ? needs.mirrors.get('route') : undefined
-  if (routes !== undefined) routes.stale = true
+  if (isScopeOther) doubt(needs.mirrors, KINDS_OF_SCOPE)
   const otherwise = next.complete !== before.complete || isScopeOther
   if (otherwise) for (const mirror of needs.mirrors.values()) mirror.unexamined = true
   return differing.length > 0 || otherwise ? differing : undefined

@@ -1,17 +1,8 @@
-import { contains } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { DesiredState, Unreadable } from '../desired.ts'
-import {
-  BOOT_PROTOCOL,
-  compare,
-  type DesiredObject,
-  deviceOf,
-  type KernelObject,
-  keyOf,
-  type ObjectKind,
-} from '../objects.ts'
-import { ownershipOf } from '../ownership.ts'
+import { isKept } from '../kinds/ownership.ts'
+import { compare, type DesiredObject, deviceOf, type KernelObject, keyOf, type ObjectKind } from '../objects.ts'
 import { type ObjectTable, OpFailure } from '../table.ts'
 import { backoffMs } from './pacing.ts'
 
@@ -190,21 +181,4 @@ export class KeyedObjects {
     else if (this.#front.has(key)) this.behind.set(key, [object])
     else this.#front.set(key, object)
   }
-}
-
-/**
- * Whether the mirror holds it. Of routes only those that may be ours and those where one is wanted: a routing daemon may
- * keep a million others beside them. Where one of these is in the way of a route that is wanted later, the kernel says
- * EEXIST, and all is read again.
- */
-export function isKept(object: KernelObject, desired: DesiredState): boolean {
-  if (object.kind !== 'route') return true
-  if (desired.objects.has(keyOf(object)) || ownershipOf(object, desired) !== 'foreign') return true
-  // flannel's blackhole of a host's subnet becomes a leftover when ours is wanted, which stands at another key.
-  const { type, protocol, dst } = object
-  return (
-    type === 'blackhole' &&
-    protocol === BOOT_PROTOCOL &&
-    desired.scope.networks.some(({ network }) => contains(network, dst))
-  )
 }

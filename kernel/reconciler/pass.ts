@@ -1,6 +1,7 @@
 import type { DesiredState, Failure, Unreadable } from '../desired.ts'
+import { kindOf } from '../kinds/kinds.ts'
+import { APPLY_ORDER, REMOVE_ORDER } from '../kinds/order.ts'
 import { type DesiredObject, deviceOf, type ObjectKind } from '../objects.ts'
-import { APPLY_ORDER, KINDS, REMOVE_ORDER } from '../order.ts'
 import type { OpError } from '../table.ts'
 import {
   asDesired,
@@ -68,7 +69,7 @@ export class Pass {
       const mirror = this.#needs.mirrors.get(kind)
       if (signal.aborted) return false
       if (mirror === undefined || !this.#hasWork(mirror)) continue
-      if (!KINDS[kind].paced) await work(mirror)
+      if (!kindOf(kind).paced) await work(mirror)
       else if (!(await this.#needs.programs.run(kind, () => work(mirror), signal))) return false
     }
     return true
@@ -164,7 +165,7 @@ export class Pass {
   async #refresh(mirror: KindMirror): Promise<boolean> {
     const startedAt = this.#now()
     const readable = await mirror.refresh(this.#needs.clock, this.#desired, () => this.#count('errors', mirror.kind))
-    if (!KINDS[mirror.kind].paced) this.readMs += this.#now() - startedAt
+    if (!kindOf(mirror.kind).paced) this.readMs += this.#now() - startedAt
     return readable
   }
 
@@ -275,7 +276,7 @@ export class Pass {
 
   /** The first required object that should be made and is not: files that say "ready" must not appear before it. */
   #missingRequirement(): Failure | undefined {
-    return unmetRequirements(this.failures.values()).find(({ object }) => KINDS[object.kind].removed)
+    return unmetRequirements(this.failures.values()).find(({ object }) => kindOf(object.kind).removed)
   }
 
   #nameFights(): void {

@@ -1,6 +1,6 @@
 import type { DesiredState, Failure } from '../desired.ts'
+import { APPLY_ORDER, emptiedBy, KINDS_ON_DEVICES, REMOVE_ORDER } from '../kinds/order.ts'
 import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from '../objects.ts'
-import { APPLY_ORDER, KINDS, KINDS_ON_DEVICES, REMOVE_ORDER } from '../order.ts'
 import type { ObjectTable, Op } from '../table.ts'
 import { diffUnwanted, diffWanted, foreignDevices, occupiedDevices, type PlannedOp } from './diff.ts'
 import { KeyedObjects } from './mirror.ts'
@@ -28,7 +28,7 @@ export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, re
       }
       // What is made anew holds nothing, and what waited for it without being missed is due now.
       if (op.verb !== 'update' && 'table' in op.object) {
-        for (const emptied of KINDS[kind].empties ?? []) held.get(emptied)?.dropTable(op.object.table)
+        for (const emptied of emptiedBy(kind)) held.get(emptied)?.dropTable(op.object.table)
       }
     }
   }

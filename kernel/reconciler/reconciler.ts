@@ -5,8 +5,9 @@ import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
 import type { DesiredState, Failure, ReconcileCounts, ReconcileStatus, Settlement } from '../desired.ts'
+import { kindOf } from '../kinds/kinds.ts'
+import { KINDS_ON_DEVICES } from '../kinds/order.ts'
 import type { ObjectKind } from '../objects.ts'
-import { KINDS, KINDS_ON_DEVICES } from '../order.ts'
 import type { KernelEvent, ObjectTable } from '../table.ts'
 import { adopt, dependsOn, devicesOf, doubt, type News, NOTHING_WANTED, newsOf } from './events.ts'
 import { KindMirror } from './mirror.ts'
@@ -215,7 +216,7 @@ export class Reconciler {
     if (due !== undefined)
       doubt(
         this.#mirrors,
-        this.#kinds.filter((kind) => !KINDS[kind].events),
+        this.#kinds.filter((kind) => !kindOf(kind).events),
       )
     if (due === 'everything') for (const mirror of this.#mirrors.values()) mirror.doubtful = true
     const pass = new Pass(this.#pass, { desired })
@@ -295,5 +296,5 @@ export class Reconciler {
 
 /** Kinds that run no programs are looked after within a second. */
 function isUrgent(kinds: readonly ObjectKind[]): boolean {
-  return kinds.some((kind) => !KINDS[kind].paced)
+  return kinds.some((kind) => !kindOf(kind).paced)
 }

@@ -1,5 +1,5 @@
 import type { Logger } from '../../lib/log.ts'
-import { describe } from '../describe.ts'
+import { describe } from '../kinds/words.ts'
 import type { ObjectKind } from '../objects.ts'
 import type { PlannedOp } from './diff.ts'
 

@@ -1,6 +1,6 @@
 import type { SavedRules } from './iptables-text.ts'
+import type { IptablesWorld } from './iptables-words.ts'
 import type { NftExpressions } from './nft-rule.ts'
-import type { IptablesWorld } from './objects.ts'
 
 /** A base chain of somebody's own nftables table. */
 export interface ForeignChain {

@@ -1,6 +1,3 @@
-import { commentOfChain, instanceOfChain } from './names.ts'
-import { canonicalRule, type IptablesChain, type IptablesJump, nftFamily, ruleWords } from './objects.ts'
-
 /** Everything that one `iptables-save` printed. */
 export type SavedRules = ReadonlyMap<string, SavedTable>
 export type SavedTable = ReadonlyMap<string, SavedChain>
@@ -37,77 +34,4 @@ export function parseSaved(text: string): SavedRules {
   }
   if (chains !== undefined) throw new SyntaxError('the last table does not end')
   return tables
-}
-
-/** Chains of ours, of other instances and of flannel, with the rules that lead into them. */
-export function ownChains(saved: SavedRules, where: Pick<IptablesChain, 'world' | 'family'>): readonly IptablesChain[] {
-  const found: IptablesChain[] = []
-  for (const table of ['nat', 'filter'] as const) {
-    const chains = saved.get(table) ?? new Map<string, SavedChain>()
-    for (const [name, { rules }] of chains) {
-      if (instanceOfChain(name) === undefined) continue
-      const jumps = jumpsInto(name, commentOfChain(name), chains)
-      found.push({ kind: 'iptables-chain', ...where, table, name, rules, jumps })
-    }
-  }
-  return found
-}
-
-// A jump without our comment was laid by somebody who knows what he does.
-function jumpsInto(target: string, comment: string, chains: SavedTable): readonly IptablesJump[] {
-  const jumps: IptablesJump[] = []
-  for (const [from, { rules, handles }] of chains) {
-    for (const [index, rule] of rules.entries()) {
-      if (!rule.includes(target)) continue
-      const words = ruleWords(rule)
-      if (words[words.indexOf('-j') + 1] === target && words.includes(comment))
-        jumps.push({ from, rule, place: 'last', ...(handles && { handle: handles[index] ?? 0 }) })
-    }
-  }
-  return jumps
-}
-
-/**
- * Input of `iptables-restore --noflush` that makes the chain and its jumps what they shall be, in one transaction. A jump that
- * is right stays where it is. `exists` tells whether a chain that an optional jump would stand in is there.
- */
-export function restoreText(
-  chain: IptablesChain,
-  actual: IptablesChain | undefined,
-  exists: (chain: string) => boolean,
-): string {
-  const lines = [`*${chain.table}`, `:${chain.name} - [0:0]`]
-  const wanted = chain.jumps.filter(({ from, optional }) => !optional || exists(from))
-  const missing = new Map(wanted.map((jump) => [jumpText(jump), jump]))
-  for (const jump of actual?.jumps ?? []) {
-    if (jump.nowhere) continue
-    // What is wanted stays once; of two equal rules the first goes.
-    if (!missing.delete(jumpText(jump)) && jump.handle === undefined) lines.push(`-D ${jump.from} ${jump.rule}`)
-  }
-  for (const rule of chain.rules) lines.push(`-A ${chain.name} ${rule}`)
-  for (const { from, rule, place } of missing.values()) lines.push(`${place === 'first' ? '-I' : '-A'} ${from} ${rule}`)
-  return `${[...lines, 'COMMIT'].join('\n')}\n`
-}
-
-export function removalText(chain: IptablesChain): string {
-  const jumps = chain.jumps
-    .filter(({ nowhere, handle }) => !nowhere && handle === undefined)
-    .map(({ from, rule }) => `-D ${from} ${rule}`)
-  return `${[`*${chain.table}`, ...jumps, `-F ${chain.name}`, `-X ${chain.name}`, 'COMMIT'].join('\n')}\n`
-}
-
-/**
- * The same for jumps that iptables cannot take away, because it cannot read the rules beside them: a script for nft, to be run before;
- * empty where there are none. Removes all of them where nothing is wanted.
- */
-export function unreadableJumps(actual: IptablesChain, wanted: IptablesChain | undefined): string {
-  const missing = new Set(wanted?.jumps.map(jumpText))
-  return actual.jumps
-    .filter((jump) => !missing.delete(jumpText(jump)) && jump.handle !== undefined)
-    .map(({ from, handle }) => `delete rule ${nftFamily(actual.family)} ${actual.table} ${from} handle ${handle}\n`)
-    .join('')
-}
-
-function jumpText({ from, rule }: IptablesJump): string {
-  return `${from} ${canonicalRule(rule)}`
 }

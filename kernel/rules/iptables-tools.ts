@@ -1,6 +1,6 @@
 import { messageOf } from '../../lib/errors.ts'
 import { OpFailure } from '../table.ts'
-import type { IptablesWorld } from './objects.ts'
+import type { IptablesWorld } from './iptables-words.ts'
 import { runProgram } from './program.ts'
 
 export interface IptablesTool {

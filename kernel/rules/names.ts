@@ -33,6 +33,8 @@ export function instanceOfTable(name: string): string | undefined {
 
 /** The table of the ingress guard, of the family inet. */
 export const GUARD_TABLE = 'flanneld-guard'
+/** Begins the comment of each of its sets and rules. */
+export const GUARD_COMMENT = 'flanneld guard'
 const OWN_GUARD = /^flanneld-guard(?:-([0-9a-f]{8}))?$/
 
 /** The same for the table of an ingress guard. */

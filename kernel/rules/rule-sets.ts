@@ -2,9 +2,9 @@ import type { Family } from '../../lib/address.ts'
 import { FAMILIES } from '../../lib/address.ts'
 import { IptablesReader } from './iptables-reader.ts'
 import { IptablesTools } from './iptables-tools.ts'
+import type { IptablesWorld } from './iptables-words.ts'
 import { instanceOfChain } from './names.ts'
 import type { Netfilter } from './netfilter.ts'
-import type { IptablesWorld } from './objects.ts'
 
 export const WORLDS: readonly IptablesWorld[] = ['nft', 'legacy']
 

@@ -2,9 +2,10 @@ import type { Family } from '../../lib/address.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { OpFailure } from '../table.ts'
 import type { SavedChain, SavedTable } from './iptables-text.ts'
+import { ruleWords } from './iptables-words.ts'
 import { instanceOfChain } from './names.ts'
 import { savedFromNft, withUnshown } from './nft-saved.ts'
-import { nftFamily, ruleWords } from './objects.ts'
+import { nftFamily } from './nft-text.ts'
 import { runProgram } from './program.ts'
 
 /**

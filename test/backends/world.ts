@@ -1,7 +1,7 @@
 import type { HostFacts, Plan, Reach } from '../../backends/backend.ts'
 import { peersOf } from '../../backends/peers.ts'
 import type { AnyBackend } from '../../backends/registry.ts'
-import { commandsFor } from '../../kernel/command.ts'
+import { commandsFor } from '../../kernel/kinds/words.ts'
 import { type Cidr, type Family, familyOf, type IpAddr, type MacAddr } from '../../lib/address.ts'
 import type { FamilyNetwork, NetworkConfig } from '../../subnet/network-config.ts'
 import type { FamilyLease, Lease, PeerPath } from '../../subnet/types.ts'

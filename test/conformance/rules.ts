@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
+import type { IptablesChain } from '../../kernel/kinds/iptables-chain/kind.ts'
+import type { NftTable } from '../../kernel/kinds/nft-table/kind.ts'
 import { compare, type KernelObject, keyOf } from '../../kernel/objects.ts'
 import { markedRules } from '../../kernel/rules/nft-text.ts'
-import type { IptablesChain, NftTable } from '../../kernel/rules/objects.ts'
 import type { ObjectTable, Op } from '../../kernel/table.ts'
 
 const chain = (world: IptablesChain['world'], family: 4 | 6): IptablesChain => {

@@ -1,5 +1,6 @@
-import { type GuardPeer, samePath, sameSender } from '../../kernel/guard/objects.ts'
+import { type GuardPeer, samePath, sameSender } from '../../kernel/kinds/guard-peer/kind.ts'
 import { underlayOf } from '../../kernel/kinds/link/drivers.ts'
+import { APPLY_ORDER } from '../../kernel/kinds/order.ts'
 import {
   type Address,
   compare,
@@ -11,7 +12,6 @@ import {
   type ObjectKind,
   type Route,
 } from '../../kernel/objects.ts'
-import { APPLY_ORDER } from '../../kernel/order.ts'
 import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
 import type { IpAddr, MacAddr } from '../../lib/address.ts'
 import { cidrOf, contains, parseMac } from '../../lib/address.ts'

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { commandsFor } from '../../kernel/command.ts'
-import { describe as textOf } from '../../kernel/describe.ts'
+import type { Comparison } from '../../kernel/kinds/kind.ts'
+import { commandsFor, describe as textOf } from '../../kernel/kinds/words.ts'
 import { missingModule } from '../../kernel/missing-module.ts'
-import { type Comparison, compare, type KernelObject } from '../../kernel/objects.ts'
+import { compare, type KernelObject } from '../../kernel/objects.ts'
 import * as the from './fixtures.ts'
 
 const PORT = the.fouPort(8285)

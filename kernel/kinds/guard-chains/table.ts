@@ -1,8 +1,8 @@
 import type { GuardKernel } from '../../guard/guard-kernel.ts'
-import type { GuardChains } from '../../guard/objects.ts'
-import { chainsRemoval, chainsScript } from '../../guard/text.ts'
 import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
+import type { GuardChains } from './kind.ts'
+import { chainsRemoval, chainsScript } from './kind.ts'
 
 /** The chains of ingress guards, one object for all of a table. Read by netlink; written, once in a while, by `nft`. */
 export class GuardChainsTable implements ObjectTable<GuardChains> {

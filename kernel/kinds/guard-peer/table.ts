@@ -1,7 +1,6 @@
 import type { Family, IpAddr } from '../../../lib/address.ts'
 import { FAMILIES } from '../../../lib/address.ts'
 import { type GuardKernel, MOST_BYTES } from '../../guard/guard-kernel.ts'
-import { type GuardPeer, type Path, type Sender, samePath, sameSender } from '../../guard/objects.ts'
 import {
   addElement,
   addElements,
@@ -10,6 +9,7 @@ import {
   type SetName,
 } from '../../netlink/set-element-messages.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import { type GuardPeer, type Path, type Sender, samePath, sameSender } from './kind.ts'
 
 /** Bytes of one element's message. */
 const LARGEST = 256

@@ -1,8 +1,8 @@
 import type { GuardKernel } from '../../guard/guard-kernel.ts'
-import type { GuardSets } from '../../guard/objects.ts'
-import { isGuardMark, setsRemoval, setsScript } from '../../guard/text.ts'
 import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
+import type { GuardSets } from './kind.ts'
+import { isGuardMark, setsRemoval, setsScript } from './kind.ts'
 
 /** Tables of ingress guards with their sets and counters. Read by netlink; written, once in a while, by `nft`. */
 export class GuardSetsTable implements ObjectTable<GuardSets> {

@@ -1,18 +1,14 @@
 import { FAMILIES } from '../../../lib/address.ts'
 import type { IptablesReader } from '../../rules/iptables-reader.ts'
-import {
-  NO_RULES,
-  ownChains,
-  removalText,
-  restoreText,
-  type SavedRules,
-  unreadableJumps,
-} from '../../rules/iptables-text.ts'
-import { type IptablesChain, type IptablesWorld, programName } from '../../rules/objects.ts'
+import { NO_RULES, type SavedRules } from '../../rules/iptables-text.ts'
+import { type IptablesWorld, programName } from '../../rules/iptables-words.ts'
 import { runProgram } from '../../rules/program.ts'
 import { ruleResult } from '../../rules/rule-result.ts'
 import { type RuleSets, WORLDS } from '../../rules/rule-sets.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
+import type { IptablesChain } from './kind.ts'
+import { ownChains } from './own-chains.ts'
+import { removalText, restoreText, unreadableJumps } from './script.ts'
 
 /** Chains with flannel's names, ours and others', of both worlds and families, each together with the rules that lead into it. */
 export class IptablesTable implements ObjectTable<IptablesChain> {

@@ -1,5 +1,6 @@
 import type { IpAddr } from '../../../lib/address.ts'
 import { assertNever } from '../../../lib/errors.ts'
+import type { Comparison } from '../kind.ts'
 
 /** How a device was made; `other` stands for every kind that this program never makes. */
 export type LinkDriver = MadeDriver | { readonly type: 'other'; readonly name: string }
@@ -49,8 +50,6 @@ export interface FouEncapsulation {
   readonly sourcePort: number
   readonly port: number
 }
-
-export type Comparison = 'same' | 'update' | 'recreate'
 
 /** What it takes to make a device of the driver `actual` into one of `desired`. */
 export function compareDrivers(actual: LinkDriver, desired: LinkDriver): Comparison {

@@ -1,11 +1,12 @@
 import { messageOf } from '../../../lib/errors.ts'
 import { instanceOfTable } from '../../rules/names.ts'
-import { nftRemoval, nftScript, parseNftTable } from '../../rules/nft-text.ts'
-import type { NftTable } from '../../rules/objects.ts'
 import { runProgram } from '../../rules/program.ts'
 import { nftResults } from '../../rules/rule-result.ts'
 import type { RuleSets } from '../../rules/rule-sets.ts'
 import { type ObjectTable, type Op, OpFailure, type OpResult } from '../../table.ts'
+import type { NftTable } from './kind.ts'
+import { nftRemoval, nftScript } from './kind.ts'
+import { parseNftTable } from './parse.ts'
 
 /**
  * Tables with flannel's names, ours and others'. Read by `nft -j`, written as text: nft 1.0.6 drops the comments of tables from

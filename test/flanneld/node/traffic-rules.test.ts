@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { OwnPackets } from '../../../flanneld/node/own-packets.ts'
 import { type TrafficOptions, trafficObjects } from '../../../flanneld/node/traffic-rules.ts'
-import { commandsFor } from '../../../kernel/command.ts'
+import { commandsFor } from '../../../kernel/kinds/words.ts'
 import type { DesiredObject, ObjectKind } from '../../../kernel/objects.ts'
 import type { Cidr, Family, IpAddr } from '../../../lib/address.ts'
 import { lease, network, vxlanPath } from '../../backends/world.ts'

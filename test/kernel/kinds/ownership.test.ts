@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import type { KernelObject } from '../../kernel/objects.ts'
-import { type Ownership, ownershipOf } from '../../kernel/ownership.ts'
-import * as the from './fixtures.ts'
+import { type Ownership, ownershipOf } from '../../../kernel/kinds/ownership.ts'
+import type { KernelObject } from '../../../kernel/objects.ts'
+import * as the from '../fixtures.ts'
 
 const { BOOT_PROTOCOL: boot } = the
 const hop = { via: the.ip('192.0.2.9'), device: 'eth0' }
