@@ -1,17 +1,8 @@
-import { changesBetween } from '../../lib/persistent-map.ts'
 import type { DesiredState } from '../desired.ts'
 import { kindOf } from '../kinds/kinds.ts'
-import { emptiedBy, KINDS_OF_SCOPE, KINDS_ON_DEVICES } from '../kinds/order.ts'
+import { emptiedBy, KINDS_ON_DEVICES } from '../kinds/order.ts'
 import { isKept, ownershipOf } from '../kinds/ownership.ts'
-import {
-  compare,
-  type DesiredObject,
-  deviceOf,
-  type KernelObject,
-  keyOf,
-  type Link,
-  type ObjectKind,
-} from '../objects.ts'
+import { compare, deviceOf, type KernelObject, keyOf, type Link, type ObjectKind } from '../objects.ts'
 import type { KernelEvent, Op } from '../table.ts'
 import type { PlannedOp } from './diff.ts'
 import type { KindMirror } from './mirror.ts'
@@ -130,49 +121,4 @@ function addressChanged({ mirrors, retries }: Learns, { verb }: Op<KernelObject>
   // The last IPv4 address takes all IPv4 routes of its device with it, without an event.
   if (verb === 'remove') doubt(mirrors, ['route', 'neighbour'])
   retries.hurry(({ object }) => deviceOf(object) === device)
-}
-
-export const NOTHING_WANTED: DesiredState = {
-  objects: new Map(),
-  complete: false,
-  scope: { devices: new Set(), networks: [] },
-}
-
-/**
- * Tells the mirrors what is wanted from now on, and which keys differ from what was wanted `before`: only these are compared
- * with the kernel. Returns the objects that are wanted otherwise than before or no more; undefined: nothing differs at all.
- */
-export function adopt(
-  needs: { mirrors: ReadonlyMap<ObjectKind, KindMirror>; retries: Retries },
-  before: DesiredState,
-  next: DesiredState,
-): readonly DesiredObject[] | undefined {
-  const differing: DesiredObject[] = []
-  for (const { key, before: was, after } of changesBetween(before.objects, next.objects)) {
-    if (after === undefined) {
-      if (was === undefined) continue
-      needs.mirrors.get(was.kind)?.unwant(key)
-      differing.push(was)
-      continue
-    }
-    const mirror = needs.mirrors.get(after.kind)
-    if (mirror === undefined) throw new TypeError(`no table for objects of the kind ${after.kind}`)
-    mirror.wanted.set(key, after)
-    if (was !== undefined && compare(was, after) === 'same') continue
-    differing.push(after)
-    mirror.changed.add(key)
-    mirror.unsettled.add(key)
-    needs.retries.forget(key)
-    // The dump of these kinds holds only what was wanted then.
-    if (!kindOf(mirror.kind).events && was === undefined) mirror.stale = true
-  }
-  const isScopeOther = scopeText(next) !== scopeText(before)
-  if (isScopeOther) doubt(needs.mirrors, KINDS_OF_SCOPE)
-  const otherwise = next.complete !== before.complete || isScopeOther
-  if (otherwise) for (const mirror of needs.mirrors.values()) mirror.unexamined = true
-  return differing.length > 0 || otherwise ? differing : undefined
-}
-
-function scopeText({ scope }: DesiredState): string {
-  return JSON.stringify([[...scope.devices], [...(scope.fouPorts ?? [])], scope.networks, scope.instance])
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../lib/clock.ts'
 import type { ObjectKind } from '../objects.ts'
+import type { Journal } from './journal.ts'
 import type { KindMirror } from './mirror.ts'
 import type { Fights, Retries } from './pacing.ts'
 import type { RepairLog } from './repair-log.ts'
@@ -12,6 +13,7 @@ export interface PassNeeds {
   readonly retries: Retries
   readonly fights: Fights
   readonly repairs: RepairLog
+  readonly journal: Journal
   readonly clock: Clock
   readonly tally: Tally
 }

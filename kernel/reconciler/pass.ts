@@ -13,6 +13,7 @@ import {
   type SparedDevices,
 } from './diff.ts'
 import { doubt, noteConsequences } from './events.ts'
+import { recordBefore } from './journal.ts'
 import type { KindMirror } from './mirror.ts'
 import type { PassNeeds, Tally } from './pass-needs.ts'
 import { answersOf, isAlreadyGone, provesMirrorWrong, unmetRequirements } from './settlement.ts'
@@ -100,7 +101,7 @@ export class Pass {
         due.push(planned)
       }
     }
-    await this.#apply(mirror, due)
+    await this.#apply(mirror, await recordBefore(this.#needs.journal, mirror.kind, { wanted, failures, due }))
   }
 
   // Unknown is not absent: what was in place when it was read last counts as that.

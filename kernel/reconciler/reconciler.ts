@@ -9,7 +9,8 @@ import { kindOf } from '../kinds/kinds.ts'
 import { KINDS_ON_DEVICES } from '../kinds/order.ts'
 import type { ObjectKind } from '../objects.ts'
 import type { KernelEvent, ObjectTable } from '../table.ts'
-import { adopt, dependsOn, devicesOf, doubt, type News, NOTHING_WANTED, newsOf } from './events.ts'
+import { dependsOn, doubt, type News, newsOf } from './events.ts'
+import { goneEntries, type Journal, MemoryJournal, networksOf } from './journal.ts'
 import { KindMirror } from './mirror.ts'
 import { type AuditOptions, Audits, backoffMs, Fights, Retries } from './pacing.ts'
 import { Pass } from './pass.ts'
@@ -17,11 +18,14 @@ import type { PassNeeds } from './pass-needs.ts'
 import { RepairLog } from './repair-log.ts'
 import { Settlements } from './settlement.ts'
 import { SlowPrograms } from './slow-programs.ts'
+import { Wanted } from './wanted.ts'
 
 export interface ReconcilerNeeds {
   readonly tables: readonly ObjectTable[]
   readonly clock: Clock
   readonly log: Logger
+  /** Absent: nothing is known of earlier runs, and nothing is left to later ones. */
+  readonly journal?: Journal
   /** Hears the duration of every pass, in seconds. */
   readonly onPass?: (seconds: number) => void
   /** Hears of a fault of the program that ended a pass; the next one reads everything again, after a pause. */
@@ -33,6 +37,7 @@ export type ReconcilerOptions = Partial<AuditOptions>
 
 /** Events come in bursts (`ip route flush`): one reading for all. */
 const BURST_MS = 10
+const GIVEN_UP = "the kernel has nothing of it any more but what is another program's"
 /** After reading because of events, at least this many times as long is spent on other things. */
 const REST = 4
 
@@ -56,11 +61,10 @@ export class Reconciler {
   readonly #fights = new Fights()
   readonly #settlements = new Settlements()
   readonly #pass: PassNeeds
+  readonly #wanted: Wanted
   readonly #alarm: Alarm
   readonly #stopping = new AbortController()
   readonly #loop: Promise<void>
-  #desired: DesiredState | undefined
-  #devices: ReadonlySet<string> = new Set()
   #next: DesiredState | undefined
   #generation = 0
   #desiredGeneration = 0
@@ -90,9 +94,11 @@ export class Reconciler {
       retries: this.#retries,
       fights: this.#fights,
       repairs: new RepairLog(needs),
+      journal: needs.journal ?? new MemoryJournal(),
       clock: needs.clock,
       tally: { driftRepaired: new Map(), adopted: new Map(), errors: new Map() },
     }
+    this.#wanted = new Wanted(this.#pass)
     this.#loop = this.#run()
   }
 
@@ -162,20 +168,10 @@ export class Reconciler {
   }
 
   #adoptNext(): void {
-    const next = this.#next
+    const next = this.#next ?? this.#wanted.given
     this.#next = undefined
-    if (next === undefined) return
-    const differing = adopt(this.#pass, this.#desired ?? NOTHING_WANTED, next)
-    this.#desired = next
     this.#desiredGeneration = this.#generation
-    if (differing === undefined) return
-    // Names that no longer matter stay until there is a new one: they cost a reading at most.
-    const named = new Set([...next.scope.devices, ...devicesOf(differing)])
-    if ([...named].every((name) => this.#devices.has(name))) return
-    // Events of devices that did not matter until now were not heeded.
-    const devices = new Set([...next.scope.devices, ...devicesOf(next.objects.values())])
-    doubt(this.#mirrors, ['link', ...KINDS_ON_DEVICES])
-    this.#devices = devices
+    this.#wanted.adopt(next)
   }
 
   async #run(): Promise<void> {
@@ -208,8 +204,8 @@ export class Reconciler {
     this.#wakeAt = Number.POSITIVE_INFINITY
     // What came while a pass ended by a fault.
     this.#adoptNext()
-    const desired = this.#desired
-    if (desired === undefined) return
+    const { desired, given } = this.#wanted
+    if (desired === undefined || given === undefined) return
     const generation = this.#desiredGeneration
     const startedAt = this.#clock.now()
     const due = this.#audits.take(startedAt)
@@ -220,11 +216,14 @@ export class Reconciler {
       )
     if (due === 'everything') for (const mirror of this.#mirrors.values()) mirror.doubtful = true
     const pass = new Pass(this.#pass, { desired })
+    const { journal } = this.#pass
     this.#running = true
     this.#busySince = startedAt
     this.#pass.programs.begin()
     try {
+      await journal.record(networksOf(given))
       await pass.run(signal)
+      if (pass.complete) await journal.forget(goneEntries(journal.entries, given, pass), GIVEN_UP)
     } finally {
       this.#running = false
       this.#busySince = undefined
@@ -251,9 +250,10 @@ export class Reconciler {
   }
 
   #digest(event: KernelEvent): void {
-    if (this.#desired === undefined) return
+    const { desired, devices } = this.#wanted
+    if (desired === undefined) return
     if (event.type === 'overrun') this.#overruns += 1
-    const news = newsOf(event, { mirrors: this.#mirrors, desired: this.#desired, devices: this.#devices })
+    const news = newsOf(event, { mirrors: this.#mirrors, desired, devices })
     if (news.of !== 'nothing') this.#wake(this.#heed(news))
   }
 

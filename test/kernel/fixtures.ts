@@ -18,6 +18,7 @@ import {
   type Sysctl,
   type VxlanDriver,
 } from '../../kernel/objects.ts'
+import type { Journal } from '../../kernel/reconciler/journal.ts'
 import { Reconciler, type ReconcilerOptions } from '../../kernel/reconciler/reconciler.ts'
 import type { Cidr, Family, IpAddr, MacAddr } from '../../lib/address.ts'
 import { familyOf, parseCidr, parseIp, parseMac } from '../../lib/address.ts'
@@ -165,7 +166,7 @@ export interface Rig {
 }
 
 /** A host with eth0, a reconciler, and a monitor between them. */
-export function rig(options: ReconcilerOptions = {}): Rig {
+export function rig(options: ReconcilerOptions = {}, journal?: Journal): Rig {
   const kernel = new FakeKernel()
   const clock = new VirtualClock()
   const lines: string[] = []
@@ -178,7 +179,13 @@ export function rig(options: ReconcilerOptions = {}): Rig {
   kernel.addDevice('eth0')
   kernel.change({ verb: 'create', object: address('192.0.2.1/16', 'eth0') })
   const reconciler = new Reconciler(
-    { tables: kernel.tables, clock, log, onFault: (cause) => void faults.push(cause) },
+    {
+      tables: kernel.tables,
+      clock,
+      log,
+      onFault: (cause) => void faults.push(cause),
+      ...(journal === undefined ? {} : { journal }),
+    },
     options,
   )
   kernel.onEvents = (events) => reconciler.onEvents(events)
