@@ -1,18 +1,7 @@
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { HostKernel } from './host.ts'
-import { AddressTable } from './kinds/address/table.ts'
-import { FdbTable } from './kinds/fdb/table.ts'
-import { FileTable } from './kinds/file/table.ts'
-import { FouPortTable } from './kinds/fou-port/table.ts'
-import { GuardChainsTable } from './kinds/guard-chains/table.ts'
-import { GuardPeersTable } from './kinds/guard-peer/table.ts'
-import { GuardSetsTable } from './kinds/guard-sets/table.ts'
-import { IptablesTable } from './kinds/iptables-chain/table.ts'
-import { LinkTable } from './kinds/link/table.ts'
-import { NeighbourTable } from './kinds/neighbour/table.ts'
-import { NftablesTable } from './kinds/nft-table/table.ts'
-import { RouteTable } from './kinds/route/table.ts'
-import { SysctlTable } from './kinds/sysctl/table.ts'
+import type { FouPortTable } from './kinds/fou-port/table.ts'
+import { openTables } from './kinds/tables.ts'
 import { MONITOR_GROUPS, Monitor } from './monitor.ts'
 import { NetlinkChannel } from './netlink/channel.ts'
 import { DeviceIndex } from './netlink/device-index.ts'
@@ -51,33 +40,19 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     groups: MONITOR_GROUPS,
   })
   const generic = openGenericNetlink()
-  const fouPorts = new FouPortTable({ generic })
   const rules = openRules(options.clock ?? systemClock)
   const channel = new NetlinkChannel({ socket, onUnsteady: options.onUnsteady })
   const devices = new DeviceIndex({ channel })
-  const needs = { channel, devices }
+  const needs = { channel, devices, generic }
+  const tables = openTables({ ...needs, rules })
   const monitor = new Monitor({ socket: events, devices, ownPort: socket.port })
   monitor.learn(await devices.refresh())
   return {
-    tables: [
-      fouPorts,
-      new LinkTable(needs),
-      new AddressTable(needs),
-      new GuardSetsTable(rules),
-      new GuardPeersTable(rules),
-      new RouteTable(needs),
-      new NeighbourTable(needs),
-      new FdbTable(needs),
-      new SysctlTable(),
-      new IptablesTable(rules),
-      new NftablesTable(rules),
-      new GuardChainsTable(rules),
-      new FileTable(),
-    ],
+    tables: Object.values(tables),
     monitor,
-    host: new HostKernel({ ...needs, generic }),
+    host: new HostKernel(needs),
     rules,
-    fouPorts,
+    fouPorts: tables['fou-port'],
     close() {
       rules.close()
       events.close()
