@@ -70,13 +70,13 @@ export function diffWanted(
 /**
  * What must go: ours or flannel's and not wanted. Empty while the desired state is incomplete. Pure.
  * So is what stands behind another object at its key: a second far end of an FDB entry gets a copy of each frame.
- * `only`: keys to look at; all where nothing is given.
+ * `only`: keys to look at.
  */
 export function diffUnwanted(
   held: KeyedObjects,
   desired: DesiredState,
   blocked: SparedDevices = NONE,
-  only?: Iterable<string>,
+  only: Iterable<string> | 'all' = 'all',
 ): readonly PlannedOp[] {
   if (!desired.complete) return []
   const ops: PlannedOp[] = []
@@ -86,7 +86,7 @@ export function diffUnwanted(
     const ownership = ownershipOf(object, desired)
     if (mayGo.includes(ownership)) ops.push({ key, op: { verb: 'remove', object }, ownership })
   }
-  for (const key of only ?? held.front.keys()) {
+  for (const key of only === 'all' ? held.front.keys() : only) {
     const object = desired.objects.has(key) ? undefined : held.front.get(key)
     if (object !== undefined) judge(key, object, UNWANTED)
   }

@@ -1,71 +1,113 @@
-import type { DesiredState } from '../desired.ts'
+import type { DesiredState, Failure } from '../desired.ts'
 import { kindOf } from '../kinds/kinds.ts'
 import { emptiedBy, KINDS_ON_DEVICES } from '../kinds/order.ts'
 import { isKept, ownershipOf } from '../kinds/ownership.ts'
-import { compare, deviceOf, type KernelObject, keyOf, type Link, type ObjectKind } from '../objects.ts'
+import { compare, deviceOf, type KernelObject, keyOf, type ObjectKind } from '../objects.ts'
 import type { KernelEvent, Op } from '../table.ts'
-import type { PlannedOp } from './diff.ts'
-import type { KindMirror } from './mirror.ts'
-import type { Retries } from './pacing.ts'
+import type { Mirrors } from './mirror.ts'
+import type { ObjectPacing } from './pacing.ts'
 
-/** What an event means to us: which part of the mirror must be read again. */
-export type News =
-  | { readonly of: 'nothing' }
-  | { readonly of: 'object'; readonly key: string; readonly kind: ObjectKind }
-  | { readonly of: 'device'; readonly name: string }
-  | { readonly of: 'kinds'; readonly kinds: readonly ObjectKind[] }
-  | { readonly of: 'everything' }
+/** What a change means: which kinds must be read again, and which refused objects are worth a new try at once. */
+export interface Invalidation {
+  readonly kinds: readonly ObjectKind[]
+  readonly concerns: (failure: Failure) => boolean
+  /** The only object that it is about. */
+  readonly key?: string
+}
 
 export interface Known {
-  readonly mirrors: ReadonlyMap<ObjectKind, KindMirror>
+  readonly mirrors: Mirrors
   readonly desired: DesiredState
   /** Names that matter to a wanted object. */
   readonly devices: ReadonlySet<string>
 }
 
-const NOTHING: News = { of: 'nothing' }
+interface Held {
+  readonly mirrors: Mirrors
+  readonly pacing: ObjectPacing
+}
+
+const NOBODY = () => false
+
+export function invalidate({ mirrors, pacing }: Held, { kinds, concerns }: Invalidation): void {
+  for (const kind of kinds) mirrors.get(kind)?.invalidate()
+  pacing.retryNow(concerns)
+}
 
 /**
- * Our own changes come back as events that say what the mirror already says. Of other people's objects the mirror is
- * brought up to date on the spot, as far as it holds any: on a router that runs a routing daemon these are nearly all events.
+ * What an event of the kernel invalidates; undefined: nothing. Our own changes come back as events that say what the mirror already
+ * says. Of other people's objects the mirror is brought up to date on the spot, as far as it holds any: on a router that runs a
+ * routing daemon these are nearly all events.
  */
-export function newsOf(event: KernelEvent, known: Known): News {
+export function invalidatedBy(event: KernelEvent, known: Known): Invalidation | undefined {
   switch (event.type) {
     case 'kinds':
-      return { of: 'kinds', kinds: event.kinds }
+      return { kinds: event.kinds, concerns: ({ object }) => event.kinds.includes(object.kind) }
     case 'overrun':
-      return { of: 'everything' }
+      return { kinds: [...known.mirrors.keys()], concerns: NOBODY }
     case 'device':
-      return known.devices.has(event.name) ? { of: 'device', name: event.name } : NOTHING
+      return known.devices.has(event.name) ? invalidatedByDevice(event.name) : undefined
     case 'object':
-      return newsOfObject(event.object, event.present, known)
+      return invalidatedByObject(event.object, event.present, known)
   }
 }
 
-function newsOfObject(object: KernelObject, present: boolean, { mirrors, desired, devices }: Known): News {
+function invalidatedByObject(
+  object: KernelObject,
+  present: boolean,
+  { mirrors, desired, devices }: Known,
+): Invalidation | undefined {
   const mirror = mirrors.get(object.kind)
-  if (mirror === undefined) return NOTHING
+  if (mirror === undefined) return undefined
   const key = keyOf(object)
-  if (!mirror.stale) {
+  if (!mirror.isStale) {
     const held = mirror.held.front.get(key)
-    if (present ? held !== undefined && compare(object, held) === 'same' : held === undefined) return NOTHING
+    if (present ? held !== undefined && compare(object, held) === 'same' : held === undefined) return undefined
   }
-  if (object.kind === 'link' && devices.has(object.name)) return { of: 'device', name: object.name }
+  if (object.kind === 'link' && devices.has(object.name)) return invalidatedByDevice(object.name)
   // The last IPv4 address takes all IPv4 routes and neighbours of its device with it, the routes without an event.
-  if (object.kind === 'address' && !present && devices.has(object.device)) return { of: 'device', name: object.device }
-  if (!desired.objects.has(key)) {
-    if (!present || ownershipOf(object, desired) === 'foreign') {
-      if (present && isKept(object, desired)) mirror.held.put(key, object)
-      else mirror.held.delete(key, object)
-      return NOTHING
-    }
+  if (object.kind === 'address' && !present && devices.has(object.device)) return invalidatedByDevice(object.device)
+  if (!desired.objects.has(key) && (!present || ownershipOf(object, desired) === 'foreign')) {
+    if (present && isKept(object, desired)) mirror.held.put(key, object)
+    else mirror.held.delete(key, object)
+    return undefined
   }
-  return { of: 'object', key, kind: object.kind }
+  return { kinds: [object.kind], concerns: (failure) => failure.key === key, key }
 }
 
-/** Whether what happens to the device decides about the object. */
-export function dependsOn(object: KernelObject, device: string): boolean {
-  return kindOf(object.kind).concerns?.(object).includes(device) ?? deviceOf(object) === device
+function invalidatedByDevice(name: string): Invalidation {
+  return {
+    kinds: ['link', ...KINDS_ON_DEVICES],
+    concerns: ({ object }) => kindOf(object.kind).concerns?.(object).includes(name) ?? deviceOf(object) === name,
+  }
+}
+
+/** Tells the mirrors what a change of ours, just done, means for objects of other kinds. */
+export function noteConsequences(held: Held, op: Op<KernelObject>): void {
+  const { object, verb } = op
+  if (object.kind === 'link') {
+    // Up, a new MAC or a small MTU make the kernel drop entries, each in its own way: they are read again.
+    if (verb !== 'update') dropAllOn(object.name, held.mirrors, verb)
+    invalidate(held, { kinds: verb === 'update' ? KINDS_ON_DEVICES : [], concerns: isOn(object.name) })
+  }
+  if (object.kind === 'address') {
+    // The last IPv4 address takes all IPv4 routes of its device with it, without an event.
+    invalidate(held, { kinds: verb === 'remove' ? ['route', 'neighbour'] : [], concerns: isOn(object.device) })
+  }
+  invalidate(held, { kinds: emptiedBy(object.kind), concerns: NOBODY })
+}
+
+function dropAllOn(device: string, mirrors: Mirrors, verb: Op<KernelObject>['verb']): void {
+  for (const kind of KINDS_ON_DEVICES) {
+    const mirror = mirrors.get(kind)
+    mirror?.dropDevice(device)
+    if (verb !== 'recreate' || mirror === undefined) continue
+    for (const [key, object] of mirror.wanted) if (deviceOf(object) === device) mirror.unsettled.add(key)
+  }
+}
+
+function isOn(device: string): Invalidation['concerns'] {
+  return ({ object }) => deviceOf(object) === device
 }
 
 /** Names of the devices on which the objects depend. */
@@ -79,46 +121,4 @@ export function devicesOf(objects: Iterable<KernelObject>): ReadonlySet<string> 
     last = device
   }
   return devices
-}
-
-interface Learns {
-  readonly mirrors: ReadonlyMap<ObjectKind, KindMirror>
-  readonly retries: Retries
-}
-
-/** What a change of ours, just done, means for objects of other kinds. */
-export function noteConsequences(known: Learns, { op }: PlannedOp): void {
-  const { object } = op
-  if (object.kind === 'link') deviceChanged(known, op, object)
-  if (object.kind === 'address') addressChanged(known, op, object.device)
-  doubt(known.mirrors, emptiedBy(object.kind))
-}
-
-/** These kinds must be read again. */
-export function doubt(mirrors: Learns['mirrors'], kinds: Iterable<ObjectKind>): void {
-  for (const kind of kinds) {
-    const mirror = mirrors.get(kind)
-    if (mirror !== undefined) mirror.stale = true
-  }
-}
-
-function deviceChanged({ mirrors, retries }: Learns, { verb }: Op<KernelObject>, { name }: Link): void {
-  if (verb === 'update') {
-    // Up, a new MAC or a small MTU make the kernel drop entries, each in its own way: read them again.
-    doubt(mirrors, KINDS_ON_DEVICES)
-  } else {
-    for (const kind of KINDS_ON_DEVICES) {
-      const mirror = mirrors.get(kind)
-      mirror?.dropDevice(name)
-      if (verb !== 'recreate' || mirror === undefined) continue
-      for (const [key, object] of mirror.wanted) if (deviceOf(object) === name) mirror.unsettled.add(key)
-    }
-  }
-  retries.hurry(({ object }) => deviceOf(object) === name)
-}
-
-function addressChanged({ mirrors, retries }: Learns, { verb }: Op<KernelObject>, device: string): void {
-  // The last IPv4 address takes all IPv4 routes of its device with it, without an event.
-  if (verb === 'remove') doubt(mirrors, ['route', 'neighbour'])
-  retries.hurry(({ object }) => deviceOf(object) === device)
 }

@@ -4,63 +4,82 @@ import type { DesiredState, Unreadable } from '../desired.ts'
 import { isKept } from '../kinds/ownership.ts'
 import { compare, type DesiredObject, deviceOf, type KernelObject, keyOf, type ObjectKind } from '../objects.ts'
 import { type ObjectTable, OpFailure } from '../table.ts'
-import { backoffMs } from './pacing.ts'
+import { Attempts } from './pacing.ts'
 
 const READ_TRIES = 3
+
+/** Keys to compare with what is wanted. */
+type Keys = ReadonlySet<string> | 'all'
+
+export type Mirrors = ReadonlyMap<ObjectKind, KindMirror>
 
 /** What the kernel holds of one kind, as last read and as changed by us since, beside what is wanted of it. */
 export class KindMirror {
   readonly kind: ObjectKind
   readonly table: ObjectTable
   held = new KeyedObjects()
-  /** Must be read before it is compared again. */
-  stale = true
-  /** Must be checked for changes that no event told of, and be read only if there are any. */
-  doubtful = false
-  /** Why it cannot be read now, and when that is tried again, on `Clock.now()`. */
-  unreadable: (Unreadable & { readonly failures: number; readonly retryAt: number }) | undefined
+  /** Why it cannot be read now. */
+  unreadable: Unreadable | undefined
   /** Changes between passes only. */
   readonly wanted = new Map<string, DesiredObject>()
-  /** Keys to compare, unless all are `unexamined`: wanted differently since the last pass, or not in place after it. */
-  changed = new Set<string>()
-  unexamined = true
   /** Keys that have not been right since they are wanted as they are now: their first repair is no drift. */
   readonly unsettled = new Set<string>()
+  /** `stale`: must be read before it is compared again. `suspect`: only if something changed of which no event told. */
+  #trust: 'current' | 'suspect' | 'stale' = 'stale'
+  readonly #reads = new Attempts()
+  /** What the pass that is under way compares, or the last one, if it did not come to its end. */
+  #comparing: Keys = new Set()
+  /** What the next pass compares: wanted differently, read again or not in place since. */
+  #dirty: Set<string> | 'all' = 'all'
 
   constructor(table: ObjectTable) {
     this.kind = table.kind
     this.table = table
   }
 
+  get isStale(): boolean {
+    return this.#trust === 'stale'
+  }
+
+  /** It must be read again. */
+  invalidate(): void {
+    this.#trust = 'stale'
+  }
+
+  /** It must be read again if something changed of which no event told. */
+  suspect(): void {
+    if (this.#trust === 'current') this.#trust = 'suspect'
+  }
+
   /**
-   * Reads from the kernel, if it is stale, all that matters under the desired state; an invalidation that comes meanwhile
+   * Reads from the kernel, if it must, all that matters under the desired state; an invalidation that comes meanwhile
    * counts. False: it cannot be read now, or could not a short time ago. `onError` hears of each failed try.
    */
   async refresh(clock: Clock, desired: DesiredState, onError: () => void): Promise<boolean> {
-    if (this.doubtful && !this.stale && !(await this.#unchanged())) this.stale = true
-    this.doubtful = false
-    if (!this.stale) return true
-    if (this.unreadable !== undefined && this.unreadable.retryAt > clock.now()) return false
+    if (this.#trust === 'suspect') await this.#settleSuspicion()
+    if (!this.isStale) return true
+    if (this.unreadable !== undefined && this.#reads.dueAt > clock.now()) return false
     for (let tries = 1; ; tries += 1) {
-      this.stale = false
+      this.#trust = 'current'
       try {
         const listed = await this.table.dump(this.wanted.values(), desired.scope)
         this.held = new KeyedObjects(
           listed.filter((object) => isKept(object, desired)),
           this.wanted,
         )
-        this.unexamined = true
+        this.#dirty = 'all'
         this.unreadable = undefined
+        this.#reads.succeeded()
         return true
       } catch (cause) {
-        this.stale = true
+        this.#trust = 'stale'
         onError()
         // Interrupted dumps are common on a busy host and worth a new try at once.
         if (tries < READ_TRIES) continue
-        const failures = (this.unreadable?.failures ?? 0) + 1
         const code = cause instanceof OpFailure ? cause.code : ''
         const text = `kind ${this.kind} could not be read: ${messageOf(cause)}${code === '' ? '' : ` (${code})`}`
-        this.unreadable = { text, code, failures, retryAt: clock.now() + backoffMs(failures) }
+        this.unreadable = { text, code }
+        this.#reads.failed(clock.now())
         return false
       }
     }
@@ -68,7 +87,38 @@ export class KindMirror {
 
   /** Whether there is anything to read or to compare. */
   get hasWork(): boolean {
-    return this.stale || this.doubtful || this.unexamined || this.changed.size > 0
+    return this.#trust !== 'current' || isAny(this.#dirty) || isAny(this.#comparing)
+  }
+
+  /** When it must be read, or compared as a whole. */
+  nextDue(now: number): number {
+    if (this.unreadable !== undefined) return this.#reads.dueAt
+    return this.isStale || this.#dirty === 'all' ? now : Number.POSITIVE_INFINITY
+  }
+
+  /** These must be compared by the next pass. */
+  markDirty(keys: Iterable<string> | 'all'): void {
+    if (keys === 'all') this.#dirty = 'all'
+    else if (this.#dirty !== 'all') for (const key of keys) this.#dirty.add(key)
+  }
+
+  /** What a pass has to compare with what is wanted; it stays on the list until one came to its end. */
+  startComparing(): Keys {
+    const isWhole = this.#dirty === 'all' || this.#comparing === 'all'
+    if (isWhole) this.#comparing = 'all'
+    else if (isAny(this.#dirty)) this.#comparing = new Set([...this.#comparing, ...this.#dirty])
+    this.#dirty = new Set()
+    return this.#comparing
+  }
+
+  /** What the pass that compared what is wanted has to look at for what is not: more, if it had to be read once more meanwhile. */
+  get comparing(): Keys {
+    return this.#dirty === 'all' ? 'all' : this.#comparing
+  }
+
+  /** A pass came to its end. */
+  endComparing(): void {
+    if (isAny(this.#comparing)) this.#comparing = new Set()
   }
 
   /** As far as is known, also while it cannot be read. */
@@ -77,16 +127,11 @@ export class KindMirror {
     return held !== undefined && compare(held, object) === 'same'
   }
 
-  async #unchanged(): Promise<boolean> {
-    // What we changed ourselves is not in what the table remembers.
-    if (this.held.touched || this.table.unchanged === undefined) return false
-    return await this.table.unchanged().catch(() => false)
-  }
-
-  /** The wanted objects at the `changed` keys. */
-  wantedOfChanged(): ReadonlyMap<string, DesiredObject> {
+  /** What is wanted of these. */
+  wantedAt(keys: Keys): ReadonlyMap<string, DesiredObject> {
+    if (keys === 'all') return this.wanted
     const picked = new Map<string, DesiredObject>()
-    for (const key of this.changed) {
+    for (const key of keys) {
       const object = this.wanted.get(key)
       if (object !== undefined) picked.set(key, object)
     }
@@ -96,18 +141,19 @@ export class KindMirror {
   unwant(key: string): void {
     this.wanted.delete(key)
     this.unsettled.delete(key)
-    this.changed.add(key)
+    this.markDirty([key])
   }
 
+  /** The device is gone or was made anew. */
   dropDevice(device: string): void {
-    this.held.dropDevice(device)
-    this.unexamined = true
+    this.markDirty(this.held.dropDevice(device))
   }
 
-  /** After a pass. */
-  examined(failing: Set<string>): void {
-    this.unexamined = false
-    this.changed = failing
+  async #settleSuspicion(): Promise<void> {
+    // What we changed ourselves is not in what the table remembers.
+    const mayAsk = !this.held.touched && this.table.unchanged !== undefined
+    const isUnchanged = mayAsk && (await this.table.unchanged?.().catch(() => false))
+    if (this.#trust === 'suspect') this.#trust = isUnchanged ? 'current' : 'stale'
   }
 }
 
@@ -156,23 +202,22 @@ export class KeyedObjects {
     for (const held of [front, ...behind]) if (compare(held, object) !== 'same') this.#add(key, held)
   }
 
-  /** Removes all that hangs on a device. */
-  dropDevice(device: string): void {
-    this.#dropWhere((object) => deviceOf(object) === device)
+  /** Removes all that hangs on a device; returns the keys. */
+  dropDevice(device: string): readonly string[] {
+    this.touched = true
+    const dropped: string[] = []
+    for (const [key, object] of this.#front) {
+      if (deviceOf(object) !== device) continue
+      this.#front.delete(key)
+      this.behind.delete(key)
+      dropped.push(key)
+    }
+    return dropped
   }
 
   /** Removes all that lies in a table of rules. */
   dropTable(table: string): void {
-    this.#dropWhere((object) => 'table' in object && object.table === table)
-  }
-
-  #dropWhere(isGone: (object: KernelObject) => boolean): void {
-    this.touched = true
-    for (const [key, object] of this.#front) {
-      if (!isGone(object)) continue
-      this.#front.delete(key)
-      this.behind.delete(key)
-    }
+    for (const [key, object] of this.#front) if ('table' in object && object.table === table) this.#front.delete(key)
   }
 
   #add(key: string, object: KernelObject): void {
@@ -181,4 +226,8 @@ export class KeyedObjects {
     else if (this.#front.has(key)) this.behind.set(key, [object])
     else this.#front.set(key, object)
   }
+}
+
+function isAny(keys: Keys): boolean {
+  return keys === 'all' || keys.size > 0
 }

@@ -13,7 +13,7 @@ export class SlowPrograms {
   readonly #clock: Clock
   readonly #onFault: (cause: unknown) => void
   readonly #underWay = new Map<ObjectKind, Promise<void>>()
-  #hurry = new AbortController()
+  #somethingElse = new AbortController()
 
   /** `onFault` hears of work that failed when nobody waited for it any more. */
   constructor(needs: { clock: Clock; onFault?: (cause: unknown) => void }) {
@@ -25,18 +25,18 @@ export class SlowPrograms {
     return this.#underWay.has(kind)
   }
 
-  /** There is nothing else to do from now on, until `hurry`. */
+  /** There is nothing else to do from now on, until `letGo`. */
   begin(): void {
-    this.#hurry = new AbortController()
+    this.#somethingElse = new AbortController()
   }
 
   /** There is something else to do. */
-  hurry(): void {
-    this.#hurry.abort()
+  letGo(): void {
+    this.#somethingElse.abort()
   }
 
   /**
-   * Does `work` after what is under way of that kind. False: it was not waited for, because of `hurry` or the signal; then it goes on, or
+   * Does `work` after what is under way of that kind. False: it was not waited for, because of `letGo` or the signal; then it goes on, or
    * was not begun. Rejects as `work` does.
    */
   async run(kind: ObjectKind, work: () => Promise<void>, signal: AbortSignal): Promise<boolean> {
@@ -53,7 +53,7 @@ export class SlowPrograms {
     const decided = new AbortController()
     const tooLong = this.#clock
       .sleep(PATIENCE_MS, decided.signal)
-      .then(() => untilFirst([this.#hurry.signal, signal, decided.signal], aborted))
+      .then(() => untilFirst([this.#somethingElse.signal, signal, decided.signal], aborted))
     try {
       return await Promise.race([work.then(() => true), tooLong.then(() => false)])
     } finally {

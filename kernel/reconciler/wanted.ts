@@ -2,16 +2,22 @@ import { changesBetween } from '../../lib/persistent-map.ts'
 import type { DesiredState } from '../desired.ts'
 import { kindOf } from '../kinds/kinds.ts'
 import { KINDS_OF_SCOPE, KINDS_ON_DEVICES } from '../kinds/order.ts'
-import { compare, type DesiredObject, type ObjectKind } from '../objects.ts'
-import { devicesOf, doubt } from './events.ts'
+import { compare, type DesiredObject } from '../objects.ts'
+import { devicesOf } from './events.ts'
 import { type Journal, type JournalEntries, NO_ENTRIES, withJournal } from './journal.ts'
-import type { KindMirror } from './mirror.ts'
-import type { Retries } from './pacing.ts'
+import type { Mirrors } from './mirror.ts'
+import type { ObjectPacing } from './pacing.ts'
 
 interface Needs {
-  readonly mirrors: ReadonlyMap<ObjectKind, KindMirror>
-  readonly retries: Retries
+  readonly mirrors: Mirrors
+  readonly pacing: ObjectPacing
   readonly journal: Journal
+}
+
+const NOTHING: DesiredState = {
+  objects: new Map(),
+  complete: false,
+  scope: { devices: new Set(), networks: [] },
 }
 
 /** The state that the passes go by: the newest one that was set, judged by the journal as it is now. */
@@ -29,12 +35,12 @@ export class Wanted {
     this.#needs = needs
   }
 
-  /** Not during a pass. Does nothing where neither the state nor the journal is another one. */
+  /** Not during a pass. Does nothing where neither the state nor the journal is another one. Throws a TypeError for a kind without a table. */
   adopt(given: DesiredState | undefined): void {
     const { mirrors, journal } = this.#needs
     if (given === undefined || (given === this.given && journal.entries === this.#entries)) return
     const next = withJournal(given, journal.entries)
-    const differing = adopt(this.#needs, this.desired ?? NOTHING_WANTED, next)
+    const differing = replaceDesired(this.#needs, this.desired ?? NOTHING, next)
     this.given = given
     this.desired = next
     this.#entries = journal.entries
@@ -42,25 +48,18 @@ export class Wanted {
     // Names that no longer matter stay until there is a new one: they cost a reading at most.
     const named = new Set([...next.scope.devices, ...devicesOf(differing)])
     if ([...named].every((name) => this.devices.has(name))) return
-    // Events of devices that did not matter until now were not heeded.
-    const devices = new Set([...next.scope.devices, ...devicesOf(next.objects.values())])
-    doubt(mirrors, ['link', ...KINDS_ON_DEVICES])
-    this.devices = devices
+    this.devices = new Set([...next.scope.devices, ...devicesOf(next.objects.values())])
+    // Events of devices that did not matter until now were passed over.
+    for (const kind of ['link', ...KINDS_ON_DEVICES] as const) mirrors.get(kind)?.invalidate()
   }
-}
-
-const NOTHING_WANTED: DesiredState = {
-  objects: new Map(),
-  complete: false,
-  scope: { devices: new Set(), networks: [] },
 }
 
 /**
  * Tells the mirrors what is wanted from now on, and which keys differ from what was wanted `before`: only these are compared
  * with the kernel. Returns the objects that are wanted otherwise than before or no more; undefined: nothing differs at all.
  */
-function adopt(
-  needs: { mirrors: ReadonlyMap<ObjectKind, KindMirror>; retries: Retries },
+function replaceDesired(
+  { mirrors, pacing }: Needs,
   before: DesiredState,
   next: DesiredState,
 ): readonly DesiredObject[] | undefined {
@@ -68,25 +67,25 @@ function adopt(
   for (const { key, before: was, after } of changesBetween(before.objects, next.objects)) {
     if (after === undefined) {
       if (was === undefined) continue
-      needs.mirrors.get(was.kind)?.unwant(key)
+      mirrors.get(was.kind)?.unwant(key)
       differing.push(was)
       continue
     }
-    const mirror = needs.mirrors.get(after.kind)
+    const mirror = mirrors.get(after.kind)
     if (mirror === undefined) throw new TypeError(`no table for objects of the kind ${after.kind}`)
     mirror.wanted.set(key, after)
     if (was !== undefined && compare(was, after) === 'same') continue
     differing.push(after)
-    mirror.changed.add(key)
+    mirror.markDirty([key])
     mirror.unsettled.add(key)
-    needs.retries.forget(key)
+    pacing.forgetRefusal(key)
     // The dump of these kinds holds only what was wanted then.
-    if (!kindOf(mirror.kind).events && was === undefined) mirror.stale = true
+    if (!kindOf(mirror.kind).events && was === undefined) mirror.invalidate()
   }
   const isScopeOther = scopeText(next) !== scopeText(before)
-  if (isScopeOther) doubt(needs.mirrors, KINDS_OF_SCOPE)
+  if (isScopeOther) for (const kind of KINDS_OF_SCOPE) mirrors.get(kind)?.invalidate()
   const otherwise = next.complete !== before.complete || isScopeOther
-  if (otherwise) for (const mirror of needs.mirrors.values()) mirror.unexamined = true
+  if (otherwise) for (const mirror of mirrors.values()) mirror.markDirty('all')
   return differing.length > 0 || otherwise ? differing : undefined
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { keyOf, type Route } from '../../../kernel/objects.ts'
-import { newsOf } from '../../../kernel/reconciler/events.ts'
+import { invalidatedBy } from '../../../kernel/reconciler/events.ts'
 import { KindMirror } from '../../../kernel/reconciler/mirror.ts'
 import { FakeKernel } from '../../fakes/kernel.ts'
 import * as the from '../fixtures.ts'
@@ -39,12 +39,12 @@ describe("other people's routes", () => {
     const known = { mirrors: new Map([['route', mirror] as const]), desired: WANTED, devices: new Set<string>() }
     for (const object of bgpRoutes(1_000)) {
       for (const present of [true, false, true]) {
-        assert.deepEqual(newsOf({ type: 'object', present, object }, known), { of: 'nothing' })
+        assert.equal(invalidatedBy({ type: 'object', present, object }, known), undefined)
       }
     }
     assert.equal(mirror.held.front.size, 3)
     const over = { ...ours, protocol: BGP }
-    assert.deepEqual(newsOf({ type: 'object', present: true, object: over }, known), { of: 'nothing' })
+    assert.equal(invalidatedBy({ type: 'object', present: true, object: over }, known), undefined)
     assert.equal(mirror.held.front.size, 2)
   })
 

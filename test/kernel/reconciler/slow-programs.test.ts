@@ -133,7 +133,7 @@ describe('what a program is asked for', () => {
         fail = reject
       })
     const waited = programs.run('nft-table', work, new AbortController().signal)
-    programs.hurry()
+    programs.letGo()
     await clock.advance(200)
     assert.equal(await waited, false)
     const fault = new TypeError('a fault')

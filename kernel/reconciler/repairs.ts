@@ -10,8 +10,14 @@ interface Burst {
   folded: number
 }
 
-/** Says what was found changed: the first of a burst with its old value at warn, the rest as a number when the burst ends. */
-export class RepairLog {
+/**
+ * Counts what was found changed, and says so: the first of a burst with its old value at warn, the rest as a number when the burst
+ * ends.
+ */
+export class Repairs {
+  readonly driftRepaired = new Map<ObjectKind, number>()
+  readonly adopted = new Map<ObjectKind, number>()
+  readonly errors = new Map<ObjectKind, number>()
   readonly #log: Logger
   readonly #bursts = new Map<string, Burst>()
 
@@ -20,30 +26,43 @@ export class RepairLog {
   }
 
   /** Ours, was right, was changed or removed by someone, is right again. */
-  repaired(kind: ObjectKind, planned: PlannedOp, now: number): void {
+  noteRepair(kind: ObjectKind, planned: PlannedOp, now: number): void {
+    count(this.driftRepaired, kind)
     if (this.#isFirst(`${kind} repaired`, now)) this.#log.warn(`${kind} repaired`, fieldsOf(planned))
   }
 
   /** Somebody else's at a wanted key, replaced by ours. */
-  adopted(kind: ObjectKind, planned: PlannedOp, now: number): void {
+  noteAdoption(kind: ObjectKind, planned: PlannedOp, now: number): void {
+    count(this.adopted, kind)
     if (this.#isFirst(`${kind} adopted`, now)) this.#log.info(`${kind} adopted`, fieldsOf(planned))
   }
 
   /** What stood there was wanted until now. */
-  updated(kind: ObjectKind, planned: PlannedOp, now: number): void {
+  noteUpdate(kind: ObjectKind, planned: PlannedOp, now: number): void {
     if (this.#isFirst(`${kind} updated`, now)) this.#log.info(`${kind} updated`, fieldsOf(planned))
   }
 
   /** Left behind by flannel. */
-  cleared(kind: ObjectKind, planned: PlannedOp, now: number): void {
+  noteClearance(kind: ObjectKind, planned: PlannedOp, now: number): void {
     if (this.#isFirst(`leftover ${kind} removed`, now)) this.#log.info(`leftover ${kind} removed`, fieldsOf(planned))
   }
 
-  /** The kernel said no, for the first time. */
-  refused(kind: ObjectKind, { op, key }: PlannedOp, reason: string, now: number): void {
+  /** The kernel said no. Only the first time is worth a line. */
+  noteRefusal(
+    kind: ObjectKind,
+    { op, key }: PlannedOp,
+    reason: string,
+    { now, isFirst }: { now: number; isFirst: boolean },
+  ): void {
+    this.noteError(kind)
+    if (!isFirst) return
     if (this.#isFirst(`${kind} refused`, now)) {
       this.#log.warn(`${kind} refused`, { key, verb: op.verb, object: describe(op.object), reason })
     }
+  }
+
+  noteError(kind: ObjectKind): void {
+    count(this.errors, kind)
   }
 
   /** Call after each pass. */
@@ -64,6 +83,10 @@ export class RepairLog {
     this.#bursts.set(message, { startedAt: now, folded: 0 })
     return true
   }
+}
+
+function count(counts: Map<ObjectKind, number>, kind: ObjectKind): void {
+  counts.set(kind, (counts.get(kind) ?? 0) + 1)
 }
 
 function fieldsOf({ key, op }: PlannedOp): Record<string, unknown> {
