@@ -178,6 +178,11 @@ export interface Backend<C, I> {
   parseConfig(raw: unknown, warnings: string[]): C
   /** Throws ConfigError for values that are good in themselves and make something of this network that no kernel takes. */
   check?(config: C, network: NetworkConfig): void
+  /**
+   * Of the config what cannot change while packets go by it: it stands in the path, or in a device that would have to be made anew. Two
+   * configs that are equal in it are one way. Absent: all of the config.
+   */
+  lasting?(config: C): unknown
   /** The one impure step: keys, MAC. Called once per start. */
   prepare(config: C, context: PrepareContext): Promise<Prepared<I>>
   plan(input: PlanInput<C, I>): Plan

@@ -23,6 +23,7 @@ export const ipip: Backend<IpipConfig, null> = {
     warnings.push(...fields.unknownKeys())
     return { directRouting }
   },
+  lasting: () => null,
   prepare: async () => ({ identity: null, path: { backend: 'ipip', data: new Map() } }),
   plan: planIpip,
   devices: () => [DEVICE],

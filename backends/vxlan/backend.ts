@@ -9,6 +9,7 @@ export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   wireType: 'vxlan',
   parseConfig: parseVxlanConfig,
   check: (config, network) => checkVxlanConfig(config, network.families.keys()),
+  lasting: ({ vni, port, gbp }) => ({ vni, port, gbp }),
   prepare: async (config, context) => prepareVtep(config, context),
   plan: planVxlan,
   devices: (config, network) => [...network.families.keys()].map((family) => vtepDevice(family, config.vni)),

@@ -13,8 +13,8 @@ import { StoreAddresses } from '../host/store-addresses.ts'
 import { chooseTraffic } from '../host/traffic-choice.ts'
 import { openEtcd } from '../leases/lease-source.ts'
 import { PeerView } from '../leases/peer-view.ts'
-import { ConfigWatch, checkBackend } from '../node/config-watch.ts'
-import { activate, footprintOf, openHost, planAll, prepareBackend, previousLease } from '../node/node-setup.ts'
+import { ConfigWatch } from '../node/config-watch.ts'
+import { footprintOf, openHost, planAll, prepareBackend, previousLease } from '../node/node-setup.ts'
 import { Replanner } from '../node/replanner.ts'
 import { guardOptions, interfaceWish, previousSubnets, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
@@ -55,10 +55,12 @@ async function plan(
   const kernel = await createKernel()
   try {
     const etcd = openEtcd({ clock, log: silentLogger, conditions, random: Math.random, env: port.env }, options)
-    const watch = new ConfigWatch({ source: etcd.configSource, conditions, check: checkBackend })
-    const config = await Promise.race([watch.first(signal), fault(watch.run(signal))])
-    const { network } = config
-    const active = activate(network, (warning) => print(`# ${warning}\n`))
+    const source = etcd.configSource
+    const watch = new ConfigWatch({ source, conditions, log: silentLogger, onFirst: async () => {} })
+    const first = firstOf(watch.changes.watch(signal), signal)
+    const configuration = await Promise.race([first, fault(watch.run(signal))])
+    const { network, backend, config } = configuration
+    for (const warning of configuration.warnings) print(`# ${warning}\n`)
     const { nodeId, footprint, borrowed } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
     const leases = etcd.store
     lifecycle.run('lease store', (stop) => leases.run(stop))
@@ -75,12 +77,12 @@ async function plan(
       return 0
     }
     const context = { network, previous: own.primary, randomBytes }
-    const { identity } = await prepareBackend(active, context, host)
-    const scope = union(footprint, footprintOf(active, network))
+    const { identity } = await prepareBackend(configuration, context, host)
+    const scope = union(footprint, footprintOf(configuration))
     const store = new StoreAddresses({ clock }, { endpoints: options.etcdEndpoints })
     await store.first(signal)
     const beyond = { storeAddresses: store.current, isPlanned: () => false, mayBorrow: true }
-    const sources = { network, active: { ...active, identity }, host, own, snapshot, scope, borrowed, ...beyond }
+    const sources = { network, active: { backend, config, identity }, host, own, snapshot, scope, borrowed, ...beyond }
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)

@@ -28,7 +28,9 @@ import {
   readinessChecks,
 } from '../status/node-conditions.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
-import { planAll, subnetsOf } from './node-setup.ts'
+import { ConfigWatch } from './config-watch.ts'
+import type { Configuration } from './configuration.ts'
+import { footprintOf, planAll, subnetsOf } from './node-setup.ts'
 import { Replanner } from './replanner.ts'
 import { startNode } from './start-node.ts'
 import { startTraffic, undecided, withoutRules } from './traffic.ts'
@@ -48,6 +50,7 @@ export class Agent {
   readonly #needs: AgentNeeds
   readonly #options: AgentOptions
   readonly #dirty = new Latest<number>('inputs of the plan')
+  readonly #config: ConfigWatch
   readonly #peers: PeerView
   readonly #planner = new Replanner()
   readonly #routeEvents = new RouteEvents()
@@ -64,6 +67,11 @@ export class Agent {
     this.#needs = needs
     this.#options = options
     this.#undecided = undecided(options.traffic)
+    const onFirst = async (first: Configuration) => {
+      // Written before anything is made: a crash in between must not leave an orphan.
+      await needs.footprint.record(footprintOf(first))
+    }
+    this.#config = new ConfigWatch({ ...needs, source: needs.configSource, onFirst })
     this.#peers = new PeerView(needs, options)
     this.#storeAddresses = new StoreAddresses(needs, { endpoints: options.storeEndpoints })
     this.#settling = new Alarm(needs)
@@ -111,7 +119,12 @@ export class Agent {
         })
       },
     }
-    const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, hooks, signal)
+    lifecycle.run('configuration', (stop) => this.#config.run(stop))
+    const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, this.#config, hooks, signal)
+    this.#follow(this.#config.changes, ({ network, backend, config }) => {
+      const { active } = this.#view
+      if (active !== undefined) this.#see({ network, active: { ...active, backend, config } })
+    })
     lifecycle.run('host facts', (stop) => followHost(this.#needs, host, stop))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))

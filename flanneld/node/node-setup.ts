@@ -1,5 +1,4 @@
 import type { PrepareContext, Prepared } from '../../backends/backend.ts'
-import { backendFor } from '../../backends/registry.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { HostKernel } from '../../kernel/host.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
@@ -12,6 +11,7 @@ import { HostSurroundings } from '../host/host-surroundings.ts'
 import { HostView } from '../host/host-view.ts'
 import { InterfaceChoice } from '../host/interface-choice.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
+import type { Configuration } from './configuration.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import type { ActiveBackend, NodePlan } from './planner.ts'
 import type { Replanner } from './replanner.ts'
@@ -19,17 +19,8 @@ import type { TrafficOptions } from './traffic-rules.ts'
 
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */
 
-/** The backend of a checked configuration, not yet identified; unknown keys go to `warn`. */
-export function activate(network: NetworkConfig, warn: (text: string) => void): ActiveBackend {
-  const backend = backendFor(network.backendType)
-  const warnings: string[] = []
-  const config = backend.parseConfig(network.backend, warnings)
-  for (const warning of [...network.warnings, ...warnings]) warn(warning)
-  return { backend, config, identity: undefined }
-}
-
 /** What this instance may come to own in the kernel under this configuration. */
-export function footprintOf({ backend, config }: ActiveBackend, network: NetworkConfig): OwnershipScope {
+export function footprintOf({ backend, config, network }: Configuration): OwnershipScope {
   const networks = [...network.families.values()].map((part) => ({ network: part.network, subnetLen: part.subnetLen }))
   return {
     devices: new Set(backend.devices(config, network)),
@@ -95,12 +86,12 @@ export function previousLease(snapshot: LeaseSnapshot, node: string, host: HostV
 }
 
 export async function prepareBackend(
-  active: ActiveBackend,
+  { backend, config }: Configuration,
   context: Omit<PrepareContext, 'facts' | 'hasFou'>,
   host: HostView,
 ): Promise<Prepared<unknown>> {
   const facts = await host.facts(new Map(), 'unused')
-  return await active.backend.prepare(active.config, { ...context, facts, hasFou: () => host.hasFou() })
+  return await backend.prepare(config, { ...context, facts, hasFou: () => host.hasFou() })
 }
 
 export interface PlanSources {

@@ -11,8 +11,8 @@ import { LeaseKeeper } from '../leases/lease-keeper.ts'
 import { keepLastSubnets, lastSubnets } from '../state/own-subnet.ts'
 import { untilHad } from '../until-had.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
-import { ConfigWatch, checkBackend } from './config-watch.ts'
-import { activate, footprintOf, openHost, prepareBackend, previousLease } from './node-setup.ts'
+import type { ConfigWatch } from './config-watch.ts'
+import { openHost, prepareBackend, previousLease } from './node-setup.ts'
 import type { ActiveBackend } from './planner.ts'
 
 /** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
@@ -51,11 +51,13 @@ export interface StartHooks {
 export async function startNode(
   needs: AgentNeeds,
   options: AgentOptions,
+  config: ConfigWatch,
   hooks: StartHooks,
   signal: AbortSignal,
 ): Promise<StartedNode> {
   const { kernel, lifecycle, clock, randomBytes } = needs
-  const { network, active } = await configure(needs, signal)
+  const configuration = await firstOf(config.changes.watch(signal), signal)
+  const { network, backend } = configuration
   const { store } = needs
   lifecycle.run('lease store', (stop) => store.run(stop))
   hooks.see({ network })
@@ -72,30 +74,14 @@ export async function startNode(
   sayInterface(needs.log, host.external)
   hooks.see({ host })
   const previous = previousLease(snapshot, options.nodeId, host)?.primary
-  const prepare = () => prepareBackend(active, { network, previous, randomBytes }, host)
+  const prepare = () => prepareBackend(configuration, { network, previous, randomBytes }, host)
   const prepared = await untilHad(needs, 'backend', prepare, signal)
-  const identified = { ...active, identity: prepared.identity }
+  const identified = { backend, config: configuration.config, identity: prepared.identity }
   await hooks.storeKnown
   const surroundings = () => hooks.surroundings(host)
   const keeper = await keepLease(needs, options, { network, store, prepared, host, surroundings })
   hooks.see({ active: identified, keeper, snapshot })
   return { network, active: identified, prepared, host, store, snapshot, keeper }
-}
-
-async function configure(
-  needs: AgentNeeds,
-  signal: AbortSignal,
-): Promise<{ network: NetworkConfig; active: ActiveBackend }> {
-  const { configSource, conditions, log, lifecycle, footprint } = needs
-  const watch = new ConfigWatch({ source: configSource, conditions, check: checkBackend })
-  lifecycle.run('configuration', (stop) => watch.run(stop))
-  const { network, origin } = await watch.first(signal)
-  const active = activate(network, (warning) => log.warn('configuration has an unknown key', { warning }))
-  const networks = [...network.families.values()].map((part) => part.network).join(' ')
-  log.info('network configuration read', { origin, backend: active.backend.type, networks })
-  // Written before anything is made: a crash in between must not leave an orphan.
-  await footprint.record(footprintOf(active, network))
-  return { network, active }
 }
 
 async function keepLease(

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { checkBackend } from '../../flanneld/node/config-watch.ts'
-import { activate, footprintOf } from '../../flanneld/node/node-setup.ts'
+import { type Configuration, parseConfiguration } from '../../flanneld/node/configuration.ts'
+import { footprintOf } from '../../flanneld/node/node-setup.ts'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
 import { parseFootprint } from '../../flanneld/state/footprint.ts'
 import { StateDir } from '../../flanneld/state/state-dir.ts'
@@ -12,17 +12,14 @@ import { ConditionSet } from '../../flanneld/status/status.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { silentLogger } from '../../lib/log.ts'
-import { parseNetworkConfig } from '../../subnet/network-config.ts'
 
 const v4 = { Network: '10.5.0.0/16' }
 const v6 = { EnableIPv4: false, EnableIPv6: true, IPv6Network: 'fc00::/48' }
 const dual = { ...v4, EnableIPv6: true, IPv6Network: 'fc00::/48' }
 
 /** As the daemon does at its start. */
-function check(text: string) {
-  const network = parseNetworkConfig(text, 'net-conf.json')
-  checkBackend(network)
-  return network
+function check(text: string): Configuration {
+  return parseConfiguration(text, 'net-conf.json')
 }
 
 describe('a configuration', () => {
@@ -93,17 +90,14 @@ describe('a configuration', () => {
       })
       await fc.assert(
         fc.asyncProperty(document, async ({ families, ...Backend }) => {
-          let network: ReturnType<typeof check>
+          let configuration: Configuration
           try {
-            network = check(JSON.stringify({ ...families, Backend }))
+            configuration = check(JSON.stringify({ ...families, Backend }))
           } catch (cause) {
             assert.ok(cause instanceof ConfigError)
             return
           }
-          const footprint = footprintOf(
-            activate(network, () => {}),
-            network,
-          )
+          const footprint = footprintOf(configuration)
           for (const name of footprint.devices) assert.match(name, /^[a-z0-9.-]{1,15}$/)
           const conditions = new ConditionSet({ clock: systemClock })
           const needs = {

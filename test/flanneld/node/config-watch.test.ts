@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { ConfigWatch, checkBackend } from '../../../flanneld/node/config-watch.ts'
+import { ConfigWatch } from '../../../flanneld/node/config-watch.ts'
+import type { Configuration } from '../../../flanneld/node/configuration.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
 import { ConfigError } from '../../../lib/errors.ts'
 import { Latest } from '../../../lib/latest.ts'
+import { createLogger } from '../../../lib/log.ts'
 import type { ConfigText } from '../../../subnet/types.ts'
 import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
 
@@ -11,7 +13,11 @@ const good = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 async function start(...texts: readonly (string | undefined)[]) {
   const source = new Latest<ConfigText>('config')
   const conditions = new ConditionSet({ clock: new VirtualClock() })
-  const watch = new ConfigWatch({ source, conditions, check: checkBackend })
+  const firsts: Configuration[] = []
+  const lines: string[] = []
+  const log = createLogger((_severity, message, fields) => void lines.push(`${message} ${JSON.stringify(fields)}`))
+  const onFirst = async (first: Configuration) => void firsts.push(first)
+  const watch = new ConfigWatch({ source, conditions, log, onFirst })
   const end = new AbortController()
   let fault: unknown
   const running = watch.run(end.signal).catch((cause) => {
@@ -28,7 +34,8 @@ async function start(...texts: readonly (string | undefined)[]) {
     return fault
   }
   const codes = () => conditions.list().map(({ code }) => code)
-  return { watch, tell, stop, codes, conditions, signal: end.signal }
+  const inUse = () => watch.changes.current
+  return { inUse, tell, stop, codes, conditions, firsts, lines }
 }
 
 describe('network configuration', () => {
@@ -38,7 +45,7 @@ describe('network configuration', () => {
     assert.match(world.conditions.list()[0]?.text ?? '', /etcd:\/coreos\.com\/network\/config, waiting for it/)
     await world.tell(good)
     assert.deepEqual(world.codes(), [])
-    assert.equal((await world.watch.first(world.signal)).network.backendType, 'vxlan')
+    assert.equal(world.inUse()?.network.backendType, 'vxlan')
     await world.stop()
   })
 
@@ -78,6 +85,53 @@ describe('network configuration', () => {
     assert.deepEqual(world.codes(), [])
     await world.stop()
   })
+
+  const config = (fields: object, backend: object = {}) =>
+    JSON.stringify({ Network: '10.5.0.0/16', ...fields, Backend: { Type: 'vxlan', ...backend } })
+
+  const taken: readonly [string, string][] = [
+    ['Backend.DirectRouting', config({}, { DirectRouting: true })],
+    ['Backend.Learning', config({}, { Learning: true })],
+    ['Backend.MTU', config({}, { MTU: 1400 })],
+    ['Backend.VNI', config({}, { VNI: 1 })],
+    ['SubnetMin', config({ SubnetMin: '10.5.8.0' })],
+    ['SubnetMax', config({ SubnetMax: '10.5.8.0' })],
+  ]
+  for (const [key, text] of taken) {
+    it(`goes into use at once with another ${key}, and back`, async () => {
+      const world = await start(good, text)
+      const changed = world.inUse()
+      assert.match(world.lines.at(-1) ?? '', new RegExp(`^network configuration changed .*${key} .* -> `))
+      await world.tell(good)
+      assert.notEqual(world.inUse(), changed)
+      assert.deepEqual(world.inUse()?.config, world.firsts[0]?.config)
+      assert.deepEqual(world.inUse()?.network.families, world.firsts[0]?.network.families)
+      assert.deepEqual([world.codes(), world.firsts.length], [[], 1])
+      await world.stop()
+    })
+  }
+
+  const named: readonly [string, string][] = [
+    ['Network', config({ Network: '10.6.0.0/16' })],
+    ['SubnetLen', config({ SubnetLen: 25 })],
+    ['IPv6Network', config({ EnableIPv6: true, IPv6Network: 'fc00::/48' })],
+    ['Backend.Type', config({}, { Type: 'host-gw' })],
+    ['Backend.VNI', config({}, { VNI: 2 })],
+    ['Backend.Port', config({}, { Port: 4789 })],
+    ['Backend.GBP', config({}, { GBP: true })],
+    ['Backend.Port', config({ SubnetMin: '10.5.8.0' }, { Port: 4789 })],
+  ]
+  for (const [key, text] of named) {
+    it(`stays as it is with another ${key}, and says so: ${text}`, async () => {
+      const world = await start(good, text)
+      assert.equal(world.inUse(), world.firsts[0])
+      assert.match(world.conditions.list()[0]?.text ?? '', new RegExp(`takes effect at the next start: .*${key} `))
+      await world.tell(config({}, { DirectRouting: true }))
+      assert.deepEqual(world.codes(), [])
+      assert.notEqual(world.inUse(), world.firsts[0])
+      await world.stop()
+    })
+  }
 
   it('never shows a secret that has changed', async () => {
     const psk = (value: string) => `{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","PSK":"${value}"}}`
