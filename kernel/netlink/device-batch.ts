@@ -1,4 +1,4 @@
-import type { Address, Fdb, Neighbour, Route } from '../objects.ts'
+import type { KernelObject } from '../objects.ts'
 import type { Op, OpError, OpResult } from '../table.ts'
 import type { NetlinkChannel } from './channel.ts'
 import type { DeviceIndex } from './device-index.ts'
@@ -8,7 +8,7 @@ export interface NetlinkNeeds {
   readonly devices: DeviceIndex
 }
 
-type OnDevice = Address | Fdb | Neighbour | Route
+type OnDevice = KernelObject & { readonly device?: string }
 
 /** Verdicts of the kernel on `ops`, one message each, in order; undefined for success. */
 export async function sendOps<O extends OnDevice>(

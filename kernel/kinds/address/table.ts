@@ -6,8 +6,8 @@ import {
   writeAddress,
 } from '../../netlink/address-messages.ts'
 import { type NetlinkNeeds, resultOf, sendOps } from '../../netlink/device-batch.ts'
-import type { Address } from '../../objects.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
+import type { Address } from './kind.ts'
 
 /** Addresses of devices, of both families. The link-local ones that IPv6 makes by itself are left out. */
 export class AddressTable implements ObjectTable<Address> {

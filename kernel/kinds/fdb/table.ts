@@ -8,8 +8,8 @@ import {
   parseNeighbour,
   writeFdb,
 } from '../../netlink/neighbour-messages.ts'
-import type { Fdb } from '../../objects.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
+import type { Fdb } from './kind.ts'
 
 /**
  * Permanent entries of vxlan devices' own forwarding databases. The kernel keeps one far end per unicast address; for all-zero and

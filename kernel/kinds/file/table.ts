@@ -2,8 +2,8 @@ import { constants } from 'node:fs'
 import { chmod, type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { readSystemError } from '../../../lib/system-error.ts'
-import type { StateFile } from '../../objects.ts'
 import { type ObjectTable, type Op, type OpError, OpFailure, type OpResult } from '../../table.ts'
+import type { StateFile } from './kind.ts'
 
 const MOST_BYTES = 1 << 20
 

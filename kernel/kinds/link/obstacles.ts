@@ -3,9 +3,9 @@ import type { IpAddr } from '../../../lib/address.ts'
 import { dumpAddresses, IFA_F_DADFAILED, parseAddress } from '../../netlink/address-messages.ts'
 import type { NetlinkNeeds } from '../../netlink/device-batch.ts'
 import { IFF_UP } from '../../netlink/link-messages.ts'
-import type { Link } from '../../objects.ts'
 import type { OpError } from '../../table.ts'
 import { underlayOf } from './drivers.ts'
+import type { Link } from './kind.ts'
 
 /** Smallest MTU of a device that speaks IPv4 (RFC 791), and the largest of any. */
 const MTU_BOUNDS = { least: 68, most: 65_535 }

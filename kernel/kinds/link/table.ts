@@ -12,9 +12,9 @@ import {
   type LinkRecord,
   linkOf,
 } from '../../netlink/link-messages.ts'
-import type { Link, LinkDriver } from '../../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
-import { compareDrivers, underlayOf } from './drivers.ts'
+import { compareDrivers, type LinkDriver, underlayOf } from './drivers.ts'
+import type { Link } from './kind.ts'
 import { obstacleTo } from './obstacles.ts'
 import { withConflict } from './vxlan-conflict.ts'
 

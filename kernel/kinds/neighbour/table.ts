@@ -10,8 +10,8 @@ import {
   parseNeighbour,
   writeNeighbour,
 } from '../../netlink/neighbour-messages.ts'
-import type { Neighbour } from '../../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import type { Neighbour } from './kind.ts'
 
 /** Permanent entries of the ARP and ND tables. What the kernel has resolved by itself is not listed and not in the way. */
 export class NeighbourTable implements ObjectTable<Neighbour> {

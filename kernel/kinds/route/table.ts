@@ -12,8 +12,9 @@ import {
   writeRoute,
 } from '../../netlink/route-messages.ts'
 import { EVERY_ROUTE, type RouteSieve, routeSieve } from '../../netlink/route-sieve.ts'
-import { ROUTE_PROTOCOL, type Route } from '../../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import type { Route } from './kind.ts'
+import { ROUTE_PROTOCOL } from './numbers.ts'
 
 /** Metric of a route that exists for the blink of a replacement, so that it meets no other. */
 const DETOUR_METRIC = 4_294_967_293

@@ -1,8 +1,8 @@
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { readSystemError } from '../../../lib/system-error.ts'
-import type { Sysctl } from '../../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import type { Sysctl } from './kind.ts'
 
 /**
  * Values below /proc/sys. Read and written without a thread: they cost some microseconds each, and the network namespace
