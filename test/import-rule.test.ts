@@ -17,8 +17,8 @@ const exceptions: Readonly<Record<string, string>> = { 'backends/udp/worker.ts':
 /** A package may be imported only where its place is, so that it can be replaced there. */
 const packages: Readonly<Record<string, readonly string[]>> = {
   koffi: ['kernel/ffi/'],
-  etcd3: ['subnet/etcd/'],
   '@grpc/grpc-js': ['subnet/etcd/'],
+  protobufjs: ['subnet/etcd/'],
   '@kubernetes/client-node': ['subnet/kube/'],
   'ipaddr.js': ['lib/'],
   re2js: ['flanneld/'],

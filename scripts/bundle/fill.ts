@@ -1,7 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from 'esbuild'
-import { etcdProto } from './etcd-proto.ts'
 import { copyKoffi, koffiNative, koffiPlatforms } from './koffi-native.ts'
 import { thirdPartyLicenses } from './licenses.ts'
 
@@ -62,8 +61,9 @@ async function bundle(
     },
     // A file of its own, which hardly anybody loads: the program is read whole at each start.
     alias: { re2js: './re2js.js' },
-    external: ['./re2js.js'],
-    plugins: [koffiNative(), etcdProto()],
+    // grpc-js would load proto-loader for its server's channelz and orca, which nobody here turns on.
+    external: ['./re2js.js', '@grpc/proto-loader'],
+    plugins: [koffiNative()],
   })
   return Object.keys(result.metafile.inputs)
 }

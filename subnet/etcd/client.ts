@@ -1,12 +1,13 @@
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { EtcdConnection, RawCall } from './connection.ts'
+import type { EtcdConnection } from './connection.ts'
 import { Dialer } from './dialer.ts'
 import { type EtcdAccess, parseEndpoints, readTlsFiles, sameTlsFiles } from './endpoints.ts'
 import { bareText, CallFailed, StoreUnavailable } from './errors.ts'
 import { HealthRecord } from './health-record.ts'
 import type { KeyRange } from './key-range.ts'
+import type { Call } from './rpc.ts'
 import { TryLimit } from './try-limit.ts'
 import { type WatchEvents, WatchStream } from './watch-stream.ts'
 
@@ -55,7 +56,7 @@ export class EtcdClient {
    * One operation, in at most two tries. It may reach etcd twice, so writes must be transactions that can tell.
    * @throws StoreUnavailable, an answer (`errors.ts`), or the signal's reason
    */
-  async call<T>(call: Omit<RawCall, 'deadlineMs'>, signal: AbortSignal): Promise<T> {
+  async call<G, R>(call: Call<G, R>, given: G, signal: AbortSignal): Promise<R> {
     const faults = new Set<string>()
     for (let tries = 1; ; tries += 1) {
       signal.throwIfAborted()
@@ -65,7 +66,7 @@ export class EtcdClient {
       const deadlineMs = this.#limit.ms
       const began = this.#clock.now()
       try {
-        const response = await connection.unary<T>({ ...call, deadlineMs }, signal)
+        const response = await connection.unary(call, given, deadlineMs, signal)
         this.#limit.answered(this.#clock.now() - began)
         this.#dialer.works(connection.endpoint)
         return response

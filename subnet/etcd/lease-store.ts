@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import type { IEvent } from 'etcd3'
 import { Backoff } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
@@ -24,6 +23,7 @@ import { joinKey, keysBelow } from './key-range.ts'
 import { EtcdLeaseTable, idOf, rawLease } from './lease-table.ts'
 import { LeaseWrites } from './lease-writes.ts'
 import { type ListSink, RangeFollower, type RangeSink } from './range-follower.ts'
+import type { Event } from './rpc.ts'
 
 export interface EtcdLeaseStoreOptions {
   readonly prefix: string
@@ -146,7 +146,7 @@ export class EtcdLeaseStore implements LeaseStore {
           },
         }
       },
-      events: (events: readonly IEvent[]) => {
+      events: (events: readonly Event[]) => {
         for (const { type, kv } of events) {
           if (type === 'Delete') mirror.remove(idOf(kv, this.#folder), kv.mod_revision)
           else mirror.put(rawLease(kv, this.#folder))

@@ -1,4 +1,3 @@
-import type { IKeyValue } from 'etcd3'
 import type { Cidr, Family } from '../../lib/address.ts'
 import { type Clock, withDeadline } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
@@ -9,6 +8,7 @@ import { type LeaseMirror, type RawLease, readLease } from '../lease-mirror.ts'
 import type { Lease, LeaseClaim, LeaseSnapshot, OwnLease } from '../types.ts'
 import { EtcdLeaseGone } from './errors.ts'
 import type { Grant, LeaseWrites, TxnOutcome } from './lease-writes.ts'
+import type { KeyValue } from './rpc.ts'
 
 interface Needs {
   readonly clock: Clock
@@ -145,13 +145,13 @@ export class EtcdLeaseTable implements LeaseTable {
     return { lease: this.#read(entry), version: entry.mod_revision }
   }
 
-  #own(id: string, entry: IKeyValue, grant: Grant): OwnLease {
+  #own(id: string, entry: KeyValue, grant: Grant): OwnLease {
     const lease = this.#read(entry)
     if (lease === undefined) throw new TypeError(`the own lease ${id} cannot be read back`)
     return { lease, version: entry.mod_revision, expiresAt: grant.expiresAt }
   }
 
-  #read(entry: IKeyValue): Lease | undefined {
+  #read(entry: KeyValue): Lease | undefined {
     const lease = readLease(rawLease(entry, this.#folder))
     return 'reason' in lease ? undefined : lease
   }
@@ -174,12 +174,12 @@ async function firstToEnd<K extends string>(
   })
 }
 
-export function rawLease(entry: IKeyValue, folder: string): RawLease {
+export function rawLease(entry: KeyValue, folder: string): RawLease {
   const { value, create_revision, mod_revision, lease } = entry
   return { id: idOf(entry, folder), value, created: create_revision, modified: mod_revision, expiry: lease }
 }
 
-export function idOf(entry: IKeyValue, folder: string): string {
+export function idOf(entry: KeyValue, folder: string): string {
   // Not a slice of the whole key's text, which would keep that text alive.
   return entry.key.toString('utf8', Buffer.byteLength(folder))
 }

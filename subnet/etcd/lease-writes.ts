@@ -1,16 +1,18 @@
-import type {
-  ICompare,
-  IKeyValue,
-  ILeaseGrantResponse,
-  ILeaseTimeToLiveResponse,
-  IRangeResponse,
-  ITxnResponse,
-} from 'etcd3'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { LeaseWrite } from '../lease-claim.ts'
 import type { EtcdClient } from './client.ts'
+import {
+  type Compare,
+  type KeyValue,
+  leaseGrant,
+  leaseRevoke,
+  leaseTimeToLive,
+  type Operation,
+  range,
+  txn,
+} from './rpc.ts'
 
 const noLease = '0'
 
@@ -24,11 +26,11 @@ export interface Grant {
 /** `entry`: what stands at the key now, whoever won. */
 export interface TxnOutcome {
   readonly won: boolean
-  readonly entry: IKeyValue | undefined
+  readonly entry: KeyValue | undefined
   readonly revision: string
 }
 
-/** Transactions on one key, and the etcd leases behind them. etcd3's `Lease` is not used: it judges expiry by the wall clock. */
+/** Transactions on one key, and the etcd leases behind them. */
 export class LeaseWrites {
   readonly #client: EtcdClient
   readonly #clock: Clock
@@ -45,11 +47,7 @@ export class LeaseWrites {
   async grant(reserved: boolean, signal: AbortSignal): Promise<Grant> {
     if (reserved) return { id: noLease, expiresAt: undefined }
     const asked = this.#clock.wall()
-    const payload = { TTL: this.#ttlSeconds, ID: 0 }
-    const { ID, TTL } = await this.#client.call<ILeaseGrantResponse>(
-      { service: 'Lease', method: 'leaseGrant', payload },
-      signal,
-    )
+    const { ID, TTL } = await this.#client.call(leaseGrant, { TTL: this.#ttlSeconds, ID: 0 }, signal)
     return { id: ID, expiresAt: asked + Number(TTL) * 1000 }
   }
 
@@ -87,37 +85,30 @@ export class LeaseWrites {
   async revokeUnused(id: string, signal: AbortSignal): Promise<void> {
     if (id === noLease) return
     try {
-      const payload = { ID: id, keys: true }
-      const left = await this.#client.call<ILeaseTimeToLiveResponse>(
-        { service: 'Lease', method: 'leaseTimeToLive', payload },
-        signal,
-      )
+      const left = await this.#client.call(leaseTimeToLive, { ID: id, keys: true }, signal)
       // Somebody may have attached a key of their own; revoking would delete it.
       if (left.keys.length > 0 || left.TTL === '-1') return
-      await this.#client.call({ service: 'Lease', method: 'leaseRevoke', payload: { ID: id } }, signal)
+      await this.#client.call(leaseRevoke, { ID: id }, signal)
     } catch (cause) {
       if (!signal.aborted) this.#log.debug('unused etcd lease not revoked', { error: messageOf(cause) })
     }
   }
 
   async #read(key: Buffer, signal: AbortSignal): Promise<TxnOutcome> {
-    const { kvs, header } = await this.#client.call<IRangeResponse>(
-      { service: 'KV', method: 'range', payload: { key } },
-      signal,
-    )
+    const { kvs, header } = await this.#client.call(range, { key }, signal)
     return { won: false, entry: kvs[0], revision: header.revision }
   }
 
-  async #transact(key: Buffer, compare: ICompare, change: object, signal: AbortSignal): Promise<TxnOutcome> {
+  async #transact(key: Buffer, compare: Compare, change: Operation, signal: AbortSignal): Promise<TxnOutcome> {
     const read = { request_range: { key } }
-    const payload = { compare: [compare], success: [change, read], failure: [read] }
-    const response = await this.#client.call<ITxnResponse>({ service: 'KV', method: 'txn', payload }, signal)
+    const given = { compare: [compare], success: [change, read], failure: [read] }
+    const response = await this.#client.call(txn, given, signal)
     const entry = response.responses.at(-1)?.response_range?.kvs[0]
     return { won: response.succeeded, entry, revision: response.header.revision }
   }
 }
 
-function expectation(key: Buffer, expected: LeaseWrite['expected']): ICompare {
+function expectation(key: Buffer, expected: LeaseWrite['expected']): Compare {
   if (expected === 'absent') return { key, target: 'Version', result: 'Equal', version: 0 }
   return { key, target: 'Mod', result: 'Equal', mod_revision: expected.version }
 }

@@ -1,4 +1,3 @@
-import type { IEvent, IKeyValue } from 'etcd3'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
@@ -9,6 +8,7 @@ import type { KeyRange } from './key-range.ts'
 import { advance, isBehind, isOtherHistory, type Mirror, type Position, RangeCheck } from './range-check.ts'
 import { readPages, readState } from './range-reads.ts'
 import { RetryPace } from './retry-pace.ts'
+import type { Event, KeyValue } from './rpc.ts'
 import { TryLimit } from './try-limit.ts'
 import { type Cause, resumable } from './watch-cause.ts'
 import type { WatchEvents } from './watch-stream.ts'
@@ -18,13 +18,13 @@ import { within } from './within.ts'
 export interface RangeSink {
   /** `sameHistory`: the store continues the one of the last list, so equal revisions mean equal entries. */
   beginList(sameHistory: boolean): ListSink
-  events(events: readonly IEvent[]): void
+  events(events: readonly Event[]): void
   /** Keys held now. */
   readonly size: number
 }
 
 export interface ListSink {
-  add(entry: IKeyValue): void
+  add(entry: KeyValue): void
   /** The list is whole, as of this revision. Without it, what was added is forgotten. */
   commit(revision: bigint): void
 }
@@ -48,7 +48,6 @@ const createdMs = { firstMs: 5000, mostMs: 60_000 }
 /**
  * List, then watch. After a break it asks whether anything was missed: if not, nothing is read; if so, the next watch tells it, from the
  * last event on, and a check proves that it did. Only where that cannot be had is the range listed again.
- * Source: reliability, "etcd3: what to guard against".
  */
 export class RangeFollower {
   readonly #needs: { client: RangeClient; clock: Clock; log: Logger; random: () => number; sink: RangeSink }

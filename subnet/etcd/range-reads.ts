@@ -1,10 +1,10 @@
-import type { IKeyValue, IRangeResponse } from 'etcd3'
 import type { EtcdClient } from './client.ts'
 import { StoreUnavailable, TooLarge } from './errors.ts'
 import type { KeyRange } from './key-range.ts'
+import { type KeyValue, type RangeAnswer, range as rangeCall } from './rpc.ts'
 
 export interface Page {
-  readonly entries: readonly IKeyValue[]
+  readonly entries: readonly KeyValue[]
   /** Of the whole list: every page shows the store as it was at this revision. */
   readonly revision: bigint
   readonly cluster: string
@@ -20,14 +20,11 @@ export async function* readPages(client: Caller, range: KeyRange, signal: AbortS
   let from = range.key
   let revision: string | undefined
   for (;;) {
-    let response: IRangeResponse
+    let response: RangeAnswer
     try {
       const at = revision === undefined ? {} : { revision }
       const end = range.end === undefined ? {} : { range_end: range.end, limit }
-      response = await client.call<IRangeResponse>(
-        { service: 'KV', method: 'range', payload: { key: from, ...end, ...at } },
-        signal,
-      )
+      response = await client.call(rangeCall, { key: from, ...end, ...at }, signal)
     } catch (cause) {
       if (!(cause instanceof TooLarge)) throw cause
       // Somebody keeps large values there; they are skipped later, but must not stop the others.
@@ -65,13 +62,13 @@ export async function readState(
   const end = range.end === undefined ? {} : { range_end: range.end }
   const newest = {
     min_mod_revision: String((since ?? 0n) + 1n),
-    sort_target: 'MOD',
-    sort_order: 'DESCEND',
+    sort_target: 'Mod' as const,
+    sort_order: 'Descend' as const,
     limit: 1,
     keys_only: true,
   }
-  const payload = { key: range.key, ...end, ...(since === undefined ? { count_only: true } : newest) }
-  const { header, count, kvs } = await client.call<IRangeResponse>({ service: 'KV', method: 'range', payload }, signal)
+  const given = { key: range.key, ...end, ...(since === undefined ? { count_only: true } : newest) }
+  const { header, count, kvs } = await client.call(rangeCall, given, signal)
   return {
     count: Number(count),
     revision: BigInt(header.revision),

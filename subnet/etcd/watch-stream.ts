@@ -1,11 +1,11 @@
-import type { IEvent, IWatchResponse } from 'etcd3'
 import type { RawWatch } from './connection.ts'
 import type { KeyRange } from './key-range.ts'
+import type { Event, WatchAnswer } from './rpc.ts'
 
 export interface WatchEvents {
   created(): void
   /** All events of one or more whole revisions. */
-  events(events: readonly IEvent[]): void
+  events(events: readonly Event[]): void
   /** All events up to this revision have been told. */
   progress(revision: bigint): void
   /** Once, and nothing after it. */
@@ -18,13 +18,13 @@ export interface WatchEnd {
 }
 
 /**
- * One watcher on one stream: with more, etcd3's client and etcd itself mix up which one an answer is for. Any end, error or cancel
+ * One watcher on one stream: with more, it could be mixed up which one an answer is for. Any end, error or cancel
  * ends it for good; another one goes on from the last event.
  */
 export class WatchStream {
   readonly #raw: RawWatch
   readonly #on: WatchEvents
-  #fragments: IEvent[] = []
+  #fragments: Event[] = []
   #ended = false
 
   constructor(needs: { raw: RawWatch; on: WatchEvents }, options: { range: KeyRange; fromRevision: bigint }) {
@@ -55,7 +55,7 @@ export class WatchStream {
     this.#raw.cancel()
   }
 
-  #receive(response: IWatchResponse): void {
+  #receive(response: WatchAnswer): void {
     if (this.#ended) return
     if (response.canceled) {
       const compacted = response.compact_revision !== '0'

@@ -6,6 +6,7 @@ import { createLogger, Secret, silentLogger } from '../../lib/log.ts'
 import { EtcdClient } from '../../subnet/etcd/client.ts'
 import { EtcdConfigSource } from '../../subnet/etcd/config-source.ts'
 import { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
+import { range, txn } from '../../subnet/etcd/rpc.ts'
 import { parseNetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseStore, StoreHealth } from '../../subnet/types.ts'
 import { attrs, conflict, hints, network, snapshotWhere } from '../conformance/lease-store.ts'
@@ -57,10 +58,7 @@ describe('etcd lease store under faults', function () {
       const success = Array.from({ length: Math.min(100, end - at) }, (_unused, n) => ({
         request_put: { key: Buffer.from(key(at + n)), value: Buffer.from(value(at + n)) },
       }))
-      await client.call(
-        { service: 'KV', method: 'txn', payload: { compare: [], success, failure: [] } },
-        daemons.signal,
-      )
+      await client.call(txn, { success }, daemons.signal)
     }
   }
 
@@ -346,8 +344,7 @@ describe('etcd lease store under faults', function () {
   })
 
   it('tries a single endpoint that is away once, and a second time where it was there before', async () => {
-    const ask = (client: EtcdClient) =>
-      client.call({ service: 'KV', method: 'range', payload: { key: Buffer.from('x') } }, daemons.signal)
+    const ask = (client: EtcdClient) => client.call(range, { key: Buffer.from('x') }, daemons.signal)
     const before = direct()
     await ask(before)
     await server.kill()
@@ -369,8 +366,7 @@ describe('etcd lease store under faults', function () {
     const port = await freePort()
     const both = daemons.client(access([`http://127.0.0.1:${port}`, server.url]))
     const one = daemons.client(access([`http://127.0.0.1:${port}`]))
-    const ask = (client: EtcdClient) =>
-      client.call({ service: 'KV', method: 'range', payload: { key: Buffer.from('x') } }, daemons.signal)
+    const ask = (client: EtcdClient) => client.call(range, { key: Buffer.from('x') }, daemons.signal)
     await ask(both)
     await both.giveUp('for the test')
     await ask(both)

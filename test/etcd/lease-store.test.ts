@@ -1,3 +1,5 @@
+import assert from 'node:assert/strict'
+import { readState } from '../../subnet/etcd/range-reads.ts'
 import { describeLeaseStore } from '../conformance/lease-store.ts'
 import { EtcdServer } from './etcd-server.ts'
 import { forEachVersion } from './versions.ts'
@@ -15,6 +17,23 @@ forEachVersion((name, program) => {
   })
   after(async () => {
     for (const one of started) await one.close()
+  })
+
+  it(`reads the state of a range from ${name}: its count, and the newest change since a revision`, async () => {
+    await server.ctl(['del', '--prefix', ''])
+    const daemons = new Daemons()
+    try {
+      for (const id of ['a', 'c', 'b', 'a']) await server.ctl(['put', `${folder}${id}`, id])
+      const client = daemons.client(access([server.url]))
+      const range = { key: Buffer.from(folder), end: Buffer.from(`${folder}z`) }
+      const { count, revision, newest } = await readState(client, range, undefined, daemons.signal)
+      assert.deepEqual({ count, newest }, { count: 3, newest: 0n })
+      const since = await readState(client, range, revision - 3n, daemons.signal)
+      assert.deepEqual({ count: since.count, newest: since.newest }, { count: 3, newest: revision })
+      assert.equal((await readState(client, range, revision, daemons.signal)).newest, 0n)
+    } finally {
+      await daemons.close()
+    }
   })
 
   describeLeaseStore(name, async () => {

@@ -11,6 +11,7 @@ import { systemClock } from '../../lib/clock.ts'
 import { createLogger, Secret } from '../../lib/log.ts'
 import type { EtcdAccess } from '../../subnet/etcd/endpoints.ts'
 import type { EtcdLeaseStore } from '../../subnet/etcd/lease-store.ts'
+import { range } from '../../subnet/etcd/rpc.ts'
 import { attrs, hints, snapshotWhere } from '../conformance/lease-store.ts'
 import { EtcdServer, freePort } from './etcd-server.ts'
 import { forEachVersion } from './versions.ts'
@@ -82,11 +83,11 @@ describe('an etcd is not given up', function () {
     assert.ok(typeof address === 'object' && address !== null)
     try {
       const client = daemons.client(access([`http://127.0.0.1:${address.port}`]))
-      const call = { service: 'KV', method: 'range', payload: { key: Buffer.from('x') } } as const
-      await assert.rejects(client.call(call, daemons.signal))
+      const one = { key: Buffer.from('x') }
+      await assert.rejects(client.call(range, one, daemons.signal))
       await client.watch(
         { created() {}, events() {}, progress() {}, ended() {} },
-        { range: call.payload, fromRevision: 1n },
+        { range: one, fromRevision: 1n },
         daemons.signal,
       )
       await systemClock.sleep(10_500, daemons.signal)

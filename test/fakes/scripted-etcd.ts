@@ -1,7 +1,7 @@
-import type { IEvent, IKeyValue } from 'etcd3'
 import { StoreUnavailable, TooLarge } from '../../subnet/etcd/errors.ts'
 import { HealthRecord } from '../../subnet/etcd/health-record.ts'
 import type { RangeClient } from '../../subnet/etcd/range-follower.ts'
+import type { Call, Event, KeyValue } from '../../subnet/etcd/rpc.ts'
 import type { WatchEvents } from '../../subnet/etcd/watch-stream.ts'
 import { VirtualClock } from './clock.ts'
 
@@ -14,7 +14,7 @@ export class ScriptedEtcd {
   readonly health = new HealthRecord({ clock: this.clock })
   /** Values, and the revision of the last change. */
   readonly entries = new Map<string, { value: string; revision: number }>()
-  readonly history: IEvent[] = []
+  readonly history: Event[] = []
   readonly asked = { ...nothingAsked }
   revision = 7
   cluster = '1'
@@ -34,11 +34,11 @@ export class ScriptedEtcd {
 
   readonly client: RangeClient = {
     health: this.health,
-    call: async <T>({ payload }: { payload: unknown }, signal: AbortSignal): Promise<T> => {
+    call: async <G, R>(_call: Call<G, R>, given: G, signal: AbortSignal): Promise<R> => {
       this.tries += 1
       if (this.latencyMs > 0) await this.clock.sleep(this.latencyMs, signal)
       if (!this.reachable) throw new StoreUnavailable('nobody there')
-      return this.#range(payload as Request) as T
+      return this.#range(given as Request) as R
     },
     watch: async (on, { fromRevision }, signal) => {
       this.on = on
@@ -92,7 +92,7 @@ export class ScriptedEtcd {
     return { header, kvs, more: keys.length > kvs.length }
   }
 
-  kv(key: string): IKeyValue {
+  kv(key: string): KeyValue {
     const entry = this.entries.get(key)
     const revision = String(entry?.revision ?? this.revision)
     return {
@@ -118,16 +118,16 @@ export class ScriptedEtcd {
   put(key: string, quietly = false): void {
     this.revision += 1
     this.entries.set(key, { value: `${this.revision}`, revision: this.revision })
-    this.#record({ type: 'Put', kv: this.kv(key) } as IEvent, quietly)
+    this.#record({ type: 'Put', kv: this.kv(key) } as Event, quietly)
   }
 
   delete(key: string, quietly = false): void {
     this.revision += 1
     this.entries.delete(key)
-    this.#record({ type: 'Delete', kv: this.kv(key) } as IEvent, quietly)
+    this.#record({ type: 'Delete', kv: this.kv(key) } as Event, quietly)
   }
 
-  #record(event: IEvent, quietly: boolean): void {
+  #record(event: Event, quietly: boolean): void {
     this.history.push(event)
     if (quietly) return
     this.on?.events([event])

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { IEvent } from 'etcd3'
+import type { Event } from '../../subnet/etcd/rpc.ts'
 import { settleTasks } from '../fakes/clock.ts'
 import { nothingAsked, type ScriptedEtcd } from '../fakes/scripted-etcd.ts'
 import { Followed } from './followed.ts'
@@ -145,7 +145,7 @@ describe('RangeFollower', () => {
     await settleTasks()
     etcd.answersProgress = false
     etcd.put('/s/1', true)
-    const late = etcd.history.at(-1) as IEvent
+    const late = etcd.history.at(-1) as Event
     await etcd.clock.advance(75_000)
     etcd.on?.events([late])
     etcd.on?.progress(BigInt(etcd.revision))
@@ -287,7 +287,7 @@ describe('RangeFollower', () => {
     })
     await etcd.clock.advance(3000)
     assert.equal(current, false)
-    etcd.on?.events([etcd.history.at(-1) as IEvent])
+    etcd.on?.events([etcd.history.at(-1) as Event])
     etcd.on?.progress(BigInt(etcd.revision))
     await etcd.clock.advance(1)
     await waiting
