@@ -11,10 +11,11 @@ import {
   type LinkDriver,
   type ObjectKind,
   type Route,
+  type VxlanDriver,
 } from '../../kernel/objects.ts'
 import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
 import type { IpAddr, MacAddr } from '../../lib/address.ts'
-import { cidrOf, contains, parseMac } from '../../lib/address.ts'
+import { cidrOf, contains, familyOf, parseMac } from '../../lib/address.ts'
 import { FakeTable } from './kernel-table.ts'
 import { Makers } from './makers.ts'
 
@@ -49,6 +50,8 @@ export class FakeKernel {
   onEvents: ((events: readonly KernelEvent[]) => void) | undefined
   /** Events that happen while this is true are lost, as by a monitor that is not there yet. */
   deaf = false
+  /** rp_filter that a device is born with. */
+  newDeviceReversePath = '0'
   readonly #objects = new Map<ObjectKind, Map<string, KernelObject>>(APPLY_ORDER.map((kind) => [kind, new Map()]))
   #queue: KernelEvent[] = []
   #macs = 0
@@ -179,8 +182,9 @@ export class FakeKernel {
       const vteps = other.vteps.filter((vtep) => !peer.vteps.includes(vtep))
       const paths = other.paths.filter((path) => !peer.paths.some((taken) => samePath(path, taken)))
       const senders = other.senders.filter((sender) => !peer.senders.some((taken) => sameSender(sender, taken)))
-      if (vteps.length + senders.length + paths.length === 0) this.delete(keyOf(other))
-      else this.put({ ...other, vteps, senders, paths }, { silent: true })
+      const subnets = other.subnets.filter((subnet) => !peer.subnets.includes(subnet))
+      if (vteps.length + senders.length + paths.length + subnets.length === 0) this.delete(keyOf(other))
+      else this.put({ ...other, vteps, senders, paths, subnets }, { silent: true })
     }
     // What the kernel holds does not say which address was an alias.
     const { aliases, ...held } = peer
@@ -215,7 +219,10 @@ export class FakeKernel {
     this.put({ ...link, ...(mac === undefined ? {} : { mac }) })
     this.#emit({ type: 'device', name: link.name })
     if (before?.kind !== 'link') {
-      this.put({ kind: 'sysctl', path: `net/ipv4/conf/${link.name}/rp_filter`, value: '0' }, { silent: true })
+      this.put(
+        { kind: 'sysctl', path: `net/ipv4/conf/${link.name}/rp_filter`, value: this.newDeviceReversePath },
+        { silent: true },
+      )
       return
     }
     if (before.up && !link.up) this.#wentDown(link.name)
@@ -321,9 +328,15 @@ export class FakeKernel {
 
 /** What tells the devices of one driver apart when a packet comes in. */
 function excludeEachOther(a: LinkDriver, b: LinkDriver): boolean {
-  if (a.type === 'vxlan' && b.type === 'vxlan') return a.vni === b.vni && a.port === b.port
+  // Source: vxlan_config_validate of drivers/net/vxlan/vxlan_core.c.
+  if (a.type === 'vxlan' && b.type === 'vxlan')
+    return a.vni === b.vni && a.port === b.port && isOverIpv6(a) === isOverIpv6(b)
   if (a.type !== 'ipip' || b.type !== 'ipip') return false
   return a.local === b.local && a.remote === b.remote && a.underlay === b.underlay
+}
+
+function isOverIpv6({ local }: VxlanDriver): boolean {
+  return local !== undefined && familyOf(local) === 6
 }
 
 const NOT_THERE: Readonly<Record<ObjectKind, string>> = {

@@ -12,8 +12,10 @@ export class Makers {
   readonly #makers = new Map<string, string>()
   /** Changes of somebody else's objects, a line each. */
   readonly offences: string[] = []
+  /** Whose objects become those of who changes them. */
+  readonly leavers = new Set<string>()
   /** Objects of others that may be changed all the same. */
-  mayChange: (object: KernelObject, maker: string, asker: string) => boolean = () => false
+  mayChange: (object: KernelObject) => boolean = () => false
 
   /** Whose this object is, which is there now. */
   of(object: KernelObject): string {
@@ -34,13 +36,13 @@ export class Makers {
   asked(asker: string, { verb, object }: Op<KernelObject>, before: KernelObject | undefined): void {
     if (before === undefined) return
     const maker = this.of(before)
-    if (maker === asker || this.mayChange(before, maker, asker)) return
+    if (maker === asker || this.leavers.has(maker) || this.mayChange(before)) return
     this.offences.push(`${asker} was to ${verb} ${keyOf(object)} of ${maker}: ${JSON.stringify(before)}`)
   }
 
   /** What came of it. */
   done(asker: string, { object }: Op<KernelObject>, before: KernelObject | undefined, isThere: boolean): void {
-    if (isThere && before === undefined) this.give(object, asker)
+    if (isThere && (before === undefined || this.leavers.has(this.of(before)))) this.give(object, asker)
     else if (!isThere) this.gone(keyOf(object))
   }
 }

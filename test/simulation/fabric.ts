@@ -1,50 +1,117 @@
-import type { Fdb, Neighbour } from '../../kernel/objects.ts'
-import { type Cidr, type IpAddr, ipFromNumber, ipToNumber, networkAddress } from '../../lib/address.ts'
+import type { GuardPeer } from '../../kernel/kinds/guard-peer/kind.ts'
+import type { Fdb, Link, Neighbour } from '../../kernel/objects.ts'
+import { type Cidr, familyOf, type IpAddr, ipFromNumber, ipToNumber, networkAddress } from '../../lib/address.ts'
+import { prefixKey } from '../../lib/prefix-key.ts'
 import type { SimulatedHost } from './host.ts'
+import { UPLINK } from './host.ts'
 
 /** What becomes of a packet: the host that takes it out of its tunnel, or where it was lost. */
 export type Fate = { readonly host: SimulatedHost } | { readonly lost: string }
 
+/** A packet between two containers, by the subnets of their hosts. */
+export interface Packet {
+  readonly from: Cidr
+  readonly to: Cidr
+}
+
+interface Arrival {
+  readonly host: SimulatedHost
+  /** It comes in by this device, as the inner packet. */
+  readonly device: Link
+  /** Of the outer packet; undefined: it came without a tunnel. */
+  readonly outer?: IpAddr
+}
+
 /**
- * Sends a packet from a host into a container's subnet as Linux would: route, neighbour and FDB entry of the sender, then the device with that
- * hardware address on the host with that address. Knows nothing of leases or plans.
+ * Sends a packet from a host into a container's subnet as Linux would: route, neighbour and FDB entry of the sender, then the device
+ * with that hardware address on the host with that address, its reverse path filter and its guard. Knows nothing of leases or plans.
  */
-export function send(from: SimulatedHost, subnet: Cidr, hosts: readonly SimulatedHost[]): Fate {
-  const to = ipFromNumber(4, ipToNumber(networkAddress(subnet)) + 2n)
+export function send(packet: Packet, from: SimulatedHost, hosts: readonly SimulatedHost[]): Fate {
+  const to = containerOf(packet.to)
   const route = from.routeFor(to)
   if (route === undefined) return { lost: `no route to ${to}` }
   if (route.type !== 'unicast') return { lost: `${to} is a ${route.type}` }
-  if (!route.dst.startsWith(networkAddress(subnet))) return { lost: `${to} leaves by ${route.dst} dev ${route.device}` }
+  if (route.dst !== packet.to) return { lost: `${to} leaves by ${route.dst} dev ${route.device}` }
   const link = from.kernel.get(`link ${route.device}`)
   if (link?.kind !== 'link' || !link.up) return { lost: `${route.device} is not up` }
-  if (link.driver.type !== 'vxlan') return byWire(route.via, hosts)
-  return byVxlan(from, { device: link.name, gateway: route.via ?? to }, hosts)
+  const arrival =
+    link.driver.type === 'vxlan' ? byVxlan(from, link, route.via ?? to, hosts) : byWire(from, route.via, hosts)
+  if ('lost' in arrival) return arrival
+  const why = refusal(arrival, packet.from)
+  return why === undefined ? { host: arrival.host } : { lost: why }
 }
 
-function byWire(gateway: IpAddr | undefined, hosts: readonly SimulatedHost[]): Fate {
+function containerOf(subnet: Cidr): IpAddr {
+  return ipFromNumber(familyOf(subnet), ipToNumber(networkAddress(subnet)) + 2n)
+}
+
+function byWire(
+  from: SimulatedHost,
+  gateway: IpAddr | undefined,
+  hosts: readonly SimulatedHost[],
+): Arrival | { readonly lost: string } {
   const host = hosts.find(({ addresses }) => gateway !== undefined && addresses.includes(gateway))
-  return host === undefined ? { lost: `nobody has ${gateway}` } : { host }
+  const device = host?.kernel.get(`link ${UPLINK}`)
+  if (host === undefined || device?.kind !== 'link' || !device.up) return { lost: `nobody answers for ${gateway}` }
+  return from === host ? { lost: 'it does not leave its host' } : { host, device }
 }
 
 function byVxlan(
   from: SimulatedHost,
-  { device, gateway }: { readonly device: string; readonly gateway: IpAddr },
+  sent: Link,
+  gateway: IpAddr,
   hosts: readonly SimulatedHost[],
-): Fate {
+): Arrival | { readonly lost: string } {
   const { kernel } = from
   const neighbours = kernel.all('neighbour') as Neighbour[]
-  const mac = neighbours.find((one) => one.device === device && one.address === gateway)?.mac
-  if (mac === undefined) return { lost: `no neighbour ${gateway} on ${device}` }
-  const dst = (kernel.all('fdb') as Fdb[]).find((one) => one.device === device && one.mac === mac)?.dst
-  if (dst === undefined) return { lost: `no FDB entry for ${mac} on ${device}` }
-  const host = hosts.find(({ addresses }) => addresses.includes(dst))
-  if (host === undefined) return { lost: `nobody has ${dst}` }
-  const sent = kernel.get(`link ${device}`)
-  const isReceiver = host.kernel.all('link').some((link) => {
-    if (link.kind !== 'link' || link.driver.type !== 'vxlan' || sent?.kind !== 'link' || sent.driver.type !== 'vxlan')
-      return false
+  const mac = neighbours.find((one) => one.device === sent.name && one.address === gateway)?.mac
+  if (mac === undefined) return { lost: `no neighbour ${gateway} on ${sent.name}` }
+  const dst = (kernel.all('fdb') as Fdb[]).find((one) => one.device === sent.name && one.mac === mac)?.dst
+  if (dst === undefined) return { lost: `no FDB entry for ${mac} on ${sent.name}` }
+  const outer = sent.driver.type === 'vxlan' ? sent.driver.local : undefined
+  if (outer === undefined || !from.addresses.includes(outer)) return { lost: `${outer} is not on the sender's uplink` }
+  const arrival = byWire(from, dst, hosts)
+  if ('lost' in arrival) return arrival
+  const device = arrival.host.links().find((link) => {
+    if (link.driver.type !== 'vxlan' || sent.driver.type !== 'vxlan') return false
     const { vni, port, local } = link.driver
     return link.up && link.mac === mac && vni === sent.driver.vni && port === sent.driver.port && local === dst
   })
-  return isReceiver ? { host } : { lost: `${dst} has no device with ${mac}` }
+  return device === undefined ? { lost: `${dst} has no device with ${mac}` } : { host: arrival.host, device, outer }
+}
+
+/** Why the receiver does not take it; undefined: it does. */
+function refusal(arrival: Arrival, from: Cidr): string | undefined {
+  return refusedByFilter(arrival, from) ?? refusedByGuard(arrival, from)
+}
+
+/** Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter: the larger of the two values counts, 1 is strict. */
+function refusedByFilter({ host, device }: Arrival, from: Cidr): string | undefined {
+  if (familyOf(from) === 6) return undefined
+  const values = ['all', device.name].map((name) => host.kernel.get(`sysctl net/ipv4/conf/${name}/rp_filter`))
+  const filter = Math.max(...values.map((object) => (object?.kind === 'sysctl' ? Number(object.value) : 0)))
+  if (filter === 0) return undefined
+  const back = host.routeFor(containerOf(from))
+  if (back === undefined) return `rp_filter of ${device.name}: no route back to ${from}`
+  if (filter === 1 && back.device !== device.name)
+    return `rp_filter of ${device.name}: ${from} is behind ${back.device}`
+  return undefined
+}
+
+/** By the elements of every guard that judges on this device: the sets decide, the chains only say that they do. */
+function refusedByGuard({ host, device, outer }: Arrival, from: Cidr): string | undefined {
+  const { kernel } = host
+  const source = prefixKey(from)
+  for (const chains of kernel.all('guard-chains')) {
+    if (chains.kind !== 'guard-chains') continue
+    // The guard of another instance judges its own tunnel.
+    if (outer !== undefined && kernel.makers.of(chains) !== kernel.makers.of(device)) continue
+    const peers = (kernel.all('guard-peer') as GuardPeer[]).filter(({ table }) => table === chains.table)
+    if (outer !== undefined && !peers.some(({ vteps }) => vteps.includes(outer)))
+      return `guard ${chains.table}: outer source ${outer}`
+    const isJudged = outer !== undefined || peers.some(({ subnets }) => subnets.includes(source))
+    const may = peers.some(({ senders }) => senders.some((one) => one.device === device.name && one.source === source))
+    if (isJudged && !may) return `guard ${chains.table}: inner source ${from} on ${device.name}`
+  }
+  return undefined
 }

@@ -1,11 +1,17 @@
 import fc from 'fast-check'
+import { STRANGE_LEASES } from './strange-leases.ts'
+
+export const DAMAGES = ['device', 'device down', 'address', 'routes', 'neighbours', 'fdb', 'flannel'] as const
+export type Damage = (typeof DAMAGES)[number]
 
 /** One thing that happens to the nodes, the store or the hosts. Nodes are named by their place. */
 export type Step =
   | { readonly do: 'wait'; readonly ms: number }
   | { readonly do: 'start' | 'kill' | 'stop'; readonly node: number }
+  /** At one of its next calls of kernel, disk or store, counted from 1; when that is done already, or not yet. */
+  | { readonly do: 'kill at'; readonly node: number; readonly call: number; readonly isAnswerLost: boolean }
   | { readonly do: 'damage'; readonly node: number; readonly what: Damage }
-  /** The uplink's address goes, and another comes after a while; so many times, one after the other. */
+  /** The uplink's addresses go, and others come after a while; so many times, one after the other. */
   | {
       readonly do: 'move'
       readonly node: number
@@ -13,76 +19,78 @@ export type Step =
       readonly times: number
       readonly pauseMs: number
     }
+  /** Down, or gone and back as another device of that name. */
+  | { readonly do: 'uplink'; readonly node: number; readonly how: 'down' | 'gone'; readonly ms: number }
   /** One address more, as keepalived adds it. */
   | { readonly do: 'floating address'; readonly node: number }
   /** A VPN comes up whose prefix holds the whole network. */
   | { readonly do: 'wide prefix'; readonly node: number }
-  | { readonly do: 'connection'; readonly node: number; readonly lagMs: number; readonly delayMs: number }
+  | {
+      readonly do: 'connection'
+      readonly node: number
+      readonly lagMs: number
+      readonly delayMs: number
+      readonly failOneOf: number
+    }
   | { readonly do: 'cut' | 'heal'; readonly node: number }
-  /** Of so many calls into the kernel one fails. */
-  | { readonly do: 'kernel refuses'; readonly node: number; readonly oneOf: number }
+  /** Of so many calls into the kernel one fails; `done`: it is done all the same. */
+  | { readonly do: 'kernel refuses'; readonly node: number; readonly oneOf: number; readonly done: boolean }
+  | { readonly do: 'kernel is slow'; readonly node: number; readonly ms: number }
+  | { readonly do: 'disk'; readonly node: number; readonly full: boolean; readonly delayMs: number }
   | { readonly do: 'lease deleted'; readonly node: number }
   | { readonly do: 'strange lease'; readonly lease: number }
+  /** Of five flannels at once. */
+  | { readonly do: 'rack'; readonly what: 'arrives' | 'leaves' }
+  /** Another program has, or has no more, routes to the subnets of the rack. */
+  | { readonly do: 'rack is elsewhere'; readonly node: number; readonly isElsewhere: boolean }
   | { readonly do: 'foreign route'; readonly node: number; readonly peer: number }
-
-export const DAMAGES = ['device', 'device down', 'address', 'routes', 'neighbours', 'fdb'] as const
-export type Damage = (typeof DAMAGES)[number]
-
-/** What anybody can write below the prefix. `{ADDRESS}` is the first node's. Some may be routed, now or once that node has moved. */
-export const STRANGE_LEASES: readonly (readonly [string, string])[] = [
-  ['10.64.250.0-24', 'nonsense'],
-  [
-    '10.64.251.0-24',
-    '{"PublicIP":"127.0.0.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:bb:00:00:00:01"}}',
-  ],
-  [
-    '10.64.252.0-24',
-    '{"PublicIP":"{ADDRESS}","NodeID":"ffffffffffffffffffffffffffffffff","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:bb:00:00:00:02"}}',
-  ],
-  [
-    '192.0.2.0-24',
-    '{"PublicIP":"198.51.100.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:bb:00:00:00:03"}}',
-  ],
-  ['10.64.253.0-24', '{"PublicIP":"198.51.100.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"not a mac"}}'],
-  [
-    '10.64.200.0-22',
-    '{"PublicIP":"198.51.100.3","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:bb:00:00:00:04"}}',
-  ],
-  ['10.64.254.0-24', '{"PublicIP":"198.51.100.4"}'],
-]
+  | { readonly do: 'config'; readonly text: number }
 
 /** Histories of so many nodes. */
 export function histories(nodes: number): fc.Arbitrary<readonly Step[]> {
   const node = fc.nat({ max: nodes - 1 })
-  const of = <D extends string>(...names: readonly D[]) => fc.constantFrom(...names)
+  const of = <D extends string | number | boolean>(...values: readonly D[]) => fc.constantFrom(...values)
+  const is = fc.boolean()
   const step: fc.Arbitrary<Step> = fc.oneof(
-    { weight: 4, arbitrary: fc.record({ do: of('wait'), ms: of0(1, 20, 150, 700, 3_000, 12_000, 40_000) }) },
-    { weight: 5, arbitrary: fc.record({ do: of('start', 'start', 'kill', 'stop'), node }) },
+    { weight: 5, arbitrary: fc.record({ do: of('wait'), ms: of(1, 20, 150, 700, 3_000, 12_000, 40_000) }) },
+    { weight: 5, arbitrary: fc.record({ do: of('start', 'start', 'start', 'kill', 'stop'), node }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({ do: of('kill at'), node, call: fc.integer({ min: 1, max: 60 }), isAnswerLost: is }),
+    },
     { weight: 2, arbitrary: fc.record({ do: of('damage'), node, what: of(...DAMAGES) }) },
     {
       weight: 2,
       arbitrary: fc.record({
         do: of('move'),
         node,
-        afterMs: of0(0, 50, 400, 5_000),
-        times: of0(1, 1, 2, 3),
-        pauseMs: of0(30, 400, 1_800),
+        afterMs: of(0, 50, 400, 5_000),
+        times: of(1, 1, 2, 3),
+        pauseMs: of(30, 400, 1_800),
       }),
     },
+    { weight: 1, arbitrary: fc.record({ do: of('uplink'), node, how: of('down', 'gone'), ms: of(1, 300, 4_000) }) },
     { weight: 1, arbitrary: fc.record({ do: of('floating address', 'wide prefix'), node }) },
     {
       weight: 2,
-      arbitrary: fc.record({ do: of('connection'), node, lagMs: of0(0, 90, 2_500), delayMs: of0(1, 40, 1_500) }),
+      arbitrary: fc.record({
+        do: of('connection'),
+        node,
+        lagMs: of(0, 90, 2_500),
+        delayMs: of(1, 40, 1_500),
+        failOneOf: of(0, 0, 2, 5),
+      }),
     },
     { weight: 2, arbitrary: fc.record({ do: of('cut', 'heal'), node }) },
-    { weight: 1, arbitrary: fc.record({ do: of('kernel refuses'), node, oneOf: of0(1, 2, 5) }) },
+    { weight: 1, arbitrary: fc.record({ do: of('kernel refuses'), node, oneOf: of(1, 2, 5), done: is }) },
+    { weight: 1, arbitrary: fc.record({ do: of('kernel is slow'), node, ms: of(0, 3, 200) }) },
+    { weight: 2, arbitrary: fc.record({ do: of('disk'), node, full: is, delayMs: of(0, 0, 30, 3_000) }) },
     { weight: 1, arbitrary: fc.record({ do: of('lease deleted'), node }) },
     { weight: 2, arbitrary: fc.record({ do: of('strange lease'), lease: fc.nat({ max: STRANGE_LEASES.length - 1 }) }) },
+    { weight: 2, arbitrary: fc.record({ do: of('rack'), what: of('arrives', 'arrives', 'leaves') }) },
+    { weight: 1, arbitrary: fc.record({ do: of('rack is elsewhere'), node, isElsewhere: is }) },
     { weight: 1, arbitrary: fc.record({ do: of('foreign route'), node, peer: node }) },
+    { weight: 1, arbitrary: fc.record({ do: of('config'), text: fc.nat({ max: 7 }) }) },
   )
-  return fc.array(step, { minLength: 1, maxLength: 25 })
-}
-
-function of0(...numbers: readonly number[]): fc.Arbitrary<number> {
-  return fc.constantFrom(...numbers)
+  return fc.array(step, { minLength: 1, maxLength: 30 })
 }

@@ -1,38 +1,114 @@
-import type { HostInterface, HostKernel, Path } from '../../kernel/host.ts'
-import { type Address, type Link, ROUTE_PROTOCOL, type Route } from '../../kernel/objects.ts'
-import type { KernelEvent, ObjectTable } from '../../kernel/table.ts'
-import { type Cidr, contains, type Family, familyOf, type IpAddr, prefixLength } from '../../lib/address.ts'
+import { type KernelObject, keyOf, type Link, type Route } from '../../kernel/objects.ts'
+import type { KernelEvent } from '../../kernel/table.ts'
+import {
+  type Cidr,
+  cidrOf,
+  contains,
+  FAMILIES,
+  type Family,
+  familyOf,
+  type IpAddr,
+  prefixLength,
+} from '../../lib/address.ts'
 import { FakeKernel } from '../fakes/kernel.ts'
+import { SimulatedDisk } from './disk.ts'
 
 export const UPLINK = 'eth0'
-/** Of linux/rtnetlink.h. */
-const RTN_UNICAST = 1
-const RTN_BLACKHOLE = 6
 const VPN = 'tun9'
+const KERNEL_PROTOCOL = 2
 const DHCP_PROTOCOL = 16
+/** The maker of what flannel left on a host: ours may take it over. */
+export const FLANNEL = 'flannel'
 
-/** A host of the simulation: a kernel in memory with an uplink, an address on it and a default route. */
+/** Where the hosts live: the first parts of their addresses, by family, and the gateway to the world. */
+export interface Underlay {
+  readonly prefixes: ReadonlyMap<Family, string>
+}
+
+export const PREFIX_BITS: Readonly<Record<Family, number>> = { 4: 24, 6: 64 }
+
+/** A host of the simulation: a kernel in memory with an uplink, an address of each family on it, and default routes. */
 export class SimulatedHost {
   readonly kernel = new FakeKernel()
+  readonly disk = new SimulatedDisk()
+  /** What a call into the kernel takes, each way. */
+  kernelDelayMs = 0
+  readonly #underlay: Underlay
   readonly #indexes = new Map<string, number>()
-  #process = 0
+  readonly #listeners = new Set<(events: readonly KernelEvent[]) => void>()
+  #lastIndex = 0
+  /** What the network configuration of the host wants on the uplink. */
+  #configured: readonly IpAddr[] = []
 
-  constructor(address: IpAddr) {
-    this.kernel.addDevice(UPLINK)
-    this.addAddress(address)
+  constructor(underlay: Underlay, number: number) {
+    this.#underlay = underlay
+    this.kernel.onEvents = (events) => {
+      for (const listener of this.#listeners) listener(events)
+    }
+    this.kernel.makers.leavers.add(FLANNEL)
+    this.kernel.makers.mayChange = ({ kind }) => kind === 'sysctl' || kind === 'file'
+    this.#addUplink()
+    for (const family of underlay.prefixes.keys()) this.addAddress(this.addressOf(family, number))
   }
 
-  /** The first address of the uplink: where packets from the wire arrive. */
+  addressOf(family: Family, number: number): IpAddr {
+    return `${this.#underlay.prefixes.get(family)}${number}` as IpAddr
+  }
+
+  /** Of the uplink, in the kernel's order: where packets from the wire arrive. */
   get addresses(): readonly IpAddr[] {
-    return this.#addressesOf(UPLINK).map(({ address }) => address)
+    return this.addressesOn(UPLINK)
   }
 
-  addAddress(address: IpAddr, length = 24): void {
-    this.kernel.change({
-      verb: 'create',
-      object: { kind: 'address', family: familyOf(address), device: UPLINK, address, length },
+  addressesOn(device: string): readonly IpAddr[] {
+    return this.kernel.all('address').flatMap((one) => {
+      return one.kind === 'address' && one.device === device ? [one.address] : []
     })
-    this.#routeToTheWorld()
+  }
+
+  links(): readonly Link[] {
+    return this.kernel.all('link').filter((object): object is Link => object.kind === 'link')
+  }
+
+  routes(): readonly Route[] {
+    return this.kernel.all('route').filter((object): object is Route => object.kind === 'route')
+  }
+
+  /** All that is there of what this maker has made. */
+  madeBy(maker: string): readonly KernelObject[] {
+    const { kernel } = this
+    return kernel.tables.flatMap(({ kind }) => kernel.all(kind)).filter((object) => kernel.makers.of(object) === maker)
+  }
+
+  addAddress(address: IpAddr, length = PREFIX_BITS[familyOf(address)]): void {
+    this.#configured = [...this.#configured, address]
+    this.#putAddress(address, length)
+  }
+
+  /** Of one family; the kernel takes the routes along. */
+  removeAddresses(family: Family): void {
+    this.#configured = this.#configured.filter((address) => familyOf(address) !== family)
+    for (const one of this.kernel.all('address')) {
+      if (one.kind === 'address' && one.device === UPLINK && one.family === family) this.kernel.delete(keyOf(one))
+    }
+  }
+
+  setUplink(up: boolean): void {
+    if (this.kernel.get(`link ${UPLINK}`) === undefined) return
+    this.kernel.changeDevice(UPLINK, { up })
+    if (up) this.#configure()
+  }
+
+  /** The network card is pulled out; when it comes back it is another device with the same name. */
+  removeUplink(): void {
+    this.kernel.delete(`link ${UPLINK}`)
+    this.#indexes.delete(UPLINK)
+  }
+
+  restoreUplink(): void {
+    if (this.kernel.get(`link ${UPLINK}`) === undefined) this.#addUplink()
+    this.kernel.changeDevice(UPLINK, { up: true })
+    this.#configure()
   }
 
   addVpn(): void {
@@ -42,155 +118,81 @@ export class SimulatedHost {
     this.kernel.change({ verb: 'create', object: { kind: 'address', family: 4, device: VPN, address, length: 8 } })
   }
 
-  removeAddresses(): void {
-    for (const { address, length } of this.#addressesOf(UPLINK))
-      this.kernel.delete(`address ${UPLINK} ${address}/${length}`)
+  /** What another program puts there. */
+  put(object: KernelObject, maker: string): void {
+    this.kernel.put(object)
+    this.kernel.makers.give(object, maker)
   }
 
-  /**
-   * What a process on this host holds of the kernel. Once it is killed, none of its calls does anything or comes back, also those
-   * that are under way.
-   */
-  openProcess(): { readonly tables: readonly ObjectTable[]; readonly kill: () => void } {
-    this.#process += 1
-    const number = this.#process
-    const isAlive = () => this.#process === number
-    const never = new Promise<never>(() => {})
-    const tables = this.kernel.tables.map(
-      (table): ObjectTable => ({
-        kind: table.kind,
-        dump: async (wanted) => {
-          const objects = isAlive() ? await table.dump(wanted) : await never
-          return isAlive() ? objects : await never
-        },
-        unchanged: async () => {
-          const same = isAlive() ? await (table.unchanged?.() ?? false) : await never
-          return isAlive() ? same : await never
-        },
-        apply: async (ops) => {
-          // One op after another, so that a kill can fall between two of them.
-          const results = []
-          for (const op of ops) results.push(...(isAlive() ? await table.apply([op]) : await never))
-          return isAlive() ? results : await never
-        },
-      }),
-    )
-    const kill = () => {
-      if (isAlive()) this.#process += 1
-      this.kernel.onEvents = undefined
-    }
-    return { tables, kill }
-  }
-
-  hear(listener: (events: readonly KernelEvent[]) => void): void {
-    this.kernel.onEvents = listener
-  }
-
-  /** As the real one reads it. */
-  reader(): HostKernel {
-    const reader: Pick<
-      HostKernel,
-      | 'hasFou'
-      | 'listInterfaces'
-      | 'defaultRouteDevices'
-      | 'routeTo'
-      | 'routesTo'
-      | 'routesNear'
-      | 'askNeighbour'
-      | 'neighbourStates'
-    > = {
-      hasFou: async () => false,
-      listInterfaces: async () => this.#links().map((link) => this.#interfaceOf(link)),
-      defaultRouteDevices: async (family) =>
-        this.#routes(family).flatMap(({ dst, device }) =>
-          prefixLength(dst) === 0 && device !== undefined ? [device] : [],
-        ),
-      routeTo: async (address) => this.#pathTo(address),
-      routesTo: async (addresses) => addresses.map((address) => this.#pathTo(address)),
-      routesNear: async (networks) => ({
-        routes: [...this.#routes(4), ...this.#routes(6)].flatMap(({ type, scope, ...route }) => {
-          const isNear = networks.some((network) => contains(network, route.dst) || contains(route.dst, network))
-          if (!isNear || prefixLength(route.dst) === 0 || route.protocol === ROUTE_PROTOCOL) return []
-          return [{ ...route, type: type === 'unicast' ? RTN_UNICAST : RTN_BLACKHOLE }]
-        }),
-        gateways: [],
-      }),
-      askNeighbour: () => {},
-      neighbourStates: async () => [],
-    }
-    return reader as HostKernel
+  /** Returns what ends the hearing. */
+  hear(listener: (events: readonly KernelEvent[]) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** The route that a packet to this address takes: the longest prefix, then the least metric. */
   routeFor(address: IpAddr): Route | undefined {
-    return this.#routes(familyOf(address))
-      .filter(({ dst }) => contains(dst, address))
+    const family = familyOf(address)
+    return this.routes()
+      .filter((route) => route.family === family && contains(route.dst, address))
       .sort((a, b) => prefixLength(b.dst) - prefixLength(a.dst) || a.metric - b.metric)[0]
   }
 
-  // Whatever configures the host puts its default route back when an address is there again.
-  #routeToTheWorld(): void {
+  indexOf(device: string): number {
+    const known = this.#indexes.get(device)
+    if (known !== undefined) return known
+    this.#lastIndex += 1
+    this.#indexes.set(device, this.#lastIndex)
+    return this.#lastIndex
+  }
+
+  #addUplink(): void {
+    this.kernel.addDevice(UPLINK, { driver: { type: 'other', name: '' } })
+  }
+
+  /** Whatever configures the host does so again. */
+  #configure(): void {
+    for (const address of this.#configured) this.#putAddress(address, PREFIX_BITS[familyOf(address)])
+  }
+
+  #putAddress(address: IpAddr, length: number): void {
+    if (this.kernel.get(`link ${UPLINK}`) === undefined) return
+    const family = familyOf(address)
+    const object: KernelObject = { kind: 'address', family, device: UPLINK, address, length }
+    if (this.kernel.get(keyOf(object)) === undefined) this.kernel.change({ verb: 'create', object })
+    else if (family === 4) this.#putConnected(address, length)
+    this.#putDefaultRoutes()
+  }
+
+  /** As the kernel does when a link with addresses comes up. */
+  #putConnected(address: IpAddr, length: number): void {
+    const dst = cidrOf(address, length)
+    if (length === 32 || this.kernel.get(`route ${dst} metric 0`) !== undefined) return
     this.kernel.put({
       kind: 'route',
       family: 4,
-      dst: '0.0.0.0/0' as Cidr,
+      dst,
       metric: 0,
       type: 'unicast',
       device: UPLINK,
-      via: '192.0.2.254' as IpAddr,
-      protocol: DHCP_PROTOCOL,
+      scope: 'link',
+      protocol: KERNEL_PROTOCOL,
     })
   }
 
-  #links(): readonly Link[] {
-    return this.kernel.all('link').filter((object): object is Link => object.kind === 'link')
-  }
-
-  #routes(family: Family): readonly Route[] {
-    const all = this.kernel.all('route').filter((object): object is Route => object.kind === 'route')
-    return all.filter((route) => route.family === family)
-  }
-
-  #addressesOf(device: string): readonly Address[] {
-    const all = this.kernel.all('address').filter((object): object is Address => object.kind === 'address')
-    return all.filter((address) => address.device === device)
-  }
-
-  #pathTo(address: IpAddr): Path | undefined {
-    const route = this.routeFor(address)
-    const source = route?.device === undefined ? undefined : this.#addressesOf(route.device)[0]?.address
-    if (route?.device === undefined || source === undefined) return undefined
-    return { device: route.device, source, ...(route.via === undefined ? {} : { gateway: route.via }) }
-  }
-
-  #interfaceOf({ name, mtu, up, mac, driver }: Link): HostInterface {
-    return {
-      name,
-      index: this.#indexOf(name),
-      mtu,
-      up,
-      running: up,
-      loopback: false,
-      mac,
-      kind: driver.type === 'other' ? (driver.name ?? '') : driver.type,
-      master: 0,
-      addresses: this.#addressesOf(name).map(({ family, address, length }) => ({
+  #putDefaultRoutes(): void {
+    for (const family of FAMILIES) {
+      if (!this.addresses.some((address) => familyOf(address) === family)) continue
+      this.kernel.put({
+        kind: 'route',
         family,
-        address,
-        length,
-        scope: 'global',
-        deprecated: false,
-        temporary: false,
-        permanent: true,
-        tentative: false,
-        duplicate: false,
-      })),
+        dst: (family === 4 ? '0.0.0.0/0' : '::/0') as Cidr,
+        metric: family === 4 ? 0 : 1024,
+        type: 'unicast',
+        device: UPLINK,
+        via: this.addressOf(family, 254),
+        protocol: DHCP_PROTOCOL,
+      })
     }
-  }
-
-  #indexOf(name: string): number {
-    const index = this.#indexes.get(name) ?? this.#indexes.size + 1
-    this.#indexes.set(name, index)
-    return index
   }
 }

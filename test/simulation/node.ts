@@ -1,187 +1,259 @@
+import { setMaxListeners } from 'node:events'
 import { NoInterfaceError } from '../../flanneld/host/external-interface.ts'
 import { Agent } from '../../flanneld/node/agent.ts'
 import type { AgentNeeds } from '../../flanneld/node/agent-needs.ts'
-import { type Footprint, NO_FOOTPRINT } from '../../flanneld/state/footprint.ts'
+import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
+import { type Footprint, NO_FOOTPRINT, parseFootprint } from '../../flanneld/state/footprint.ts'
 import { OwnFootprint } from '../../flanneld/state/own-footprint.ts'
+import { StateDir } from '../../flanneld/state/state-dir.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
-import type { Cidr, IpAddr } from '../../lib/address.ts'
+import { type Cidr, cidrOf, type Family, parseInterfaceCidr } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { ConfigError } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
 import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
 import type { ConfigText, StoreHealth } from '../../subnet/types.ts'
-import type { VirtualClock } from '../fakes/clock.ts'
 import type { FakeLeaseTable } from '../fakes/lease-store.ts'
-import { SimulatedHost } from './host.ts'
+import { SimulatedDisk } from './disk.ts'
+import type { SimulatedHost } from './host.ts'
+import { hostReader } from './host-reader.ts'
+import type { Neighbourhood } from './neighbourhood.ts'
+import { SimulatedProcess } from './process.ts'
 import { ConnectedStore, type Connection, goodConnection } from './store.ts'
 
-export interface World {
-  readonly clock: VirtualClock
+/** One etcd prefix, with all nodes of one network. */
+export interface Cluster {
+  readonly clock: Clock
   readonly table: FakeLeaseTable
   readonly config: Latest<ConfigText>
   /** From 0 to below 1. */
   readonly random: () => number
   /** Where the directory of subnet.env is watched; the file itself is in the kernel of the simulation. */
   readonly folder: string
+  /** Stands in the names of chains and tables; empty of the default instance. */
+  readonly instance: string
+  readonly guard: boolean
+  readonly neighbourhood: Neighbourhood
 }
 
-/** What outlives a process: the state directory. */
-interface Disk {
-  footprint: Footprint
-  readonly files: Map<string, string>
-}
-
-interface Process {
-  readonly agent: Agent
+interface Daemon {
+  readonly process: SimulatedProcess
   readonly conditions: ConditionSet
+  /** Until it is there, the daemon reads its state directory. */
+  agent?: Agent
   readonly end: () => Promise<void>
-  readonly kill: () => void
 }
 
-/** A host with a daemon that may run, be stopped or be killed. */
+/** For so long peers that vanished together are kept. */
+export const HOLD_MS = 60_000
+
+/** A host's place in a network: a daemon that may run, be stopped or be killed, and what outlives it. The one place that knows how an Agent is made. */
 export class SimulatedNode {
   readonly host: SimulatedHost
+  readonly cluster: Cluster
+  readonly disk = new SimulatedDisk()
   readonly connection: Connection = goodConnection()
+  /** Who made what in the kernel bears this name. */
+  readonly maker: string
   /** What ended a process although nobody had asked for it. */
   readonly faults: unknown[] = []
-  readonly #world: World
-  readonly #nodeId: string
-  readonly #disk: Disk = { footprint: NO_FOOTPRINT, files: new Map() }
-  #process: Process | undefined
+  readonly #claims: Map<string, Footprint>
+  #daemon: Daemon | undefined
+  startedAt = 0
 
-  constructor(world: World, { number, address }: { number: number; address: IpAddr }) {
-    this.#world = world
-    this.#nodeId = String(number).repeat(32).slice(0, 32)
-    this.host = new SimulatedHost(address)
+  /** `claims`: of the instances that run on this host. */
+  constructor(cluster: Cluster, { host, claims }: { host: SimulatedHost; claims: Map<string, Footprint> }) {
+    this.cluster = cluster
+    this.host = host
+    this.#claims = claims
+    this.maker = `instance '${cluster.instance}'`
   }
 
   get running(): boolean {
-    return this.#process !== undefined
+    return this.#daemon !== undefined
   }
 
   get conditions(): readonly string[] {
-    return this.#process?.conditions.list().map(({ text }) => text) ?? []
+    return this.#daemon?.conditions.list().map(({ text }) => text) ?? []
   }
 
   get notReady(): readonly string[] {
-    return this.#process?.agent.notReady() ?? ['it does not run']
+    return this.#daemon?.agent?.notReady() ?? ['it does not run']
   }
 
-  /** The subnet that the daemon has told the containers: what stands in subnet.env. */
-  get subnet(): Cidr | undefined {
-    const file = this.host.kernel.all('file')[0]
-    const line = file?.kind === 'file' ? /^FLANNEL_SUBNET=(.*)$/m.exec(file.content)?.[1] : undefined
-    return line?.replace(/\.1\//, '.0/') as Cidr | undefined
+  /** What a start would find on record of itself. */
+  get nodeId(): string | undefined {
+    return this.disk.text('node-id')?.trim()
+  }
+
+  get recorded(): Footprint {
+    const text = this.disk.text('footprint.json')
+    return text === undefined ? NO_FOOTPRINT : parseFootprint(text)
+  }
+
+  /** The subnets that the daemon has told the containers: what stands in subnet.env. */
+  get subnets(): ReadonlyMap<Family, Cidr> {
+    const file = this.host.kernel.get(`file ${this.#subnetFile}`)
+    const subnets = new Map<Family, Cidr>()
+    for (const [family, name] of [
+      [4, 'FLANNEL_SUBNET'],
+      [6, 'FLANNEL_IPV6_SUBNET'],
+    ] as const) {
+      const line = file?.kind === 'file' ? new RegExp(`^${name}=(.*)$`, 'm').exec(file.content)?.[1] : undefined
+      const first = line === undefined ? undefined : parseInterfaceCidr(line)
+      if (first !== undefined) subnets.set(family, cidrOf(first.address, first.length))
+    }
+    return subnets
   }
 
   start(): void {
-    if (this.#process !== undefined) return
-    const { clock } = this.#world
-    const handle = this.host.openProcess()
+    if (this.#daemon !== undefined) return
+    const { clock } = this.cluster
     const stop = new AbortController()
+    setMaxListeners(0, stop.signal)
     const lifecycle = new Lifecycle({
       clock,
       onFault: (task, cause) => {
-        this.faults.push([task, cause])
+        this.#ended(task, cause)
         return 'ended'
       },
     })
     const conditions = new ConditionSet({ clock })
-    const agent = new Agent(this.#needs({ tables: handle.tables, lifecycle, conditions }), {
-      nodeId: this.#nodeId,
+    const heard: (() => void)[] = []
+    const process = new SimulatedProcess({
+      clock,
+      onDeath: () => {
+        for (const end of heard) end()
+        stop.abort(new Error('killed'))
+        void lifecycle.stop()
+        void daemon.agent?.reconciler.stop()
+        this.#claims.delete(this.maker)
+        if (this.#daemon === daemon) this.#daemon = undefined
+      },
+    })
+    const run = async () => {
+      const needs = await this.#needs({ process, lifecycle, conditions, heard })
+      const agent = new Agent(needs, this.#options(await needs.state.nodeId()))
+      daemon.agent = agent
+      await agent.run(stop.signal)
+    }
+    const ended = run().catch((cause: unknown) => {
+      if (!stop.signal.aborted) this.#ended('agent', cause)
+    })
+    const daemon: Daemon = {
+      process,
+      conditions,
+      end: async () => {
+        stop.abort(new Error('stopped'))
+        await Promise.all([ended, lifecycle.stop(), daemon.agent?.reconciler.stop()])
+        process.kill()
+      },
+    }
+    this.#daemon = daemon
+    this.startedAt = clock.now()
+  }
+
+  /** As by kill -9: nothing more is done, wherever the process is. */
+  kill(): void {
+    this.#daemon?.process.kill()
+  }
+
+  /** As `kill`, at one of the next calls of the kernel, the disk or the store. */
+  killAt(call: number, isAnswerLost: boolean): void {
+    this.#daemon?.process.killAt(call, isAnswerLost)
+  }
+
+  /** A stop that hangs is killed. */
+  async stop(): Promise<void> {
+    const daemon = this.#daemon
+    this.#daemon = undefined
+    if (daemon === undefined) return
+    let hangs = true
+    void daemon.end().finally(() => {
+      hangs = false
+    })
+    for (let turn = 0; turn < 100 && hangs; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+    daemon.process.kill()
+  }
+
+  get #subnetFile(): string {
+    return `${this.cluster.folder}/${this.cluster.instance}subnet.env`
+  }
+
+  /** What may end a process; a service manager starts it again. */
+  #ended(task: string, cause: unknown): void {
+    if (cause instanceof NoInterfaceError || cause instanceof ConfigError) this.kill()
+    else this.faults.push([task, cause])
+  }
+
+  async #needs(parts: {
+    process: SimulatedProcess
+    lifecycle: Lifecycle
+    conditions: ConditionSet
+    heard: (() => void)[]
+  }): Promise<AgentNeeds> {
+    const { clock, table, config, random, neighbourhood } = this.cluster
+    const { host, connection } = this
+    const { process, lifecycle, conditions } = parts
+    const randomBytes = (count: number) => Uint8Array.from({ length: count }, () => Math.floor(random() * 256))
+    const writes = new DiskWrites({ conditions, clock, isStarting: () => false })
+    lifecycle.run('disk writes', (stop) => writes.run(stop))
+    const openFiles = async (path: string) => this.disk.portOf(process, path)
+    const state = await StateDir.open({ log: silentLogger, writes, randomBytes, uid: 0, openFiles }, '/var/lib/flannel')
+    const make = async (footprint: Footprint) => {
+      this.#claims.set(this.maker, footprint)
+      return [...this.#claims].flatMap(([maker, other]) => (maker === this.maker ? [] : [other]))
+    }
+    const neighbours = neighbourhood.of(host)
+    type Start = AgentNeeds['kernel']['monitor']['start']
+    const monitor: { start: Start } = {
+      start: (onEvents, onNeighbourState) => {
+        parts.heard.push(host.hear(onEvents))
+        if (onNeighbourState !== undefined) parts.heard.push(neighbours.hear(onNeighbourState))
+      },
+    }
+    return {
+      kernel: {
+        tables: process.tables(host.kernel.tablesOf(this.maker), () => host.kernelDelayMs),
+        host: hostReader(host, process, neighbours),
+        monitor,
+        rules: { obstacles: { read: async () => [] } },
+        fouPorts: { watch: async () => {} },
+        close: () => {},
+      } as unknown as AgentNeeds['kernel'],
+      configSource: config,
+      storeHealth: new Latest<StoreHealth>('simulated health'),
+      store: new ConnectedStore({ table, random, clock, process }, connection),
+      reconnectStore: async () => {},
+      state,
+      footprint: new OwnFootprint({ state, claim: { make }, log: silentLogger }),
+      conditions,
+      lifecycle,
+      clock,
+      log: silentLogger,
+      randomBytes,
+      onPass: () => {},
+      onPassFault: (cause) => this.faults.push(['a pass', cause]),
+    }
+  }
+
+  #options(nodeId: string): ConstructorParameters<typeof Agent>[1] {
+    const { instance, guard } = this.cluster
+    return {
+      nodeId,
       wish: { iface: [], ifaceRegex: [], ifaceCanReach: undefined, publicIp: undefined, publicIpv6: undefined },
-      subnetFile: `${this.#world.folder}/subnet.env`,
-      previousSubnets: this.subnet === undefined ? new Map() : new Map([[4, this.subnet]]),
+      subnetFile: this.#subnetFile,
+      previousSubnets: this.subnets,
       ipMasq: false,
-      traffic: { masquerade: false, randomFully: false, exempt: [], forward: false, instance: '' },
-      guard: undefined,
+      traffic: { masquerade: false, randomFully: false, exempt: [], forward: false, instance },
+      guard: guard ? { mode: 'on', allow: [], instance } : undefined,
       resyncMs: 5_000,
       blackholeRoute: false,
       storeEndpoints: [],
       protectedRanges: [],
       renewMarginMs: 3_600_000,
-      holdMs: 900_000,
-    })
-    const ended = agent.run(stop.signal).catch((cause: unknown) => {
-      if (stop.signal.aborted) return
-      // What may end a start; a service manager tries again.
-      if (cause instanceof NoInterfaceError) this.kill()
-      else this.faults.push(['agent', cause])
-    })
-    this.#process = {
-      agent,
-      conditions,
-      kill: () => {
-        handle.kill()
-        stop.abort(new Error('killed'))
-        void lifecycle.stop()
-        void agent.reconciler.stop()
-      },
-      end: async () => {
-        stop.abort(new Error('stopped'))
-        await Promise.all([ended, lifecycle.stop(), agent.reconciler.stop()])
-        handle.kill()
-      },
-    }
-  }
-
-  /** As by kill -9: nothing more is done, wherever the process is. */
-  kill(): void {
-    this.#process?.kill()
-    this.#process = undefined
-  }
-
-  async stop(): Promise<void> {
-    const process = this.#process
-    this.#process = undefined
-    await process?.end()
-  }
-
-  #needs(parts: Pick<AgentNeeds, 'lifecycle' | 'conditions'> & { tables: AgentNeeds['kernel']['tables'] }): AgentNeeds {
-    const { clock, table, config, random } = this.#world
-    const { host, connection } = this
-    const disk = this.#disk
-    const kernel = {
-      tables: parts.tables,
-      host: host.reader(),
-      monitor: { start: (listener: Parameters<SimulatedHost['hear']>[0]) => host.hear(listener) },
-      rules: { obstacles: { read: async () => [] } },
-      fouPorts: { watch: async () => {} },
-      close: () => {},
-    } as unknown as AgentNeeds['kernel']
-    const state = {
-      changes: new Latest<number>('simulated disk'),
-      files: {
-        path: 'the simulated disk',
-        read: async (name: string) => disk.files.get(name),
-        keep: async (name: string, text: string) => {
-          disk.files.set(name, text)
-          return true
-        },
-      },
-      get footprint() {
-        return disk.footprint
-      },
-      become: async (footprint: Footprint) => {
-        disk.footprint = footprint
-      },
-      sysctls: { originals: new Map(), borrow: async () => true, returned: async () => {} },
-    } as unknown as AgentNeeds['state']
-    const footprint = new OwnFootprint({ state, claim: { make: async () => [] }, log: silentLogger })
-    return {
-      kernel,
-      configSource: config,
-      storeHealth: new Latest<StoreHealth>('simulated health'),
-      store: new ConnectedStore({ table, random, clock }, connection),
-      reconnectStore: async () => {},
-      state,
-      footprint,
-      conditions: parts.conditions,
-      lifecycle: parts.lifecycle,
-      clock,
-      log: silentLogger,
-      randomBytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(random() * 256)),
-      onPass: () => {},
-      onPassFault: (cause) => this.faults.push(['a pass', cause]),
+      holdMs: HOLD_MS,
     }
   }
 }

@@ -15,6 +15,7 @@ import type {
   StoreHealth,
 } from '../../subnet/types.ts'
 import type { FakeLeaseTable } from '../fakes/lease-store.ts'
+import type { SimulatedProcess } from './process.ts'
 
 /** How one node's connection to the store behaves now; a history changes it. */
 export interface Connection {
@@ -24,10 +25,20 @@ export interface Connection {
   delayMs: number
   /** Nothing gets through, in either direction. */
   cut: boolean
+  /** Of so many questions and writes one fails, some of them after it was done; 0: none. */
+  failOneOf: number
 }
 
 export function goodConnection(): Connection {
-  return { lagMs: 0, delayMs: 1, cut: false }
+  return { lagMs: 0, delayMs: 1, cut: false, failOneOf: 0 }
+}
+
+interface StoreNeeds {
+  readonly table: FakeLeaseTable
+  readonly random: () => number
+  readonly clock: Clock
+  /** Whose connection it is. */
+  readonly process: SimulatedProcess
 }
 
 const RETRY_MS = 100
@@ -36,11 +47,12 @@ const RETRY_MS = 100
 export class ConnectedStore implements LeaseStore {
   readonly name = 'simulated leases'
   readonly health = new Latest<StoreHealth>('simulated health')
-  readonly #needs: { table: FakeLeaseTable; random: () => number; clock: Clock }
+  readonly #needs: StoreNeeds
+  #calls = 0
   readonly #connection: Connection
   readonly #nonce: string
 
-  constructor(needs: { table: FakeLeaseTable; random: () => number; clock: Clock }, connection: Connection) {
+  constructor(needs: StoreNeeds, connection: Connection) {
     this.#needs = needs
     this.#connection = connection
     this.#nonce = String(needs.random())
@@ -58,7 +70,7 @@ export class ConnectedStore implements LeaseStore {
       if (this.#connection.lagMs > 0) await clock.sleep(this.#connection.lagMs, signal).catch(() => {})
       await this.#open(signal)
       if (signal.aborted) return
-      yield table.snapshot()
+      yield await this.#needs.process.call(() => table.snapshot())
     }
   }
 
@@ -83,7 +95,11 @@ export class ConnectedStore implements LeaseStore {
     const { table } = this.#needs
     const over = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
       await this.#travel(signal)
-      const answer = await work()
+      this.#calls += 1
+      const fails = this.#connection.failOneOf > 0 && this.#calls % this.#connection.failOneOf === 0
+      if (fails && this.#calls % 2 === 0) throw new Error('the store did not answer')
+      const answer = await this.#needs.process.call(work)
+      if (fails) throw new Error('the answer of the store was lost')
       await this.#travel(signal)
       return answer
     }

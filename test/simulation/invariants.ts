@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict'
+import type { Link, Route } from '../../kernel/objects.ts'
+import { type Cidr, contains, type Family, familyOf, type IpAddr, prefixLength } from '../../lib/address.ts'
+import type { SimulatedHost } from './host.ts'
+import type { SimulatedNode } from './node.ts'
+import type { World } from './world.ts'
+
+/** Between two looks while time passes. */
+const LOOK_MS = 100
+/** What the host itself says is heard and acted on within this time, also by a node that has just started. */
+const HEARD_MS = 5_000
+/** For so long a node may say that it is ready although it is not any more. */
+const NOTICED_MS = 10_000
+
+/** Lets time pass and looks again and again whether all is as it must be at any time, whatever has happened. */
+export class Invariants {
+  readonly #world: World
+  /** Pairs that reached each other and to which nothing has happened since that may part them. */
+  readonly #connected = new Set<string>()
+  /** Hosts to which something has happened that may part them from others until all is at rest. */
+  readonly #disturbed = new Set<SimulatedHost>()
+  /** Since when a route is there that must not be. */
+  readonly #harmful = new Map<string, number>()
+  /** When it was last so that a node may say it is ready. */
+  readonly #trueAt = new Map<SimulatedNode, number>()
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  async pass(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= LOOK_MS) {
+      await this.#world.clock.advance(Math.min(left, LOOK_MS))
+      this.look()
+    }
+  }
+
+  /** What happens to this host now may part it from others. */
+  disturb(host: SimulatedHost): void {
+    this.#disturbed.add(host)
+    const places = this.#world.nodesOn(host).map((node) => String(this.#world.placeOf(node)))
+    for (const pair of this.#connected)
+      if (pair.split(' ').some((place) => places.includes(place))) this.#connected.delete(pair)
+  }
+
+  look(): void {
+    for (const node of this.#world.nodes) {
+      assert.deepEqual(node.faults, [], `the daemon of node ${this.#world.placeOf(node)} ended`)
+      this.#lookWhetherReady(node)
+    }
+    for (const host of this.#world.hosts) {
+      assert.deepEqual(host.kernel.makers.offences, [], 'an object of somebody else was to be changed')
+      this.#lookForHarm(host)
+    }
+    for (const [from, to, family] of this.#world.pairs()) this.#lookForPath(from, to, family)
+  }
+
+  #lookForPath(from: SimulatedNode, to: SimulatedNode, family: Family): void {
+    const pair = `${this.#world.placeOf(from)} ${this.#world.placeOf(to)} IPv${family}`
+    const lost = this.#world.lost(from, to, family)
+    if (lost === undefined) {
+      if (!this.#disturbed.has(from.host) && !this.#disturbed.has(to.host)) this.#connected.add(pair)
+    } else if (this.#connected.has(pair)) assert.fail(`${this.#now} ${pair} lost its way: ${lost}`)
+  }
+
+  /** A route of ours that takes away what works is gone as soon as the daemon has seen what it takes away. */
+  #lookForHarm(host: SimulatedHost): void {
+    const now = this.#world.clock.now()
+    for (const node of this.#world.nodesOn(host)) {
+      const isExcused = !node.running || isImpaired(node)
+      for (const route of host.routes()) {
+        if (host.kernel.makers.of(route) !== node.maker) continue
+        const key = `${this.#world.placeOf(node)} ${route.dst} ${route.metric}`
+        const why = isExcused ? undefined : harmOf(route, host)
+        if (why === undefined) this.#harmful.delete(key)
+        else {
+          const since = Math.max(this.#harmful.get(key) ?? now, node.startedAt)
+          this.#harmful.set(key, since)
+          assert.ok(now - since <= HEARD_MS, `${this.#now} the route of node ${key} ${why}`)
+        }
+      }
+    }
+  }
+
+  #lookWhetherReady(node: SimulatedNode): void {
+    const now = this.#world.clock.now()
+    const why = node.running && !isImpaired(node) ? whyNotReady(node) : undefined
+    if (why === undefined) this.#trueAt.set(node, now)
+    if (node.notReady.length > 0) return
+    const lied = now - Math.max(this.#trueAt.get(node) ?? 0, node.startedAt)
+    assert.ok(lied <= NOTICED_MS, `${this.#now} node ${this.#world.placeOf(node)} says that it is ready: ${why}`)
+  }
+
+  get #now(): string {
+    return `at ${this.#world.clock.now()} ms`
+  }
+}
+
+/** A port of it does not work as it should now, so it may know less. */
+export function isImpaired({ connection, host }: SimulatedNode): boolean {
+  const { lagMs, cut, failOneOf, delayMs } = connection
+  const refuses = host.kernel.fault({ index: 0, kind: 'route', verb: 'dump' }) !== undefined
+  return lagMs > 0 || delayMs > 100 || cut || failOneOf > 0 || refuses || host.kernelDelayMs > 0
+}
+
+/** Source: the harm rule. */
+function harmOf(route: Route, host: SimulatedHost): string | undefined {
+  const { makers } = host.kernel
+  const isOurs = (one: Route | Link) => makers.of(one).startsWith('instance')
+  const devices = host.links().filter((link) => !isOurs(link) && link.driver.type !== 'vxlan')
+  const own = devices.flatMap(({ name }) => host.addressesOn(name))
+  const others = host.routes().filter((one) => !isOurs(one))
+  const gateways = others.flatMap(({ via }) => via ?? [])
+  const covers = (address: IpAddr) => familyOf(address) === route.family && contains(route.dst, address)
+  const taken = own.find(covers)
+  if (taken !== undefined) return `takes the host's own address ${taken} away`
+  const gateway = gateways.find(covers)
+  if (gateway !== undefined) return `takes the gateway ${gateway} away`
+  if (others.some(({ dst }) => dst === route.dst)) return 'stands beside that of another program'
+  if (prefixLength(route.dst) < 16 && route.family === 4) return 'is as wide as a network'
+  return undefined
+}
+
+/** What a ready node has, seen from outside; undefined: all of it. */
+export function whyNotReady(node: SimulatedNode): string | undefined {
+  const { table, instance } = node.cluster
+  const lease = [...table.snapshot().leases.values()].find((one) => one.node === node.nodeId)
+  if (node.nodeId !== undefined && lease === undefined) return 'the store has no lease of its'
+  if (node.subnets.size === 0) return 'subnet.env names no subnet'
+  for (const [family, subnet] of node.subnets) {
+    if (lease !== undefined && lease.families.get(family)?.subnet !== subnet) return `${subnet} is not leased`
+    const device = overlayDevice(node, family)
+    if (device === undefined) continue
+    const link = node.host.kernel.get(`link ${device}`)
+    if (link?.kind !== 'link' || !link.up) return `${device} is not up (${instance})`
+    const isFirst = (address: IpAddr) => (subnet as Cidr).startsWith(`${address}/`)
+    if (!node.host.addressesOn(device).some(isFirst)) return `${device} has not the first address of ${subnet}`
+  }
+  return undefined
+}
+
+/** By flannel's names; undefined: there is none. */
+function overlayDevice({ cluster }: SimulatedNode, family: Family): string | undefined {
+  const config = cluster.config.current?.text ?? ''
+  if (/host-gw/.test(config)) return undefined
+  return `${family === 4 ? 'flannel' : 'flannel-v6'}.${cluster.instance === '' ? 1 : 2}`
+}

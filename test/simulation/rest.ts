@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict'
+import { type KernelObject, keyOf } from '../../kernel/objects.ts'
+import { type Cidr, contains } from '../../lib/address.ts'
+import { FLANNEL } from './host.ts'
+import type { Invariants } from './invariants.ts'
+import { whyNotReady } from './invariants.ts'
+import type { SimulatedNode } from './node.ts'
+import { NETWORKS } from './scenario.ts'
+import { goodConnection } from './store.ts'
+import { STRANGE_LEASES } from './strange-leases.ts'
+import type { World } from './world.ts'
+
+/** With a disk that takes nothing all the rest comes to rest, too. */
+const WITHOUT_DISK_MS = 70_000
+/** Renewals, audits and what else comes slowly have happened by then. */
+const REST_MS = 120_000
+const TWIN_MS = 20_000
+
+/** All faults end, and everything is as it would be if nothing had ever happened. */
+export async function comeToRest(world: World, invariants: Invariants): Promise<void> {
+  for (const { connection, host } of world.nodes) {
+    Object.assign(connection, goodConnection())
+    host.kernel.fault = () => undefined
+    host.kernelDelayMs = 0
+    host.restoreUplink()
+  }
+  world.configure(0)
+  removeDuplicates(world)
+  for (const node of world.nodes) node.killAt(Number.POSITIVE_INFINITY, false)
+  for (const node of world.nodes) node.start()
+  await invariants.pass(1)
+  await advance(world, WITHOUT_DISK_MS)
+  for (const node of world.nodes) assertReady(world, node)
+  assertReachable(world)
+  for (const { disk } of world.nodes) Object.assign(disk, { full: false, delayMs: 0 })
+  await advance(world, REST_MS)
+  invariants.look()
+  for (const node of world.nodes) {
+    assertReady(world, node)
+    assertLease(world, node)
+    assertRecord(world, node)
+  }
+  assertReachable(world)
+  assertNoLeftovers(world)
+}
+
+/** What a daemon makes of a host on which nothing of ours is yet is what is there now. */
+export async function assertAsFromScratch(world: World, node: SimulatedNode): Promise<void> {
+  const { host, maker } = node
+  const place = world.placeOf(node)
+  const before = textsOf(host.madeBy(maker))
+  node.kill()
+  for (const object of host.madeBy(maker)) host.kernel.delete(keyOf(object))
+  node.start()
+  await advance(world, TWIN_MS)
+  assertReady(world, node)
+  assert.deepEqual(textsOf(host.madeBy(maker)), before, `the kernel of node ${place} is not as one made anew`)
+}
+
+async function advance(world: World, ms: number): Promise<void> {
+  // In steps, so that a daemon that ended is named near the time.
+  for (let left = ms; left > 0; left -= 10_000) {
+    await world.clock.advance(Math.min(left, 10_000))
+    for (const node of world.nodes) {
+      assert.deepEqual(node.faults, [], `the daemon of node ${world.placeOf(node)} ended`)
+      node.start()
+    }
+  }
+}
+
+/** An operator has removed what names a node's own address or hardware address: which of two counts depends on their ages. */
+function removeDuplicates(world: World): void {
+  const { table } = world.node(0).cluster
+  const nobody = { address: '192.0.2.250' as never, mac: '02:bb:00:00:00:fe', subnets: new Map() }
+  const harmless = new Set(STRANGE_LEASES.flatMap((make) => make(nobody)?.id ?? []))
+  for (const { id, node, families } of table.snapshot().leases.values()) {
+    const isStrange = [...families.values()].some(({ publicIp }) => publicIp.startsWith('198.51.100.'))
+    const isNode = world.nodes.some((one) => one.nodeId === node)
+    if (!isNode && (!isStrange || !harmless.has(id) || id === '10.64.249.0-24')) table.delete(id)
+  }
+}
+
+function assertReady(world: World, node: SimulatedNode): void {
+  const place = world.placeOf(node)
+  assert.deepEqual(node.notReady, [], `node ${place} is not ready`)
+  assert.equal(whyNotReady(node), undefined, `node ${place} says that it is ready`)
+}
+
+function assertReachable(world: World): void {
+  for (const [from, to, family] of world.pairs()) {
+    if (world.isTaken(from, to.subnets.get(family)) || world.isTaken(to, from.subnets.get(family))) continue
+    const lost = world.lost(from, to, family)
+    const who = `${world.placeOf(from)} does not reach ${world.placeOf(to)} by IPv${family}`
+    assert.equal(lost, undefined, `${who}: ${lost}; ${JSON.stringify(from.conditions)}`)
+  }
+}
+
+/** It says what is so. */
+function assertLease(world: World, node: SimulatedNode): void {
+  const place = world.placeOf(node)
+  const all = [...node.cluster.table.snapshot().leases.values()]
+  const own = all.filter((one) => one.node === node.nodeId)
+  assert.equal(own.length, 1, `node ${place} has ${own.length} leases`)
+  for (const [family, { publicIp, subnet }] of own[0]?.families ?? []) {
+    assert.ok(node.host.addresses.includes(publicIp), `the lease of node ${place} names ${publicIp}`)
+    const others = all.filter((one) => one !== own[0] && one.families.get(family)?.subnet === subnet)
+    assert.equal(others.length, 0, `${subnet} is used twice`)
+    const data = own[0]?.primary.data.get(family) as { VtepMAC?: string } | undefined
+    const devices = node.host.links().flatMap(({ mac, driver }) => (driver.type === 'vxlan' ? mac : []))
+    if (data?.VtepMAC !== undefined)
+      assert.ok(
+        devices.some((mac) => mac === data.VtepMAC),
+        `the lease of node ${place} names ${data.VtepMAC}`,
+      )
+  }
+}
+
+/** What the next start would call its own is what this one has made. */
+function assertRecord(world: World, node: SimulatedNode): void {
+  const { kernel } = node.host
+  const devices = node.host.links().flatMap((link) => (kernel.makers.of(link) === node.maker ? link.name : []))
+  const adopted = node.host.links().flatMap((link) => (kernel.makers.of(link) === FLANNEL ? link.name : []))
+  const recorded = [...node.recorded.devices].filter((name) => !adopted.includes(name))
+  assert.deepEqual(recorded.sort(), devices.sort(), `the record of node ${world.placeOf(node)}`)
+}
+
+/** Of ours and of flannel there is nothing in a network but what leads to somebody in the store. */
+function assertNoLeftovers(world: World): void {
+  for (const node of world.nodes) {
+    const leased = [...node.cluster.table.snapshot().leases.values()].flatMap((lease) =>
+      [...lease.families.values()].map(({ subnet }) => subnet),
+    )
+    const networks = NETWORKS[world.clusters.indexOf(node.cluster)]
+    for (const route of node.host.routes()) {
+      const maker = node.host.kernel.makers.of(route)
+      const isInside =
+        world.scenario.families.includes(route.family) && contains(networks?.[route.family] as Cidr, route.dst)
+      if ((maker !== node.maker && maker !== FLANNEL) || !isInside) continue
+      assert.ok(leased.includes(route.dst), `the route to ${route.dst} of ${maker} leads nowhere`)
+    }
+  }
+}
+
+function textsOf(objects: readonly KernelObject[]): readonly string[] {
+  return objects.map((object) => JSON.stringify(object)).sort()
+}

@@ -1,0 +1,77 @@
+import fc from 'fast-check'
+import type { Family } from '../../lib/address.ts'
+import type { Underlay } from './host.ts'
+
+/** What a history begins with. */
+export interface Scenario {
+  readonly backend: 'vxlan' | 'direct' | 'host-gw'
+  readonly families: readonly Family[]
+  /** The hosts live inside the network. */
+  readonly isInside: boolean
+  /** Two hosts have a second instance each: another etcd prefix, another subnet file. */
+  readonly hasSecond: boolean
+  readonly hasGuard: boolean
+  /** On the first host flannel ran before. */
+  readonly hasFlannel: boolean
+  /** rp_filter of devices that are made. */
+  readonly reversePath: '0' | '1'
+  readonly seed: number
+}
+
+export const scenarios: fc.Arbitrary<Scenario> = fc.record({
+  backend: fc.constantFrom('vxlan', 'vxlan', 'direct', 'host-gw'),
+  families: fc.constantFrom<readonly Family[]>([4], [4], [4], [4, 6], [6]),
+  isInside: often(1, 4),
+  hasSecond: often(1, 5),
+  hasGuard: often(1, 3),
+  hasFlannel: often(1, 4),
+  reversePath: fc.constantFrom('0', '1'),
+  seed: fc.nat(),
+})
+
+/** Of the networks, by family: the first instance's, then the second's. */
+export const NETWORKS: readonly Readonly<Record<Family, string>>[] = [
+  { 4: '10.64.0.0/12', 6: 'fd00:64::/48' },
+  { 4: '10.128.0.0/12', 6: 'fd00:128::/48' },
+]
+
+export function underlayOf({ isInside, families }: Scenario): Underlay {
+  // A host without IPv4 has some all the same.
+  const prefixes: readonly (readonly [Family, string])[] = [
+    [4, isInside ? '10.79.0.' : '192.0.2.'],
+    ...(families.includes(6) ? [[6, isInside ? 'fd00:64:0:ff::' : 'fd00:1::'] as const] : []),
+  ]
+  return { prefixes: new Map(prefixes) }
+}
+
+/** Configurations that a history may write; the first is the good one, to which all come back. */
+export function configTexts({ backend, families }: Scenario, instance: number): readonly (string | undefined)[] {
+  const network = NETWORKS[instance]
+  const config = {
+    EnableIPv4: families.includes(4),
+    ...(families.includes(4) ? { Network: network?.[4] } : {}),
+    ...(families.includes(6) ? { EnableIPv6: true, IPv6Network: network?.[6], IPv6SubnetLen: 64 } : {}),
+    Backend: backendOf(backend, instance),
+  }
+  const good = JSON.stringify(config)
+  return [
+    good,
+    JSON.stringify(config, undefined, 2),
+    JSON.stringify({ ...config, ...(families.includes(4) ? { SubnetLen: 24 } : {}) }),
+    JSON.stringify({ ...config, Unknown: true }),
+    '{"Network":',
+    JSON.stringify({ ...config, Network: '10.64.0.0/31' }),
+    JSON.stringify({ ...config, Backend: { Type: 'vxlan', VNI: -1 } }),
+    undefined,
+  ]
+}
+
+function backendOf(backend: Scenario['backend'], instance: number): object {
+  // One host has one device of a VNI.
+  if (instance > 0) return { Type: 'vxlan', VNI: 2 }
+  return backend === 'direct' ? { Type: 'vxlan', DirectRouting: true } : { Type: backend }
+}
+
+function often(times: number, outOf: number): fc.Arbitrary<boolean> {
+  return fc.nat({ max: outOf - 1 }).map((number) => number < times)
+}

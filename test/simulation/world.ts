@@ -1,0 +1,125 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Footprint } from '../../flanneld/state/footprint.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
+import { Latest } from '../../lib/latest.ts'
+import type { ConfigText } from '../../subnet/types.ts'
+import { VirtualClock } from '../fakes/clock.ts'
+import { FakeLeaseTable } from '../fakes/lease-store.ts'
+import { type Fate, send } from './fabric.ts'
+import { SimulatedHost } from './host.ts'
+import { Neighbourhood } from './neighbourhood.ts'
+import { type Cluster, SimulatedNode } from './node.ts'
+import { configTexts, type Scenario, underlayOf } from './scenario.ts'
+
+export const HOSTS = 3
+/** Of the first instance; a second one has a node on all hosts but the last. */
+export const MOST_NODES = HOSTS * 2 - 1
+
+/** Hosts on one link, with a node of each instance, a store for each network, and a virtual clock. */
+export class World {
+  readonly clock = new VirtualClock()
+  readonly scenario: Scenario
+  readonly hosts: readonly SimulatedHost[]
+  readonly clusters: readonly Cluster[]
+  /** Those of the first instance come first. */
+  readonly nodes: readonly SimulatedNode[]
+  readonly #folder = mkdtempSync(join(tmpdir(), 'flanneld-simulation-'))
+  #addresses = 100
+  #configs = 0
+
+  constructor(scenario: Scenario) {
+    this.scenario = scenario
+    const { clock } = this
+    const underlay = underlayOf(scenario)
+    this.hosts = Array.from({ length: HOSTS }, (_, place) => new SimulatedHost(underlay, place + 1))
+    for (const { kernel } of this.hosts) kernel.newDeviceReversePath = scenario.reversePath
+    const neighbourhood = new Neighbourhood({ clock, hosts: () => this.hosts })
+    const shared = {
+      clock,
+      neighbourhood,
+      random: randomOf(scenario.seed),
+      folder: this.#folder,
+      guard: scenario.hasGuard,
+    }
+    const instances = scenario.hasSecond ? ['', 'beef'] : ['']
+    this.clusters = instances.map((instance) => {
+      const config = new Latest<ConfigText>('configuration')
+      return { ...shared, instance, config, table: new FakeLeaseTable({ clock }) }
+    })
+    const claims = this.hosts.map(() => new Map<string, Footprint>())
+    this.nodes = this.clusters.flatMap((cluster, number) =>
+      this.hosts.slice(0, HOSTS - number).map((host, place) => {
+        return new SimulatedNode(cluster, { host, claims: claims[place] ?? new Map() })
+      }),
+    )
+    this.configure(0)
+  }
+
+  /** There may be fewer nodes than a history speaks of. */
+  node(place: number): SimulatedNode {
+    const node = this.nodes[place % this.nodes.length]
+    if (node === undefined) throw new RangeError(`there is no node ${place}`)
+    return node
+  }
+
+  placeOf(node: SimulatedNode): number {
+    return this.nodes.indexOf(node)
+  }
+
+  nodesOn(host: SimulatedHost): readonly SimulatedNode[] {
+    return this.nodes.filter((node) => node.host === host)
+  }
+
+  /** Writes one of the configurations of the scenario. */
+  configure(number: number): void {
+    this.#configs += 1
+    for (const [instance, { config }] of this.clusters.entries()) {
+      const text = configTexts(this.scenario, instance)[number]
+      config.set({ text, revision: String(this.#configs), origin: 'the simulation' })
+    }
+  }
+
+  newAddress(host: SimulatedHost, family: Family): IpAddr {
+    this.#addresses += 1
+    return host.addressOf(family, this.#addresses)
+  }
+
+  /** Those that shall reach each other. */
+  *pairs(): Generator<readonly [from: SimulatedNode, to: SimulatedNode, family: Family]> {
+    for (const from of this.nodes)
+      for (const to of this.nodes)
+        if (from !== to && from.cluster === to.cluster)
+          for (const family of this.scenario.families) yield [from, to, family]
+  }
+
+  /** Why a packet to the other node's containers does not arrive there; undefined: it does. */
+  lost(from: SimulatedNode, to: SimulatedNode, family: Family): string | undefined {
+    const source = from.subnets.get(family)
+    const target = to.subnets.get(family)
+    if (source === undefined || target === undefined) return 'no subnet'
+    const fate: Fate = send({ from: source, to: target }, from.host, this.hosts)
+    if ('lost' in fate) return fate.lost
+    return fate.host === to.host ? undefined : 'it arrives at another host'
+  }
+
+  /** Whether a route of another program has the place of the one to this subnet. */
+  isTaken(from: SimulatedNode, subnet: Cidr | undefined): boolean {
+    const { makers } = from.host.kernel
+    return from.host.routes().some((route) => route.dst === subnet && !makers.of(route).startsWith('instance'))
+  }
+
+  close(): void {
+    for (const node of this.nodes) node.kill()
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+function randomOf(seed: number): () => number {
+  let state = ((seed * 2 + 1) % 2_147_483_646) + 1
+  return () => {
+    state = (state * 48_271) % 2_147_483_647
+    return state / 2_147_483_647
+  }
+}
