@@ -3,7 +3,14 @@ import { askHolder, type ClaimTable, concessions } from './address-claim.ts'
 import { decideLease, findStranger, firstWindow, type LeaseDecision } from './allocator.ts'
 import { olderFirst } from './own-lease.ts'
 import { refusalsKept, written } from './own-value.ts'
-import { type AcquireHints, type Lease, type LeaseAttrs, LeaseConflictError, type OwnLease } from './types.ts'
+import {
+  type AcquireHints,
+  type Lease,
+  type LeaseAttrs,
+  LeaseConflictError,
+  type LeaseSnapshot,
+  type OwnLease,
+} from './types.ts'
 
 /** A store as far as claiming needs it: the current leases, and writes that compare first. */
 export interface LeaseTable extends ClaimTable {
@@ -64,8 +71,9 @@ export async function claimLease(
 }
 
 /**
- * Whether no other node has made a lease with our address before: two that start at once do not see each other when they choose. The
- * younger lease goes, and its host asks the holder of the older one.
+ * Whether no other node has made a lease with our address, or with one of our subnets, before: two that start at once do not see each other
+ * when they choose, and where each has two families, their keys may differ although one of the subnets is the same. The younger lease
+ * goes; where the address is the same, its host asks the holder of the older one.
  */
 async function isFirst(
   { table, log }: ClaimingNeeds,
@@ -75,11 +83,21 @@ async function isFirst(
 ): Promise<boolean> {
   await table.passed(version, signal)
   const snapshot = await table.view(signal)
-  const other = findStranger({ snapshot, want, mayHave: () => false })
-  if (other === undefined || olderFirst(lease, other) < 0) return true
-  log.warn('another node was first to lease with this address', { lease: other.id, node: other.node, given: lease.id })
+  const stranger = findStranger({ snapshot, want, mayHave: () => false })
+  const other = [stranger, findSharer(snapshot, lease)].find((found) => found && olderFirst(found, lease) < 0)
+  if (other === undefined) return true
+  const why = other === stranger ? 'with this address' : 'this subnet'
+  log.warn(`another node was first to lease ${why}`, { lease: other.id, node: other.node, given: lease.id })
   await table.remove(lease.id, version, signal)
   return false
+}
+
+/** The oldest other lease that has one of its subnets. */
+function findSharer({ leases }: LeaseSnapshot, own: Lease): Lease | undefined {
+  if (own.families.size < 2) return undefined
+  const shares = ({ id, families }: Lease) =>
+    id !== own.id && [...own.families].some(([family, { subnet }]) => families.get(family)?.subnet === subnet)
+  return [...leases.values()].filter(shares).sort(olderFirst)[0]
 }
 
 /** Undefined: ask again. */

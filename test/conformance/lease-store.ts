@@ -321,6 +321,18 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       assert.notEqual(own.lease.id, '10.5.72.0-24')
     })
 
+    it('gives two that join at once different subnets in each family', async () => {
+      const own = await Promise.all(
+        [1, 2].map((number) => {
+          const hints = { network: dual, previous: previous(`10.5.${50 + number}.0/24`, 'fc00:0:0:7::/64') }
+          const want = attrs(`n${number}`, `192.168.64.${number}`, `2001:db8::${number}`)
+          return world.store().acquire(want, hints, signal)
+        }),
+      )
+      const subnets = own.flatMap(({ lease }) => [...lease.families.values()].map(({ subnet }) => subnet))
+      assert.equal(new Set(subnets).size, 4, subnets.join(' '))
+    })
+
     it('gives many that join at once different subnets', async () => {
       const stores = Array.from({ length: 5 }, () => world.store())
       const joins = Array.from({ length: 50 }, (_unused, n) =>
