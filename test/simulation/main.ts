@@ -4,7 +4,7 @@ import { outcome } from './property.ts'
 
 /**
  * npm run simulate -- --minutes 10            as many histories as fit, from a seed of its own
- * npm run simulate -- --seed S [--path P]     the histories of that seed again; with a path the failing one alone
+ * npm run simulate -- --seed=S [--path P]     the histories of that seed again; with a path the failing one alone
  */
 const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '1' }, seed: { type: 'string' }, path: { type: 'string' } },
@@ -23,7 +23,7 @@ if (details.failed) {
   lines.push(
     String(fc.defaultReportMessage(details)),
     String(errorInstance),
-    `Again: npm run simulate -- --seed ${seed} --path ${counterexamplePath}`,
+    `Again: npm run simulate -- --seed=${seed} --path ${counterexamplePath}`,
   )
 }
 process.stdout.write(`${lines.join('\n')}\n`)
