@@ -1,6 +1,5 @@
 import { JsonFields } from '../lib/json-fields.ts'
 import type { Backend } from './backend.ts'
-import { PlanBuilder } from './plan-builder.ts'
 
 /** Only leases a subnet and writes subnet.env; somebody else carries the packets. */
 export const alloc: Backend<null, null> = {
@@ -13,7 +12,8 @@ export const alloc: Backend<null, null> = {
     return null
   },
   prepare: async () => ({ identity: null, path: { backend: '', data: new Map() } }),
-  plan: (input) => new PlanBuilder().build(input.facts.external.mtu),
+  local: ({ facts }) => ({ objects: [], mtu: facts.external.mtu, notices: [] }),
+  peer: () => ({ objects: [] }),
   devices: () => [],
   reach: () => 'unused',
 }

@@ -1,10 +1,10 @@
-import type { DesiredObject, ObjectKind } from '../kernel/objects.ts'
+import type { DesiredObject, ObjectKind, Role } from '../kernel/objects.ts'
 import type { ObjectTable } from '../kernel/table.ts'
 import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
 import type { NetworkConfig } from '../subnet/network-config.ts'
-import type { Lease, PeerPath } from '../subnet/types.ts'
+import type { FamilyLease, Lease, PeerPath } from '../subnet/types.ts'
 
 /** The interface that carries the outer packets, chosen by the options (`flanneld/host/external-interface.ts`). */
 export interface ExternalInterface {
@@ -63,48 +63,68 @@ export interface Prepared<I> {
   readonly path: PeerPath
 }
 
-/** A peer and the way to it that this backend shall plan. */
-export interface PlannedPeer {
-  readonly lease: Lease
-  readonly path: PeerPath
-}
-
-export interface PlanInput<C, I> {
+/** What a node needs for a backend whoever its peers are: nothing of how they are reached is in it. */
+export interface LocalInput<C, I> {
   readonly config: C
   readonly network: NetworkConfig
   readonly identity: I
   readonly own: Lease
-  readonly peers: readonly PlannedPeer[]
-  readonly facts: HostFacts
+  readonly facts: LocalFacts
   /** Families in whose network hosts or endpoints of the store have addresses; none where nothing is said. */
   readonly underlayInside?: ReadonlySet<Family>
-  /** Table of the ingress guard that peers' elements go to; undefined: none is wanted. */
-  readonly guard?: string
 }
 
-export interface SkippedPeer {
-  readonly id: string
-  /** One short stable word, as in `no-direct-path`. */
-  readonly reason: string
-  readonly text: string
-}
+export type LocalFacts = Omit<HostFacts, 'reach'>
 
-/** How a peer is reached under this plan, for the status: `tunnel` or `direct`. */
-export type PathState = 'tunnel' | 'direct'
-
-export interface Plan {
-  /** By `keyOf`. Belongs to the caller. */
-  readonly objects: Map<string, DesiredObject>
+/** The backend's own objects and what follows from them for the node. */
+export interface LocalPlan {
+  readonly objects: readonly DesiredObject[]
   /** Bytes; what subnet.env says. */
   readonly mtu: number
-  readonly skipped: readonly SkippedPeer[]
-  /** By lease id. */
-  readonly paths: ReadonlyMap<string, PathState>
   /** Things true of this host and config that the operator should know; stable code, sentence, remedy. */
   readonly notices: readonly Notice[]
   /** Undefined: peers' packets do not come in by this backend's doing. */
   readonly ingress?: Ingress
 }
+
+/** All that the plans of peers may depend on beside the peer. */
+export interface PeerInput<C, I> {
+  readonly config: C
+  readonly identity: I
+  /** Names of the backend's own tunnel devices, as the local plan says them (`Ingress`). */
+  readonly tunnels: ReadonlyMap<Family, string>
+}
+
+/** One peer in one family. */
+export interface PlannedPeer extends FamilyLease {
+  /** Of all its objects. */
+  readonly role: Role
+  readonly family: Family
+  /** What its lease says about this way to it in this family. */
+  readonly data: unknown
+}
+
+/** What one peer needs in the kernel in one family, or why that cannot be had. */
+export type PeerPlan =
+  | {
+      /** Undefined: somebody else carries the packets. */
+      readonly path?: PathState
+      readonly objects: readonly DesiredObject[]
+    }
+  | Refusal
+
+export interface Refusal {
+  /** One short stable word, as in `no-direct-path`. */
+  readonly reason: string
+  readonly text: string
+}
+
+export interface SkippedPeer extends Refusal {
+  readonly id: string
+}
+
+/** How a peer is reached under this plan, for the status: `tunnel` or `direct`. */
+export type PathState = 'tunnel' | 'direct'
 
 /** Outer packets that carry an inner one: to a UDP port, of either family, or IPv4 packets of the protocol 4. */
 export type OuterForm =
@@ -164,7 +184,7 @@ export interface DataPlaneCounts {
 }
 
 /**
- * One way to carry packets between hosts. `plan` is pure, synchronous and total: a bad peer is skipped, never thrown.
+ * One way to carry packets between hosts. `local` and `peer` are pure, synchronous and total: a bad peer gives a reason and is never thrown.
  * C: the parsed `Backend` object. I: what makes this node recognisable to peers (MAC, key).
  */
 export interface Backend<C, I> {
@@ -183,15 +203,23 @@ export interface Backend<C, I> {
    * configs that are equal in it are one way. Absent: all of the config.
    */
   lasting?(config: C): unknown
-  /** The one impure step: keys, MAC. Called once per start. */
+  /** The one impure step: keys, MAC. Called once for each way of this node. */
   prepare(config: C, context: PrepareContext): Promise<Prepared<I>>
-  plan(input: PlanInput<C, I>): Plan
+  /** Own device, address, sysctls, MTU. */
+  local(input: LocalInput<C, I>): LocalPlan
+  /** `reach`: how the host itself would reach the peer's public address; undefined: not looked up. */
+  peer(input: PeerInput<C, I>, peer: PlannedPeer, reach: Reach | undefined): PeerPlan
+  /**
+   * Whether a lease with these data can be reached under this config: tells ways of one type from each other. Absent: the type says all.
+   * Data that no config fits are named by `peer`.
+   */
+  fits?(config: C, family: Family, data: unknown): boolean
   /** Names of all devices that this backend may make under this config: recorded before they are made. */
   devices(config: C, network: NetworkConfig): readonly string[]
   /** FOU ports that this backend may open under this config; recorded like the devices. */
   fouPorts?(config: C): readonly number[]
   /** Of kinds that no other backend has. Nothing runs before an object is applied. */
   tables?(ports: Ports): BackendTables
-  /** Whether `plan` looks at `facts.reach`; where it does, neighbour replies are asked for (`answered`) only if `probe`. */
+  /** Whether `peer` looks at `reach`; where it does, neighbour replies are asked for (`answered`) only if `probe`. */
   reach(config: C): 'unused' | 'lookup' | 'probe'
 }

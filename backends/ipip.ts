@@ -1,7 +1,6 @@
 import { JsonFields } from '../lib/json-fields.ts'
-import type { Backend, Plan, PlanInput } from './backend.ts'
-import { IPV4_HEADER, planTunnel } from './ipv4-tunnel.ts'
-import { PlanBuilder } from './plan-builder.ts'
+import type { Backend, LocalInput, LocalPlan } from './backend.ts'
+import { IPV4_HEADER, planTunnelPeer, tunnelObjects } from './ipv4-tunnel.ts'
 import { looseUplink } from './reverse-path.ts'
 
 export interface IpipConfig {
@@ -25,18 +24,23 @@ export const ipip: Backend<IpipConfig, null> = {
   },
   lasting: () => null,
   prepare: async () => ({ identity: null, path: { backend: 'ipip', data: new Map() } }),
-  plan: planIpip,
+  local: planLocal,
+  peer: ({ config }, peer, reach) => planTunnelPeer(peer, DEVICE, config.directRouting ? reach : undefined),
   devices: () => [DEVICE],
   reach: (config) => (config.directRouting ? 'probe' : 'unused'),
 }
 
-function planIpip(input: PlanInput<IpipConfig, null>): Plan {
-  const plan = new PlanBuilder()
-  const { directRouting } = input.config
-  const { external, strictReversePath } = input.facts
+// The inner packet decides on life time and fragments, as with flannel: a traceroute shows the hosts, a small path MTU is heard of.
+const DRIVER = { ttl: 0, pathMtuDiscovery: false }
+
+function planLocal({ config, own, facts }: LocalInput<IpipConfig, null>): LocalPlan {
+  const { external, strictReversePath } = facts
   const mtu = external.mtu - IPV4_HEADER
-  // The inner packet decides on life time and fragments, as with flannel: a traceroute shows the hosts, a small path MTU is heard of.
-  planTunnel(input, { device: DEVICE, mtu, driver: { ttl: 0, pathMtuDiscovery: false }, directRouting }, plan)
-  if (directRouting && strictReversePath) plan.add(looseUplink(external.name))
-  return plan.build(mtu)
+  const uplink = config.directRouting && strictReversePath ? [looseUplink(external.name)] : []
+  return {
+    objects: [...tunnelObjects({ own, facts }, { device: DEVICE, mtu, driver: DRIVER }), ...uplink],
+    mtu,
+    notices: [],
+    ingress: { tunnels: new Map([[4, DEVICE]]), outer: [{ type: 'ipip' }] },
+  }
 }

@@ -31,13 +31,6 @@ export class PermissionError extends Error {
 /** A lease of somebody else's that cannot be read; the text names the field. Decoders throw nothing else. */
 export class InvalidLease extends Error {
   override readonly name = 'InvalidLease'
-  /** A word for the status and the metric, where the decoder's own would not do. */
-  readonly reason: string | undefined
-
-  constructor(message: string, options: { readonly reason?: string; readonly cause?: unknown } = {}) {
-    super(message, options)
-    this.reason = options.reason
-  }
 }
 
 /** Closes a `switch` over a union: the compiler refuses a missing case, and a value from outside is named. */

@@ -1,7 +1,7 @@
 import { ConfigError } from '../../lib/errors.ts'
 import type { Backend } from '../backend.ts'
 import { parseUdpConfig, type UdpConfig } from './config.ts'
-import { planUdp, UDP_DEVICE, type UdpIdentity } from './plan.ts'
+import { planUdp, planUdpPeer, UDP_DEVICE, type UdpIdentity } from './plan.ts'
 import { ProxyTables } from './proxy-tables.ts'
 
 /** A lease of it says nothing: flannel's daemon takes every lease without a type for one of udp. */
@@ -14,7 +14,8 @@ export const udp: Backend<UdpConfig, UdpIdentity> = {
     identity: { engine: await chooseEngine(config, context.hasFou) },
     path: { backend: '', data: new Map() },
   }),
-  plan: planUdp,
+  local: planUdp,
+  peer: planUdpPeer,
   devices: () => [UDP_DEVICE],
   fouPorts: ({ port }) => [port],
   tables: (ports) => new ProxyTables(ports),

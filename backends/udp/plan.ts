@@ -1,9 +1,8 @@
 import { IPPROTO_IPIP } from '../../kernel/objects.ts'
-import type { Plan, PlanInput } from '../backend.ts'
-import { IPV4_HEADER, planTunnel } from '../ipv4-tunnel.ts'
-import { PlanBuilder } from '../plan-builder.ts'
+import type { LocalInput, LocalPlan, PeerInput, PeerPlan, PlannedPeer } from '../backend.ts'
+import { IPV4_HEADER, planTunnelPeer, tunnelObjects } from '../ipv4-tunnel.ts'
 import type { UdpConfig } from './config.ts'
-import { planProxy } from './proxy-plan.ts'
+import { planProxy, planProxyPeer } from './proxy-plan.ts'
 
 /** Which engine carries the packets, found out once per start. */
 export interface UdpIdentity {
@@ -17,24 +16,34 @@ const UDP_HEADER = 8
 const TTL = 64
 
 /** The wire format of flannel's udp backend, a bare IPv4 packet per datagram, made by either engine. */
-export function planUdp(input: PlanInput<UdpConfig, UdpIdentity>): Plan {
-  const plan = new PlanBuilder()
+export function planUdp(input: LocalInput<UdpConfig, UdpIdentity>): LocalPlan {
   const mtu = input.facts.external.mtu - IPV4_HEADER - UDP_HEADER
-  if (input.identity.engine === 'kernel') planFou(input, mtu, plan)
-  else planProxy(input, { device: UDP_DEVICE, mtu }, plan)
-  return plan.build(mtu)
+  return input.identity.engine === 'kernel' ? planFou(input, mtu) : planProxy(input, { device: UDP_DEVICE, mtu })
+}
+
+export function planUdpPeer({ identity }: PeerInput<UdpConfig, UdpIdentity>, peer: PlannedPeer): PeerPlan {
+  return identity.engine === 'kernel' ? planTunnelPeer(peer, UDP_DEVICE, undefined) : planProxyPeer(peer, UDP_DEVICE)
 }
 
 /** An ipip device whose outer packets go in UDP, and a port where the kernel takes the UDP header off again. */
-function planFou(input: PlanInput<UdpConfig, UdpIdentity>, mtu: number, plan: PlanBuilder): void {
+function planFou(input: LocalInput<UdpConfig, UdpIdentity>, mtu: number): LocalPlan {
   const { port } = input.config
-  plan.add({ kind: 'fou-port', role: { class: 'required', family: 4 }, port, protocol: IPPROTO_IPIP })
   const encapsulation = { sourcePort: port, port }
   const driver = { ttl: TTL, pathMtuDiscovery: true, encapsulation }
-  planTunnel(input, { device: UDP_DEVICE, mtu, driver, directRouting: false }, plan)
-  plan.notice({
-    code: 'udp-engine-kernel',
-    text: `the backend udp runs in the kernel (FOU on port ${port}), which takes packets from every sender that reaches the port`,
-    remedy: `let only the hosts of the cluster reach UDP port ${port}; Backend.Engine chooses the engine`,
-  })
+  return {
+    objects: [
+      { kind: 'fou-port', role: { class: 'required', family: 4 }, port, protocol: IPPROTO_IPIP },
+      ...tunnelObjects(input, { device: UDP_DEVICE, mtu, driver }),
+    ],
+    mtu,
+    notices: [
+      {
+        code: 'udp-engine-kernel',
+        text: `the backend udp runs in the kernel (FOU on port ${port}), which takes packets from every sender that reaches the port`,
+        remedy: `let only the hosts of the cluster reach UDP port ${port}; Backend.Engine chooses the engine`,
+      },
+    ],
+    // The device takes bare packets, too, whatever it sends.
+    ingress: { tunnels: new Map([[4, UDP_DEVICE]]), outer: [{ type: 'udp', port }, { type: 'ipip' }] },
+  }
 }

@@ -1,7 +1,7 @@
 import type { Family, MacAddr } from '../../lib/address.ts'
 import type { Backend, PrepareContext, Prepared } from '../backend.ts'
 import { checkVxlanConfig, parseVxlanConfig, type VxlanConfig } from './config.ts'
-import { planVxlan, type VtepIdentity } from './plan.ts'
+import { fitsVni, planVxlan, planVxlanPeer, type VtepIdentity } from './plan.ts'
 import { decodeVtep, encodeVtep, randomMac, vtepDevice } from './vtep.ts'
 
 export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
@@ -11,7 +11,9 @@ export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   check: (config, network) => checkVxlanConfig(config, network.families.keys()),
   lasting: ({ vni, port, gbp }) => ({ vni, port, gbp }),
   prepare: async (config, context) => prepareVtep(config, context),
-  plan: planVxlan,
+  local: planVxlan,
+  peer: planVxlanPeer,
+  fits: fitsVni,
   devices: (config, network) => [...network.families.keys()].map((family) => vtepDevice(family, config.vni)),
   reach: (config) => (config.directRouting ? 'probe' : 'unused'),
 }

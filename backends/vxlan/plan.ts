@@ -1,13 +1,8 @@
-import type { DesiredObject, Role } from '../../kernel/objects.ts'
-import { type Family, familyOf, type MacAddr, networkAddress } from '../../lib/address.ts'
+import type { DesiredObject } from '../../kernel/objects.ts'
+import { type Family, type MacAddr, networkAddress } from '../../lib/address.ts'
 import { InvalidLease } from '../../lib/errors.ts'
-import type { FamilyLease } from '../../subnet/types.ts'
-import type { HostFacts, Plan, PlanInput, PlannedPeer } from '../backend.ts'
+import type { LocalFacts, LocalInput, LocalPlan, PeerInput, PeerPlan, PlannedPeer, Reach } from '../backend.ts'
 import { SMALLEST_MTU } from '../devices.ts'
-import { guardBasis, guardPeer, guardVariant } from '../ingress-guard.ts'
-import { PeerMemo } from '../peer-memo.ts'
-import { familyPlan, type PeerPlan, planFamilies } from '../peer-plan.ts'
-import { PlanBuilder } from '../plan-builder.ts'
 import { looseReversePath, looseUplink } from '../reverse-path.ts'
 import { gatewayRoute, tunnelAddress } from '../routes.ts'
 import { VXLAN_HEADERS, type VxlanConfig } from './config.ts'
@@ -16,36 +11,56 @@ import { decodeVtep, vtepDevice } from './vtep.ts'
 /** The own MAC per family; each family has its own device. */
 export type VtepIdentity = ReadonlyMap<Family, MacAddr>
 
-type Input = PlanInput<VxlanConfig, VtepIdentity>
-/** Names of the own devices: each once, and not once for each peer. */
-type Devices = ReadonlyMap<Family, string>
+type Input = LocalInput<VxlanConfig, VtepIdentity>
 
-const memo = new PeerMemo()
-
-/**
- * Per family one device and its address; per peer a route, and unless it is reached directly, a neighbour and an FDB
- * entry. Source: RFC 7348; names and values as flannel's.
- */
-export function planVxlan(input: Input): Plan {
-  const plan = new PlanBuilder()
-  const families = [...input.network.families.keys()]
-  for (const family of families) plan.add(...localObjects(input, family))
-  if (input.config.directRouting && input.facts.strictReversePath) plan.add(looseUplink(input.facts.external.name))
-  memo.begin([input.config, input.network, input.identity, ...guardBasis(input)])
-  const devices = new Map(families.map((family) => [family, vtepDevice(family, input.config.vni)]))
-  plan.comesIn({
-    tunnels: devices,
-    outer: [{ type: 'vxlan', port: input.config.port, vni: input.config.vni }],
-  })
-  for (const peer of input.peers) {
-    const { lease } = peer
-    const direct = families.map((family) => directDevice(input, lease.families.get(family)) ?? '')
-    plan.addPeer(
-      lease.id,
-      memo.of(lease, `${direct.join(' ')} ${guardVariant(input, lease)}`, () => planPeer(input, peer, devices)),
-    )
+/** Per family one device and its address. Source: RFC 7348; names and values as flannel's. */
+export function planVxlan(input: Input): LocalPlan {
+  const { config, facts, network } = input
+  const families = [...network.families.keys()]
+  const uplink = config.directRouting && facts.strictReversePath ? [looseUplink(facts.external.name)] : []
+  return {
+    objects: [...families.flatMap((family) => localObjects(input, family)), ...uplink],
+    mtu: Math.min(...families.map((family) => deviceMtu(input, family))),
+    notices: [],
+    ingress: {
+      tunnels: new Map(families.map((family) => [family, vtepDevice(family, config.vni)])),
+      outer: [{ type: 'vxlan', port: config.port, vni: config.vni }],
+    },
   }
-  return plan.build(Math.min(...families.map((family) => deviceMtu(input, family))))
+}
+
+/** A route, and unless the peer is reached directly, a neighbour and an FDB entry. */
+export function planVxlanPeer(
+  input: PeerInput<VxlanConfig, VtepIdentity>,
+  peer: PlannedPeer,
+  reach: Reach | undefined,
+): PeerPlan {
+  const direct = input.config.directRouting && reach?.answered ? reach.onLink : undefined
+  const vtep = direct === undefined ? peerMac(input, peer) : undefined
+  if (typeof vtep === 'object') return vtep
+  const { role, family, subnet, publicIp } = peer
+  const device = direct ?? input.tunnels.get(family) ?? ''
+  // In the tunnel the gateway is an address that only the neighbour entry knows.
+  const via = vtep === undefined ? publicIp : networkAddress(subnet)
+  const route = gatewayRoute(role, { dst: subnet, via, device, onLink: vtep !== undefined })
+  if (vtep === undefined) return { path: 'direct', objects: [route] }
+  return {
+    path: 'tunnel',
+    objects: [
+      { kind: 'neighbour', role, family, device, address: via, mac: vtep },
+      { kind: 'fdb', role, device, mac: vtep, dst: publicIp },
+      route,
+    ],
+  }
+}
+
+/** Whether the peer's VTEP is one of this VNI. */
+export function fitsVni({ vni }: VxlanConfig, family: Family, data: unknown): boolean {
+  try {
+    return isSameVni(decodeVtep(data, fieldOf(family)).vni, vni)
+  } catch {
+    return false
+  }
 }
 
 /** Bytes of outer headers, by the family that they are of. */
@@ -91,7 +106,7 @@ function localObjects(input: Input, family: Family): DesiredObject[] {
 const LEAST_VNI_OF_WINDOWS = 4096
 
 /** The public address where the host owns it, else the interface's: a foreign one could not be a source. */
-export function tunnelSource(facts: HostFacts, family: Family) {
+export function tunnelSource(facts: LocalFacts, family: Family) {
   const publicIp = facts.external.publicIps.get(family)
   if (publicIp !== undefined && facts.ownAddresses.has(publicIp)) return publicIp
   return facts.external.addresses.get(family)
@@ -119,45 +134,30 @@ function deviceSysctls(family: Family, device: string): readonly DesiredObject[]
   return [sysctl('disable_ipv6'), sysctl('accept_ra')]
 }
 
-function planPeer(input: Input, { lease, path }: PlannedPeer, devices: Devices): PeerPlan {
-  const role: Role = { class: 'peer', peer: lease.id }
-  return planFamilies(lease, { families: devices.keys(), reason: 'invalid-vtep' }, (family, part) => {
-    const tunnel = devices.get(family) ?? ''
-    const guarded = guardPeer(input, part, tunnel, role)
-    const direct = directDevice(input, part)
-    if (direct === undefined) {
-      return familyPlan('tunnel', [...guarded, ...tunnelObjects(input, part, path.data.get(family), { tunnel, role })])
+/** Or why the peer's data name no VTEP of ours. */
+function peerMac(
+  { config, identity }: PeerInput<VxlanConfig, VtepIdentity>,
+  { family, data }: PlannedPeer,
+): MacAddr | { readonly reason: string; readonly text: string } {
+  try {
+    const { vni, mac } = decodeVtep(data, fieldOf(family))
+    if (!isSameVni(vni, config.vni)) {
+      const isWindows = vni >= LEAST_VNI_OF_WINDOWS && config.vni < LEAST_VNI_OF_WINDOWS
+      return { reason: isWindows ? 'other-vni' : 'invalid-vtep', text: `VNI ${vni} is not ours (${config.vni})` }
     }
-    const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device: direct, onLink: false })
-    return familyPlan('direct', [...guarded, route])
-  })
-}
-
-/** Where the peer is reached without the tunnel; undefined: nowhere. */
-function directDevice({ config, facts }: Input, part: FamilyLease | undefined): string | undefined {
-  const reach = config.directRouting && part ? facts.reach.get(part.publicIp) : undefined
-  return reach?.answered ? reach.onLink : undefined
-}
-
-/** Throws InvalidLease where the peer's data names no VTEP of ours. */
-function tunnelObjects(
-  input: Input,
-  { subnet, publicIp }: FamilyLease,
-  data: unknown,
-  { tunnel: device, role }: { readonly tunnel: string; readonly role: Role },
-): readonly DesiredObject[] {
-  const family = familyOf(subnet)
-  const vtep = decodeVtep(data, family === 4 ? 'BackendData' : 'BackendV6Data')
-  if (vtep.vni !== 0 && vtep.vni !== input.config.vni) {
-    const isWindows = vtep.vni >= LEAST_VNI_OF_WINDOWS && input.config.vni < LEAST_VNI_OF_WINDOWS
-    const reason = isWindows ? { reason: 'other-vni' } : {}
-    throw new InvalidLease(`VNI ${vtep.vni} is not ours (${input.config.vni})`, reason)
+    if (mac === identity.get(family)) return { reason: 'invalid-vtep', text: `VtepMAC ${mac} is our own` }
+    return mac
+  } catch (cause) {
+    if (!(cause instanceof InvalidLease)) throw cause
+    return { reason: 'invalid-vtep', text: cause.message }
   }
-  if (vtep.mac === input.identity.get(family)) throw new InvalidLease(`VtepMAC ${vtep.mac} is our own`)
-  const gateway = networkAddress(subnet)
-  return [
-    { kind: 'neighbour', role, family, device, address: gateway, mac: vtep.mac },
-    { kind: 'fdb', role, device, mac: vtep.mac, dst: publicIp },
-    gatewayRoute(role, { dst: subnet, via: gateway, device, onLink: true }),
-  ]
+}
+
+function isSameVni(theirs: number, ours: number): boolean {
+  return theirs === 0 || theirs === ours
+}
+
+/** Of a lease, as operators know it. */
+function fieldOf(family: Family): string {
+  return family === 4 ? 'BackendData' : 'BackendV6Data'
 }

@@ -4,6 +4,7 @@ import { JsonFields } from '../../lib/json-fields.ts'
 
 /** What a VXLAN sender must know of a node: flannel's BackendData `{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}`. */
 export interface Vtep {
+  /** 0: any. */
   readonly vni: number
   readonly mac: MacAddr
 }

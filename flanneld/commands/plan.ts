@@ -15,7 +15,7 @@ import { openEtcd } from '../leases/lease-source.ts'
 import { PeerView } from '../leases/peer-view.ts'
 import { ConfigWatch } from '../node/config-watch.ts'
 import { footprintOf, openHost, planAll, prepareBackend, previousLease } from '../node/node-setup.ts'
-import { Replanner } from '../node/replanner.ts'
+import { Planner } from '../node/planner.ts'
 import { guardOptions, interfaceWish, previousSubnets, trafficWish } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
@@ -77,16 +77,16 @@ async function plan(
       return 0
     }
     const context = { network, previous: own.primary, randomBytes }
-    const { identity } = await prepareBackend(configuration, context, host)
+    const way = { backend, config, ...(await prepareBackend(configuration, context, host)), since: clock.now() }
     const scope = union(footprint, footprintOf(configuration))
     const store = new StoreAddresses({ clock }, { endpoints: options.etcdEndpoints })
     await store.first(signal)
     const beyond = { storeAddresses: store.current, isPlanned: () => false, mayBorrow: true }
-    const sources = { network, active: { backend, config, identity }, host, own, snapshot, scope, borrowed, ...beyond }
+    const sources = { network, ways: [way], host, own, snapshot, scope, borrowed, ...beyond }
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
-    const memory = { peers, planner: new Replanner() }
+    const memory = { peers, planner: new Planner() }
     const rules = { traffic, guard: guardOptions(options) }
     const planned = await planAll(sources, memory, { subnetFile, ipMasq, blackholeRoute: ipBlackholeRoute, ...rules })
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)

@@ -1,3 +1,4 @@
+import type { Way } from '../../backends/way.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Cidr, Family } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -15,7 +16,7 @@ import type { OwnFootprint } from '../state/own-footprint.ts'
 import type { StateDir } from '../state/state-dir.ts'
 import type { ConditionSet } from '../status/status.ts'
 import type { GuardOptions } from './guard-rules.ts'
-import type { ActiveBackend, NodePlan } from './planner.ts'
+import type { NodePlan } from './planner.ts'
 
 export interface AgentNeeds {
   readonly kernel: Kernel
@@ -62,7 +63,8 @@ export interface AgentOptions {
 /** What the agent has in hands now; every part appears when it is known. */
 export interface AgentView {
   readonly network?: NetworkConfig
-  readonly active?: ActiveBackend
+  /** The preferred one first. */
+  readonly ways?: readonly Way[]
   readonly host?: HostView
   readonly keeper?: LeaseKeeper
   readonly snapshot?: LeaseSnapshot

@@ -1,4 +1,3 @@
-import type { Prepared } from '../../backends/backend.ts'
 import type { Failure } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
@@ -31,7 +30,7 @@ import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import { ConfigWatch } from './config-watch.ts'
 import type { Configuration } from './configuration.ts'
 import { footprintOf, planAll, subnetsOf } from './node-setup.ts'
-import { Replanner } from './replanner.ts'
+import { Planner } from './planner.ts'
 import { startNode } from './start-node.ts'
 import { startTraffic, undecided, withoutRules } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
@@ -52,7 +51,7 @@ export class Agent {
   readonly #dirty = new Latest<number>('inputs of the plan')
   readonly #config: ConfigWatch
   readonly #peers: PeerView
-  readonly #planner = new Replanner()
+  readonly #planner = new Planner()
   readonly #routeEvents = new RouteEvents()
   readonly #storeAddresses: StoreAddresses
   readonly #settling: Alarm
@@ -120,10 +119,10 @@ export class Agent {
       },
     }
     lifecycle.run('configuration', (stop) => this.#config.run(stop))
-    const { host, store, keeper, prepared } = await startNode(this.#needs, this.#options, this.#config, hooks, signal)
+    const { host, store, keeper } = await startNode(this.#needs, this.#options, this.#config, hooks, signal)
     this.#follow(this.#config.changes, ({ network, backend, config }) => {
-      const { active } = this.#view
-      if (active !== undefined) this.#see({ network, active: { ...active, backend, config } })
+      const { ways } = this.#view
+      if (ways !== undefined) this.#see({ network, ways: ways.map((way) => ({ ...way, backend, config })) })
     })
     lifecycle.run('host facts', (stop) => followHost(this.#needs, host, stop))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
@@ -141,14 +140,14 @@ export class Agent {
     this.#watchReconciler()
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
     lifecycle.run('footprint', (stop) => this.#shrinkFootprint(stop))
-    lifecycle.run('planner', (stop) => this.#keepPlanning(prepared, stop))
+    lifecycle.run('planner', (stop) => this.#keepPlanning(stop))
     await aborted(signal)
   }
 
   // A burst (a rack gets power) costs a few plans and leaves most of the time to others; a single change waits for nothing.
-  async #keepPlanning(prepared: Prepared<unknown>, signal: AbortSignal): Promise<void> {
+  async #keepPlanning(signal: AbortSignal): Promise<void> {
     const apply = async () => {
-      await this.#replan(prepared)
+      await this.#replan()
       await this.#settle(signal)
     }
     signal.addEventListener('abort', () => this.#settling.stop(), { once: true })
@@ -168,18 +167,19 @@ export class Agent {
     })
   }
 
-  async #replan(prepared: Prepared<unknown>): Promise<void> {
-    const { network, active, host, keeper, snapshot } = this.#view
+  async #replan(): Promise<void> {
+    const { network, ways, host, keeper, snapshot } = this.#view
+    const path = ways?.[0]?.path
     const own = heldLease(keeper?.state.current)
     const traffic = this.#traffic
-    if (!network || !active || !host || !keeper || !snapshot || own === undefined) return
-    const attrs = leaseAttrs(this.#options.nodeId, prepared.path, await host.facts(new Map(), 'unused'))
+    if (!network || !ways || !path || !host || !keeper || !snapshot || own === undefined) return
+    const attrs = leaseAttrs(this.#options.nodeId, path, await host.facts(new Map(), 'unused'))
     keeper.setWant({ attrs, network, previous: new Map() })
     const { footprint: scope, sysctls } = this.#needs.state
     const memory = { peers: this.#peers, planner: this.#planner }
     const planNow = () => {
       const may = { borrowed: sysctls.originals, mayBorrow: !sysctls.waiting }
-      const sources = { network, active, host, own: own.lease, snapshot, scope, ...may, ...this.#beyondHost() }
+      const sources = { network, ways, host, own: own.lease, snapshot, scope, ...may, ...this.#beyondHost() }
       return planAll(sources, memory, { ...this.#options, traffic: traffic ?? this.#undecided })
     }
     let planned = await planNow()

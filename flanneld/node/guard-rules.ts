@@ -1,5 +1,4 @@
 import type { Ingress, OuterForm } from '../../backends/backend.ts'
-import { judgedLinks } from '../../backends/ingress-guard.ts'
 import type { GuardChain, GuardHook } from '../../kernel/kinds/guard-chains/kind.ts'
 import { numberText } from '../../kernel/kinds/guard-peer/kind.ts'
 import { markedSet } from '../../kernel/kinds/guard-sets/kind.ts'
@@ -9,7 +8,8 @@ import { markedRules, nftFamily, nftName } from '../../kernel/rules/nft-text.ts'
 import { addressBits, type Cidr, FAMILIES, type Family, familyOf, type IpAddr } from '../../lib/address.ts'
 import { keyMask, prefixKey } from '../../lib/prefix-key.ts'
 import { addressesInside, type OwnSide } from './own-addresses.ts'
-import { lengthsInUse } from './peer-traits.ts'
+import { tunnelsOf } from './own-packets.ts'
+import { judgedLinks, lengthsInUse } from './peer-traits.ts'
 
 /** What the command line says about the guard; no guard where there is none. */
 export interface GuardOptions {
@@ -52,18 +52,22 @@ interface Input extends OwnSide {
   readonly traits: ReadonlySet<string>
 }
 
-/** The guard beside what each peer's plan says: sets, counters, what is this node's own, and the chains that judge. Pure. */
+/**
+ * The guard beside what each peer's plan says: sets, counters, what is this node's own, and the chains that judge what comes in by any
+ * of the ways. Pure.
+ */
 export function guardObjects(
   input: Input,
-  ingress: Ingress,
+  ingresses: readonly Ingress[],
   { mode, allow, instance }: GuardOptions,
 ): readonly DesiredObject[] {
   const role: Role = mode === 'on' ? { class: 'required' } : { class: 'advisory', remedy: REMEDY }
   const table = guardTable(instance)
+  const outer = ingresses.flatMap((ingress) => ingress.outer)
   const base = [
-    baseChain('prerouting', [...tunnelRules(input, ingress), ...linkRules(input)]),
-    baseChain('input', outerRules(input, ingress)),
-    baseChain('forward', containerRules(input, ingress)),
+    baseChain('prerouting', [...tunnelRules(input, ingresses), ...linkRules(input)]),
+    baseChain('input', outerRules(input, outer)),
+    baseChain('forward', containerRules(input, outer)),
   ].filter(({ rules }) => rules.length > 0)
   const isUsed = (name: string) => base.some(({ rules }) => rules.some(({ text }) => text.endsWith(` goto ${name}`)))
   const refusals = FAMILIES.flatMap((family) =>
@@ -102,10 +106,13 @@ function setsOf(family: Family) {
 }
 
 /** Out of a tunnel: containers of peers, and their hosts by the addresses that the lease names. */
-function tunnelRules(input: Input, { tunnels, own: speaker }: Ingress): readonly string[] {
-  if (tunnels.size === 0) return []
-  const from = `iifname ${listText([...tunnels.values()].map(nftName))}`
-  const itself = speaker === undefined ? [] : [`iifname ${nftName(speaker.device)} ip saddr ${speaker.address} accept`]
+function tunnelRules(input: Input, ingresses: readonly Ingress[]): readonly string[] {
+  const tunnels = FAMILIES.flatMap((family) => tunnelsOf(ingresses, family))
+  if (tunnels.length === 0) return []
+  const from = `iifname ${listText([...new Set(tunnels)].map(nftName))}`
+  const itself = ingresses.flatMap(({ own: speaker }) =>
+    speaker === undefined ? [] : [`iifname ${nftName(speaker.device)} ip saddr ${speaker.address} accept`],
+  )
   const judged = FAMILIES.map((family) => {
     const refuse = `goto ${offenderSet('inner-source', family)}`
     // A family that the network has not has no peers either.
@@ -122,8 +129,8 @@ function tunnelRules(input: Input, { tunnels, own: speaker }: Ingress): readonly
  * that far they are let in.
  */
 function linkRules(input: Input): readonly string[] {
-  const { network, own, facts } = input
-  const from = `iifname ${listText(judgedLinks(facts).map(nftName))}`
+  const { network, own, facts, traits } = input
+  const from = `iifname ${listText(judgedLinks(facts.external.name, traits).map(nftName))}`
   return [...network.families.keys()].flatMap((family) => {
     const ip = nftFamily(family)
     const refuse = `goto ${offenderSet('direct-source', family)}`
@@ -140,7 +147,7 @@ function linkRules(input: Input): readonly string[] {
   })
 }
 
-function outerRules(input: Input, { outer }: Ingress): readonly string[] {
+function outerRules(input: Input, outer: readonly OuterForm[]): readonly string[] {
   return [...input.network.families.keys()].flatMap((family) => {
     const source = `${nftFamily(family)} saddr`
     return outer.flatMap((form) => {
@@ -162,7 +169,7 @@ function outerRules(input: Input, { outer }: Ingress): readonly string[] {
 }
 
 /** Masqueraded, a container's packet would have its host's address, which the other hosts let in. */
-function containerRules(input: Input, { outer }: Ingress): readonly string[] {
+function containerRules(input: Input, outer: readonly OuterForm[]): readonly string[] {
   return [...input.network.families.keys()].flatMap((family) => {
     const field = `@nh,${SOURCE_OFFSET[family] * 8},${addressBits(family)}`
     return outer.flatMap((form) => {
@@ -238,7 +245,8 @@ function refusalChain(
 }
 
 function baseChain(hook: Exclude<GuardHook, 'other'>, texts: readonly string[]): GuardChain {
-  return { name: hook, base: { hook, priority: PRIORITY }, rules: markedRules(GUARD_COMMENT, texts) }
+  // Two ways may bring packets of one form.
+  return { name: hook, base: { hook, priority: PRIORITY }, rules: markedRules(GUARD_COMMENT, [...new Set(texts)]) }
 }
 
 function listText(values: readonly string[]): string {

@@ -1,4 +1,5 @@
 import type { PrepareContext, Prepared } from '../../backends/backend.ts'
+import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { HostKernel } from '../../kernel/host.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
@@ -11,10 +12,10 @@ import { HostSurroundings } from '../host/host-surroundings.ts'
 import { HostView } from '../host/host-view.ts'
 import { InterfaceChoice } from '../host/interface-choice.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
+import { reachOf } from './choose-way.ts'
 import type { Configuration } from './configuration.ts'
 import type { GuardOptions } from './guard-rules.ts'
-import type { ActiveBackend, NodePlan } from './planner.ts'
-import type { Replanner } from './replanner.ts'
+import type { NodePlan, Planner } from './planner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */
@@ -96,7 +97,7 @@ export async function prepareBackend(
 
 export interface PlanSources {
   readonly network: NetworkConfig
-  readonly active: ActiveBackend
+  readonly ways: readonly Way[]
   readonly host: HostView
   readonly own: Lease
   readonly snapshot: LeaseSnapshot
@@ -120,21 +121,20 @@ export interface PlanOptions {
 /** Judges the peers, looks up how they are reached and plans; `peers` and `planner` remember the last time. */
 export async function planAll(
   sources: PlanSources,
-  { peers, planner }: { readonly peers: PeerView; readonly planner: Replanner },
+  { peers, planner }: { readonly peers: PeerView; readonly planner: Planner },
   options: PlanOptions,
 ): Promise<{ verdicts: PeerVerdicts; plan: NodePlan }> {
-  const { network, active, host, own, snapshot, borrowed, storeAddresses, isPlanned } = sources
+  const { network, ways, host, own, snapshot, borrowed, storeAddresses, isPlanned } = sources
   const scope = { ...sources.scope, instance: options.traffic.instance }
   const surroundings = host.surroundings({ ours: scope.devices, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
-  const reach = active.backend.reach(active.config)
-  const found = await host.facts(verdicts.planned, reach, borrowed)
+  const found = await host.facts(verdicts.planned, reachOf(ways), borrowed)
   // A strict host loses packets only while the two ends of a path change over, so what cannot be changed here keeps no peer from its path.
   const facts = sources.mayBorrow ? found : { ...found, strictReversePath: false }
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
   const plan = planner.plan({
     network,
-    active,
+    ways,
     own,
     scope,
     borrowed,

@@ -1,4 +1,4 @@
-import type { HostFacts } from '../../backends/backend.ts'
+import type { LocalFacts } from '../../backends/backend.ts'
 import { contains, type Family, type IpAddr } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease } from '../../subnet/types.ts'
@@ -7,7 +7,7 @@ import type { Lease } from '../../subnet/types.ts'
 export interface OwnSide {
   readonly network: NetworkConfig
   readonly own: Lease
-  readonly facts: HostFacts
+  readonly facts: LocalFacts
 }
 
 /**

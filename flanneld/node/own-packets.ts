@@ -5,24 +5,29 @@ import { addressesInside, type OwnSide } from './own-addresses.ts'
 /** Packets of this host itself that look like a container's: it lives inside the network. */
 export interface OwnPackets {
   readonly sources: readonly IpAddr[]
-  /** The device by which they go to containers of other hosts; undefined: by the uplink, like everything else. */
-  readonly tunnel: string | undefined
+  /** The devices by which they go to containers of other hosts; none: by the uplink, like everything else. */
+  readonly tunnels: readonly string[]
 }
 
 /**
- * Per family; none of a family in whose network this host has no address. `ingress`: undefined where somebody else carries the
- * packets, of which nothing is known.
+ * Per family; none of a family in whose network this host has no address. `ingresses`: of all ways; none where somebody else carries
+ * the packets, of which nothing is known.
  */
 export function ownPackets(
   side: OwnSide,
-  ingress: Ingress | undefined,
+  ingresses: readonly Ingress[],
   families: readonly Family[],
 ): ReadonlyMap<Family, OwnPackets> {
   const found = new Map<Family, OwnPackets>()
-  if (ingress === undefined) return found
+  if (ingresses.length === 0) return found
   for (const family of families) {
     const sources = addressesInside(side, family)
-    if (sources.length > 0) found.set(family, { sources, tunnel: ingress.tunnels.get(family) })
+    if (sources.length > 0) found.set(family, { sources, tunnels: tunnelsOf(ingresses, family) })
   }
   return found
+}
+
+/** The tunnel devices of all ways. */
+export function tunnelsOf(ingresses: readonly Ingress[], family: Family): readonly string[] {
+  return [...new Set(ingresses.flatMap(({ tunnels }) => tunnels.get(family) ?? []))]
 }

@@ -1,4 +1,4 @@
-import type { HostFacts, Ingress, OuterForm } from '../../backends/backend.ts'
+import type { Ingress, LocalFacts, OuterForm } from '../../backends/backend.ts'
 import type { OuterPacket } from '../../kernel/rules/packet-fate.ts'
 import type { PacketPath } from '../../kernel/rules/packet-path.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
@@ -8,9 +8,9 @@ import type { TrafficOptions } from './traffic-rules.ts'
 interface PathSources {
   readonly network: NetworkConfig
   readonly own: Lease
-  readonly facts: HostFacts
-  /** Undefined: the backend says nothing of what comes in. */
-  readonly ingress: Ingress | undefined
+  readonly facts: LocalFacts
+  /** Of all ways; none where somebody else carries the packets. */
+  readonly ingresses: readonly Ingress[]
 }
 
 /**
@@ -18,14 +18,14 @@ interface PathSources {
  * them through, and those that tunnels of peers bring. Pure.
  */
 export function packetPaths(
-  { network, own, facts, ingress }: PathSources,
+  { network, own, facts, ingresses }: PathSources,
   options: Pick<TrafficOptions, 'forward' | 'masquerade'>,
 ): readonly PacketPath[] {
   const { name: device, addresses } = facts.external
   return [...network.families].flatMap(([family, { network }]): readonly PacketPath[] => {
     const isOurs = own.families.has(family)
     const local = addresses.get(family)
-    const forms = ingress?.outer ?? []
+    const forms = ingresses.flatMap(({ outer }) => outer)
     return [
       ...(isOurs && options.forward ? [{ hook: 'forward', family, network } as const] : []),
       ...forms.flatMap((form): readonly PacketPath[] => {

@@ -1,44 +1,59 @@
+import type { Reach } from '../../backends/backend.ts'
 import { contains, type Family, type IpAddr, prefixLength } from '../../lib/address.ts'
+import type { Change } from '../../lib/persistent-map.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { addressesInside, type OwnSide } from './own-addresses.ts'
 
 /**
- * What the node's own objects depend on of all peers together, a word each: the lengths of their subnets (`4/24`), and that one of
- * them has an address inside the network (`4 inside`). Few words, whatever the number of peers.
+ * What the node's own objects depend on of all peers together, a word each: the lengths of their subnets (`4/24`), that one of
+ * them has an address inside the network (`4 inside`), and on which links there are some (`on eth0`). Few words, whatever the
+ * number of peers, of which each counts how many peers it is true of.
  */
-export function traitsOf(network: NetworkConfig, lease: Lease): readonly string[] {
+export class PeerTraits {
+  readonly #network: NetworkConfig
+  readonly #counts = new Map<string, number>()
+  #words: ReadonlySet<string> = new Set()
+
+  constructor(network: NetworkConfig) {
+    this.#network = network
+  }
+
+  /** The same object while no word comes or goes. */
+  get words(): ReadonlySet<string> {
+    return this.#words
+  }
+
+  change(leases: readonly Change<Lease>[], reached: readonly Change<Reach>[]): void {
+    for (const { before, after } of leases) {
+      if (after !== undefined) this.#add(traitsOf(this.#network, after), 1)
+      if (before !== undefined) this.#add(traitsOf(this.#network, before), -1)
+    }
+    for (const { before, after } of reached) {
+      if (after?.onLink !== undefined) this.#add([linkTrait(after.onLink)], 1)
+      if (before?.onLink !== undefined) this.#add([linkTrait(before.onLink)], -1)
+    }
+    const { size } = this.#words
+    const isSame = size === this.#counts.size && [...this.#words].every((word) => this.#counts.has(word))
+    if (!isSame) this.#words = new Set(this.#counts.keys())
+  }
+
+  #add(words: readonly string[], many: number): void {
+    for (const word of words) {
+      const count = (this.#counts.get(word) ?? 0) + many
+      if (count === 0) this.#counts.delete(word)
+      else this.#counts.set(word, count)
+    }
+  }
+}
+
+function traitsOf(network: NetworkConfig, lease: Lease): readonly string[] {
   return [...lease.families].flatMap(([family, { subnet, publicIp, tunnelIp }]) => {
     const whole = network.families.get(family)?.network
     if (whole === undefined) return []
     const isInside = contains(whole, publicIp) || (tunnelIp !== undefined && contains(whole, tunnelIp))
     return [lengthTrait(family, prefixLength(subnet)), ...(isInside ? [insideTrait(family)] : [])]
   })
-}
-
-/** Of all of these. */
-export function traitsOfAll(network: NetworkConfig, leases: Iterable<Lease>): ReadonlySet<string> {
-  const traits = new Set<string>()
-  for (const lease of leases) for (const trait of traitsOf(network, lease)) traits.add(trait)
-  return traits
-}
-
-/** Whether these leases, and those that have come or gone since, still have the traits `before`, no more and no less. */
-export function sameTraits(
-  before: ReadonlySet<string>,
-  network: NetworkConfig,
-  leases: Iterable<Lease>,
-  changes: { readonly gone: readonly Lease[]; readonly come: readonly Lease[] },
-): boolean {
-  const come = traitsOfAll(network, changes.come)
-  if ([...come].some((trait) => !before.has(trait))) return false
-  const missing = new Set([...traitsOfAll(network, changes.gone)].filter((trait) => !come.has(trait)))
-  // Found among the first few, as a rule: what one of thousands has nearly all have.
-  for (const lease of leases) {
-    if (missing.size === 0) return true
-    for (const trait of traitsOf(network, lease)) missing.delete(trait)
-  }
-  return missing.size === 0
 }
 
 /** Lengths of subnets in use, the longest first: those of the peers, the own one, and the one of the configuration. */
@@ -70,6 +85,17 @@ export function underlayInside(
       store.some((address) => contains(network, address)),
   )
   return new Set(inside.map(([family]) => family))
+}
+
+/** Devices by which peers on the same link may send without a tunnel, the uplink first; on these the guard judges what claims to be a container. */
+export function judgedLinks(uplink: string, traits: ReadonlySet<string>): readonly string[] {
+  const start = linkTrait('')
+  const links = [...traits].flatMap((trait) => (trait.startsWith(start) ? [trait.slice(start.length)] : []))
+  return [uplink, ...links.filter((link) => link !== uplink).sort()]
+}
+
+function linkTrait(device: string): string {
+  return `on ${device}`
 }
 
 function lengthTrait(family: Family, length: number): string {

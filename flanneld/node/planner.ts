@@ -1,135 +1,151 @@
-import type { HostFacts, Notice, PathState, Plan, SkippedPeer } from '../../backends/backend.ts'
-import { carriedFamilies, familyNotices } from '../../backends/families.ts'
-import { peersOf } from '../../backends/peers.ts'
-import type { AnyBackend } from '../../backends/registry.ts'
-import { blackholeRoute } from '../../backends/routes.ts'
-import type { DesiredState, OwnershipScope } from '../../kernel/desired.ts'
-import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import type { Notice, PathState, SkippedPeer } from '../../backends/backend.ts'
+import type { DesiredState } from '../../kernel/desired.ts'
+import type { DesiredObject } from '../../kernel/objects.ts'
 import type { PacketPath } from '../../kernel/rules/packet-path.ts'
-import type { Family, IpAddr } from '../../lib/address.ts'
-import { PersistentMap } from '../../lib/persistent-map.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
-import { olderFirst } from '../../subnet/own-lease.ts'
+import { FAMILIES } from '../../lib/address.ts'
+import { type Change, changesBetween, type PersistentMap } from '../../lib/persistent-map.ts'
 import type { Lease } from '../../subnet/types.ts'
-import { sysctlReturns } from '../state/borrowed-sysctls.ts'
-import { renderSubnetFile } from '../state/subnet-file.ts'
-import { type GuardOptions, guardObjects, guardTable } from './guard-rules.ts'
-import { type OwnPackets, ownPackets } from './own-packets.ts'
-import { packetPaths } from './packet-paths.ts'
-import { traitsOfAll, underlayInside } from './peer-traits.ts'
-import { type TrafficOptions, trafficObjects } from './traffic-rules.ts'
-
-/** The backend in use, its parsed configuration and what identifies this node in it. */
-export interface ActiveBackend {
-  readonly backend: AnyBackend
-  readonly config: unknown
-  readonly identity: unknown
-}
-
-export interface PlannerInput {
-  readonly network: NetworkConfig
-  readonly active: ActiveBackend
-  readonly own: Lease
-  /** Accepted peers only, by id. */
-  readonly peers: ReadonlyMap<string, Lease>
-  readonly facts: HostFacts
-  readonly scope: OwnershipScope
-  /** Sysctls of the host that are changed now, with their own values. */
-  readonly borrowed: ReadonlyMap<string, string>
-  /** Whether the peers are known in full: only then may anything be removed. */
-  readonly complete: boolean
-  readonly options: {
-    readonly subnetFile: string
-    readonly ipMasq: boolean
-    readonly blackholeRoute: boolean
-    /** Of the lease store's endpoints; a route of ours must not cover one. */
-    readonly storeAddresses?: readonly IpAddr[]
-    /** Undefined: no rules. */
-    readonly traffic?: TrafficOptions
-    /** Undefined: no ingress guard. */
-    readonly guard?: GuardOptions | undefined
-  }
-}
+import { guardTable } from './guard-rules.ts'
+import { tunnelsOf } from './own-packets.ts'
+import { type OwnPlan, planOwn } from './own-plan.ts'
+import { PeerFold } from './peer-fold.ts'
+import { type PeerBasis, planPeer } from './peer-plan.ts'
+import { PeerTraits } from './peer-traits.ts'
+import type { PlannerInput } from './planner-input.ts'
 
 export interface NodePlan {
   readonly desired: DesiredState & { readonly objects: PersistentMap<DesiredObject> }
   /** Of the desired objects those that belong to no peer. */
   readonly own: readonly DesiredObject[]
   readonly mtu: number
+  /** The oldest lease first. */
   readonly skipped: readonly SkippedPeer[]
   /** By lease id. */
   readonly paths: PersistentMap<PathState>
   readonly notices: readonly Notice[]
   /** Of which it is asked whether rules of other programs drop them. */
   readonly packetPaths: readonly PacketPath[]
-  /** Of the peers together, as in `peer-traits.ts`: what the own objects were made from beside the input without its peers. */
-  readonly traits: ReadonlySet<string>
 }
 
-/** All that this host shall hold: pure and total, the same for every order of the peers. */
-export function planNode(input: PlannerInput): NodePlan {
-  const { active, network } = input
-  const { guard, traffic } = input.options
-  const traits = traitsOfAll(network, input.peers.values())
-  // Of two peers that want one kernel object the older wins.
-  const { objects, mtu, skipped, paths, notices, ingress } = planPeers(
-    input,
-    [...input.peers.values()].sort(olderFirst),
-    underlayInside(traits, input, input.options.storeAddresses),
-  )
-  const carried = carriedFamilies(active.backend, network)
-  const hosts = ownPackets(input, ingress, carried)
-  for (const object of ownObjects(input, mtu, hosts)) objects.set(keyOf(object), object)
-  const guarding = guard && ingress ? guardObjects({ ...input, traits }, ingress, guard) : []
-  for (const object of guarding) objects.set(keyOf(object), object)
-  for (const object of sysctlReturns(input.borrowed, objects)) objects.set(keyOf(object), object)
-  for (const [key, object] of objects) objects.set(key, withAlternatives(object, carried))
-  return {
-    desired: { objects: PersistentMap.from(objects), complete: input.complete, scope: input.scope },
-    own: [...objects.values()].filter(({ role }) => role.class !== 'peer'),
-    mtu,
-    skipped,
-    paths: PersistentMap.from(paths),
-    notices: [...familyNotices(active.backend, network), ...notices],
-    packetPaths: traffic ? packetPaths({ ...input, ingress }, traffic) : [],
-    traits,
+/**
+ * All that this host shall hold: total, the same for every order of the peers and whatever was planned before. Only what differs from
+ * the last time is planned: a peer where its lease has changed, how it is reached, or what all plans of peers are made from; the
+ * node's own objects where anything has changed that they are made from.
+ */
+export class Planner {
+  #last: Memory | undefined
+
+  plan(input: PlannerInput): NodePlan {
+    // After a fault of the program there is no half-changed memory: the next plan begins anew.
+    const last = this.#last
+    this.#last = undefined
+    const memory = nextMemory(last, input)
+    this.#last = memory
+    const { own, peers } = memory
+    return {
+      desired: { objects: peers.objects, complete: input.complete, scope: input.scope },
+      own: [...own.plan.objects.values()],
+      mtu: own.plan.mtu,
+      skipped: peers.skipped,
+      paths: peers.paths,
+      notices: own.plan.notices,
+      packetPaths: own.plan.packetPaths,
+    }
   }
 }
 
-/** What the backend plans for these peers, its own objects included, which are right only where `inside` is said. */
-export function planPeers(
-  { active, network, own, facts, options }: PlannerInput,
-  leases: readonly Lease[],
-  inside?: ReadonlySet<Family>,
-): Plan {
-  const { planned, skipped } = peersOf(leases, active.backend.wireType)
-  const { config, identity } = active
-  const guard = options.guard && { guard: guardTable(options.guard.instance) }
-  const underlay = inside && { underlayInside: inside }
-  const plan = active.backend.plan({ config, network, identity, own, peers: planned, facts, ...underlay, ...guard })
-  return { ...plan, skipped: [...skipped, ...plan.skipped] }
+/** From nothing. */
+export function planNode(input: PlannerInput): NodePlan {
+  return new Planner().plan(input)
 }
 
-/** One whole family is enough for a node: what belongs to another one may fail meanwhile. */
-function withAlternatives(object: DesiredObject, carried: readonly Family[]): DesiredObject {
-  const { role } = object
-  if (role.class !== 'required' || role.family === undefined) return object
-  const instead = carried.filter((family) => family !== role.family)
-  return instead.length === 0 ? object : { ...object, role: { ...role, instead } }
+/** What is known of the last plan; its parts change in place. */
+interface Memory {
+  readonly input: PlannerInput
+  readonly traits: PeerTraits
+  readonly own: { readonly madeFrom: readonly unknown[]; readonly plan: OwnPlan }
+  readonly basis: { readonly madeFrom: readonly unknown[]; readonly value: PeerBasis }
+  readonly peers: PeerFold
 }
 
-function ownObjects(input: PlannerInput, mtu: number, hosts: ReadonlyMap<Family, OwnPackets>): DesiredObject[] {
-  const { own, network, options } = input
-  const subnets = [...own.families.values()].map((part) => part.subnet)
-  return [
-    ...(options.blackholeRoute ? subnets.map(blackholeRoute) : []),
-    ...(options.traffic === undefined ? [] : trafficObjects(network, own, options.traffic, hosts)),
-    {
-      kind: 'file',
-      role: { class: 'required' },
-      path: options.subnetFile,
-      content: renderSubnetFile({ network, own, mtu, ipMasq: options.ipMasq }),
-      mode: 0o644,
-    },
-  ]
+function nextMemory(last: Memory | undefined, input: PlannerInput): Memory {
+  const traits = traitsOf(last, input)
+  const own = ownPlanOf(last, input, traits.words)
+  const basis = basisOf(last, input, own.plan)
+  const peers = last?.basis === basis ? last.peers : new PeerFold()
+  const changed = last?.basis === basis ? changedPeers(last.input, input) : input.peers.keys()
+  const plans = Array.from(changed, (id) => {
+    const lease = input.peers.get(id)
+    return [id, lease && planPeer(basis.value, lease, input)] as const
+  })
+  peers.change(own.plan.objects, plans)
+  return { input, traits, own, basis, peers }
+}
+
+function traitsOf(last: Memory | undefined, input: PlannerInput): PeerTraits {
+  const { network, peers, facts } = input
+  const known = last?.input.network === network ? last : undefined
+  const traits = known?.traits ?? new PeerTraits(network)
+  traits.change(
+    changesBetween(known?.input.peers ?? new Map(), peers),
+    changesBetween(known?.input.facts.reach ?? new Map(), facts.reach),
+  )
+  return traits
+}
+
+function ownPlanOf(last: Memory | undefined, input: PlannerInput, traits: ReadonlySet<string>): Memory['own'] {
+  const { network, ways, own, borrowed, options, facts } = input
+  const { reach: _reach, ...local } = facts
+  const madeFrom = [network, ...ways, own, borrowed, traits, ...fields(options), ...fields(local)]
+  if (last !== undefined && isSame(last.own.madeFrom, madeFrom)) return last.own
+  return { madeFrom, plan: planOwn({ network, ways, own, borrowed, options, facts }, traits) }
+}
+
+function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): Memory['basis'] {
+  const { network, ways, facts, options } = input
+  const ingresses = [...own.locals.values()].flatMap(({ ingress }) => ingress ?? [])
+  const tunnels = new Map(FAMILIES.map((family) => [family, tunnelsOf(ingresses, family)]))
+  const guard = options.guard && ingresses.length > 0 ? guardTable(options.guard.instance) : undefined
+  const { onLink, external } = facts
+  const madeFrom = [network, ...ways, ...[...tunnels].flat(2), guard, onLink, external.name]
+  if (last !== undefined && isSame(last.basis.madeFrom, madeFrom)) return last.basis
+  const inputs = ways.map((way) => {
+    const { config, identity } = way
+    return [way, { config, identity, tunnels: own.locals.get(way)?.ingress?.tunnels ?? new Map() }] as const
+  })
+  const value = {
+    families: [...network.families.keys()],
+    ways,
+    inputs: new Map(inputs),
+    tunnels,
+    guard: guard === undefined ? undefined : { table: guard, uplink: external.name, onLink },
+  }
+  return { madeFrom, value }
+}
+
+/** Ids of peers that say something else than before, are reached in another way, or have come or gone. */
+function changedPeers(last: PlannerInput, input: PlannerInput): ReadonlySet<string> {
+  const leases = changesBetween(last.peers, input.peers)
+  const ids = new Set(leases.map(({ key }) => key))
+  for (const { key } of changesBetween(last.current ?? new Map(), input.current ?? new Map())) ids.add(key)
+  const reached = new Set(changesBetween(last.facts.reach, input.facts.reach).map(({ key }) => key))
+  // A peer that comes brings its own address with it, so that the others need not be asked.
+  for (const address of leases.flatMap(addressesOf)) reached.delete(address)
+  if (reached.size === 0) return ids
+  for (const [id, lease] of input.peers) {
+    for (const { publicIp } of lease.families.values()) if (reached.has(publicIp)) ids.add(id)
+  }
+  return ids
+}
+
+function addressesOf({ before, after }: Change<Lease>): readonly string[] {
+  return [before, after].flatMap((lease) => [...(lease?.families.values() ?? [])].map(({ publicIp }) => publicIp))
+}
+
+function fields(object: object): readonly unknown[] {
+  return Object.entries(object).flat()
+}
+
+function isSame(before: readonly unknown[], after: readonly unknown[]): boolean {
+  return before.length === after.length && before.every((value, index) => value === after[index])
 }

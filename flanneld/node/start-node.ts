@@ -1,4 +1,4 @@
-import type { Prepared } from '../../backends/backend.ts'
+import type { Way } from '../../backends/way.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { firstOf } from '../../lib/latest.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
@@ -13,7 +13,6 @@ import { untilHad } from '../until-had.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import type { ConfigWatch } from './config-watch.ts'
 import { openHost, prepareBackend, previousLease } from './node-setup.ts'
-import type { ActiveBackend } from './planner.ts'
 
 /** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
 export const OWN_LEASE = 'own lease'
@@ -21,8 +20,7 @@ export const OWN_LEASE = 'own lease'
 /** Everything that is known once, at the start, and what runs from then on. */
 export interface StartedNode {
   readonly network: NetworkConfig
-  readonly active: ActiveBackend
-  readonly prepared: Prepared<unknown>
+  readonly way: Way
   readonly host: HostView
   readonly store: LeaseStore
   readonly snapshot: LeaseSnapshot
@@ -76,12 +74,12 @@ export async function startNode(
   const previous = previousLease(snapshot, options.nodeId, host)?.primary
   const prepare = () => prepareBackend(configuration, { network, previous, randomBytes }, host)
   const prepared = await untilHad(needs, 'backend', prepare, signal)
-  const identified = { backend, config: configuration.config, identity: prepared.identity }
+  const way = { backend, config: configuration.config, ...prepared, since: clock.now() }
   await hooks.storeKnown
   const surroundings = () => hooks.surroundings(host)
-  const keeper = await keepLease(needs, options, { network, store, prepared, host, surroundings })
-  hooks.see({ active: identified, keeper, snapshot })
-  return { network, active: identified, prepared, host, store, snapshot, keeper }
+  const keeper = await keepLease(needs, options, { network, store, way, host, surroundings })
+  hooks.see({ ways: [way], keeper, snapshot })
+  return { network, way, host, store, snapshot, keeper }
 }
 
 async function keepLease(
@@ -90,10 +88,10 @@ async function keepLease(
   {
     network,
     store,
-    prepared,
+    way,
     host,
     surroundings,
-  }: Pick<StartedNode, 'network' | 'store' | 'prepared' | 'host'> & { surroundings: () => Surroundings },
+  }: Pick<StartedNode, 'network' | 'store' | 'way' | 'host'> & { surroundings: () => Surroundings },
 ): Promise<LeaseKeeper> {
   const { clock, log, lifecycle } = needs
   const { files } = needs.state
@@ -107,7 +105,7 @@ async function keepLease(
       renewMarginMs: options.renewMarginMs,
     },
   )
-  const attrs = leaseAttrs(options.nodeId, prepared.path, facts)
+  const attrs = leaseAttrs(options.nodeId, way.path, facts)
   // The record is ours alone; subnet.env may be of a run before it, or of another program.
   const previous = new Map([...options.previousSubnets, ...(await lastSubnets({ files, log }, network))])
   keeper.setWant({ attrs, network, previous })

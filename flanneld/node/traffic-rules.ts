@@ -36,8 +36,8 @@ interface TrafficRule {
   readonly marked?: true
   readonly from?: Side
   readonly to?: Side
-  /** Not the device that it leaves by. */
-  readonly notBy?: string | undefined
+  /** The device that it leaves by. */
+  readonly by?: string | { readonly not: string } | undefined
   readonly verdict: 'return' | 'accept' | 'masquerade'
 }
 
@@ -79,7 +79,7 @@ function masqueradeRules(family: Family, { net, subnet, host }: Part, exempt: re
   return [
     // They have the host's address already; masqueraded, tunnels would lose their source ports. Into the tunnel they go on getting its
     // address, without which containers would answer by another way.
-    ...(host?.sources ?? []).map((from) => ({ from: hostCidr(from), notBy: host?.tunnel, verdict: 'return' }) as const),
+    ...(host?.sources ?? []).flatMap((from) => hostRules(hostCidr(from), host?.tunnels ?? [])),
     { marked: true, verdict: 'return' },
     // Inside the overlay containers see each other's addresses.
     { from: subnet, to: net, verdict: 'return' },
@@ -91,6 +91,13 @@ function masqueradeRules(family: Family, { net, subnet, host }: Part, exempt: re
     // A host address as sender: peers could not answer it through the overlay.
     { from: { not: net }, to: net, verdict: 'masquerade' },
   ]
+}
+
+/** Of several tunnels each needs a rule: iptables knows one device in a rule. */
+function hostRules(from: Cidr, [tunnel, ...more]: readonly string[]): readonly TrafficRule[] {
+  if (more.length === 0) return [{ from, by: tunnel === undefined ? undefined : { not: tunnel }, verdict: 'return' }]
+  const into = [tunnel, ...more].map((by): TrafficRule => ({ from, by, verdict: 'masquerade' }))
+  return [...into, { from, verdict: 'return' }]
 }
 
 function forwardRules({ net }: Pick<Part, 'net'>): readonly TrafficRule[] {
@@ -128,14 +135,15 @@ function nftTable(family: Family, part: Part | undefined, options: TrafficOption
   return { kind: 'nft-table', role: { class: 'required', family }, family, name, chains }
 }
 
-function nftText({ marked, from, to, notBy, verdict }: TrafficRule, ip: string, randomFully: boolean): string {
+function nftText({ marked, from, to, by, verdict }: TrafficRule, ip: string, randomFully: boolean): string {
   const side = (field: string, value: Side | undefined) => {
     if (value === undefined) return []
     return [typeof value === 'string' ? `${ip} ${field} ${value}` : `${ip} ${field} != ${value.not}`]
   }
   const mark = marked ? [`meta mark & ${KUBE_MARK} == ${KUBE_MARK}`] : []
   const action = verdict === 'masquerade' && randomFully ? 'masquerade fully-random' : verdict
-  const out = notBy === undefined ? [] : [`oifname != ${nftName(notBy)}`]
+  const out =
+    by === undefined ? [] : [typeof by === 'string' ? `oifname ${nftName(by)}` : `oifname != ${nftName(by.not)}`]
   return [...mark, ...side('saddr', from), ...side('daddr', to), ...out, action].join(' ')
 }
 
@@ -193,11 +201,7 @@ function jumpFrom(from: string, target: string, comment: string): IptablesJump {
   return { from, rule: `${commentMatch(comment)} -j ${target}`, place: 'last' }
 }
 
-function iptablesText(
-  { marked, from, to, notBy, verdict }: TrafficRule,
-  comment: string,
-  randomFully: boolean,
-): string {
+function iptablesText({ marked, from, to, by, verdict }: TrafficRule, comment: string, randomFully: boolean): string {
   const side = (option: string, value: Side | undefined) => {
     if (value === undefined) return []
     return [typeof value === 'string' ? `${option} ${value}` : `! ${option} ${value.not}`]
@@ -205,7 +209,7 @@ function iptablesText(
   const mark = marked ? [`-m mark --mark ${KUBE_MARK}/${KUBE_MARK}`] : []
   const random = verdict === 'masquerade' && randomFully ? ' --random-fully' : ''
   const action = `-j ${verdict.toUpperCase()}${random}`
-  const out = notBy === undefined ? [] : [`! -o ${notBy}`]
+  const out = by === undefined ? [] : [typeof by === 'string' ? `-o ${by}` : `! -o ${by.not}`]
   return [...side('-s', from), ...side('-d', to), ...out, ...mark, commentMatch(comment), action].join(' ')
 }
 

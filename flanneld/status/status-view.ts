@@ -86,7 +86,7 @@ function leaseOf({ keeper }: AgentView): StatusDocument['lease'] {
   }
 }
 
-function backendOf({ active, network, plan }: AgentView): StatusDocument['backend'] {
+function backendOf({ ways: [active] = [], network, plan }: AgentView): StatusDocument['backend'] {
   if (active === undefined || network === undefined || plan === undefined) return null
   return { type: active.backend.type, mtu: plan.mtu, devices: active.backend.devices(active.config, network) }
 }

@@ -1,7 +1,10 @@
-import type { HostFacts, Plan, Reach } from '../../backends/backend.ts'
-import { peersOf } from '../../backends/peers.ts'
+import type { HostFacts, LocalPlan, PathState, Reach, SkippedPeer } from '../../backends/backend.ts'
 import type { AnyBackend } from '../../backends/registry.ts'
+import type { Way } from '../../backends/way.ts'
+import { PeerFold } from '../../flanneld/node/peer-fold.ts'
+import { planPeer } from '../../flanneld/node/peer-plan.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
+import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
 import { type Cidr, type Family, familyOf, type IpAddr, type MacAddr } from '../../lib/address.ts'
 import type { FamilyNetwork, NetworkConfig } from '../../subnet/network-config.ts'
 import type { FamilyLease, Lease, PeerPath } from '../../subnet/types.ts'
@@ -68,21 +71,46 @@ export interface PlanWorld {
   readonly underlayInside?: ReadonlySet<Family>
 }
 
-export function planOf(world: PlanWorld): Plan {
-  const warnings: string[] = []
-  return world.backend.plan({
-    config: world.backend.parseConfig(world.config ?? {}, warnings),
-    network: world.network ?? network(4),
-    identity: world.identity,
-    own: world.own,
-    peers: peersOf(world.peers, world.backend.wireType).planned,
-    facts: world.facts ?? facts(),
-    ...(world.underlayInside === undefined ? {} : { underlayInside: world.underlayInside }),
-  })
+/** What the backend comes to with these peers, without what the node has of its own. */
+export interface BackendPlan extends Pick<LocalPlan, 'mtu' | 'notices'> {
+  readonly objects: ReadonlyMap<string, DesiredObject>
+  readonly skipped: readonly SkippedPeer[]
+  readonly paths: ReadonlyMap<string, PathState>
+}
+
+export function planOf(world: PlanWorld): BackendPlan {
+  const { backend, own, underlayInside } = world
+  const way = wayOf(backend, { config: world.config, identity: world.identity })
+  const [nets, host] = [world.network ?? network(4), world.facts ?? facts()]
+  const { config, identity } = way
+  const inside = underlayInside && { underlayInside }
+  const local = backend.local({ config, network: nets, identity, own, facts: host, ...inside })
+  const tunnels = local.ingress?.tunnels ?? new Map()
+  const basis = {
+    families: [...nets.families.keys()],
+    ways: [way],
+    inputs: new Map([[way, { config, identity, tunnels }]]),
+    tunnels: new Map(),
+    guard: undefined,
+  }
+  const fold = new PeerFold()
+  const peers = world.peers.map((peer) => [peer.id, planPeer(basis, peer, { facts: host })] as const)
+  fold.change(new Map(local.objects.map((object) => [keyOf(object), object])), peers)
+  const { objects, skipped, paths } = fold
+  return { objects, skipped, paths, mtu: local.mtu, notices: local.notices }
+}
+
+/** Configured as in the network configuration. */
+export function wayOf(
+  backend: AnyBackend,
+  { config = {}, identity }: { readonly config?: unknown; readonly identity?: unknown } = {},
+): Way {
+  const path = { backend: backend.wireType, data: NO_DATA }
+  return { backend, config: backend.parseConfig(config, []), identity, path, since: 0 }
 }
 
 /** The plan as the commands that would make it, for golden texts. */
-export function commandText(plan: Plan): string {
+export function commandText(plan: Pick<BackendPlan, 'objects'>): string {
   return [...plan.objects.values()].flatMap((object) => commandsFor({ verb: 'create', object })).join('\n')
 }
 

@@ -181,7 +181,7 @@ describe('chains of the ingress guard in the real kernel', function () {
     const settle = async (mode: 'on' | 'count' | 'off', allow: readonly Cidr[] = []) => {
       const traits = new Set(['4/24', '4/26', '6/64', '6/80'])
       const input = { network: network(4, 6), own, facts, traits }
-      const objects = mode === 'off' ? [] : guardObjects(input, all, { mode, allow, instance: '' })
+      const objects = mode === 'off' ? [] : guardObjects(input, [all], { mode, allow, instance: '' })
       const desired = {
         objects: PersistentMap.from(objects.map((object) => [keyOf(object), object] as const)),
         complete: true,

@@ -1,20 +1,21 @@
 import assert from 'node:assert/strict'
 import { alloc } from '../../../backends/alloc.ts'
-import type { HostFacts } from '../../../backends/backend.ts'
+import type { HostFacts, Reach } from '../../../backends/backend.ts'
 import { hostGw } from '../../../backends/host-gw.ts'
-import { judgedLinks } from '../../../backends/ingress-guard.ts'
 import { ipip } from '../../../backends/ipip.ts'
 import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { GuardOptions } from '../../../flanneld/node/guard-rules.ts'
+import { judgedLinks, PeerTraits } from '../../../flanneld/node/peer-traits.ts'
 import { type NodePlan, planNode } from '../../../flanneld/node/planner.ts'
 import type { GuardChains } from '../../../kernel/kinds/guard-chains/kind.ts'
 import type { GuardPeer } from '../../../kernel/kinds/guard-peer/kind.ts'
 import { commandsFor } from '../../../kernel/kinds/words.ts'
 import type { Cidr, Family, IpAddr } from '../../../lib/address.ts'
+import { changesBetween } from '../../../lib/persistent-map.ts'
 import type { Lease, PeerPath } from '../../../subnet/types.ts'
-import { facts, lease, MACS, NO_DATA, network, vxlanPath } from '../../backends/world.ts'
+import { facts, lease, MACS, NO_DATA, network, vxlanPath, wayOf } from '../../backends/world.ts'
 
 const COUNT: GuardOptions = { mode: 'count', allow: [], instance: '' }
 const near: Partial<HostFacts> = { onLink: ['192.168.64.0/24' as Cidr, '2001:db8::/64' as Cidr] }
@@ -35,7 +36,6 @@ function planOf(world: World): NodePlan {
   const families = world.families ?? [4]
   const path = world.path ?? vxlanPath('02:00:00:00:00:12', '02:00:00:00:06:12')
   const own = lease(`10.5.1.0/24 192.168.64.11${families.includes(6) ? ' fc00:0:0:1::/64 2001:db8::11' : ''}`, path)
-  const config = backend.parseConfig(world.config ?? {}, [])
   const peers = world.peers.map((text, index): [string, Lease] => {
     const mac = (family: string) => `02:00:00:00:${family}:${String(20 + index)}`
     const peer = lease(text, world.path ?? vxlanPath(mac('00'), mac('06')))
@@ -43,7 +43,7 @@ function planOf(world: World): NodePlan {
   })
   return planNode({
     network: network(...families),
-    active: { backend, config, identity: world.identity },
+    ways: [wayOf(backend, world)],
     own,
     peers: new Map(peers),
     facts: { ...facts(), ...near, ...world.facts },
@@ -302,7 +302,7 @@ describe('rules of the ingress guard', () => {
     }
     const plan = planNode({
       network: network(4),
-      active: { backend: vxlan as AnyBackend, config: vxlan.parseConfig({}, []), identity: vxlanIdentity },
+      ways: [wayOf(vxlan as AnyBackend, { identity: vxlanIdentity })],
       own: lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own)),
       peers: new Map([[natted.id, natted]]),
       facts: { ...facts(), onLink: ['10.99.0.0/24' as Cidr] },
@@ -319,8 +319,13 @@ describe('rules of the ingress guard', () => {
       { onLink: 'eth2', answered: true },
       { onLink: 'eth1', answered: false },
     ]
-    const told = facts({ '192.0.2.1': first, '192.0.2.2': second, '192.0.2.3': { onLink: 'eth0', answered: true } })
-    assert.deepEqual(judgedLinks(told), ['eth0', 'eth1', 'eth2'])
-    assert.deepEqual(judgedLinks(facts({ '192.0.2.2': second, '192.0.2.1': first })), ['eth0', 'eth1', 'eth2'])
+    const links = (reach: Record<string, Reach>) => {
+      const traits = new PeerTraits(network(4))
+      traits.change([], changesBetween(new Map(), new Map(Object.entries(reach))))
+      return judgedLinks('eth0', traits.words)
+    }
+    const third = { onLink: 'eth0', answered: true }
+    assert.deepEqual(links({ '192.0.2.1': first, '192.0.2.2': second, '192.0.2.3': third }), ['eth0', 'eth1', 'eth2'])
+    assert.deepEqual(links({ '192.0.2.2': second, '192.0.2.1': first }), ['eth0', 'eth1', 'eth2'])
   })
 })

@@ -16,7 +16,7 @@ function sources(
   const at = (text: string) => new Map<Family, IpAddr>([[4, text as IpAddr]])
   const host = facts({}, { addresses: at(address), publicIps: at(publicIp) })
   const input = { network: network(4, 6), own, facts: { ...host, ownAddresses: new Set(owned as IpAddr[]) } }
-  return ownPackets(input, ingress, [4, 6]).get(4)?.sources ?? []
+  return ownPackets(input, [ingress], [4, 6]).get(4)?.sources ?? []
 }
 
 describe('own packets that look like a container’s', () => {
@@ -32,8 +32,8 @@ describe('own packets that look like a container’s', () => {
   it('where somebody else carries the packets nothing is known', () => {
     const host = facts({}, { addresses: new Map([[4, '10.5.200.11' as IpAddr]]) })
     const input = { network: network(4), own, facts: { ...host, ownAddresses: new Set(['10.5.200.11' as IpAddr]) } }
-    assert.equal(ownPackets(input, undefined, [4]).size, 0)
-    assert.deepEqual(ownPackets(input, ingress, [4]).get(4)?.tunnel, 'flannel.1')
-    assert.equal(ownPackets(input, ingress, [6]).size, 0)
+    assert.equal(ownPackets(input, [], [4]).size, 0)
+    assert.deepEqual(ownPackets(input, [ingress, ingress], [4]).get(4)?.tunnels, ['flannel.1'])
+    assert.equal(ownPackets(input, [ingress], [6]).size, 0)
   })
 })

@@ -16,8 +16,8 @@ describe('packets of which is asked who drops them', () => {
     outer: readonly OuterForm[] = vxlan,
     addresses: ReadonlyMap<Family, IpAddr> = facts().external.addresses,
   ) => {
-    const ingress = { tunnels: new Map(), outer }
-    const sources = { network: network(...families), own, facts: facts({}, { addresses }), ingress }
+    const ingresses = [{ tunnels: new Map(), outer }]
+    const sources = { network: network(...families), own, facts: facts({}, { addresses }), ingresses }
     return packetPaths(sources, options).map(nameOfPath)
   }
   const [FORWARD, INPUT, POSTROUTING] = [

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict'
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
-import { lengthsInUse, sameTraits, traitsOfAll, underlayInside } from '../../../flanneld/node/peer-traits.ts'
-import { type PlannerInput, planNode } from '../../../flanneld/node/planner.ts'
-import { Replanner } from '../../../flanneld/node/replanner.ts'
+import { judgedLinks, lengthsInUse, PeerTraits, underlayInside } from '../../../flanneld/node/peer-traits.ts'
+import { Planner, planNode } from '../../../flanneld/node/planner.ts'
+import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import type { Family, IpAddr } from '../../../lib/address.ts'
+import { changesBetween } from '../../../lib/persistent-map.ts'
 import type { Lease } from '../../../subnet/types.ts'
-import { facts, lease, MACS, network, vxlanPath } from '../../backends/world.ts'
+import { facts, lease, MACS, network, vxlanPath, wayOf } from '../../backends/world.ts'
 
 const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
 const nets = network(4)
@@ -22,28 +24,60 @@ function peer(n: number, length: number, inside: boolean): Lease {
   return { ...made, primary: { ...made.primary, backend: 'vxlan' } }
 }
 
+function byId(leases: readonly Lease[]): ReadonlyMap<string, Lease> {
+  return new Map(leases.map((each) => [each.id, each]))
+}
+
+function traitsOfAll(leases: readonly Lease[]): ReadonlySet<string> {
+  const traits = new PeerTraits(nets)
+  traits.change(changesBetween(new Map(), byId(leases)), [])
+  return traits.words
+}
+
 const anyPool = fc.uniqueArray(
   fc.record({ n: fc.integer({ min: 2, max: 9 }), length: fc.constantFrom(24, 25, 26), inside: fc.boolean() }),
   { selector: ({ n }) => n, minLength: 1 },
 )
 
 describe('traits of the peers', () => {
-  it('are kept by each change that keeps them, and by no other', () => {
+  it('are those of the peers that are there, after any changes, and the same object while they stay', () => {
     fc.assert(
-      fc.property(anyPool, fc.func(fc.boolean()), fc.func(fc.boolean()), (pool, was, is) => {
+      fc.property(anyPool, fc.array(fc.func(fc.boolean()), { minLength: 1, maxLength: 4 }), (pool, moments) => {
         const all = pool.map(({ n, length, inside }) => peer(n, length, inside))
-        const [before, after] = [all.filter(was), all.filter(is)]
-        const gone = before.filter((each) => !after.includes(each))
-        const come = after.filter((each) => !before.includes(each))
-        const known = traitsOfAll(nets, before)
-        const same = JSON.stringify([...known].sort()) === JSON.stringify([...traitsOfAll(nets, after)].sort())
-        assert.equal(sameTraits(known, nets, after, { gone, come }), same)
+        const traits = new PeerTraits(nets)
+        let before: ReadonlyMap<string, Lease> = new Map()
+        for (const isThere of moments) {
+          const after = byId(all.filter(isThere))
+          const words = traits.words
+          traits.change(changesBetween(before, after), [])
+          assert.deepEqual([...traits.words].sort(), [...traitsOfAll([...after.values()])].sort())
+          assert.equal(traits.words === words, isDeepStrictEqual(words, traits.words))
+          before = after
+        }
       }),
     )
   })
 
+  it('name the links that peers are on until the last one has left them', () => {
+    const traits = new PeerTraits(nets)
+    const [one, two] = [
+      { onLink: 'eth1', answered: true },
+      { onLink: 'eth1', answered: false },
+    ]
+    const both = new Map([
+      ['192.0.2.1', one],
+      ['192.0.2.2', two],
+    ])
+    const left = new Map([['192.0.2.2', two]])
+    traits.change([], changesBetween(new Map(), both))
+    traits.change([], changesBetween(both, left))
+    assert.deepEqual(judgedLinks('eth0', traits.words), ['eth0', 'eth1'])
+    traits.change([], changesBetween(left, new Map()))
+    assert.deepEqual(judgedLinks('eth0', traits.words), ['eth0'])
+  })
+
   it('tell which lengths are in use, with the own and the configured one', () => {
-    const lengths = (...peers: readonly Lease[]) => lengthsInUse(traitsOfAll(nets, peers), { network: nets, own }, 4)
+    const lengths = (...peers: readonly Lease[]) => lengthsInUse(traitsOfAll(peers), { network: nets, own }, 4)
     assert.deepEqual(lengths(), [24])
     assert.deepEqual(lengths(peer(2, 26, false), peer(3, 24, false), peer(4, 26, false)), [26, 24])
     const moved = lease('10.5.1.0/25 192.168.64.11', vxlanPath(MACS.own))
@@ -69,32 +103,27 @@ describe('traits of the peers', () => {
       const addresses = new Map<Family, IpAddr>([[4, uplink as IpAddr]])
       const { external } = facts({}, { addresses, publicIps: addresses })
       const host = { ...facts(), external, ownAddresses: new Set([uplink, ...others] as IpAddr[]) }
-      const known = traitsOfAll(nets, peers)
+      const known = traitsOfAll(peers)
       assert.equal(underlayInside(known, { network: nets, own, facts: host }, store as IpAddr[]).has(4), expected)
     })
   }
 
   const backends = [
-    {
-      backend: vxlan as AnyBackend,
-      config: vxlan.parseConfig({}, []),
-      identity: new Map([[4, MACS.own]]),
-      wire: 'vxlan',
-    },
-    { backend: udp as AnyBackend, config: udp.parseConfig({}, []), identity: { engine: 'userspace' }, wire: '' },
+    { way: wayOf(vxlan as AnyBackend, { identity: new Map([[4, MACS.own]]) }), wire: 'vxlan' },
+    { way: wayOf(udp as AnyBackend, { identity: { engine: 'userspace' } }), wire: '' },
   ]
-  for (const { wire, ...active } of backends) {
-    it(`${active.backend.type}: what is planned from the last plan and the peers that changed is what is planned anew`, () => {
+  for (const { wire, way } of backends) {
+    it(`${way.backend.type}: what is planned from the last plan and the peers that changed is what is planned anew`, () => {
       const histories = anyPool.chain((pool) => fc.array(fc.subarray(pool), { minLength: 2, maxLength: 6 }))
       fc.assert(
         fc.property(histories, (history) => {
           const known = new Map<string, Lease>()
-          const planner = new Replanner()
+          const planner = new Planner()
           const guard = { mode: 'on', allow: [], instance: '' } as const
           const host = facts()
           const basis: Omit<PlannerInput, 'peers'> = {
             network: nets,
-            active,
+            ways: [way],
             own,
             facts: host,
             scope: { devices: new Set(), networks: [] },
@@ -115,7 +144,7 @@ describe('traits of the peers', () => {
             const input = { ...basis, peers: new Map(leases.map((each) => [each.id, each])) }
             const [planned, anew] = [planner.plan(input), planNode(input)]
             assert.deepEqual(new Map(planned.desired.objects), new Map(anew.desired.objects))
-            assert.deepEqual([planned.own, [...planned.traits].sort()], [anew.own, [...anew.traits].sort()])
+            assert.deepEqual(planned.own, anew.own)
           }
         }),
       )

@@ -7,15 +7,16 @@ import { ipip } from '../../../backends/ipip.ts'
 import type { AnyBackend } from '../../../backends/registry.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { VtepIdentity } from '../../../backends/vxlan/plan.ts'
-import { type NodePlan, type PlannerInput, planNode } from '../../../flanneld/node/planner.ts'
-import { Replanner } from '../../../flanneld/node/replanner.ts'
+import type { Way } from '../../../backends/way.ts'
+import { type NodePlan, Planner, planNode } from '../../../flanneld/node/planner.ts'
+import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import { commandsFor } from '../../../kernel/kinds/words.ts'
 import { contains, type Family, type IpAddr } from '../../../lib/address.ts'
 import { PersistentMap } from '../../../lib/persistent-map.ts'
 import { acceptPeers } from '../../../subnet/peer-rules.ts'
 import { emptySurroundings } from '../../../subnet/surroundings.ts'
 import type { Lease } from '../../../subnet/types.ts'
-import { facts, lease, MACS, network, vxlanPath } from '../../backends/world.ts'
+import { facts, lease, MACS, network, vxlanPath, wayOf } from '../../backends/world.ts'
 
 const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
 const identity: VtepIdentity = new Map([[4, MACS.own]])
@@ -29,11 +30,7 @@ function inputOf(peers: readonly Lease[], change: Change = {}): PlannerInput {
   const onLink = new Map(peers.map((peer) => [publicIp(peer), { onLink: 'eth0', answered: true }]))
   return {
     network: network(4),
-    active: {
-      backend: vxlan as AnyBackend,
-      config: vxlan.parseConfig({ DirectRouting: change.directRouting ?? false }, []),
-      identity,
-    },
+    ways: [wayOf(vxlan as AnyBackend, { config: { DirectRouting: change.directRouting ?? false }, identity })],
     own,
     peers: byId(peers),
     facts: { ...facts(), reach: onLink },
@@ -126,19 +123,19 @@ describe('node plan', () => {
       world: 'nft',
       instance: '',
     } as const
-    const roles = (families: readonly Family[], active: PlannerInput['active']) => {
-      const input = { ...inputOf([], { blackholeRoute: true }), network: network(...families), own: dual, active }
+    const roles = (families: readonly Family[], way: Way) => {
+      const input = { ...inputOf([], { blackholeRoute: true }), network: network(...families), own: dual, ways: [way] }
       return planNode({ ...input, options: { ...input.options, traffic } }).own.flatMap(({ kind, role }) =>
         role.class === 'required' ? [`${kind} ${role.family ?? 'all'}/${role.instead?.join() ?? ''}`] : [],
       )
     }
-    const active = { ...inputOf([]).active, identity: new Map([...identity, [6, MACS.own6]]) }
+    const both = wayOf(vxlan as AnyBackend, { identity: new Map([...identity, [6, MACS.own6]]) })
     const parts = (family: Family, instead: string) =>
       ['address', 'link', 'nft-table', 'route'].map((kind) => `${kind} ${family}/${instead}`)
-    assert.deepEqual(roles([4, 6], active).sort(), [...parts(4, '6'), ...parts(6, '4'), 'file all/'].sort())
+    assert.deepEqual(roles([4, 6], both).sort(), [...parts(4, '6'), ...parts(6, '4'), 'file all/'].sort())
     // The table of the family that is not enabled is no reason to stay away; the other has nothing to stand in for it.
-    assert.deepEqual(roles([4], active).sort(), [...parts(4, ''), 'nft-table 6/4', 'file all/', 'route 6/4'].sort())
-    const tunnel = { backend: ipip as AnyBackend, config: ipip.parseConfig({}, []), identity: null }
+    assert.deepEqual(roles([4], both).sort(), [...parts(4, ''), 'nft-table 6/4', 'file all/', 'route 6/4'].sort())
+    const tunnel = wayOf(ipip as AnyBackend)
     assert.deepEqual(roles([4, 6], tunnel).sort(), [...parts(4, ''), 'nft-table 6/4', 'route 6/4', 'file all/'].sort())
   })
 
@@ -187,7 +184,7 @@ describe('node plan', () => {
     const histories = anyPool.chain((pool) => fc.array(fc.subarray(pool), { minLength: 2, maxLength: 8 }))
     fc.assert(
       fc.property(histories, fc.boolean(), (history, judged) => {
-        const planner = new Replanner()
+        const planner = new Planner()
         const first = inputOf([])
         for (const leases of history) {
           // What nobody judged has peers that want one object.
@@ -208,11 +205,11 @@ describe('node plan', () => {
     const momentOf = (pool: Lease[]) => fc.record({ leases: fc.subarray(pool), reach: anyReaches })
     const history = anyPool.chain((pool) => fc.array(momentOf(pool), { minLength: 2, maxLength: 6 }))
     fc.assert(
-      fc.property(history, fc.constantFrom(...reachedOnLink), (moments, active) => {
-        const planner = new Replanner()
+      fc.property(history, fc.constantFrom(...reachedOnLink), (moments, way) => {
+        const planner = new Planner()
         const first = inputOf([])
         const guard = { mode: 'on', allow: [], instance: '' } as const
-        const basis = { ...first, active, options: { ...first.options, guard } }
+        const basis = { ...first, ways: [way], options: { ...first.options, guard } }
         let reach = PersistentMap.from<Reach>([])
         for (const moment of moments) {
           const peers = byId(accepted(moment.leases))
@@ -235,7 +232,7 @@ describe('node plan', () => {
   })
 
   it('shares with the last one what belongs to peers that are reached as before', () => {
-    const planner = new Replanner()
+    const planner = new Planner()
     const peers = Array.from({ length: 250 }, (_unused, at) =>
       lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
     )
@@ -252,7 +249,7 @@ describe('node plan', () => {
   })
 
   it('shares with the last one all that belongs to peers that have not changed', () => {
-    const planner = new Replanner()
+    const planner = new Planner()
     const peers = Array.from({ length: 250 }, (_unused, at) =>
       lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
     )
@@ -264,7 +261,7 @@ describe('node plan', () => {
   })
 
   it('is made anew when anything but the peers differs', () => {
-    const planner = new Replanner()
+    const planner = new Planner()
     const first = inputOf([])
     planner.plan(first)
     const renamed = { ...first, options: { ...first.options, subnetFile: '/elsewhere' } }
@@ -282,10 +279,10 @@ const anyReaches = fc
 
 /** Backends whose plans depend on how peers are reached. */
 const reachedOnLink = [
-  { backend: vxlan as AnyBackend, config: vxlan.parseConfig({ DirectRouting: true }, []), identity },
-  { backend: vxlan as AnyBackend, config: vxlan.parseConfig({ DirectRouting: false }, []), identity },
-  { backend: hostGw as AnyBackend, config: null, identity: null },
-  { backend: ipip as AnyBackend, config: ipip.parseConfig({ DirectRouting: true }, []), identity: null },
+  wayOf(vxlan as AnyBackend, { config: { DirectRouting: true }, identity }),
+  wayOf(vxlan as AnyBackend, { identity }),
+  wayOf(hostGw as AnyBackend),
+  wayOf(ipip as AnyBackend, { config: { DirectRouting: true } }),
 ]
 
 function byIdText(skipped: NodePlan['skipped']): readonly string[] {

@@ -98,7 +98,7 @@ describe('traffic rules with iptables', () => {
   })
 
   it('spare this host’s own packets first, where it lives inside the network, but not those into its tunnel', () => {
-    const host = { sources: ['10.5.200.11', '10.5.200.12'] as IpAddr[], tunnel: 'flannel.1' }
+    const host = { sources: ['10.5.200.11', '10.5.200.12'] as IpAddr[], tunnels: ['flannel.1'] }
     const rules = (hosts: ReadonlyMap<Family, OwnPackets>, tool: TrafficOptions['tool'] = 'iptables') =>
       trafficObjects(network(4, 6), own, { ...options, tool, forward: false }, hosts).flatMap((object) => {
         if (object.kind === 'iptables-chain') return object.rules
@@ -115,7 +115,7 @@ describe('traffic rules with iptables', () => {
       '-s 10.5.200.11/32 ! -o flannel.1 -m comment --comment "flanneld masq" -j RETURN',
       '-s 10.5.200.12/32 ! -o flannel.1 -m comment --comment "flanneld masq" -j RETURN',
     ])
-    assert.deepEqual(added('nftables', new Map([[4, { sources: host.sources.slice(0, 1), tunnel: undefined }]])), [
+    assert.deepEqual(added('nftables', new Map([[4, { sources: host.sources.slice(0, 1), tunnels: [] }]])), [
       'ip saddr 10.5.200.11/32 return',
     ])
     assert.deepEqual(added('nftables', new Map([[4, { ...host, sources: host.sources.slice(0, 1) }]])), [

@@ -1,0 +1,15 @@
+import type { PeerPath } from '../subnet/types.ts'
+import type { AnyBackend } from './registry.ts'
+
+/** One way in which this node can send and receive now. */
+export interface Way {
+  readonly backend: AnyBackend
+  /** Parsed by the backend. */
+  readonly config: unknown
+  /** What makes this node recognisable to peers by this way (MAC, key). */
+  readonly identity: unknown
+  /** What peers are told of it. */
+  readonly path: PeerPath
+  /** Milliseconds of the monotonic clock: when this node began to have it. */
+  readonly since: number
+}

@@ -1,0 +1,78 @@
+import type { Refusal } from '../../backends/backend.ts'
+import type { Way } from '../../backends/way.ts'
+import type { Family } from '../../lib/address.ts'
+import type { Lease, PeerPath } from '../../subnet/types.ts'
+
+/** By which way a peer is reached in one family, and what its lease says about that way. */
+export interface Choice {
+  readonly way: Way
+  readonly path: PeerPath
+}
+
+/**
+ * The first of the ways that the peer accepts now, `ways` beginning with the preferred one; `current`, what the kernel does now, stays
+ * as long as the peer accepts it. A way is told from others of its type by the data of the lease. Where these fit none, the
+ * first one of their type is chosen, whose backend knows what is wrong with them. Pure.
+ */
+export function chooseWay(lease: Lease, family: Family, ways: readonly Way[], current?: Way): Choice | Refusal {
+  const choices = ways.flatMap((way) => {
+    if (!carries(way, family)) return []
+    return pathsOf(lease).flatMap((path) => (isOfType(path, way) ? [{ way, path }] : []))
+  })
+  const [first] = choices
+  if (first === undefined) return notReached(lease, ways)
+  if (choices.length === 1) return first
+  const fitting = choices.filter(({ way, path }) => fits(way, family, path))
+  return fitting.find(({ way }) => way === current) ?? fitting[0] ?? first
+}
+
+/** In each family of these that the peer has and one of the ways carries; a refusal where there is no such family. */
+export function chooseWays(
+  lease: Lease,
+  { families, ways }: { readonly families: readonly Family[]; readonly ways: readonly Way[] },
+  current?: ReadonlyMap<Family, Way>,
+): readonly (Choice & { readonly family: Family })[] | Refusal {
+  const common = ways.filter((way) => pathsOf(lease).some((path) => isOfType(path, way)))
+  if (common.length === 0) return notReached(lease, ways)
+  const carried = families.filter((family) => common.some((way) => carries(way, family)))
+  const chosen = carried.flatMap((family) => {
+    if (!lease.families.has(family)) return []
+    const choice = chooseWay(lease, family, common, current?.get(family))
+    return 'reason' in choice ? [] : [{ ...choice, family }]
+  })
+  if (chosen.length > 0) return chosen
+  const names = carried.map((family) => `IPv${family}`).join(' nor ')
+  return { reason: 'missing-family', text: `the lease has no ${names} subnet` }
+}
+
+/** What must be looked up of how peers are reached. */
+export function reachOf(ways: readonly Way[]): 'unused' | 'lookup' | 'probe' {
+  const wanted = ways.map(({ backend, config }) => backend.reach(config))
+  if (wanted.includes('probe')) return 'probe'
+  return wanted.includes('lookup') ? 'lookup' : 'unused'
+}
+
+/** Every way in which the node can receive now; a node of flannel says only one. */
+function pathsOf(lease: Lease): readonly PeerPath[] {
+  return lease.accepts.length > 0 ? lease.accepts : [lease.primary]
+}
+
+/** A lease of udp says nothing, but may say `udp`. */
+function isOfType({ backend }: PeerPath, way: Way): boolean {
+  return (backend === 'udp' ? '' : backend) === way.backend.wireType
+}
+
+function carries({ backend }: Way, family: Family): boolean {
+  return backend.families?.includes(family) ?? true
+}
+
+function fits({ backend, config }: Way, family: Family, path: PeerPath): boolean {
+  return backend.fits?.(config, family, path.data.get(family)) ?? true
+}
+
+function notReached(lease: Lease, ways: readonly Way[]): Refusal {
+  if (lease.reserved) return { reason: 'reserved', text: 'the subnet is reserved, nobody holds it yet' }
+  const theirs = pathsOf(lease).map(({ backend }) => backend || 'udp or alloc')
+  const ours = new Set(ways.map(({ backend }) => backend.wireType || 'udp or alloc'))
+  return { reason: 'other-backend', text: `the node uses ${theirs.join(', ')}, this one ${[...ours].join(', ')}` }
+}

@@ -1,0 +1,102 @@
+import type { LocalPlan, Notice } from '../../backends/backend.ts'
+import { carriedFamilies, familyNotices } from '../../backends/families.ts'
+import { blackholeRoute } from '../../backends/routes.ts'
+import type { Way } from '../../backends/way.ts'
+import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import type { PacketPath } from '../../kernel/rules/packet-path.ts'
+import type { Family } from '../../lib/address.ts'
+import { sysctlReturns } from '../state/borrowed-sysctls.ts'
+import { renderSubnetFile } from '../state/subnet-file.ts'
+import { guardObjects } from './guard-rules.ts'
+import { type OwnPackets, ownPackets } from './own-packets.ts'
+import { packetPaths } from './packet-paths.ts'
+import { underlayInside } from './peer-traits.ts'
+import type { PlannerInput } from './planner-input.ts'
+import { trafficObjects } from './traffic-rules.ts'
+
+/** What this node needs whoever its peers are. */
+export interface OwnPlan {
+  /** By `keyOf`. */
+  readonly objects: ReadonlyMap<string, DesiredObject>
+  /** Bytes: what every way can carry. */
+  readonly mtu: number
+  readonly notices: readonly Notice[]
+  readonly packetPaths: readonly PacketPath[]
+  readonly locals: ReadonlyMap<Way, LocalPlan>
+}
+
+export type OwnInput = Omit<PlannerInput, 'peers' | 'current' | 'complete' | 'scope'>
+
+/** `traits`: of the peers together (`peer-traits.ts`). Pure. */
+export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {
+  const { ways, options } = input
+  const { guard, traffic } = options
+  const locals = localPlans(input, traits)
+  const ingresses = [...locals.values()].flatMap(({ ingress }) => ingress ?? [])
+  const carried = carriedBy(ways, input)
+  const mtu = Math.min(...[...locals.values()].map((local) => local.mtu))
+  const objects = [
+    // Of two that make one device differently the preferred one counts.
+    ...[...locals.values()].reverse().flatMap((local) => local.objects),
+    ...nodeObjects(input, mtu, ownPackets(input, ingresses, carried)),
+    ...(guard && ingresses.length > 0 ? guardObjects({ ...input, traits }, ingresses, guard) : []),
+  ]
+  const byKey = new Map(objects.map((object) => [keyOf(object), object]))
+  for (const object of sysctlReturns(input.borrowed, byKey)) byKey.set(keyOf(object), object)
+  for (const [key, object] of byKey) byKey.set(key, withAlternatives(object, carried))
+  const local = [...locals.values()].flatMap(({ notices }) => notices)
+  return {
+    objects: byKey,
+    mtu,
+    notices: [...notCarried(input, carried), ...local],
+    packetPaths: traffic ? packetPaths({ ...input, ingresses }, traffic) : [],
+    locals,
+  }
+}
+
+function localPlans(input: OwnInput, traits: ReadonlySet<string>): ReadonlyMap<Way, LocalPlan> {
+  const { ways, network, own, facts, options } = input
+  const inside = underlayInside(traits, input, options.storeAddresses)
+  return new Map(
+    ways.map((way) => {
+      const { backend, config, identity } = way
+      return [way, backend.local({ config, network, identity, own, facts, underlayInside: inside })]
+    }),
+  )
+}
+
+/** Families of the network that one of the ways carries. */
+function carriedBy(ways: readonly Way[], { network }: Pick<OwnInput, 'network'>): readonly Family[] {
+  return [...network.families.keys()].filter((family) =>
+    ways.some(({ backend }) => carriedFamilies(backend, network).includes(family)),
+  )
+}
+
+function notCarried({ ways, network }: OwnInput, carried: readonly Family[]): readonly Notice[] {
+  const types = [...new Set(ways.map(({ backend }) => backend.type))]
+  return familyNotices({ type: types.join(', '), families: carried }, network)
+}
+
+/** One whole family is enough for a node: what belongs to another one may fail meanwhile. */
+function withAlternatives(object: DesiredObject, carried: readonly Family[]): DesiredObject {
+  const { role } = object
+  if (role.class !== 'required' || role.family === undefined) return object
+  const instead = carried.filter((family) => family !== role.family)
+  return instead.length === 0 ? object : { ...object, role: { ...role, instead } }
+}
+
+function nodeObjects(input: OwnInput, mtu: number, hosts: ReadonlyMap<Family, OwnPackets>): readonly DesiredObject[] {
+  const { own, network, options } = input
+  const subnets = [...own.families.values()].map((part) => part.subnet)
+  return [
+    ...(options.blackholeRoute ? subnets.map(blackholeRoute) : []),
+    ...(options.traffic === undefined ? [] : trafficObjects(network, own, options.traffic, hosts)),
+    {
+      kind: 'file',
+      role: { class: 'required' },
+      path: options.subnetFile,
+      content: renderSubnetFile({ network, own, mtu, ipMasq: options.ipMasq }),
+      mode: 0o644,
+    },
+  ]
+}

@@ -1,0 +1,37 @@
+import type { HostFacts } from '../../backends/backend.ts'
+import type { Way } from '../../backends/way.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import type { Family, IpAddr } from '../../lib/address.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { Lease } from '../../subnet/types.ts'
+import type { GuardOptions } from './guard-rules.ts'
+import type { TrafficOptions } from './traffic-rules.ts'
+
+/** The whole truth of one moment. What has not changed since the last one is the same object, or it is planned anew for nothing. */
+export interface PlannerInput {
+  readonly network: NetworkConfig
+  /** At least one, the preferred one first. */
+  readonly ways: readonly Way[]
+  /** By which of the ways peers are reached now, by lease id; none where nothing is said. */
+  readonly current?: ReadonlyMap<string, ReadonlyMap<Family, Way>>
+  readonly own: Lease
+  /** Accepted peers only, by id. No two of them have one address. */
+  readonly peers: ReadonlyMap<string, Lease>
+  readonly facts: HostFacts
+  readonly scope: OwnershipScope
+  /** Sysctls of the host that are changed now, with their own values. */
+  readonly borrowed: ReadonlyMap<string, string>
+  /** Whether the peers are known in full: only then may anything be removed. */
+  readonly complete: boolean
+  readonly options: {
+    readonly subnetFile: string
+    readonly ipMasq: boolean
+    readonly blackholeRoute: boolean
+    /** Of the lease store's endpoints; a route of ours must not cover one. */
+    readonly storeAddresses?: readonly IpAddr[]
+    /** Undefined: no rules. */
+    readonly traffic?: TrafficOptions
+    /** Undefined: no ingress guard. */
+    readonly guard?: GuardOptions | undefined
+  }
+}
