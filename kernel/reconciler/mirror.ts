@@ -204,20 +204,24 @@ export class KeyedObjects {
 
   /** Removes all that hangs on a device; returns the keys. */
   dropDevice(device: string): readonly string[] {
+    return this.#dropWhere((object) => deviceOf(object) === device)
+  }
+
+  /** Removes all that lies in a table of rules; returns the keys. */
+  dropTable(table: string): readonly string[] {
+    return this.#dropWhere((object) => 'table' in object && object.table === table)
+  }
+
+  #dropWhere(isGone: (object: KernelObject) => boolean): readonly string[] {
     this.touched = true
     const dropped: string[] = []
     for (const [key, object] of this.#front) {
-      if (deviceOf(object) !== device) continue
+      if (!isGone(object)) continue
       this.#front.delete(key)
       this.behind.delete(key)
       dropped.push(key)
     }
     return dropped
-  }
-
-  /** Removes all that lies in a table of rules. */
-  dropTable(table: string): void {
-    for (const [key, object] of this.#front) if ('table' in object && object.table === table) this.#front.delete(key)
   }
 
   #add(key: string, object: KernelObject): void {

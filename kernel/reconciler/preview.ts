@@ -1,9 +1,16 @@
-import type { DesiredState, Failure } from '../desired.ts'
-import { APPLY_ORDER, emptiedBy, KINDS_ON_DEVICES, REMOVE_ORDER } from '../kinds/order.ts'
-import { type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from '../objects.ts'
-import type { ObjectTable, Op } from '../table.ts'
-import { diffUnwanted, diffWanted, foreignDevices, occupiedDevices, type PlannedOp } from './diff.ts'
-import { KeyedObjects } from './mirror.ts'
+import { systemClock } from '../../lib/clock.ts'
+import { silentLogger } from '../../lib/log.ts'
+import type { DesiredState, Failure, OwnershipScope } from '../desired.ts'
+import { emptiedBy } from '../kinds/order.ts'
+import { type KernelObject, keyOf, type ObjectKind } from '../objects.ts'
+import type { ObjectTable, Op, OpResult } from '../table.ts'
+import { MemoryJournal } from './journal.ts'
+import { KeyedObjects, KindMirror } from './mirror.ts'
+import { ObjectPacing } from './pacing.ts'
+import { Pass } from './pass.ts'
+import { Repairs } from './repairs.ts'
+import { SlowPrograms } from './slow-programs.ts'
+import { Wanted } from './wanted.ts'
 
 export interface OpPlan {
   /** In the order of their application. */
@@ -11,66 +18,75 @@ export interface OpPlan {
   readonly failures: ReadonlyMap<string, Failure>
 }
 
-/** What the reconciler would do given these dumps; pure, changes nothing. */
-export function planOps(desired: DesiredState, dumps: ReadonlyMap<ObjectKind, readonly KernelObject[]>): OpPlan {
-  const wanted = groupByKind(desired)
-  const held = new Map(APPLY_ORDER.map((kind) => [kind, new KeyedObjects(dumps.get(kind))]))
-  const blocked = foreignDevices(held.get('link')?.front ?? new Map(), desired)
-  const ops: Op<KernelObject>[] = []
-  const failures = new Map<string, Failure>()
-  for (const [kind, objects] of held) {
-    const diff = diffWanted(wanted.get(kind) ?? new Map(), objects.front, desired, blocked)
-    for (const [key, failure] of diff.failures) failures.set(key, failure)
-    for (const { op } of diff.ops) {
-      ops.push(op)
-      if (op.verb === 'recreate' && op.object.kind === 'link') {
-        for (const kind of KINDS_ON_DEVICES) held.get(kind)?.dropDevice(op.object.name)
-      }
-      // What is made anew holds nothing, and what waited for it without being missed is due now.
-      if (op.verb !== 'update' && 'table' in op.object) {
-        for (const emptied of emptiedBy(kind)) held.get(emptied)?.dropTable(op.object.table)
-      }
-    }
-  }
-  const hanging = (['address', 'route'] as const).flatMap((kind) => [...(held.get(kind)?.front.values() ?? [])])
-  const spared = new Map([...blocked, ...occupiedDevices(desired, hanging)])
-  const going = new Set<string>()
-  for (const { op } of removals('link')) if (op.object.kind === 'link') going.add(op.object.name)
-  for (const kind of REMOVE_ORDER) {
-    // What hangs on a device goes with it.
-    for (const { op } of removals(kind)) if (!going.has(deviceOf(op.object) ?? '')) ops.push(op)
-  }
-  return { ops, failures }
-
-  function removals(kind: ObjectKind): readonly PlannedOp[] {
-    return diffUnwanted(held.get(kind) ?? new KeyedObjects(), desired, spared)
-  }
-}
-
-/** Reads the kernel and plans; changes nothing. In an order for readers. Throws an OpFailure when a kind cannot be read. */
+/**
+ * What the reconciler would do now: a pass over tables that record instead of changing anything. In an order for readers. Throws what
+ * reading threw when a kind cannot be read.
+ */
 export async function preview(tables: readonly ObjectTable[], desired: DesiredState): Promise<OpPlan> {
-  const wanted = groupByKind(desired)
-  const dumps = new Map<ObjectKind, readonly KernelObject[]>()
-  for (const table of tables) {
-    dumps.set(table.kind, await table.dump((wanted.get(table.kind) ?? new Map()).values(), desired.scope))
+  const ops: Op<KernelObject>[] = []
+  const recording = tables.map((table) => new RecordingTable(table, ops))
+  const needs = {
+    mirrors: new Map(recording.map((table) => [table.kind, new KindMirror(table)])),
+    programs: new SlowPrograms({ clock: systemClock }),
+    pacing: new ObjectPacing(),
+    repairs: new Repairs({ log: silentLogger }),
+    journal: new MemoryJournal(),
+    clock: systemClock,
   }
   // What lives in the daemon's own process has no table here, and is neither there nor missing.
-  const objects = [...desired.objects].filter(([, { kind }]) => dumps.has(kind))
+  const objects = [...desired.objects].filter(([, { kind }]) => needs.mirrors.has(kind))
   // Made here and not above: the first one of a process costs 12 ms and 3 MB, which a daemon's start need not pay.
   const naturally = new Intl.Collator('en', { numeric: true })
   objects.sort(([a], [b]) => naturally.compare(a, b))
-  return planOps({ ...desired, objects: new Map(objects) }, dumps)
+  const given = { ...desired, objects: new Map(objects) }
+  const wanted = new Wanted(needs)
+  wanted.adopt(given)
+  const pass = new Pass(needs, { desired: wanted.desired ?? given })
+  await pass.run(new AbortController().signal)
+  for (const { kind, cause } of recording) if (pass.outcome.unreadable.has(kind)) throw cause
+  return { ops, failures: pass.outcome.failures }
 }
 
-export function groupByKind(desired: DesiredState): Map<ObjectKind, Map<string, DesiredObject>> {
-  const groups = new Map<ObjectKind, Map<string, DesiredObject>>()
-  for (const [key, object] of desired.objects) {
-    let group = groups.get(object.kind)
-    if (group === undefined) {
-      group = new Map()
-      groups.set(object.kind, group)
-    }
-    group.set(key, object)
+/** A table that changes nothing: it notes what is to be done, and from then on shows what it would have read after that. */
+class RecordingTable implements ObjectTable {
+  readonly kind: ObjectKind
+  /** Why it could not be read the last time. */
+  cause: unknown
+  readonly #table: ObjectTable
+  /** Of all kinds. */
+  readonly #ops: Op<KernelObject>[]
+
+  constructor(table: ObjectTable, ops: Op<KernelObject>[]) {
+    this.kind = table.kind
+    this.#table = table
+    this.#ops = ops
   }
-  return groups
+
+  async dump(wanted: Iterable<KernelObject>, scope?: OwnershipScope): Promise<readonly KernelObject[]> {
+    try {
+      return this.#afterOps(await this.#table.dump(wanted, scope))
+    } catch (cause) {
+      this.cause = cause
+      throw cause
+    }
+  }
+
+  async apply(ops: readonly Op<KernelObject>[]): Promise<readonly OpResult[]> {
+    this.#ops.push(...ops)
+    return ops.map(() => ({ ok: true }))
+  }
+
+  #afterOps(dumped: readonly KernelObject[]): readonly KernelObject[] {
+    const held = new KeyedObjects(dumped)
+    for (const { verb, object } of this.#ops) {
+      if (object.kind === this.kind && verb === 'remove') held.delete(keyOf(object), object)
+      else if (object.kind === this.kind) held.put(keyOf(object), object)
+      // What hung on a device, or stood in a table, that is made anew or gone is no more.
+      else if (verb !== 'update' && object.kind === 'link') held.dropDevice(object.name)
+      else if (verb !== 'update' && 'table' in object && emptiedBy(object.kind).includes(this.kind)) {
+        held.dropTable(object.table)
+      }
+    }
+    return held.touched ? [...held.front.values(), ...[...held.behind.values()].flat()] : dumped
+  }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { DesiredState } from '../../kernel/desired.ts'
+import { APPLY_ORDER } from '../../kernel/kinds/order.ts'
 import {
   type Address,
   BOOT_PROTOCOL,
@@ -20,6 +21,7 @@ import {
 } from '../../kernel/objects.ts'
 import type { Journal } from '../../kernel/reconciler/journal.ts'
 import { Reconciler, type ReconcilerOptions } from '../../kernel/reconciler/reconciler.ts'
+import type { ObjectTable } from '../../kernel/table.ts'
 import type { Cidr, Family, IpAddr, MacAddr } from '../../lib/address.ts'
 import { familyOf, parseCidr, parseIp, parseMac } from '../../lib/address.ts'
 import { silentLogger } from '../../lib/log.ts'
@@ -150,6 +152,16 @@ export function desiredOf(objects: readonly DesiredObject[], fields: Partial<Des
     scope: { devices: new Set(['flannel.1']), networks: [{ network: cidr('10.64.0.0/10'), subnetLen: 24 }] },
     ...fields,
   }
+}
+
+/** Tables that hold these objects, and must not be asked for a change. */
+export function tablesHolding(objects: Iterable<KernelObject>): readonly ObjectTable[] {
+  const held = [...objects]
+  return APPLY_ORDER.map((kind) => ({
+    kind,
+    dump: async () => held.filter((object) => object.kind === kind),
+    apply: () => assert.fail('nothing is to be changed'),
+  }))
 }
 
 export interface Rig {

@@ -45,7 +45,9 @@ export const route: Kind<Route> = {
   kept(object, wanted, all) {
     if (wanted !== undefined || route.ownership(object, wanted, all) !== 'foreign') return true
     // flannel's blackhole of a host's subnet becomes a leftover when ours is wanted, which stands at another key.
-    const { type, protocol, dst } = object
+    const { type, protocol, dst, device } = object
+    // Through a device that this instance made and does not want any more: the route tells that it is another's by now.
+    if (device !== undefined && all.scope.devices.has(device) && !all.objects.has(`link ${device}`)) return true
     if (type !== 'blackhole' || protocol !== BOOT_PROTOCOL) return false
     return all.scope.networks.some(({ network }) => contains(network, dst))
   },

@@ -2,28 +2,26 @@ import assert from 'node:assert/strict'
 import type { DesiredState } from '../../../kernel/desired.ts'
 import type { GuardSets } from '../../../kernel/kinds/guard-sets/kind.ts'
 import { commandsFor } from '../../../kernel/kinds/words.ts'
-import type { DesiredObject, KernelObject, ObjectKind } from '../../../kernel/objects.ts'
+import type { DesiredObject, KernelObject } from '../../../kernel/objects.ts'
 import { deviceOf, keyOf } from '../../../kernel/objects.ts'
 import { diffWanted } from '../../../kernel/reconciler/diff.ts'
-import { planOps, preview } from '../../../kernel/reconciler/preview.ts'
+import { preview } from '../../../kernel/reconciler/preview.ts'
 import { guardChains, guardPeer, guardSets } from '../../conformance/guard.ts'
 import { FakeKernel } from '../../fakes/kernel.ts'
 import * as the from '../fixtures.ts'
 
 const WANTED = the.desiredOf([...the.local(), ...the.peer(2)])
 
-function plan(desired: DesiredState, actual: readonly KernelObject[]) {
-  const dumps = new Map<ObjectKind, KernelObject[]>()
-  for (const object of actual) dumps.set(object.kind, [...(dumps.get(object.kind) ?? []), object])
-  const { ops, failures } = planOps(desired, dumps)
+async function plan(desired: DesiredState, actual: readonly KernelObject[]) {
+  const { ops, failures } = await preview(the.tablesHolding(actual), desired)
   return { ops: ops.map((op) => `${op.verb} ${keyOf(op.object)}`), failures: [...failures.keys()], raw: ops }
 }
 
 const PEER_KEYS = ['neighbour flannel.1 10.64.2.0', `fdb flannel.1 ${the.mac(2)}`, 'route 10.64.2.0/24 metric 0']
 
 describe('diff', () => {
-  it('creates everything on an empty host, in order', () => {
-    assert.deepEqual(plan(WANTED, []).ops, [
+  it('creates everything on an empty host, in order', async () => {
+    assert.deepEqual((await plan(WANTED, [])).ops, [
       'create link flannel.1',
       'create sysctl net/ipv4/conf/flannel.1/rp_filter',
       'create address flannel.1 10.64.1.0/32',
@@ -32,8 +30,8 @@ describe('diff', () => {
     ])
   })
 
-  it('is empty where everything is in place', () => {
-    assert.deepEqual(plan(WANTED, [...WANTED.objects.values()]).ops, [])
+  it('is empty where everything is in place', async () => {
+    assert.deepEqual((await plan(WANTED, [...WANTED.objects.values()])).ops, [])
   })
 
   it('is the second time empty: plan, apply, plan', async () => {
@@ -60,16 +58,19 @@ describe('diff', () => {
     assert.deepEqual(await next(), [])
 
     const others: GuardSets = { ...guardSets, counters: ['another'] }
-    const again = plan(GUARD, [others, guardPeer, { ...guardPeer, name: '10.5.9.0/24' }, guardChains])
+    const again = await plan(GUARD, [others, guardPeer, { ...guardPeer, name: '10.5.9.0/24' }, guardChains])
     assert.deepEqual(again.ops, [`recreate ${keyOf(guardSets)}`, ...created.slice(1)])
     // Another instance's guard stays whole.
     const table = 'flanneld-guard-0123'
     const theirs = [guardSets, guardPeer, guardChains].map((object) => ({ ...object, table }))
-    assert.deepEqual(plan(the.desiredOf([...GUARD.objects.values(), ...theirs.map(the.required)]), theirs).ops, created)
+    assert.deepEqual(
+      (await plan(the.desiredOf([...GUARD.objects.values(), ...theirs.map(the.required)]), theirs)).ops,
+      created,
+    )
   })
 
-  it('plans nothing within a table of somebody else', () => {
-    const { ops, failures } = plan(GUARD, [{ ...guardSets, sets: [], alien: true }, PEER])
+  it('plans nothing within a table of somebody else', async () => {
+    const { ops, failures } = await plan(GUARD, [{ ...guardSets, sets: [], alien: true }, PEER])
     assert.deepEqual(failures, [keyOf(guardSets)])
     assert.ok(!ops.some((op) => op.includes('guard-peer')), ops.join())
   })
@@ -86,61 +87,61 @@ describe('diff', () => {
     ['GBP', the.vxlan('flannel.1', {}, { gbp: true }), 'recreate'],
   ]
   for (const [what, actual, verb] of UPDATES) {
-    it(`${verb}s a device whose ${what} differs`, () => {
+    it(`${verb}s a device whose ${what} differs`, async () => {
       const others = [...WANTED.objects.values()].filter(({ kind }) => kind !== 'link')
-      assert.equal(plan(WANTED, [actual, ...others]).ops[0], `${verb} link flannel.1`)
+      assert.equal((await plan(WANTED, [actual, ...others])).ops[0], `${verb} link flannel.1`)
     })
   }
 
-  it('a recreated device has lost all that hung on it', () => {
+  it('a recreated device has lost all that hung on it', async () => {
     const [link, ...others] = WANTED.objects.values()
     assert(link !== undefined)
-    const { ops } = plan(WANTED, [the.vxlan('flannel.1', {}, { vni: 7 }), ...others])
+    const { ops } = await plan(WANTED, [the.vxlan('flannel.1', {}, { vni: 7 }), ...others])
     assert.deepEqual(
       ops.slice(3),
       PEER_KEYS.map((key) => `create ${key}`),
     )
   })
 
-  it('any MAC will do where none is asked for', () => {
+  it('any MAC will do where none is asked for', async () => {
     const { mac: _mac, ...anyMac } = the.vxlan()
-    assert.deepEqual(plan(the.desiredOf([the.required(anyMac)]), [the.vxlan()]).ops, [])
+    assert.deepEqual((await plan(the.desiredOf([the.required(anyMac)]), [the.vxlan()])).ops, [])
   })
 
-  it('removes what is left over, routes first, and only when the state is complete', () => {
+  it('removes what is left over, routes first, and only when the state is complete', async () => {
     const actual = [...WANTED.objects.values(), ...the.peer(3)]
-    assert.deepEqual(plan(WANTED, actual).ops, [
+    assert.deepEqual((await plan(WANTED, actual)).ops, [
       'remove route 10.64.3.0/24 metric 0',
       `remove fdb flannel.1 ${the.mac(3)}`,
       'remove neighbour flannel.1 10.64.3.0',
     ])
-    assert.deepEqual(plan({ ...WANTED, complete: false }, actual).ops, [])
+    assert.deepEqual((await plan({ ...WANTED, complete: false }, actual)).ops, [])
   })
 
-  it('names an unwanted device only, not what goes with it', () => {
-    assert.deepEqual(plan(the.desiredOf([]), [...WANTED.objects.values()]).ops, ['remove link flannel.1'])
+  it('names an unwanted device only, not what goes with it', async () => {
+    assert.deepEqual((await plan(the.desiredOf([]), [...WANTED.objects.values()])).ops, ['remove link flannel.1'])
   })
 
-  it('removes a second far end of an FDB entry', () => {
+  it('removes a second far end of an FDB entry', async () => {
     const second = the.fdb(the.mac(2), '192.0.2.77')
-    const { raw } = plan(WANTED, [...WANTED.objects.values(), second])
+    const { raw } = await plan(WANTED, [...WANTED.objects.values(), second])
     assert.deepEqual(raw, [{ verb: 'remove', object: second }])
   })
 
-  it('the plan prints as commands', () => {
-    const { raw } = plan(WANTED, [])
+  it('the plan prints as commands', async () => {
+    const { raw } = await plan(WANTED, [])
     assert(raw.flatMap((op) => commandsFor(op)).length >= raw.length)
   })
 
-  it('leaves a foreign route, and names it', () => {
+  it('leaves a foreign route, and names it', async () => {
     const actual = [...WANTED.objects.values()].filter(({ kind }) => kind !== 'route')
     const foreign = the.route('10.64.2.0/24', { protocol: 4, device: 'eth0', via: the.ip('192.0.2.9') })
-    const { ops, failures } = plan(WANTED, [...actual, foreign])
+    const { ops, failures } = await plan(WANTED, [...actual, foreign])
     assert.deepEqual(ops, [])
     assert.deepEqual(failures, ['route 10.64.2.0/24 metric 0'])
   })
 
-  it('finds nothing to do for 15,000 objects that are in place', () => {
+  it('finds nothing to do for 15,000 objects that are in place', async () => {
     const objects: DesiredObject[] = []
     for (let number = 2; number < 5002; number += 1) objects.push(...the.peer(number))
     const desired = the.desiredOf(objects)
@@ -148,7 +149,7 @@ describe('diff', () => {
     assert.equal(diffWanted(desired.objects, actual, desired).ops.length, 0)
   })
 
-  it('a sysctl of a device hangs on it', () => {
+  it('a sysctl of a device hangs on it', async () => {
     assert.equal(deviceOf(the.sysctl('net/ipv4/conf/flannel.1/rp_filter', '2')), 'flannel.1')
     assert.equal(deviceOf(the.sysctl('net/ipv4/ip_forward', '1')), undefined)
   })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { KernelObject } from '../../../kernel/objects.ts'
 import { formerDevices, occupiedDevices } from '../../../kernel/reconciler/diff.ts'
-import { planOps } from '../../../kernel/reconciler/preview.ts'
+import { preview } from '../../../kernel/reconciler/preview.ts'
 import * as the from '../fixtures.ts'
 
 const scope = { ...the.desiredOf([]).scope, devices: new Set(['flannel.1', 'flannel.2']) }
@@ -17,6 +17,7 @@ const CASES: [what: string, hanging: readonly KernelObject[], occupied: boolean]
   ['an IPv6 address of another network', [the.address('fd77::/128', 'flannel.2')], true],
   ['our route', [on({ via: the.ip('10.64.9.0') })], false],
   ['a route of flannel to a peer', [on({ via: the.ip('10.64.9.0'), protocol: the.BOOT_PROTOCOL })], true],
+  ['a route of a routing daemon', [on({ via: the.ip('10.64.9.0'), protocol: 186 })], true],
   ['a connected route', [on({ protocol: 2, scope: 'link' })], false],
   ['such an address on a device that is wanted', [the.address('172.20.1.0/32', 'flannel.1')], false],
   ['such an address on another device', [the.address('172.20.1.0/32', 'eth0')], false],
@@ -28,21 +29,13 @@ describe('a device that an instance does not use any more', () => {
   })
 
   for (const [what, hanging, occupied] of CASES) {
-    it(`with ${what} is ${occupied ? 'another’s' : 'still its own'}`, () => {
+    it(`with ${what} is ${occupied ? 'another’s' : 'still its own'}`, async () => {
       assert.deepEqual([...occupiedDevices(desired, hanging).keys()], occupied ? ['flannel.2'] : [])
       const links = [the.vxlan('flannel.1'), the.vxlan('flannel.2', {}, { vni: 2 })]
       const addresses = hanging.filter(({ kind }) => kind === 'address')
       const routes = hanging.filter(({ kind }) => kind === 'route')
       const neighbours = [the.neighbour('172.20.9.0', the.mac(9), 'flannel.2')]
-      const { ops } = planOps(
-        desired,
-        new Map<KernelObject['kind'], readonly KernelObject[]>([
-          ['link', links],
-          ['address', addresses],
-          ['route', routes],
-          ['neighbour', neighbours],
-        ]),
-      )
+      const { ops } = await preview(the.tablesHolding([...links, ...addresses, ...routes, ...neighbours]), desired)
       const removed = ops.flatMap(({ verb, object }) =>
         verb === 'remove' && ('device' in object ? object.device : 'name' in object && object.name) === 'flannel.2'
           ? [object.kind]
