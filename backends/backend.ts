@@ -1,4 +1,4 @@
-import type { DesiredObject, ObjectKind, Role } from '../kernel/objects.ts'
+import type { DesiredObject, Role } from '../kernel/objects.ts'
 import type { ObjectTable } from '../kernel/table.ts'
 import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -160,8 +160,6 @@ export interface Ports {
   readonly portHolder: (port: number) => string
   /** Who holds a tun device, in words. */
   readonly tunHolder: (device: string) => string
-  /** To be told when objects of these kinds change by themselves. */
-  readonly onChange: (kinds: readonly ObjectKind[]) => void
 }
 
 /** Objects that live in this process and not in the kernel, as the reconciler sees them. */

@@ -61,7 +61,6 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     random: Math.random,
     portHolder: udpPortHolder,
     tunHolder,
-    onChange: (kinds) => agent.reconciler.onEvents([{ type: 'kinds', kinds }]),
   })
   const tables = [...kernel.tables, ...planes.flatMap((plane) => plane.tables)]
   const etcd = openEtcd({ clock, log, conditions, random: Math.random, env: port.env }, options)

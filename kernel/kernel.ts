@@ -1,6 +1,5 @@
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { HostKernel } from './host.ts'
-import type { FouPortTable } from './kinds/fou-port/table.ts'
 import { openTables } from './kinds/tables.ts'
 import { MONITOR_GROUPS, Monitor } from './monitor.ts'
 import { NetlinkChannel } from './netlink/channel.ts'
@@ -17,7 +16,6 @@ export interface Kernel {
   readonly monitor: Monitor
   readonly host: HostKernel
   readonly rules: OpenRules
-  readonly fouPorts: FouPortTable
   close(): void
 }
 
@@ -40,11 +38,12 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     groups: MONITOR_GROUPS,
   })
   const generic = openGenericNetlink()
-  const rules = openRules(options.clock ?? systemClock)
+  const clock = options.clock ?? systemClock
+  const rules = openRules(clock)
   const channel = new NetlinkChannel({ socket, onUnsteady: options.onUnsteady })
   const devices = new DeviceIndex({ channel })
   const needs = { channel, devices, generic }
-  const tables = openTables({ ...needs, rules })
+  const tables = openTables({ ...needs, rules, clock })
   const monitor = new Monitor({ socket: events, devices, ownPort: socket.port })
   monitor.learn(await devices.refresh())
   return {
@@ -52,7 +51,6 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     monitor,
     host: new HostKernel(needs),
     rules,
-    fouPorts: tables['fou-port'],
     close() {
       rules.close()
       events.close()

@@ -30,6 +30,11 @@ export interface ObjectTable<O extends KernelObject = KernelObject> {
   dump(wanted: Iterable<O>, scope?: OwnershipScope): Promise<readonly O[]>
   /** Whether `dump` would give what it gave the last time: a kind of thousands can tell without reading them. Throws as `dump`. */
   unchanged?(): Promise<boolean>
+  /**
+   * Calls `onChange` when something of the kind may have changed and no event of `Monitor` tells, until the signal is aborted. Of kinds
+   * too many to list it watches what was wanted at the last `dump`.
+   */
+  watch?(onChange: () => void, signal: AbortSignal): Promise<void>
   /** One result per op, in order; a bad object never stops the rest. Never throws for one. */
   apply(ops: readonly Op<O>[]): Promise<readonly OpResult[]>
 }

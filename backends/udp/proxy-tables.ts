@@ -1,7 +1,8 @@
-import type { ObjectKind, UdpPeer, UdpProxy } from '../../kernel/objects.ts'
+import type { UdpPeer, UdpProxy } from '../../kernel/objects.ts'
 import { compare } from '../../kernel/objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../kernel/table.ts'
 import { messageOf } from '../../lib/errors.ts'
+import { aborted } from '../../lib/signals.ts'
 import type { BackendTables, DataPlaneCounts, Ports } from '../backend.ts'
 import { EngineFailure, type EngineOptions, type EngineState, type ProxyTable, UdpEngine } from './engine.ts'
 import { addCounts, countsOf } from './proxy-counts.ts'
@@ -31,6 +32,7 @@ export class ProxyTables implements BackendTables {
   readonly #ports: Ports
   readonly #makeEngine: MakeEngine
   readonly #peers = new Map<string, UdpPeer>()
+  #onChange = () => {}
   #running: Running | undefined
   /** Of engines that are gone. */
   #before: DataPlaneCounts | undefined
@@ -50,6 +52,11 @@ export class ProxyTables implements BackendTables {
         const results: OpResult[] = []
         for (const op of ops) results.push(resultOf(await this.#applyProxy(op)))
         return results
+      },
+      watch: async (onChange, signal) => {
+        this.#onChange = onChange
+        await aborted(signal)
+        this.#onChange = () => {}
       },
     }
     this.tables = [peers as ObjectTable, proxy as ObjectTable]
@@ -98,11 +105,11 @@ export class ProxyTables implements BackendTables {
   }
 
   async #start(proxy: UdpProxy): Promise<OpError | undefined> {
-    const { clock, log, random, onChange } = this.#ports
+    const { clock, log, random } = this.#ports
     const { device, local, port } = proxy
     // What it says before it is ours is the answer to this very call.
     const onState = () => {
-      if (this.#running?.engine === engine) onChange(OWN_KINDS)
+      if (this.#running?.engine === engine) this.#onChange()
     }
     const engine = this.#makeEngine(
       { clock, log, random, table: this.#tableOf(proxy), onState },
@@ -137,8 +144,6 @@ export class ProxyTables implements BackendTables {
     return { own, peers: [...this.#peers.values()] }
   }
 }
-
-const OWN_KINDS: readonly ObjectKind[] = ['udp-proxy']
 
 function resultOf(error: OpError | undefined): OpResult {
   return error === undefined ? { ok: true } : { ok: false, error }

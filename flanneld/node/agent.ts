@@ -1,6 +1,7 @@
 import type { Failure } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
+import { watchTables } from '../../kernel/reconciler/watch-tables.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { Alarm } from '../../lib/alarm.ts'
@@ -15,7 +16,6 @@ import { RouteEvents } from '../host/route-events.ts'
 import { StoreAddresses } from '../host/store-addresses.ts'
 import { heldLease, leaseAttrs } from '../leases/lease-attrs.ts'
 import { PeerView } from '../leases/peer-view.ts'
-import { watchFile } from '../state/file-watch.ts'
 import type { Check } from '../status/health.ts'
 import {
   datastoreConditions,
@@ -98,6 +98,7 @@ export class Agent {
   async run(signal: AbortSignal): Promise<void> {
     const { kernel, lifecycle, conditions, state } = this.#needs
     this.#followHealth()
+    watchTables({ lifecycle, reconciler: this.reconciler }, kernel.tables)
     const hooks = {
       see: (more: AgentView) => this.#see(more),
       overlay: () => this.#overlay(),
@@ -126,10 +127,6 @@ export class Agent {
     })
     lifecycle.run('host facts', (stop) => followHost(this.#needs, host, stop))
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
-    lifecycle.run('subnet file', (stop) => watchFile(this.#fileWatchNeeds(), this.#options.subnetFile, stop))
-    lifecycle.run('fou ports', (stop) =>
-      kernel.fouPorts.watch(this.#needs.clock, () => this.reconciler.invalidate(['fou-port'], 'changed'), stop),
-    )
     this.#follow(host.changes, () => {})
     this.#follow(host.paths.changes, () => {})
     this.#follow(state.changes, () => {})
@@ -281,11 +278,6 @@ export class Agent {
     const isBack = (object: DesiredObject) =>
       object.kind === 'sysctl' && !object.borrowed && !failures.has(keyOf(object))
     await sysctls.returned(plan.own.filter(isBack))
-  }
-
-  #fileWatchNeeds() {
-    const { clock } = this.#needs
-    return { clock, onChange: () => this.reconciler.invalidate(['file'], 'the directory of subnet.env has changed') }
   }
 
   #follow<T>(source: Source<T>, take: (value: T) => void): void {

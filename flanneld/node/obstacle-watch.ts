@@ -1,9 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ObstacleReader } from '../../kernel/rules/obstacle-reader.ts'
 import { nameOfPath, type Obstacle, obstacleText, type PacketPath } from '../../kernel/rules/packet-path.ts'
-import { type KernelEvent, OpFailure } from '../../kernel/table.ts'
+import type { RuleMonitor } from '../../kernel/rules/rule-monitor.ts'
+import { OpFailure } from '../../kernel/table.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
+import { runTogether } from '../../lib/lifecycle.ts'
 import { remedyOfRefusal } from '../status/fault-conditions.ts'
 import type { Condition, ConditionSet } from '../status/status.ts'
 
@@ -13,6 +15,7 @@ const GROUP = 'rules of others'
 
 interface ObstacleWatchNeeds {
   readonly reader: Pick<ObstacleReader, 'read'>
+  readonly monitor: Pick<RuleMonitor, 'watch'>
   readonly conditions: ConditionSet
   readonly clock: Clock
   /** What is asked now; the same list as long as nothing else is asked. */
@@ -36,21 +39,23 @@ export class ObstacleWatch {
     this.#needs = needs
   }
 
-  onEvents(events: readonly KernelEvent[]): void {
-    if (events.some((event) => event.type === 'kinds' && event.kinds.includes('iptables-chain'))) this.rulesChanged()
-  }
-
-  /** Something has changed that was not written by us into tables that are ours alone. */
-  rulesChanged(): void {
-    this.#changes += 1
-  }
-
   /**
    * `passes`: has a new value after each pass of the reconciler that came to its end. Then our own rules are in place, which open the way
    * that a policy closes. Ends when the signal is aborted.
    */
   async run(passes: Source<unknown>, signal: AbortSignal): Promise<void> {
-    for await (const _ of passes.watch(signal)) if (this.#isDue()) await this.#look()
+    const onChange = () => {
+      this.#changes += 1
+    }
+    await runTogether(
+      [
+        (stop) => this.#needs.monitor.watch('iptables-chain', onChange, stop),
+        async (stop) => {
+          for await (const _ of passes.watch(stop)) if (this.#isDue()) await this.#look()
+        },
+      ],
+      signal,
+    )
   }
 
   #isDue(): boolean {

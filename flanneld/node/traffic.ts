@@ -13,7 +13,7 @@ import type { TrafficOptions } from './traffic-rules.ts'
 
 interface TrafficNeeds {
   readonly kernel: Kernel
-  readonly reconciler: Reconciler
+  readonly reconciler: Pick<Reconciler, 'passes'>
   readonly conditions: ConditionSet
   readonly lifecycle: Lifecycle
   readonly clock: Clock
@@ -46,12 +46,7 @@ export async function startTraffic(
   const { kernel, reconciler, conditions, lifecycle, clock, log } = needs
   const { sets, monitor, obstacles } = kernel.rules
   const { options, reason, conditions: found } = await chooseTraffic(sets, wish, network.nftables)
-  // It has heard since it was opened. Behind what may fail, because it is started once.
-  const watch = new ObstacleWatch({ reader: obstacles, conditions, clock, paths: needs.packetPaths })
-  monitor?.start((events) => {
-    watch.onEvents(events)
-    reconciler.onEvents(events)
-  })
+  const watch = new ObstacleWatch({ reader: obstacles, monitor, conditions, clock, paths: needs.packetPaths })
   lifecycle.run('rules of others', (stop) => watch.run(reconciler.passes, stop))
   conditions.replace('traffic rules', found)
   if (wish.masquerade || wish.forward) {
@@ -67,8 +62,6 @@ export async function startTraffic(
         await clock.sleep(Math.max(0, began + resyncMs - clock.now()), stop)
         began = clock.now()
         if (!(await sets.legacyChanged([...network.families.keys()], options.world === 'legacy'))) continue
-        watch.rulesChanged()
-        reconciler.invalidate(['iptables-chain'], 'the legacy tables of iptables have changed')
         const now = await chooseTraffic(sets, wish, network.nftables)
         const moved = options.tool === 'iptables' ? movedRules(options.world, now.options.world) : []
         conditions.replace('traffic rules', [...now.conditions, ...moved])

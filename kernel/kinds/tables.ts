@@ -1,3 +1,4 @@
+import type { Clock } from '../../lib/clock.ts'
 import type { NetlinkNeeds } from '../netlink/device-batch.ts'
 import type { GenericNetlink } from '../netlink/generic.ts'
 import type { OpenRules } from '../rules/open-rules.ts'
@@ -18,6 +19,7 @@ import { RouteTable } from './route/table.ts'
 import { SysctlTable } from './sysctl/table.ts'
 
 export interface TableNeeds extends NetlinkNeeds {
+  readonly clock: Clock
   readonly generic: GenericNetlink | undefined
   readonly rules: OpenRules
 }
@@ -31,9 +33,9 @@ type HostTables = {
 }
 
 /** The tables of this host. */
-export function openTables({ generic, rules, ...needs }: TableNeeds) {
+export function openTables({ generic, rules, clock, ...needs }: TableNeeds): HostTables {
   return {
-    'fou-port': new FouPortTable({ generic }),
+    'fou-port': new FouPortTable({ generic, clock }),
     link: new LinkTable(needs),
     sysctl: new SysctlTable(),
     address: new AddressTable(needs),
@@ -46,6 +48,6 @@ export function openTables({ generic, rules, ...needs }: TableNeeds) {
     'iptables-chain': new IptablesTable(rules),
     'nft-table': new NftablesTable(rules),
     'guard-chains': new GuardChainsTable(rules),
-    file: new FileTable(),
-  } satisfies HostTables
+    file: new FileTable({ clock }),
+  }
 }

@@ -66,7 +66,10 @@ export class ObstacleReader {
         [...(rules.get('filter')?.keys() ?? [])].filter((name) => /^ufw/.test(name)),
       )
       const ip = netfilterFamily(path.family)
-      this.#sets.watched = new Set([...this.#sets.watched, ...chains.map((name) => `${ip} filter ${name}`)])
+      this.#sets.monitor.chainsOfOthers = new Set([
+        ...this.#sets.monitor.chainsOfOthers,
+        ...chains.map((name) => `${ip} filter ${name}`),
+      ])
     }
     return confirmed
   }
@@ -85,7 +88,7 @@ export class ObstacleReader {
       found.push({ family: base.family, chain: { hook, ...(await readChain(base, hook)) } })
     }
     this.#chains = { generation, found }
-    this.#sets.watched = new Set(found.flatMap(({ chain }) => [chain.name, ...innerNames(chain)]))
+    this.#sets.monitor.chainsOfOthers = new Set(found.flatMap(({ chain }) => [chain.name, ...innerNames(chain)]))
     return found
   }
 }

@@ -14,8 +14,7 @@ export interface OpenRules {
   readonly sets: RuleSets
   readonly guard: GuardKernel
   readonly obstacles: ObstacleReader
-  /** Undefined where the kernel has no nf_tables. */
-  readonly monitor: RuleMonitor | undefined
+  readonly monitor: RuleMonitor
   close(): void
 }
 
@@ -23,22 +22,22 @@ const ANSWER_QUEUE_BYTES = 1 << 20
 /** A busy kube-proxy rewrites thousands of rules at once; kernel memory, used only while they wait. */
 const EVENT_QUEUE_BYTES = 8 << 20
 
-/** Hears changes from here on, so that none falls between the first reading and the monitor's start. */
+/** Hears changes from here on, so that none falls between the first reading and the first who watches. */
 export function openRules(clock: Clock): OpenRules {
   const socket = openNetfilter(ANSWER_QUEUE_BYTES, [])
   const events = openNetfilter(EVENT_QUEUE_BYTES, [NFTABLES_GROUP])
   const channel = socket && new NetlinkChannel({ socket })
   const netfilter = new Netfilter({ channel })
-  const sets = new RuleSets({ netfilter })
+  const monitor = new RuleMonitor({ socket: events, clock, ownPort: socket?.port ?? 0 })
+  const sets = new RuleSets({ netfilter, monitor })
   const guard = new GuardKernel({ netfilter, channel })
-  const monitor = events && new RuleMonitor({ socket: events, sets, clock, ownPort: socket?.port ?? 0 })
   return {
     sets,
     guard,
     obstacles: new ObstacleReader({ sets }),
     monitor,
     close() {
-      monitor?.close()
+      monitor.close()
       socket?.close()
     },
   }

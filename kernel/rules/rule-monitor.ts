@@ -1,4 +1,5 @@
 import type { Clock } from '../../lib/clock.ts'
+import { aborted } from '../../lib/signals.ts'
 import { align4, MalformedMessage } from '../netlink/attributes.ts'
 import { parseSetChange } from '../netlink/guard-messages.ts'
 import { eachMessage, type Message } from '../netlink/message.ts'
@@ -11,9 +12,7 @@ import {
 } from '../netlink/nftables-messages.ts'
 import { EINTR, ENOBUFS, type NetlinkSocket } from '../netlink/socket.ts'
 import type { ObjectKind } from '../objects.ts'
-import type { KernelEvent } from '../table.ts'
 import { instanceOfChain, instanceOfGuard, instanceOfTable } from './names.ts'
-import type { RuleSets } from './rule-sets.ts'
 import { RuleSieve } from './rule-sieve.ts'
 
 /** Reading rules back starts a program, so it is asked for at most this often. */
@@ -33,14 +32,20 @@ const WATCHED: Readonly<Record<string, readonly string[]>> = {
   raw: ['PREROUTING'],
 }
 
+interface Watcher {
+  readonly kind: ObjectKind
+  readonly onChange: () => void
+}
+
 /**
- * Hears every change of nf_tables (nft and iptables-nft) and tells of those in chains that concern us. A busy kube-proxy rewrites
+ * Hears every change of nf_tables (nft and iptables-nft) and tells of those in chains that concern us, to those who watch the kind. A busy kube-proxy rewrites
  * thousands of rules a second; those of others are told by their bytes (`RuleSieve`), of the
  * rest only the names of table and chain are looked at.
  */
 export class RuleMonitor {
-  readonly #socket: NetlinkSocket
-  readonly #sets: RuleSets
+  /** Chains of others, as in `inet firewalld filter_FORWARD`, whose rules decide about our packets. */
+  chainsOfOthers: ReadonlySet<string> = new Set()
+  readonly #socket: NetlinkSocket | undefined
   readonly #clock: Clock
   readonly #ownPort: number
   readonly #buffer = new Uint8Array(256 * 1024)
@@ -48,21 +53,40 @@ export class RuleMonitor {
   readonly #sieve = new RuleSieve(this.#buffer, Object.values(WATCHED).flat())
   readonly #closing = new AbortController()
   readonly #changed = new Set<ObjectKind>()
+  readonly #watchers = new Set<Watcher>()
+  #started = false
   #lastTold = Number.NEGATIVE_INFINITY
   #waiting = false
 
-  /** `socket` hears `NFTABLES_GROUP`. `ownPort` is our channel's: elements that were changed through it are no news. */
-  constructor(needs: { socket: NetlinkSocket; sets: RuleSets; clock: Clock; ownPort: number }) {
+  /** `socket` hears `NFTABLES_GROUP`; undefined where the kernel has no nf_tables. `ownPort` is our channel's: elements that were changed through it are no news. */
+  constructor(needs: { socket: NetlinkSocket | undefined; clock: Clock; ownPort: number }) {
     this.#socket = needs.socket
-    this.#sets = needs.sets
     this.#clock = needs.clock
     this.#ownPort = needs.ownPort
   }
 
-  start(onEvents: (events: readonly KernelEvent[]) => void): void {
-    this.#socket.watch(() => {
-      this.#drain()
-      if (this.#changed.size > 0) this.#tell(onEvents)
+  /** Calls `onChange` when something of the kind may have changed, until the signal is aborted. */
+  async watch(kind: ObjectKind, onChange: () => void, signal: AbortSignal): Promise<void> {
+    const watcher = { kind, onChange }
+    this.#watchers.add(watcher)
+    this.#start()
+    await aborted(signal)
+    this.#watchers.delete(watcher)
+  }
+
+  /** What no event tells: iptables rules have changed in the legacy tables. */
+  legacyChanged(): void {
+    this.#note(IPTABLES)
+    this.#tell()
+  }
+
+  #start(): void {
+    if (this.#started) return
+    this.#started = true
+    const socket = this.#socket
+    socket?.watch(() => {
+      this.#drain(socket)
+      if (this.#changed.size > 0) this.#tell()
       // Rewrites come one after the other: many are read at once, in a tenth of the time.
       return this.#clock.sleep(GATHER_MS, this.#closing.signal)
     })
@@ -70,14 +94,14 @@ export class RuleMonitor {
 
   close(): void {
     this.#closing.abort()
-    this.#socket.close()
+    this.#socket?.close()
   }
 
   /** Reads many datagrams at once: searching them costs the same for one as for a hundred. */
-  #drain(): void {
+  #drain(socket: NetlinkSocket): void {
     let filled = 0
     for (let count = 0; count < BURST; count += 1) {
-      const length = this.#socket.receive(this.#buffer.subarray(filled))
+      const length = socket.receive(this.#buffer.subarray(filled))
       if (length === -EINTR) continue
       if (length < 0 && length !== -ENOBUFS) break
       if (length < 0 || length > this.#buffer.length - filled) this.#note(ALL)
@@ -92,7 +116,7 @@ export class RuleMonitor {
 
   #read(length: number): void {
     try {
-      if (this.#sieve.holdsRulesOfOurs(length, this.#sets.watched)) eachMessage(this.#view, length, this.#visit)
+      if (this.#sieve.holdsRulesOfOurs(length, this.chainsOfOthers)) eachMessage(this.#view, length, this.#visit)
       else eachOtherThanRules(this.#view, length, this.#visit)
     } catch (cause) {
       if (!(cause instanceof MalformedMessage)) throw cause
@@ -104,7 +128,7 @@ export class RuleMonitor {
   readonly #visit = (message: Message): void => {
     if (message.port === this.#ownPort && message.port !== 0) return
     const change = parseRuleChange(message)
-    if (change !== undefined) this.#note(kindsOf(change, this.#sets.watched))
+    if (change !== undefined) this.#note(kindsOf(change, this.chainsOfOthers))
     const inSet = change === undefined ? parseSetChange(message) : undefined
     if (inSet !== undefined && instanceOfGuard(inSet.table) !== undefined) {
       this.#note(inSet.of === 'set' ? GUARD : ['guard-peer'])
@@ -115,21 +139,21 @@ export class RuleMonitor {
     for (const kind of kinds) this.#changed.add(kind)
   }
 
-  #tell(onEvents: (events: readonly KernelEvent[]) => void): void {
+  #tell(): void {
     if (this.#waiting) return
     const wait = this.#lastTold + QUIET_MS - this.#clock.now()
     if (wait <= 0) {
-      const kinds = [...this.#changed]
+      const kinds = new Set(this.#changed)
       this.#changed.clear()
       this.#lastTold = this.#clock.now()
-      onEvents([{ type: 'kinds', kinds }])
+      for (const { kind, onChange } of this.#watchers) if (kinds.has(kind)) onChange()
       return
     }
     this.#waiting = true
     this.#clock.sleep(wait, this.#closing.signal).then(
       () => {
         this.#waiting = false
-        this.#tell(onEvents)
+        this.#tell()
       },
       () => {},
     )

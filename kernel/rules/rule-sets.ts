@@ -5,6 +5,7 @@ import { IptablesTools } from './iptables-tools.ts'
 import type { IptablesWorld } from './iptables-words.ts'
 import { instanceOfChain } from './names.ts'
 import type { Netfilter } from './netfilter.ts'
+import type { RuleMonitor } from './rule-monitor.ts'
 
 export const WORLDS: readonly IptablesWorld[] = ['nft', 'legacy']
 
@@ -22,13 +23,13 @@ export interface IptablesChoice {
 /** The packet filters of this network namespace, both worlds and both families. */
 export class RuleSets {
   readonly netfilter: Netfilter
+  readonly monitor: RuleMonitor
   readonly tools = new IptablesTools()
-  /** Chains of others, as in `inet firewalld filter_FORWARD`, whose rules decide about our packets. */
-  watched: ReadonlySet<string> = new Set()
   readonly #readers = new Map<string, IptablesReader>()
 
-  constructor(needs: { netfilter: Netfilter }) {
+  constructor(needs: { netfilter: Netfilter; monitor: RuleMonitor }) {
     this.netfilter = needs.netfilter
+    this.monitor = needs.monitor
     for (const world of WORLDS) {
       for (const family of FAMILIES) {
         const readerNeeds = { tools: this.tools, netfilter: this.netfilter }
@@ -43,10 +44,12 @@ export class RuleSets {
     return reader
   }
 
-  /** Reads the legacy tables of these families, without a program where there are none; true: they differ from what was read before. */
+  /** Reads the legacy tables of these families, without a program where there are none; true: they differ from what was read before, and who watches has been told. */
   async legacyChanged(families: readonly Family[], ifUnreadable: boolean): Promise<boolean> {
     const answers = families.map((family) => this.iptables('legacy', family).poll())
-    return (await Promise.all(answers.map((answer) => answer.catch(() => ifUnreadable)))).includes(true)
+    const changed = (await Promise.all(answers.map((answer) => answer.catch(() => ifUnreadable)))).includes(true)
+    if (changed) this.monitor.legacyChanged()
+    return changed
   }
 
   /**

@@ -14,11 +14,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FileTable } from '../../kernel/kinds/file/table.ts'
 import type { StateFile } from '../../kernel/objects.ts'
+import { systemClock } from '../../lib/clock.ts'
 
 describe('the table of files', () => {
   let directory = ''
   let wanted: StateFile
-  const table = new FileTable()
+  const table = new FileTable({ clock: systemClock })
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'files-'))
     wanted = {

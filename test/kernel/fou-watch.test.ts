@@ -16,13 +16,13 @@ describe('the watch over FOU ports', () => {
       return [...held]
     }
     const generic = { familyOf: async () => 30, channel: { dump } } as unknown as GenericNetlink
-    const table = new FouPortTable({ generic })
+    const table = new FouPortTable({ generic, clock })
     const stop = new AbortController()
     let changes = 0
     const onChange = () => {
       changes += 1
     }
-    const watching = table.watch(clock, onChange, stop.signal)
+    const watching = table.watch(onChange, stop.signal)
     const end = async () => {
       stop.abort(new Error('the test is over'))
       await watching

@@ -7,7 +7,7 @@ import type { GuardSets } from '../../kernel/kinds/guard-sets/kind.ts'
 import { keyOf, type ObjectKind } from '../../kernel/objects.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
-import type { KernelEvent, Op } from '../../kernel/table.ts'
+import type { Op } from '../../kernel/table.ts'
 import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { silentLogger } from '../../lib/log.ts'
@@ -21,18 +21,24 @@ describe('ingress guard in the real kernel', function () {
   this.timeout(120_000)
   const namespace = ownNamespace(this)
   const run = (line: string) => namespace.run(line)
-  let events: KernelEvent[] = []
+  let told: ObjectKind[] = []
+  const stop = new AbortController()
 
-  before(() => namespace.kernel.rules.monitor?.start((burst) => void events.push(...burst)))
+  before(() => {
+    for (const kind of ['guard-sets', 'guard-peer', 'guard-chains', 'nft-table', 'iptables-chain'] as const) {
+      void namespace.kernel.rules.monitor.watch(kind, () => told.push(kind), stop.signal)
+    }
+  })
+  after(() => stop.abort())
 
-  const kindsSoFar = () => new Set(events.flatMap((event) => (event.type === 'kinds' ? event.kinds : [])))
+  const kindsSoFar = () => new Set(told)
   /** All that is told once these have been, or if none shall be, within a while. */
   const kindsTold = async (...expected: readonly ObjectKind[]) => {
     const missing = () => expected.filter((kind) => !kindsSoFar().has(kind))
     await until(3_000, 'they are told', async () => assert.deepEqual(missing(), []))
     await delay(900)
     const kinds = kindsSoFar()
-    events = []
+    told = []
     return kinds
   }
   const sets = () => tableOf<GuardSets>(namespace.kernel, 'guard-sets')

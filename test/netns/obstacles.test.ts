@@ -12,14 +12,14 @@ describe('what stands in the way of forwarded packets', function () {
   const namespace = ownNamespace(this)
 
   it('is a stranger’s chain, never one of ours, the ingress guards of all instances included', async () => {
-    const { sets } = namespace.kernel.rules
+    const { sets, monitor } = namespace.kernel.rules
     const drops = (table: string) => {
       namespace.run(`nft add table inet ${table}`)
       namespace.run(`nft add chain inet ${table} forward { type filter hook forward priority 0 ; policy drop ; }`)
     }
     for (const table of ['flanneld-guard', 'flanneld-guard-0badcafe', 'wall']) drops(table)
     const [found] = await new ObstacleReader({ sets }).read([path])
-    assert.deepEqual([...sets.watched], ['inet wall forward'])
+    assert.deepEqual([...monitor.chainsOfOthers], ['inet wall forward'])
     assert.deepEqual(
       found?.map(({ text }) => /inet (\S+)/.exec(text)?.[1]),
       ['wall'],

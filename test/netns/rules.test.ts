@@ -7,8 +7,10 @@ import type { IptablesChain } from '../../kernel/kinds/iptables-chain/kind.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
+import { watchTables } from '../../kernel/reconciler/watch-tables.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
+import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { lease, network, vxlanPath } from '../backends/world.ts'
 import { rulesConformance } from '../conformance/rules.ts'
@@ -373,16 +375,14 @@ COMMIT
   })
 
   it('are healed within a second of a change', async () => {
-    const { monitor } = namespace.kernel.rules
-    assert(monitor !== undefined)
     for (const [change, line] of [
       [{ world: 'nft' }, 'nft flush ruleset'],
       [{ world: 'nft' }, 'iptables-nft -t nat -F'],
       [{ tool: 'nftables' }, 'nft flush ruleset'],
     ] as const) {
       const reconciler = await apply(wanted(change))
-      if (line === 'nft flush ruleset' && 'world' in change) monitor.start((events) => current?.onEvents(events))
-      current = reconciler
+      const lifecycle = new Lifecycle({ clock: systemClock, onFault: () => 'ended' })
+      watchTables({ lifecycle, reconciler }, namespace.kernel.tables)
       try {
         await delay(700)
         run(line)
@@ -391,9 +391,9 @@ COMMIT
         })
       } finally {
         // One that went on would repair what the next test does.
+        await lifecycle.stop()
         await reconciler.stop()
       }
     }
   })
-  let current: Reconciler | undefined
 })

@@ -13,6 +13,7 @@ import { ConfigError } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
 import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
+import { aborted } from '../../lib/signals.ts'
 import type { ConfigText, StoreHealth } from '../../subnet/types.ts'
 import type { FakeLeaseTable } from '../fakes/lease-store.ts'
 import { SimulatedDisk } from './disk.ts'
@@ -218,8 +219,10 @@ export class SimulatedNode {
         tables: process.tables(host.kernel.tablesOf(this.maker), () => host.kernelDelayMs),
         host: hostReader(host, process, neighbours),
         monitor,
-        rules: { obstacles: { read: async () => [] } },
-        fouPorts: { watch: async () => {} },
+        rules: {
+          obstacles: { read: async () => [] },
+          monitor: { watch: (_kind: unknown, _onChange: unknown, stop: AbortSignal) => aborted(stop) },
+        },
         close: () => {},
       } as unknown as AgentNeeds['kernel'],
       configSource: config,

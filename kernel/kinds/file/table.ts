@@ -1,19 +1,36 @@
 import { constants } from 'node:fs'
-import { chmod, type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import type { Clock } from '../../../lib/clock.ts'
+import { Latest } from '../../../lib/latest.ts'
 import { readSystemError } from '../../../lib/system-error.ts'
 import { type ObjectTable, type Op, type OpError, OpFailure, type OpResult } from '../../table.ts'
+import { makeDirectory } from './directory.ts'
 import type { StateFile } from './kind.ts'
+import { watchFiles } from './watch.ts'
 
 const MOST_BYTES = 1 << 20
 
 /** Small files that other programs read: a reader sees the old content or the new, whole, whatever dies when. */
 export class FileTable implements ObjectTable<StateFile> {
   readonly kind = 'file'
+  readonly #clock: Clock
+  /** As of the last dump. */
+  readonly #wanted = new Latest<ReadonlySet<string>>('wanted files')
+
+  constructor(needs: { clock: Clock }) {
+    this.#clock = needs.clock
+  }
+
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
+    await watchFiles({ clock: this.#clock, onChange }, this.#wanted, signal)
+  }
 
   async dump(wanted: Iterable<StateFile>): Promise<readonly StateFile[]> {
     const found: StateFile[] = []
-    for (const { path } of wanted) {
+    const paths = new Set(Array.from(wanted, ({ path }) => path))
+    this.#wanted.set(paths)
+    for (const path of paths) {
       const file = await read(path)
       if (file !== undefined) found.push(file)
     }
@@ -77,14 +94,6 @@ async function replace({ path, content, mode }: StateFile): Promise<void> {
     await parent.sync()
   } finally {
     await parent.close()
-  }
-}
-
-// Whatever the umask, other programs must be able to come through.
-async function makeDirectory(directory: string): Promise<void> {
-  const first = await mkdir(directory, { recursive: true })
-  for (let made = directory; first !== undefined && made.length >= first.length; made = dirname(made)) {
-    await chmod(made, 0o755)
   }
 }
 

@@ -14,12 +14,14 @@ const LOOK_MS = 500
 export class FouPortTable implements ObjectTable<FouPort> {
   readonly kind = 'fou-port'
   readonly #generic: GenericNetlink | undefined
+  readonly #clock: Clock
   /** As the reconciler has them. */
   readonly #known = new Latest<readonly FouPort[]>('fou ports')
 
   /** `generic` undefined: this process may not speak generic netlink. */
-  constructor(needs: { generic: GenericNetlink | undefined }) {
+  constructor(needs: { generic: GenericNetlink | undefined; clock: Clock }) {
     this.#generic = needs.generic
+    this.#clock = needs.clock
   }
 
   async dump(): Promise<readonly FouPort[]> {
@@ -37,12 +39,12 @@ export class FouPortTable implements ObjectTable<FouPort> {
   }
 
   /** Tells when somebody else opened or closed a port: the kernel does not, its family has no group of listeners. */
-  async watch(clock: Clock, onChange: () => void, signal: AbortSignal): Promise<void> {
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
     for await (const _ of this.#known.watch(signal)) {
       // Without a port there is none to lose.
       while (this.#known.current?.length) {
         const known = this.#known.current
-        await clock.sleep(LOOK_MS, signal).catch(() => {})
+        await this.#clock.sleep(LOOK_MS, signal).catch(() => {})
         if (signal.aborted) return
         const found = await this.#read().catch(() => known)
         if (this.#known.current !== known || isSame(found, known)) continue

@@ -1,4 +1,5 @@
 import type { GuardKernel } from '../../guard/guard-kernel.ts'
+import type { RuleMonitor } from '../../rules/rule-monitor.ts'
 import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
 import type { GuardChains } from './kind.ts'
@@ -8,9 +9,15 @@ import { chainsRemoval, chainsScript } from './kind.ts'
 export class GuardChainsTable implements ObjectTable<GuardChains> {
   readonly kind = 'guard-chains'
   readonly #guard: GuardKernel
+  readonly #monitor: RuleMonitor
 
-  constructor(needs: { guard: GuardKernel }) {
+  constructor(needs: { guard: GuardKernel; monitor: RuleMonitor }) {
     this.#guard = needs.guard
+    this.#monitor = needs.monitor
+  }
+
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
+    await this.#monitor.watch(this.kind, onChange, signal)
   }
 
   async dump(): Promise<readonly GuardChains[]> {

@@ -8,6 +8,7 @@ import {
   type SetElement,
   type SetName,
 } from '../../netlink/set-element-messages.ts'
+import type { RuleMonitor } from '../../rules/rule-monitor.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
 import { type GuardPeer, type Path, type Sender, samePath, sameSender } from './kind.ts'
 
@@ -64,10 +65,16 @@ interface FoundPeer extends GuardPeer {
 export class GuardPeersTable implements ObjectTable<GuardPeer> {
   readonly kind = 'guard-peer'
   readonly #guard: GuardKernel
+  readonly #monitor: RuleMonitor
   #generation: number | undefined
 
-  constructor(needs: { guard: GuardKernel }) {
+  constructor(needs: { guard: GuardKernel; monitor: RuleMonitor }) {
     this.#guard = needs.guard
+    this.#monitor = needs.monitor
+  }
+
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
+    await this.#monitor.watch(this.kind, onChange, signal)
   }
 
   async dump(wanted: Iterable<GuardPeer>): Promise<readonly GuardPeer[]> {

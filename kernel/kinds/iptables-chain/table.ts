@@ -21,6 +21,10 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
     this.#sets = needs.sets
   }
 
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
+    await this.#sets.monitor.watch(this.kind, onChange, signal)
+  }
+
   async dump(wanted: Iterable<IptablesChain>): Promise<readonly IptablesChain[]> {
     const wishes = [...wanted]
     const found: IptablesChain[] = []

@@ -21,6 +21,10 @@ export class NftablesTable implements ObjectTable<NftTable> {
     this.#sets = needs.sets
   }
 
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
+    await this.#sets.monitor.watch(this.kind, onChange, signal)
+  }
+
   async dump(wanted: Iterable<NftTable>): Promise<readonly NftTable[]> {
     const { netfilter } = this.#sets
     const generation = await netfilter.generation()

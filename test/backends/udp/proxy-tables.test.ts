@@ -73,6 +73,7 @@ describe('udp proxy tables', () => {
   let failure: Error | undefined
   let proxies: ProxyTables
   let onChange: () => void
+  let stop: AbortController
 
   beforeEach(() => {
     engines = []
@@ -88,7 +89,6 @@ describe('udp proxy tables', () => {
         random: () => 0.5,
         portHolder: (port) => `the holder of ${port}`,
         tunHolder: (device) => `the holder of ${device}`,
-        onChange: () => onChange(),
       },
       (needs) => {
         const engine = new FakeEngine(needs, failure)
@@ -96,7 +96,11 @@ describe('udp proxy tables', () => {
         return engine
       },
     )
+    stop = new AbortController()
+    void tableOf('udp-proxy').watch?.(() => onChange(), stop.signal)
   })
+
+  afterEach(() => stop.abort())
 
   const tableOf = (kind: KernelObject['kind']): ObjectTable => {
     const table = proxies.tables.find((each) => each.kind === kind)

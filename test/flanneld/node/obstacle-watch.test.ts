@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { ObstacleWatch } from '../../../flanneld/node/obstacle-watch.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
 import type { Obstacle, PacketPath } from '../../../kernel/rules/packet-path.ts'
+import type { RuleMonitor } from '../../../kernel/rules/rule-monitor.ts'
 import { OpFailure } from '../../../kernel/table.ts'
 import type { Cidr, IpAddr } from '../../../lib/address.ts'
 import { Latest } from '../../../lib/latest.ts'
+import { aborted } from '../../../lib/signals.ts'
 import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
 
 const network = '10.5.0.0/16' as Cidr
@@ -21,6 +23,7 @@ describe('watch over rules of others', () => {
   let found: Map<PacketPath['hook'], readonly Obstacle[]>
   let fault: OpFailure | undefined
   let reads: number
+  let rulesChanged: () => void
   let watch: ObstacleWatch
   let stop: AbortController
   let running: Promise<void>
@@ -40,7 +43,7 @@ describe('watch over rules of others', () => {
         return asked.map(({ hook }) => found.get(hook) ?? [])
       },
     }
-    watch = new ObstacleWatch({ reader, conditions, clock, paths: () => paths })
+    watch = new ObstacleWatch({ reader, monitor, conditions, clock, paths: () => paths })
     stop = new AbortController()
     running = watch.run(passes, stop.signal)
   })
@@ -50,6 +53,13 @@ describe('watch over rules of others', () => {
     await running
   })
 
+  const monitor: Pick<RuleMonitor, 'watch'> = {
+    watch: async (kind, onChange, signal) => {
+      assert.equal(kind, 'iptables-chain', 'a table of our own alone is nobody else’s')
+      rulesChanged = onChange
+      await aborted(signal)
+    },
+  }
   const pass = async () => {
     passes.set((passes.current ?? 0) + 1)
     await settleTasks()
@@ -61,10 +71,7 @@ describe('watch over rules of others', () => {
     assert.equal(reads, 0)
     for (let count = 0; count < 3; count += 1) await pass()
     assert.equal(reads, 1)
-    watch.onEvents([{ type: 'kinds', kinds: ['nft-table'] }])
-    await pass()
-    assert.equal(reads, 1, 'a table of our own alone')
-    watch.onEvents([{ type: 'kinds', kinds: ['iptables-chain'] }])
+    rulesChanged()
     await settleTasks()
     assert.equal(reads, 1, 'what has changed may be ours, and is put right first')
     await pass()
@@ -109,7 +116,7 @@ describe('watch over rules of others', () => {
       ],
     )
     found.delete('forward')
-    watch.rulesChanged()
+    rulesChanged()
     await pass()
     assert.deepEqual(
       told().map(([code]) => code),
@@ -125,7 +132,7 @@ describe('watch over rules of others', () => {
     await pass()
     const [known] = told()
     fault = new OpFailure({ code: 'EPERM', message: 'no permission' })
-    watch.rulesChanged()
+    rulesChanged()
     await pass()
     await pass()
     assert.equal(reads, 3)
@@ -150,13 +157,13 @@ describe('watch over rules of others', () => {
         return []
       },
     }
-    const other = new ObstacleWatch({ reader, conditions, clock, paths: () => paths })
+    const other = new ObstacleWatch({ reader, monitor, conditions, clock, paths: () => paths })
     const stopped = new AbortController()
     const run = other.run(passes, stopped.signal)
     passes.set(1)
     await settleTasks()
     const before = reads
-    other.rulesChanged()
+    rulesChanged()
     passes.set(2)
     letGo()
     await settleTasks()

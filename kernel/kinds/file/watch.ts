@@ -1,20 +1,46 @@
 import { type FSWatcher, watch } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import type { Clock } from '../../lib/clock.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import type { Source } from '../../../lib/latest.ts'
+import { makeDirectory } from './directory.ts'
+
+interface WatchNeeds {
+  readonly clock: Clock
+  readonly onChange: () => void
+}
 
 /** How long to wait before a directory that vanished is watched again. */
 const RETRY_MS = 500
+
+/** Watches each of the files that `paths` names at the moment, as `watchFile` does, until the signal is aborted. */
+export async function watchFiles(
+  needs: WatchNeeds,
+  paths: Source<ReadonlySet<string>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const watched = new Map<string, { readonly stop: AbortController; readonly ended: Promise<void> }>()
+  const end = async (path: string) => {
+    const { stop, ended } = watched.get(path) ?? {}
+    watched.delete(path)
+    stop?.abort()
+    await ended
+  }
+  for await (const named of paths.watch(signal)) {
+    for (const path of watched.keys()) if (!named.has(path)) await end(path)
+    for (const path of named) {
+      if (watched.has(path)) continue
+      const stop = new AbortController()
+      watched.set(path, { stop, ended: watchFile(needs, path, stop.signal) })
+    }
+  }
+  for (const path of watched.keys()) await end(path)
+}
 
 /**
  * Calls `onChange` whenever the file may have been changed, replaced or removed; also when its directory was. Uses
  * inotify: nothing runs while nothing happens.
  */
-export async function watchFile(
-  needs: { clock: Clock; onChange: () => void },
-  path: string,
-  signal: AbortSignal,
-): Promise<void> {
+async function watchFile(needs: WatchNeeds, path: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const watcher = await open(dirname(path))
     if (watcher !== undefined) {
@@ -28,7 +54,7 @@ export async function watchFile(
 
 async function open(directory: string): Promise<FSWatcher | undefined> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o755 })
+    await makeDirectory(directory)
     return watch(directory, { persistent: false })
   } catch {
     // Read-only or in the way: the table that writes the file reports it.
