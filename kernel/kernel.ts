@@ -5,6 +5,7 @@ import { MONITOR_GROUPS, Monitor } from './monitor.ts'
 import { NetlinkChannel } from './netlink/channel.ts'
 import { DeviceIndex } from './netlink/device-index.ts'
 import { openGenericNetlink } from './netlink/generic.ts'
+import { NexthopIds } from './netlink/nexthop-ids.ts'
 import { openNetlinkSocket } from './netlink/socket.ts'
 import { type OpenRules, openRules } from './rules/open-rules.ts'
 import type { ObjectTable, OpFailure } from './table.ts'
@@ -42,9 +43,10 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
   const rules = openRules(clock)
   const channel = new NetlinkChannel({ socket, onUnsteady: options.onUnsteady })
   const devices = new DeviceIndex({ channel })
-  const needs = { channel, devices, generic }
+  const nexthops = new NexthopIds()
+  const needs = { channel, devices, nexthops, generic }
   const tables = openTables({ ...needs, rules, clock })
-  const monitor = new Monitor({ socket: events, devices, ownPort: socket.port })
+  const monitor = new Monitor({ socket: events, devices, nexthops, ownPort: socket.port })
   monitor.learn(await devices.refresh())
   return {
     tables: Object.values(tables),

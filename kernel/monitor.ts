@@ -3,6 +3,7 @@ import type { DeviceIndex } from './netlink/device-index.ts'
 import { EventReader, type NeighbourStateEvent } from './netlink/event-reader.ts'
 import type { LinkRecord } from './netlink/link-messages.ts'
 import { eachMessage } from './netlink/message.ts'
+import type { NexthopIds } from './netlink/nexthop-ids.ts'
 import { EINTR, ENOBUFS, type NetlinkSocket } from './netlink/socket.ts'
 import type { KernelEvent } from './table.ts'
 
@@ -11,8 +12,8 @@ export type EventListener = (events: readonly KernelEvent[]) => void
 /** Also of neighbours that the kernel resolves by itself, on every device. */
 export type NeighbourListener = (event: NeighbourStateEvent) => void
 
-/** RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE: what a monitor's socket must hear. */
-export const MONITOR_GROUPS = [1, 3, 5, 7, 9, 11] as const
+/** RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP: what a monitor's socket must hear. */
+export const MONITOR_GROUPS = [1, 3, 5, 7, 9, 11, 32] as const
 /** Datagrams read before the event loop has its turn again. */
 const BURST = 1024
 
@@ -27,7 +28,7 @@ export class Monitor {
   readonly #view = new DataView(this.#buffer.buffer)
 
   /** `socket` hears `MONITOR_GROUPS`. `ownPort` is our channel's: what was changed through it is no event. */
-  constructor(needs: { socket: NetlinkSocket; devices: DeviceIndex; ownPort: number }) {
+  constructor(needs: { socket: NetlinkSocket; devices: DeviceIndex; nexthops: NexthopIds; ownPort: number }) {
     this.#socket = needs.socket
     this.#reader = new EventReader(needs)
   }

@@ -10,6 +10,7 @@ export { compare, deviceOf, type KernelObject, keyOf, type ObjectKind } from './
 export type { IpipDriver, LinkDriver, MadeDriver, VxlanDriver } from './kinds/link/drivers.ts'
 export type { Link } from './kinds/link/kind.ts'
 export type { Neighbour } from './kinds/neighbour/kind.ts'
+export type { Nexthop } from './kinds/nexthop/kind.ts'
 export type { Route } from './kinds/route/kind.ts'
 export { BOOT_PROTOCOL, defaultMetric, ROUTE_PROTOCOL } from './kinds/route/numbers.ts'
 export type { Sysctl } from './kinds/sysctl/kind.ts'

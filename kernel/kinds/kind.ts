@@ -47,6 +47,8 @@ export interface Kind<O extends AnyObject> {
   readonly paced?: true
   /** Names of kinds whose objects, in the same table, are gone when one of this kind was made anew: they are read again. */
   readonly empties?: readonly string[]
+  /** Names of kinds whose objects vanish without an event when one of this kind is deleted or changed by another program. */
+  readonly carries?: readonly string[]
 
   /** Begins with the kind's name. Two objects with one key exclude each other in the kernel. */
   key(object: O): string

@@ -9,6 +9,7 @@ import { iptablesChain } from './iptables-chain/kind.ts'
 import type { Comparison, Kind } from './kind.ts'
 import { link } from './link/kind.ts'
 import { neighbour } from './neighbour/kind.ts'
+import { nexthop } from './nexthop/kind.ts'
 import { nftTable } from './nft-table/kind.ts'
 import { route } from './route/kind.ts'
 import { sysctl } from './sysctl/kind.ts'
@@ -35,6 +36,8 @@ export const KINDS = [
   // A packet that takes a route must find neighbour and FDB entry in place.
   neighbour,
   fdb,
+  // Routes name it; it takes them along when it goes.
+  nexthop,
   route,
   iptablesChain,
   nftTable,

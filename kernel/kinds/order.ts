@@ -13,6 +13,11 @@ export function emptiedBy(kind: ObjectKind): readonly ObjectKind[] {
   return (kindOf(kind).empties ?? []) as readonly ObjectKind[]
 }
 
+/** Kinds whose objects may have vanished when somebody else deleted or changed one of this kind. */
+export function carriedBy(kind: ObjectKind): readonly ObjectKind[] {
+  return (kindOf(kind).carries ?? []) as readonly ObjectKind[]
+}
+
 /** What must be read again when something happened to a device. */
 export const KINDS_ON_DEVICES: readonly ObjectKind[] = KINDS.flatMap(({ name, device }) =>
   device === undefined ? [] : [name],

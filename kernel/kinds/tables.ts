@@ -14,6 +14,7 @@ import { IptablesTable } from './iptables-chain/table.ts'
 import type { KernelObject, ObjectKind } from './kinds.ts'
 import { LinkTable } from './link/table.ts'
 import { NeighbourTable } from './neighbour/table.ts'
+import { NexthopTable } from './nexthop/table.ts'
 import { NftablesTable } from './nft-table/table.ts'
 import { RouteTable } from './route/table.ts'
 import { SysctlTable } from './sysctl/table.ts'
@@ -42,8 +43,8 @@ export function openTables({ generic, rules, clock, ...needs }: TableNeeds): Hos
     'guard-sets': new GuardSetsTable(rules),
     'guard-peer': new GuardPeersTable(rules),
     neighbour: new NeighbourTable(needs),
-
     fdb: new FdbTable(needs),
+    nexthop: new NexthopTable(needs),
     route: new RouteTable(needs),
     'iptables-chain': new IptablesTable(rules),
     'nft-table': new NftablesTable(rules),

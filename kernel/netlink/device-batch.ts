@@ -2,10 +2,12 @@ import type { KernelObject } from '../objects.ts'
 import type { Op, OpError, OpResult } from '../table.ts'
 import type { NetlinkChannel } from './channel.ts'
 import type { DeviceIndex } from './device-index.ts'
+import type { NexthopIds } from './nexthop-ids.ts'
 
 export interface NetlinkNeeds {
   readonly channel: NetlinkChannel
   readonly devices: DeviceIndex
+  readonly nexthops: NexthopIds
 }
 
 type OnDevice = KernelObject & { readonly device?: string }

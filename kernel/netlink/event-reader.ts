@@ -1,4 +1,5 @@
 import { type IpAddr, type MacAddr, parseMac } from '../../lib/address.ts'
+import { isOurNumber } from '../kinds/nexthop/kind.ts'
 import type { KernelObject, Link } from '../objects.ts'
 import type { KernelEvent } from '../table.ts'
 import { isKernelMade, parseAddress } from './address-messages.ts'
@@ -6,10 +7,12 @@ import {
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_DELNEIGH,
+  RTM_DELNEXTHOP,
   RTM_DELROUTE,
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWNEXTHOP,
   RTM_NEWROUTE,
 } from './constants.ts'
 import type { DeviceIndex } from './device-index.ts'
@@ -23,6 +26,8 @@ import {
   type Resolution,
   resolutionOf,
 } from './neighbour-messages.ts'
+import { type NexthopIds, nexthopOf } from './nexthop-ids.ts'
+import { parseNexthop } from './nexthop-messages.ts'
 import { parseRoute, routeOf } from './route-messages.ts'
 
 /** What the kernel knows of a neighbour by now. */
@@ -41,13 +46,15 @@ const IF_OPER_UP = 6
 /** Turns notifications of rtnetlink into events; the objects are the same as in a dump. */
 export class EventReader {
   readonly #devices: DeviceIndex
+  readonly #nexthops: NexthopIds
   readonly #ownPort: number
   // The kernel repeats a link message for much that concerns nobody here. The device index will not do as the memory: a dump may
   // have brought it up to date before the event was read, and the event would look like no news.
   readonly #links = new Map<number, string>()
 
-  constructor(needs: { devices: DeviceIndex; ownPort: number }) {
+  constructor(needs: { devices: DeviceIndex; nexthops: NexthopIds; ownPort: number }) {
     this.#devices = needs.devices
+    this.#nexthops = needs.nexthops
     this.#ownPort = needs.ownPort
   }
 
@@ -81,6 +88,10 @@ export class EventReader {
       case RTM_DELROUTE:
         // The mirror has our own changes from the kernel's verdicts.
         if (!own) push(events, message.type === RTM_NEWROUTE, this.#routeOf(message))
+        return
+      case RTM_NEWNEXTHOP:
+      case RTM_DELNEXTHOP:
+        if (!own) this.#readNexthop(message, events)
         return
       default:
     }
@@ -127,6 +138,17 @@ export class EventReader {
     if (added) onState?.({ device, address, state: resolutionOf(record), mac })
   }
 
+  #readNexthop(message: Message, events: KernelEvent[]): void {
+    const record = parseNexthop(message)
+    const nexthop = nexthopOf(record, this.#devices.nameOf(record.gateway?.index ?? 0))
+    if (nexthop !== undefined && nexthop.id === undefined) {
+      push(events, message.type === RTM_NEWNEXTHOP, nexthop)
+      // Somebody else's object bears a number of ours, or one of ours another number: whose place it has taken is not said.
+    } else if (nexthop !== undefined || isOurNumber(record.id)) {
+      events.push({ type: 'kinds', kinds: ['nexthop', 'route'] })
+    }
+  }
+
   #linkOf(record: LinkRecord): Link {
     return linkOf(record, (index) => this.#devices.nameOf(index))
   }
@@ -140,7 +162,7 @@ export class EventReader {
 
   #routeOf(message: Message): KernelObject | undefined {
     const record = parseRoute(message)
-    return record && routeOf(record, this.#devices.nameOf(record.index))
+    return record && routeOf(record, this.#devices.nameOf(record.index), this.#nexthops)
   }
 }
 

@@ -1,5 +1,6 @@
 import type { IpAddr } from '../../lib/address.ts'
 import { familyOf } from '../../lib/address.ts'
+import { ROUTE_PROTOCOL } from '../objects.ts'
 import { AttributeTable, LITTLE, MessageWriter } from './attributes.ts'
 import {
   ADDRESS_FAMILY,
@@ -62,20 +63,27 @@ export function deleteNexthop(id: number): Uint8Array {
   return writer.putU32(NHA_ID, id).finish()
 }
 
+/** `ip nexthop get id N` */
+export function getNexthop(id: number): Uint8Array {
+  header(RTM_GETNEXTHOP, 0, { family: 0, protocol: 0, flags: 0 })
+  return writer.putU32(NHA_ID, id).finish()
+}
+
 /** `ip nexthop show`, of all families: the kernel cannot be asked for those of one protocol. */
 export function dumpNexthops(): Uint8Array {
   header(RTM_GETNEXTHOP, 0, { family: 0, protocol: 0, flags: 0 })
   return writer.finish()
 }
 
-/** For `DumpDigest`: those of one protocol. */
-export function nexthopForm(protocol: number): DigestForm {
-  return { fixedBytes: NHMSG_BYTES, volatile: [], counts: (message) => isOfProtocol(message, protocol) }
-}
+/** For `DumpDigest`: those that bear our protocol number. */
+export const OWN_NEXTHOP_FORM: DigestForm = { fixedBytes: NHMSG_BYTES, volatile: [], counts: isOwn }
 
-/** Looks at the bytes alone: a routing daemon may have 100,000 of its own. */
-export function isOfProtocol({ view, start, end }: Message, protocol: number): boolean {
-  return end - start >= NHMSG_BYTES && view.getUint8(start + 2) === protocol
+/**
+ * Undefined for what bears another protocol number than ours, by its bytes alone: a routing daemon may have 100,000.
+ * @throws MalformedMessage
+ */
+export function parseOwnNexthop(message: Message): NexthopRecord | undefined {
+  return isOwn(message) ? parseNexthop(message) : undefined
 }
 
 /** @throws MalformedMessage */
@@ -84,6 +92,10 @@ export function parseNexthop(message: Message): NexthopRecord {
   const { view, start, end } = message
   attributes.read(view, at, end)
   return { id: attributes.u32(NHA_ID), protocol: view.getUint8(start + 2), gateway: gatewayOf(message) }
+}
+
+function isOwn({ view, start, end }: Message): boolean {
+  return end - start >= NHMSG_BYTES && view.getUint8(start + 2) === ROUTE_PROTOCOL
 }
 
 function gatewayOf({ view, start }: Message): Gateway | undefined {

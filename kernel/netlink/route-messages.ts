@@ -14,6 +14,7 @@ import {
 } from './constants.ts'
 import type { DigestForm } from './dump-digest.ts'
 import { behind, type Message } from './message.ts'
+import type { NexthopIds } from './nexthop-ids.ts'
 
 /** A route as read; `index` 0: no device. */
 export interface RouteRecord {
@@ -34,6 +35,8 @@ export interface RouteRecord {
   readonly source: IpAddr | undefined
 }
 
+/** To delete a route through a nexthop object whose id is not known: a gateway would not match. */
+export const ANY_NEXTHOP = 0
 export const RTN_UNICAST = 1
 export const RTN_BLACKHOLE = 6
 const RT_TABLE_MAIN = 254
@@ -59,7 +62,7 @@ const attributes = new AttributeTable(RTA_NH_ID)
 const hop = new AttributeTable(RTA_VIA)
 const UNSPECIFIED = { 4: '0.0.0.0', 6: '::' } as const
 
-/** Where a route leads: `index` of its device (0: none), or the id of a nexthop object that says the device, the gateway and `onlink`. */
+/** Where a route leads: `index` of its device (0: none), or the id of a nexthop object, which says gateway and device. */
 export type Way = { readonly index: number } | { readonly nexthop: number }
 
 /** `ip route add|change [blackhole] DST [nhid ID | [via IP] [dev DEVICE] [onlink]] [metric N] proto N` */
@@ -122,8 +125,8 @@ export function parseLookup(message: Message): RouteRecord | undefined {
   return routeRecord(message, family)
 }
 
-/** The record as an object; `device` is the name behind its index. */
-export function routeOf(record: RouteRecord, device: string | undefined): Route {
+/** The record as an object; `device` is the name behind its index, `nexthops` says which nexthop objects are ours. */
+export function routeOf(record: RouteRecord, device: string | undefined, nexthops: NexthopIds): Route {
   const blackhole = record.type === RTN_BLACKHOLE
   // IPv6 hangs a blackhole on `lo`, IPv4 on nothing. Other types (unreachable, prohibit, ...) become a unicast route without a
   // device: like nothing that is ever wanted, so that somebody's route at a wanted key is seen.
@@ -138,8 +141,13 @@ export function routeOf(record: RouteRecord, device: string | undefined): Route 
     ...(reaches && record.via !== undefined ? { via: record.via } : {}),
     ...(reaches && record.onLink ? { onLink: true } : {}),
     ...(reaches && record.scope === RT_SCOPE_LINK ? { scope: 'link' } : {}),
+    ...(reaches && record.nexthop > 0 ? { nexthop: nexthopOf(record, device, nexthops) } : {}),
     protocol: record.protocol,
   }
+}
+
+function nexthopOf({ nexthop, via }: RouteRecord, device: string | undefined, nexthops: NexthopIds): 'own' | 'other' {
+  return device !== undefined && via !== undefined && nexthops.of({ device, via }) === nexthop ? 'own' : 'other'
 }
 
 function routeRecord(message: Message, family: Family): RouteRecord {
@@ -196,8 +204,8 @@ function routeMessage(
   header(type, mode, family, length, RT_TABLE_MAIN, route.protocol, scope, rtn, flags)
   writer.putAddress(RTA_DST, networkAddress(route.dst))
   // The kernel refuses a gateway or a device beside a nexthop object.
-  if (!inline) writer.putU32(RTA_NH_ID, way.nexthop)
-  else if (route.via !== undefined) writer.putAddress(RTA_GATEWAY, route.via)
+  if (!inline && way.nexthop !== ANY_NEXTHOP) writer.putU32(RTA_NH_ID, way.nexthop)
+  if (inline && route.via !== undefined) writer.putAddress(RTA_GATEWAY, route.via)
   if (route.metric !== 0) writer.putU32(RTA_PRIORITY, route.metric)
   if (inline && way.index > 0) writer.putU32(RTA_OIF, way.index)
   return writer.finish()

@@ -1,6 +1,6 @@
 import type { DesiredState, Failure } from '../desired.ts'
 import { kindOf } from '../kinds/kinds.ts'
-import { emptiedBy, KINDS_ON_DEVICES } from '../kinds/order.ts'
+import { carriedBy, emptiedBy, KINDS_ON_DEVICES } from '../kinds/order.ts'
 import { isKept, ownershipOf } from '../kinds/ownership.ts'
 import { compare, deviceOf, type KernelObject, keyOf, type ObjectKind } from '../objects.ts'
 import type { KernelEvent, Op } from '../table.ts'
@@ -72,7 +72,12 @@ function invalidatedByObject(
     else mirror.held.delete(key, object)
     return undefined
   }
-  return { kinds: [object.kind], concerns: (failure) => failure.key === key, key }
+  const carried = carriedBy(object.kind)
+  return {
+    kinds: [object.kind, ...carried],
+    concerns: (failure) => failure.key === key || carried.includes(failure.object.kind),
+    key,
+  }
 }
 
 function invalidatedByDevice(name: string): Invalidation {

@@ -1,3 +1,4 @@
+import { keyOf } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import { settleTasks } from '../fakes/clock.ts'
 import { FakeKernel } from '../fakes/kernel.ts'
@@ -26,6 +27,7 @@ describe('conformance of the fake kernel', () => {
         setMac: (device, mac) => kernel.changeDevice(device, { mac: mac as ReturnType<typeof the.mac> }),
         deleteDevice: (device) => kernel.delete(`link ${device}`),
         addAddress: (device, text) => void kernel.change({ verb: 'create', object: address(device, text) }),
+        deleteNexthop: (nexthop) => kernel.delete(keyOf(nexthop)),
         deleteAddress: (device, text) => kernel.delete(`address ${device} ${text}`),
       },
       events: async () => {

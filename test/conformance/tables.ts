@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type KernelObject, keyOf, type Link, type ObjectKind } from '../../kernel/objects.ts'
+import { type KernelObject, keyOf, type Link, type Nexthop, type ObjectKind } from '../../kernel/objects.ts'
 import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
 import * as the from '../kernel/fixtures.ts'
 
@@ -15,6 +15,7 @@ export interface World {
     deleteDevice(device: string): void
     addAddress(device: string, address: string): void
     deleteAddress(device: string, address: string): void
+    deleteNexthop(nexthop: Nexthop): void
   }
   /** What the monitor has told since the last call, after a while of silence. */
   events(): Promise<readonly KernelEvent[]>
@@ -27,6 +28,12 @@ const OWN = the.address('10.5.1.0/32')
 const OWN6 = the.address('2001:db8:5:1::/128')
 const ROUTE = the.peerRoute('10.5.2.0/24')
 const ROUTE6 = the.route('2001:db8:5:2::/64', { via: the.ip('2001:db8:5:2::'), device: 'flannel.1', onLink: true })
+const NEXTHOP = the.nexthop('10.5.4.0')
+const NEXTHOP6 = the.nexthop('2001:db8:5:4::')
+const THROUGH = the.throughNexthop(the.peerRoute('10.5.4.0/24'))
+const THROUGH6 = the.throughNexthop(
+  the.route('2001:db8:5:4::/64', { via: the.ip('2001:db8:5:4::'), device: 'flannel.1', onLink: true }),
+)
 const NEIGHBOUR = the.neighbour('10.5.2.0', the.mac(2))
 const NEIGHBOUR6 = the.neighbour('2001:db8:5:2::', the.mac(2))
 const FDB = the.fdb(the.mac(2), '192.168.64.12')
@@ -46,6 +53,10 @@ const ALL: readonly KernelObject[] = [
   NEIGHBOUR,
   NEIGHBOUR6,
   FDB,
+  NEXTHOP,
+  NEXTHOP6,
+  THROUGH,
+  THROUGH6,
   ROUTE,
   ROUTE6,
   DIRECT,
@@ -163,6 +174,63 @@ const CASES: readonly Case[] = [
   },
   { what: 'a blackhole', op: create(BLACKHOLE), expect: 'ok' },
   { what: 'a blackhole twice', before: [BLACKHOLE], op: create(BLACKHOLE), expect: 'EEXIST' },
+  { what: 'a nexthop', op: create(NEXTHOP), expect: 'ok' },
+  { what: 'a nexthop that is there', before: [...HOST, NEXTHOP], op: create(NEXTHOP), expect: 'EEXIST' },
+  { what: 'a nexthop on no device', op: create(noDevice(NEXTHOP)), expect: 'ENODEV' },
+  { what: 'a nexthop on a device that is down', before: [DOWN], op: create(NEXTHOP), expect: 'ENETDOWN' },
+  { what: 'a nexthop without an address on its device', before: [DEVICE], op: create(NEXTHOP), expect: 'ok' },
+  { what: 'an IPv6 nexthop', before: [DEVICE], op: create(NEXTHOP6), expect: 'ok' },
+  { what: 'removal of a missing nexthop', op: remove(NEXTHOP), expect: 'ENOENT' },
+  { what: 'a route through a missing nexthop', op: create(THROUGH), expect: 'ESTALE' },
+  { what: 'an IPv6 route through a missing nexthop', op: create(THROUGH6), expect: 'ESTALE' },
+  {
+    what: 'a route through a nexthop at a key that is taken',
+    before: [...HOST, ROUTE, the.nexthop('10.5.2.0')],
+    op: create(the.throughNexthop(ROUTE)),
+    expect: 'EEXIST',
+  },
+  {
+    what: 'change of a route to one through a nexthop',
+    before: [...HOST, { ...ROUTE, protocol: 3 }, the.nexthop('10.5.2.0')],
+    op: update({ ...ROUTE, protocol: 3 }, the.throughNexthop(ROUTE)),
+    expect: 'ok',
+  },
+  {
+    what: 'change of an IPv6 route on another device to one through a nexthop',
+    before: [...HOST, DIRECT6, { ...NEXTHOP6, via: the.ip('fd00::3') }],
+    op: update(DIRECT6, the.throughNexthop({ ...DIRECT6, via: the.ip('fd00::3'), device: 'flannel.1', onLink: true })),
+    expect: 'ok',
+  },
+  {
+    what: 'change of a route through a nexthop to one with a gateway',
+    before: [...HOST, NEXTHOP, THROUGH],
+    op: update(THROUGH, the.peerRoute(THROUGH.dst, { protocol: 3 })),
+    expect: 'ok',
+  },
+  {
+    what: 'change of an IPv6 route through a nexthop to one with a gateway',
+    before: [DEVICE, NEXTHOP6, THROUGH6],
+    op: update(THROUGH6, { ...DIRECT6, dst: THROUGH6.dst }),
+    expect: 'ok',
+  },
+  {
+    what: 'change of a route to another nexthop',
+    before: [...HOST, NEXTHOP, the.nexthop('10.5.4.1'), THROUGH],
+    op: update(THROUGH, { ...THROUGH, via: the.ip('10.5.4.1') }),
+    expect: 'ok',
+  },
+  {
+    what: 'removal of a route that goes through another nexthop by now',
+    before: [...HOST, NEXTHOP, the.nexthop('10.5.4.1'), THROUGH],
+    op: remove({ ...THROUGH, via: the.ip('10.5.4.1') }),
+    expect: 'ESRCH',
+  },
+  {
+    what: 'removal of a route that goes through a nexthop by now',
+    before: [...HOST, NEXTHOP, THROUGH],
+    op: remove(the.peerRoute(THROUGH.dst)),
+    expect: 'ESRCH',
+  },
   { what: 'a neighbour that is there', before: [...HOST, NEIGHBOUR], op: create(NEIGHBOUR), expect: 'EEXIST' },
   { what: 'a neighbour on a device that is down', before: [DOWN], op: create(NEIGHBOUR), expect: 'ok' },
   {
@@ -196,26 +264,27 @@ interface Cascade {
   readonly silent: readonly KernelObject[]
 }
 
-const ON_DEVICE = [SYSCTL, OWN, OWN6, NEIGHBOUR, NEIGHBOUR6, FDB, ROUTE, ROUTE6]
+const HOPS = [NEXTHOP, NEXTHOP6, THROUGH, THROUGH6]
+const ON_DEVICE = [SYSCTL, OWN, OWN6, NEIGHBOUR, NEIGHBOUR6, FDB, ROUTE, ROUTE6, ...HOPS]
 
 const CASCADES: readonly Cascade[] = [
   {
     what: 'a deleted device takes along all that hangs on it',
     happens: (hand) => hand.deleteDevice('flannel.1'),
     gone: [DEVICE, ...ON_DEVICE],
-    silent: [ROUTE, SYSCTL],
+    silent: [ROUTE, SYSCTL, NEXTHOP, NEXTHOP6, THROUGH],
   },
   {
     what: 'a deleted underlay takes along the vxlan device and its own routes',
     happens: (hand) => hand.deleteDevice('uplink'),
     gone: [DEVICE, ...ON_DEVICE, DIRECT, DIRECT6],
-    silent: [ROUTE, SYSCTL, DIRECT],
+    silent: [ROUTE, SYSCTL, DIRECT, NEXTHOP, NEXTHOP6, THROUGH],
   },
   {
-    what: 'a device that is set down loses routes, neighbours and IPv6 addresses',
+    what: 'a device that is set down loses nexthops, routes, neighbours and IPv6 addresses',
     happens: (hand) => hand.setUp('flannel.1', false),
-    gone: [ROUTE, ROUTE6, NEIGHBOUR, NEIGHBOUR6, OWN6],
-    silent: [ROUTE],
+    gone: [ROUTE, ROUTE6, NEIGHBOUR, NEIGHBOUR6, OWN6, ...HOPS],
+    silent: [ROUTE, NEXTHOP, NEXTHOP6, THROUGH],
   },
   {
     what: 'an underlay that is set down loses its routes, the vxlan device none',
@@ -224,7 +293,7 @@ const CASCADES: readonly Cascade[] = [
     silent: [DIRECT],
   },
   {
-    what: 'the last IPv4 address takes along routes and neighbours',
+    what: 'the last IPv4 address takes along neighbours, and routes but those through nexthops',
     happens: (hand) => hand.deleteAddress('flannel.1', '10.5.1.0/32'),
     gone: [OWN, ROUTE, NEIGHBOUR],
     silent: [ROUTE],
@@ -239,6 +308,18 @@ const CASCADES: readonly Cascade[] = [
     silent: [],
   },
   {
+    what: 'a deleted nexthop takes along its routes',
+    happens: (hand) => hand.deleteNexthop(NEXTHOP),
+    gone: [NEXTHOP, THROUGH],
+    silent: [THROUGH],
+  },
+  {
+    what: 'a deleted IPv6 nexthop takes along its routes',
+    happens: (hand) => hand.deleteNexthop(NEXTHOP6),
+    gone: [NEXTHOP6, THROUGH6],
+    silent: [],
+  },
+  {
     what: 'a new MAC makes permanent neighbours vanish',
     happens: (hand) => hand.setMac('flannel.1', '02:11:22:33:44:55'),
     gone: [NEIGHBOUR, NEIGHBOUR6],
@@ -250,7 +331,7 @@ const CASCADES: readonly Cascade[] = [
 export function tablesConformance(world: () => World): void {
   afterEach(() => world().reset())
 
-  for (const kind of ['link', 'sysctl', 'address', 'neighbour', 'fdb', 'route'] as const) {
+  for (const kind of ['link', 'sysctl', 'address', 'neighbour', 'fdb', 'nexthop', 'route'] as const) {
     it(`${kind}: what was made is dumped as it was asked for`, async () => {
       await make(world(), ALL)
       for (const object of ALL) {

@@ -9,6 +9,7 @@ import {
   keyOf,
   type Link,
   type LinkDriver,
+  type Nexthop,
   type ObjectKind,
   type Route,
   type VxlanDriver,
@@ -139,6 +140,7 @@ export class FakeKernel {
     // As nft says it: its rules name sets that are not there.
     if (object.kind === 'guard-chains' && !this.get(`guard-sets ${object.table}`)) return 'ESTALE'
     if (object.kind === 'route') return this.#routeRefusal(object)
+    if (object.kind === 'nexthop' && !this.#isUp(object.device)) return 'ENETDOWN'
     return undefined
   }
 
@@ -161,10 +163,16 @@ export class FakeKernel {
     return local === undefined || isOwn ? undefined : 'EADDRNOTAVAIL'
   }
 
-  #routeRefusal({ type, device, via, onLink, family }: Route): string | undefined {
-    if (type === 'blackhole') return undefined
+  #isUp(device: string | undefined): boolean {
     const link = this.get(`link ${device}`)
-    if (link?.kind === 'link' && !link.up) return 'ENETDOWN'
+    return link?.kind === 'link' && link.up
+  }
+
+  #routeRefusal(route: Route): string | undefined {
+    const { type, device, via, onLink, family } = route
+    if (type === 'blackhole') return undefined
+    if (route.nexthop !== undefined) return this.get(`nexthop ${device} ${via}`) === undefined ? 'ESTALE' : undefined
+    if (!this.#isUp(device)) return 'ENETDOWN'
     if (via === undefined || onLink) return undefined
     const reachable = this.all('route').some(
       (route) =>
@@ -231,6 +239,7 @@ export class FakeKernel {
   }
 
   #wentDown(device: string): void {
+    this.#vanish(['nexthop'], { device, silent: true })
     this.#vanish(['route'], { device, family: 4, silent: true })
     this.#vanish(['route', 'address'], { device, family: 6 })
     this.#vanish(['neighbour'], { device })
@@ -250,12 +259,14 @@ export class FakeKernel {
     this.#emit({ type: 'object', present: false, object: actual })
     if (object.kind === 'address') this.#addressGone(object)
     if (object.kind === 'link') this.#deviceGone(object.name)
+    if (object.kind === 'nexthop') this.#nexthopGone(object)
     if (object.kind === 'guard-sets') this.#guardGone(object.table)
     return undefined
   }
 
   #deviceGone(device: string): void {
     this.#emit({ type: 'device', name: device })
+    this.#vanish(['nexthop'], { device, silent: true })
     this.#vanish(['route'], { device, family: 4, silent: true })
     this.#vanish(['sysctl'], { device, silent: true })
     this.#vanish(['fdb', 'route', 'address', 'neighbour'], { device })
@@ -287,16 +298,34 @@ export class FakeKernel {
       (other) => other.kind === 'address' && other.device === device && other.family === 4,
     )
     if (family === 6 || rest) return
-    // Without an address the device no longer speaks IPv4.
-    this.#vanish(['route'], { device, family: 4, silent: true })
+    // Without an address the device no longer speaks IPv4, but for what goes through nexthop objects.
+    this.#vanish(['route'], { device, family: 4, silent: true, inline: true })
     this.#vanish(['neighbour'], { device, family: 4 })
   }
 
-  #vanish(kinds: readonly ObjectKind[], where: { device: string; family?: number; silent?: boolean }): void {
+  #nexthopGone({ device, via }: Nexthop): void {
+    this.#vanish(['route'], { device, via, family: 4, silent: true })
+    this.#vanish(['route'], { device, via, family: 6 })
+  }
+
+  #vanish(
+    kinds: readonly ObjectKind[],
+    where: {
+      device: string
+      family?: number
+      silent?: boolean
+      /** Only routes through no nexthop object. */
+      inline?: boolean
+      /** Only routes through the nexthop object of this gateway. */
+      via?: IpAddr
+    },
+  ): void {
     for (const kind of kinds) {
       for (const object of this.all(kind)) {
         if (deviceOf(object) !== where.device) continue
         if (where.family !== undefined && 'family' in object && object.family !== where.family) continue
+        if (object.kind === 'route' && where.inline && object.nexthop !== undefined) continue
+        if (object.kind === 'route' && where.via && (object.nexthop !== 'own' || object.via !== where.via)) continue
         this.#of(kind).delete(keyOf(object))
         this.makers.gone(keyOf(object))
         if (!where.silent) this.#emit({ type: 'object', present: false, object })
@@ -345,6 +374,7 @@ const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
   address: 'EADDRNOTAVAIL',
   'udp-peer': 'ENOENT',
   'udp-proxy': 'ENOENT',
+  nexthop: 'ENOENT',
   route: 'ESRCH',
   neighbour: 'ENOENT',
   fdb: 'ENOENT',

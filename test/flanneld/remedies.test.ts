@@ -28,6 +28,7 @@ const objects: readonly KernelObject[] = [
   the.address('10.64.1.0/32'),
   the.address('fc00:0:0:1::/128'),
   the.peerRoute('10.64.2.0/24'),
+  the.nexthop('10.64.2.0'),
   the.neighbour('10.64.2.0', the.mac(2)),
   the.fdb(the.mac(2), '192.0.2.2'),
   the.sysctl('net/ipv4/ip_forward', '1'),

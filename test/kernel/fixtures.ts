@@ -13,6 +13,7 @@ import {
   keyOf,
   type Link,
   type Neighbour,
+  type Nexthop,
   ROUTE_PROTOCOL,
   type Route,
   type StateFile,
@@ -103,6 +104,15 @@ export function route(dst: string, fields: Partial<Route> = {}): Route {
 /** The route to a peer's subnet through our vxlan device. */
 export function peerRoute(dst: string, fields: Partial<Route> = {}): Route {
   return route(dst, { via: dst.replace(/\/.*/, '') as IpAddr, device: 'flannel.1', onLink: true, ...fields })
+}
+
+export function nexthop(via: string, device = 'flannel.1'): Nexthop {
+  return { kind: 'nexthop', device, via: ip(via) }
+}
+
+/** The same route, through the nexthop object. */
+export function throughNexthop(object: Route): Route {
+  return { ...object, nexthop: 'own' }
 }
 
 export function neighbour(text: string, hardware: MacAddr, device = 'flannel.1'): Neighbour {

@@ -4,6 +4,7 @@ import { NetlinkChannel } from '../../kernel/netlink/channel.ts'
 import { NLM_F_CREATE, RTM_NEWLINK } from '../../kernel/netlink/constants.ts'
 import { DeviceIndex } from '../../kernel/netlink/device-index.ts'
 import { eachMessage } from '../../kernel/netlink/message.ts'
+import { NexthopIds } from '../../kernel/netlink/nexthop-ids.ts'
 import { openNetlinkSocket } from '../../kernel/netlink/socket.ts'
 import type { Link } from '../../kernel/objects.ts'
 import type { OpError } from '../../kernel/table.ts'
@@ -32,7 +33,7 @@ describe('a kernel that cannot change the underlay of a vxlan device', function 
             messages.every(isDriverChange) ? [verdict] : await channel.request(messages, onReply),
         },
       }) as NetlinkChannel
-      const table = new LinkTable({ channel: older, devices })
+      const table = new LinkTable({ channel: older, devices, nexthops: new NexthopIds() })
       const device = the.vxlan('flannel.1', {}, { underlay: 'uplink', local: the.ip('192.168.64.11') })
       const moved: Link = { ...device, driver: { ...device.driver, underlay: 'other' } as Link['driver'] }
       const nowhere: Link = { ...moved, driver: { ...moved.driver, local: the.ip('192.168.64.98') } as Link['driver'] }

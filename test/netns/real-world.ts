@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
+import { nexthopId } from '../../kernel/kinds/nexthop/kind.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import type { World } from '../conformance/tables.ts'
 import { type OwnNamespace, ownNamespace } from './own-namespace.ts'
@@ -49,6 +50,7 @@ function worldOf(namespace: OwnNamespace, told: { count(): number; take(): Kerne
       setMac: (device, mac) => lines(`ip link set ${device} address ${mac}`),
       deleteDevice: (device) => lines(`ip link del ${device}`),
       addAddress: (device, address) => lines(`ip addr add ${address} dev ${device}`),
+      deleteNexthop: (nexthop) => lines(`ip nexthop del id ${nexthopId(nexthop)}`),
       deleteAddress: (device, address) => lines(`ip addr del ${address} dev ${device}`),
     },
     events: () => silence(QUIET_MS),
@@ -74,7 +76,7 @@ function worldOf(namespace: OwnNamespace, told: { count(): number; take(): Kerne
         'addr replace fd64::11/64 dev uplink nodad',
       ]
       execFileSync('ip', ['-batch', '-'], { input: batch.join('\n') })
-      lines('ip route flush proto 102', 'ip -6 route flush proto 102')
+      lines('ip route flush proto 102', 'ip -6 route flush proto 102', 'ip nexthop flush proto 102')
       await silence(PAUSE_MS)
     },
   }

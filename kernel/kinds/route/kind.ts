@@ -1,5 +1,6 @@
 import { type Cidr, contains, type Family, type IpAddr, prefixLength } from '../../../lib/address.ts'
 import { type AnyObject, joinedKey, type Kind, type OwnershipScope, phrase, type Wanted } from '../kind.ts'
+import { nexthopId } from '../nexthop/kind.ts'
 import { BOOT_PROTOCOL, defaultMetric, ROUTE_PROTOCOL } from './numbers.ts'
 
 /** A route of the main table; key: destination and metric. */
@@ -14,6 +15,8 @@ export interface Route {
   readonly via?: IpAddr
   readonly onLink?: boolean
   readonly scope?: 'link'
+  /** It goes through a nexthop object: ours of that device and gateway, or another one. */
+  readonly nexthop?: 'own' | 'other'
   /** RTPROT_* number; ours is `ROUTE_PROTOCOL`. Of a desired route always that. */
   readonly protocol: number
 }
@@ -51,17 +54,20 @@ export const route: Kind<Route> = {
     if (type !== 'blackhole' || protocol !== BOOT_PROTOCOL) return false
     return all.scope.networks.some(({ network }) => contains(network, dst))
   },
-  describe: ({ type, dst, via, device, protocol, metric, scope, onLink }) =>
-    phrase(
+  describe: (object) => {
+    const { type, dst, via, device, protocol, metric, scope, onLink, nexthop } = object
+    return phrase(
       type === 'blackhole' && 'blackhole',
       dst,
+      nexthop && `nhid ${numberOf(object) ?? 'of another program'}`,
       via && `via ${via}`,
       device && `dev ${device}`,
       `proto ${protocol}`,
       `metric ${metric}`,
       scope && `scope ${scope}`,
       onLink && 'onlink',
-    ),
+    )
+  },
   commands: {
     create: (object) => [command('add', object)],
     update: (object) => [command('replace', object)],
@@ -76,6 +82,7 @@ function isSame(actual: Route, desired: Route): boolean {
     actual.via === desired.via &&
     (actual.onLink ?? false) === (desired.onLink ?? false) &&
     actual.scope === desired.scope &&
+    actual.nexthop === desired.nexthop &&
     actual.protocol === desired.protocol
   )
 }
@@ -107,17 +114,26 @@ function isRoute(object: AnyObject): object is Route {
 }
 
 function command(verb: 'add' | 'replace' | 'delete', route: Route): string {
-  const { family, type, dst, via, device, protocol, scope, metric, onLink } = route
+  const { family, type, dst, via, device, protocol, scope, metric, onLink, nexthop } = route
+  const number = numberOf(route)
+  // A nexthop object says all that is left out beside it.
+  const inline = nexthop === undefined
   return phrase(
     family === 6 ? 'ip -6 route' : 'ip route',
     verb,
     type === 'blackhole' && 'blackhole',
     dst,
-    via && `via ${via}`,
-    device && `dev ${device}`,
+    number !== undefined && `nhid ${number}`,
+    inline && via && `via ${via}`,
+    inline && device && `dev ${device}`,
     protocol !== BOOT_PROTOCOL && `proto ${protocol}`,
     scope && `scope ${scope}`,
     metric !== defaultMetric(family) && `metric ${metric}`,
-    onLink && 'onlink',
+    inline && onLink && 'onlink',
   )
+}
+
+/** Of the nexthop object of ours; undefined: it goes through none. */
+function numberOf({ device, via, nexthop }: Route): number | undefined {
+  return nexthop === 'own' && device !== undefined && via !== undefined ? nexthopId({ device, via }) : undefined
 }

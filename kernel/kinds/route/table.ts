@@ -1,23 +1,28 @@
-import { type Cidr, contains, FAMILIES, type Family } from '../../../lib/address.ts'
+import { contains, FAMILIES, type Family } from '../../../lib/address.ts'
 import type { OwnershipScope } from '../../desired.ts'
 import { type NetlinkNeeds, resultOf, sendOps } from '../../netlink/device-batch.ts'
 import { DumpDigest } from '../../netlink/dump-digest.ts'
+import { dumpNexthops, parseOwnNexthop } from '../../netlink/nexthop-messages.ts'
 import {
+  ANY_NEXTHOP,
   deleteRoute,
   dumpRoutes,
   parseRoute,
   ROUTE_FORM,
   type RouteRecord,
   routeOf,
+  type Way,
   writeRoute,
 } from '../../netlink/route-messages.ts'
 import { EVERY_ROUTE, type RouteSieve, routeSieve } from '../../netlink/route-sieve.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import { aroundDetour } from './detour.ts'
 import type { Route } from './kind.ts'
 import { ROUTE_PROTOCOL } from './numbers.ts'
 
-/** Metric of a route that exists for the blink of a replacement, so that it meets no other. */
-const DETOUR_METRIC = 4_294_967_293
+type Gateway = Required<Pick<Route, 'device' | 'via'>>
+
+const NO_NEXTHOP: OpError = { code: 'ESTALE', message: 'the nexthop object of the route is gone' }
 
 /**
  * Routes of the main table. Routes by type of service or source have keys of their own and are left out. Of several routes at
@@ -42,7 +47,7 @@ export class RouteTable implements ObjectTable<Route> {
   }
 
   async dump(wanted: Iterable<Route>, scope?: OwnershipScope): Promise<readonly Route[]> {
-    const { devices } = this.#needs
+    const { devices, nexthops } = this.#needs
     const sieve = scope === undefined ? EVERY_ROUTE : sieveFor(wanted, scope)
     this.#sieve = sieve
     const records: RouteRecord[] = []
@@ -52,38 +57,60 @@ export class RouteTable implements ObjectTable<Route> {
       )
       for (const record of found) records.push(record)
     }
-    if (records.some(({ index }) => index > 0 && devices.nameOf(index) === undefined)) await devices.refresh()
-    return records.map((record) => routeOf(record, devices.nameOf(record.index)))
+    const completed = await this.#completed(records)
+    if (completed.some(({ index }) => index > 0 && devices.nameOf(index) === undefined)) await devices.refresh()
+    return completed.map((record) => routeOf(record, devices.nameOf(record.index), nexthops))
   }
 
   async apply(ops: readonly Op<Route>[]): Promise<readonly OpResult[]> {
-    const verdicts = await sendOps(this.#needs, ops, messageFor)
+    const verdicts = await this.#send(ops)
     for (const [at, op] of ops.entries()) {
       const code = verdicts[at]?.code
+      const gateway = gatewayOf(op.object)
       if (op.verb === 'remove' || code === undefined) continue
       if (code === 'EEXIST' && op.verb !== 'create') verdicts[at] = await this.#withoutDuplicate(op)
-      else if (code === 'EINVAL' && needsDetour(op.object)) verdicts[at] = await this.#withDetour(op)
+      else if (code === 'EINVAL' && op.object.nexthop === 'own') verdicts[at] = NO_NEXTHOP
+      else if (code === 'EINVAL' && gateway !== undefined) verdicts[at] = await this.#withDetour(op, gateway)
     }
     return verdicts.map(resultOf)
   }
 
   // An equal route was appended behind another one: the kernel refuses to replace the front one by a second copy.
   async #withoutDuplicate(op: Op<Route>): Promise<OpError | undefined> {
-    const duplicate: Op<Route> = { verb: 'remove', object: op.object }
-    const [, verdict] = await sendOps(this.#needs, [duplicate, op], messageFor)
+    const [, verdict] = await this.#send([{ verb: 'remove', object: op.object }, op])
     return verdict
   }
 
-  // IPv6 looks up an on-link gateway as an address. While the route to be replaced leads to it over another device (a direct path
-  // whose peer goes back into the tunnel: the gateway lies in the very subnet), the new one is refused as a mismatch.
-  async #withDetour(op: Op<Route>): Promise<OpError | undefined> {
-    const { via, onLink: _onLink, ...rest } = op.object
-    const object: Route = { ...rest, dst: `${via}/128` as Cidr, metric: DETOUR_METRIC }
-    // In one batch: packets to the gateway's own address take the detour for as long as the kernel handles three messages. Should
-    // we die in between, the detour is a route of ours that nobody wants.
-    const batch: Op<Route>[] = [{ verb: 'create', object }, op, { verb: 'remove', object }]
-    const [, verdict] = await sendOps(this.#needs, batch, messageFor)
+  async #withDetour(op: Op<Route>, { device, via }: Gateway): Promise<OpError | undefined> {
+    const { channel, devices } = this.#needs
+    const index = devices.indexOf(device) ?? 0
+    const [, verdict] = await channel.request(aroundDetour({ device, via }, index, this.#message(op, index)))
     return verdict
+  }
+
+  #send(ops: readonly Op<Route>[]): Promise<(OpError | undefined)[]> {
+    return sendOps(this.#needs, ops, (op, index) => this.#message(op, index))
+  }
+
+  #message({ verb, object }: Op<Route>, index: number): Uint8Array {
+    const way = this.#wayOf(object, index)
+    if (verb === 'remove') return deleteRoute(object, way)
+    return writeRoute(object, way, verb === 'create' ? 'create' : 'replace')
+  }
+
+  #wayOf({ device, via, nexthop }: Route, index: number): Way {
+    if (nexthop === undefined || device === undefined || via === undefined) return { index }
+    return { nexthop: nexthop === 'own' ? this.#needs.nexthops.of({ device, via }) : ANY_NEXTHOP }
+  }
+
+  // With net.ipv4.nexthop_compat_mode=0 the kernel says no more than the number.
+  async #completed(records: readonly RouteRecord[]): Promise<readonly RouteRecord[]> {
+    const isBare = ({ protocol, nexthop, via }: RouteRecord) =>
+      protocol === ROUTE_PROTOCOL && nexthop > 0 && via === undefined
+    if (!records.some(isBare)) return records
+    const nexthops = await this.#needs.channel.dump(dumpNexthops(), parseOwnNexthop)
+    const gateways = new Map(nexthops.map(({ id, gateway }) => [id, gateway]))
+    return records.map((record) => (isBare(record) ? { ...record, ...gateways.get(record.nexthop) } : record))
   }
 }
 
@@ -96,11 +123,7 @@ function sieveFor(wanted: Iterable<Route>, { networks }: OwnershipScope): RouteS
   return routeSieve(ROUTE_PROTOCOL, [...prefixes, ...outside])
 }
 
-function messageFor({ verb, object }: Op<Route>, index: number): Uint8Array {
-  if (verb === 'remove') return deleteRoute(object, { index })
-  return writeRoute(object, { index }, verb === 'create' ? 'create' : 'replace')
-}
-
-function needsDetour(route: Route): boolean {
-  return route.family === 6 && route.onLink === true && route.via !== undefined && route.device !== undefined
+/** Of IPv6, and on-link: what may need a detour. */
+function gatewayOf({ family, onLink, device, via }: Route): Gateway | undefined {
+  return family === 6 && onLink === true && device !== undefined && via !== undefined ? { device, via } : undefined
 }

@@ -131,6 +131,10 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
     [the.fdb(the.mac(2), '192.0.2.7'), the.fdb(the.mac(2), '192.0.2.2')],
     [the.fdb(the.mac(2), '2001:db8::2'), the.fdb(the.mac(2), '2001:db8::2')],
   ],
+  nexthop: [
+    [the.nexthop('10.64.2.0'), the.nexthop('10.64.2.0')],
+    [{ ...the.nexthop('fc00:0:0:2::'), id: 0x66000007 }, the.nexthop('fc00:0:0:2::')],
+  ],
   route: [
     [the.peerRoute('10.64.2.0/24'), the.peerRoute('10.64.2.0/24')],
     [
@@ -142,6 +146,9 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
       the.route('10.64.1.0/24', { type: 'blackhole', metric: 4_294_967_294 }),
       the.route('10.64.1.0/24', { type: 'blackhole', metric: 4_294_967_294 }),
     ],
+    [the.throughNexthop(the.peerRoute('10.64.2.0/24')), the.throughNexthop(the.peerRoute('10.64.2.0/24'))],
+    [the.peerRoute('10.64.2.0/24'), the.throughNexthop(the.peerRoute('10.64.2.0/24'))],
+    [{ ...the.peerRoute('10.64.2.0/24'), nexthop: 'other' }, the.throughNexthop(the.peerRoute('10.64.2.0/24'))],
     [the.peerRoute('fc00:0:0:2::/64'), the.route('fc00:0:0:2::/64', { via: the.ip('2001:db8::2'), device: 'eth0' })],
   ],
   'iptables-chain': [

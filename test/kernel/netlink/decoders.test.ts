@@ -14,7 +14,8 @@ import {
   writeFdb,
   writeNeighbour,
 } from '../../../kernel/netlink/neighbour-messages.ts'
-import { isOfProtocol, parseNexthop, writeNexthop } from '../../../kernel/netlink/nexthop-messages.ts'
+import { NexthopIds } from '../../../kernel/netlink/nexthop-ids.ts'
+import { parseNexthop, parseOwnNexthop, writeNexthop } from '../../../kernel/netlink/nexthop-messages.ts'
 import { parseLookup, parseRoute, routeOf, writeRoute } from '../../../kernel/netlink/route-messages.ts'
 import type { Fdb, IpipDriver, Link, Neighbour, Route, VxlanDriver } from '../../../kernel/objects.ts'
 import type { KernelEvent } from '../../../kernel/table.ts'
@@ -85,7 +86,11 @@ describe('decoders of netlink messages', () => {
   })
 
   it('survive any datagram', () => {
-    const reader = new EventReader({ devices: new DeviceIndex({ channel: undefined as never }), ownPort: 9 })
+    const reader = new EventReader({
+      devices: new DeviceIndex({ channel: undefined as never }),
+      nexthops: new NexthopIds(),
+      ownPort: 9,
+    })
     fc.assert(
       fc.property(fc.array(fc.tuple(types, body)), fc.uint8Array({ maxLength: 30 }), (messages, rest) => {
         const datagram = Buffer.concat([...messages.map(([type, bytes]) => framed(type, bytes)), rest])
@@ -119,7 +124,7 @@ describe('decoders of netlink messages', () => {
         const neighbour: Neighbour = { kind: 'neighbour', family: kind, device: 'd', address, mac }
         const fdb: Fdb = { kind: 'fdb', device: 'd', mac, dst: address }
         const readRoute = parseRoute(messageOf(writeRoute(route, { index: 3 }, 'create')))
-        assert.deepEqual(readRoute && routeOf(readRoute, 'd'), route)
+        assert.deepEqual(readRoute && routeOf(readRoute, 'd', new NexthopIds()), route)
         const throughNexthop = parseRoute(messageOf(writeRoute(route, { nexthop: 0x66000001 }, 'create')))
         assert.deepEqual([throughNexthop?.dst, throughNexthop?.nexthop, readRoute?.nexthop], [dst, 0x66000001, 0])
         const nexthop = { id: 0x66000001, protocol: 102, gateway: { index: 3, via: address, onLink: length > 7 } }
@@ -146,7 +151,8 @@ describe('decoders of netlink messages', () => {
       marked.writeUInt32LE(marked.length, 0)
       assert.deepEqual(parseNexthop(messageOf(marked)), { ...plain, gateway: undefined })
     }
-    assert.deepEqual([isOfProtocol(messageOf(bytes), 102), isOfProtocol(messageOf(bytes), 11)], [true, false])
+    const others = writeNexthop({ ...plain, protocol: 11 }, 'create')
+    assert.deepEqual([parseOwnNexthop(messageOf(bytes)), parseOwnNexthop(messageOf(others))], [plain, undefined])
   })
 
   it('give back a vxlan device', () => {

@@ -1,0 +1,132 @@
+import { familyOf } from '../../../lib/address.ts'
+import { type NetlinkNeeds, resultOf, sendOps } from '../../netlink/device-batch.ts'
+import { DumpDigest } from '../../netlink/dump-digest.ts'
+import { nexthopOf } from '../../netlink/nexthop-ids.ts'
+import {
+  deleteNexthop,
+  dumpNexthops,
+  getNexthop,
+  type NexthopRecord,
+  OWN_NEXTHOP_FORM,
+  parseNexthop,
+  parseOwnNexthop,
+  writeNexthop,
+} from '../../netlink/nexthop-messages.ts'
+import { keyOf } from '../../objects.ts'
+import { type ObjectTable, type Op, type OpError, OpFailure, type OpResult } from '../../table.ts'
+import { aroundDetour } from '../route/detour.ts'
+import { ROUTE_PROTOCOL } from '../route/numbers.ts'
+import { type Nexthop, nexthopId, numberAfter } from './kind.ts'
+
+/** Doubled with each number that is taken. */
+const MOST_STEPS = 1 << 20
+const GONE: OpError = { code: 'ENOENT', message: 'there is no such nexthop object' }
+
+/** Nexthop objects of our form. All others are passed over: a routing daemon may have 100,000. */
+export class NexthopTable implements ObjectTable<Nexthop> {
+  readonly kind = 'nexthop'
+  readonly #needs: NetlinkNeeds
+  readonly #digest: DumpDigest
+
+  constructor(needs: NetlinkNeeds) {
+    this.#needs = needs
+    this.#digest = new DumpDigest(needs, OWN_NEXTHOP_FORM)
+  }
+
+  async unchanged(): Promise<boolean> {
+    return await this.#digest.unchanged(dumpNexthops())
+  }
+
+  /** None on a kernel without such objects (before 5.3). */
+  async dump(): Promise<readonly Nexthop[]> {
+    const { devices, nexthops } = this.#needs
+    const records = await this.#read()
+    if (records.some(({ gateway }) => gateway && devices.nameOf(gateway.index) === undefined)) await devices.refresh()
+    const listed = records.flatMap((record) => this.#objectOf(record) ?? [])
+    // Of several at one key the first counts: the one with the number that follows from the key.
+    const objects = [...listed.filter(({ id }) => id === undefined), ...listed.filter(({ id }) => id !== undefined)]
+    nexthops.clear()
+    const firsts = new Set<string>()
+    for (const object of objects.some(({ id }) => id !== undefined) ? objects : []) {
+      if (!firsts.has(keyOf(object))) nexthops.set(object, object.id ?? nexthopId(object))
+      firsts.add(keyOf(object))
+    }
+    return objects
+  }
+
+  async apply(ops: readonly Op<Nexthop>[]): Promise<readonly OpResult[]> {
+    const removals = ops.filter(({ verb }) => verb === 'remove')
+    const verdicts = new Map<Op<Nexthop>, OpError | undefined>(await this.#verify(removals))
+    const due = ops.filter((op) => !verdicts.has(op))
+    const answers = await sendOps(this.#needs, due, (op, index) => this.#message(op, index))
+    for (const [at, op] of due.entries()) verdicts.set(op, await this.#secondTry(op, answers[at]))
+    return ops.map((op) => resultOf(verdicts.get(op)))
+  }
+
+  // The kernel deletes by number alone, whatever bears it by now.
+  async #verify(removals: readonly Op<Nexthop>[]): Promise<readonly [Op<Nexthop>, OpError][]> {
+    const found = new Map<number, NexthopRecord>()
+    const questions = removals.map(({ object }) => getNexthop(this.#numberOf(object)))
+    await this.#needs.channel.request(questions, (index, message) => found.set(index, parseNexthop(message)))
+    return removals.flatMap((op, at) => (this.#isAt(found.get(at), op.object) ? [] : [[op, GONE] as const]))
+  }
+
+  async #secondTry(op: Op<Nexthop>, verdict: OpError | undefined): Promise<OpError | undefined> {
+    if (op.verb !== 'create' || verdict === undefined) return verdict
+    if (verdict.code === 'EEXIST') return await this.#withOtherNumber(op, verdict)
+    // IPv6 refuses a gateway to which a route leads over another device.
+    if (verdict.code === 'EINVAL' && familyOf(op.object.via) === 6) return await this.#withDetour(op)
+    return verdict
+  }
+
+  /** The number is taken. */
+  async #withOtherNumber(op: Op<Nexthop>, taken: OpError): Promise<OpError | undefined> {
+    const { object } = op
+    const first = this.#numberOf(object)
+    let verdict: OpError | undefined = taken
+    for (let step = 1; verdict?.code === 'EEXIST' && step < MOST_STEPS; step *= 2) {
+      // By this very object: the mirror was wrong.
+      if (await this.#verify([op]).then((missing) => missing.length === 0)) return taken
+      this.#needs.nexthops.set(object, numberAfter(first, step))
+      ;[verdict] = await sendOps(this.#needs, [op], (_op, index) => this.#message(op, index))
+    }
+    return verdict
+  }
+
+  async #withDetour(op: Op<Nexthop>): Promise<OpError | undefined> {
+    const { device, via } = op.object
+    const index = this.#needs.devices.indexOf(device) ?? 0
+    const messages = aroundDetour({ device, via }, index, this.#message(op, index))
+    const [, verdict] = await this.#needs.channel.request(messages)
+    return verdict
+  }
+
+  async #read(): Promise<readonly NexthopRecord[]> {
+    try {
+      return await this.#digest.dump(dumpNexthops(), parseOwnNexthop)
+    } catch (cause) {
+      if (cause instanceof OpFailure && cause.code === 'EOPNOTSUPP') return []
+      throw cause
+    }
+  }
+
+  #message({ verb, object }: Op<Nexthop>, index: number): Uint8Array {
+    const id = this.#numberOf(object)
+    if (verb === 'remove') return deleteNexthop(id)
+    const gateway = { index, via: object.via, onLink: true }
+    return writeNexthop({ id, protocol: ROUTE_PROTOCOL, gateway }, verb === 'create' ? 'create' : 'replace')
+  }
+
+  #objectOf(record: NexthopRecord): Nexthop | undefined {
+    return nexthopOf(record, this.#needs.devices.nameOf(record.gateway?.index ?? 0))
+  }
+
+  #isAt(record: NexthopRecord | undefined, object: Nexthop): boolean {
+    const found = record && this.#objectOf(record)
+    return found !== undefined && keyOf(found) === keyOf(object)
+  }
+
+  #numberOf(object: Nexthop): number {
+    return object.id ?? this.#needs.nexthops.of(object)
+  }
+}
