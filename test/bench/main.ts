@@ -7,9 +7,9 @@ import { peerProgram, whyAbsent } from '../needs.ts'
 import { guard } from './guard.ts'
 import { idle, idleMasquerade } from './idle.ts'
 import { join } from './join.ts'
-import { latency, latency5000, latencyDirect5000 } from './latency.ts'
+import { latency, latency5000, latencyDirect5000, latencyExcluding5000 } from './latency.ts'
 import { type Measurement, measure, type Side } from './measurement.ts'
-import { peers1000, peers5000 } from './peers.ts'
+import { peers1000, peers5000, peers20000 } from './peers.ts'
 import { rowsOf, sampleLine, table } from './report.ts'
 import { rewrites } from './rewrites.ts'
 import { start } from './start.ts'
@@ -18,8 +18,10 @@ const measurements: readonly Measurement[] = [
   start,
   peers1000,
   peers5000,
+  peers20000,
   latency,
   latency5000,
+  latencyExcluding5000,
   latencyDirect5000,
   idle,
   idleMasquerade,

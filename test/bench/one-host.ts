@@ -5,6 +5,9 @@ import { defaultPrefix, Lab } from '../../lab/lab.ts'
 import type { Program } from '../../lab/program.ts'
 import type { Side } from './measurement.ts'
 
+/** Number of a lease beyond all that a measurement puts. */
+const EXCLUDING = 40_000
+
 /** As in the configuration; a flavour of vxlan, which programs peers that nobody has ever seen. */
 export interface BackendConfig {
   readonly Type: 'vxlan'
@@ -39,6 +42,14 @@ export class OneHost {
 
   async put(index: number): Promise<void> {
     await this.lab.etcd.put(...foreignLease(index), { lease: this.#expiry })
+  }
+
+  /** A lease of a subnet of its own that has the public address of another one. */
+  async putExcluding(index: number): Promise<void> {
+    const [, value] = foreignLease(index)
+    const [key, own] = foreignLease(EXCLUDING)
+    const text = JSON.stringify({ ...JSON.parse(own), PublicIP: JSON.parse(value).PublicIP })
+    await this.lab.etcd.put(key, text, { lease: this.#expiry })
   }
 
   async start(side: Side): Promise<Program> {

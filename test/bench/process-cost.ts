@@ -12,9 +12,18 @@ export function cpuMs(pid: number): number {
   return ((user ?? 0) + (system ?? 0) + (childUser ?? 0) + (childSystem ?? 0)) * TICK_MS
 }
 
-/** Resident memory in MB (10^6 bytes are not meant: 2^20). */
+/** Resident memory now, in units of 2^20 bytes. */
 export function residentMb(pid: number): number {
-  const found = /^VmRSS:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  return memoryMb(pid, 'VmRSS')
+}
+
+/** The most that it ever was. */
+export function peakMb(pid: number): number {
+  return memoryMb(pid, 'VmHWM')
+}
+
+function memoryMb(pid: number, field: string): number {
+  const found = new RegExp(`^${field}:\\s*(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
   if (found === null) throw new Error(`process ${pid} has no memory`)
   return Number(found[1]) / 1024
 }
