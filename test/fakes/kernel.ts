@@ -1,5 +1,5 @@
 import { type GuardPeer, samePath, sameSender } from '../../kernel/kinds/guard-peer/kind.ts'
-import { underlayOf } from '../../kernel/kinds/link/drivers.ts'
+import { underlayOf } from '../../kernel/kinds/link/drivers/drivers.ts'
 import { APPLY_ORDER } from '../../kernel/kinds/order.ts'
 import {
   type Address,

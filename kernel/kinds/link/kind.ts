@@ -1,7 +1,14 @@
 import type { MacAddr } from '../../../lib/address.ts'
 import { type Comparison, type Kind, type OwnershipScope, phrase } from '../kind.ts'
-import { driverChangeText, driverDescription, driverText } from './driver-text.ts'
-import { compareDrivers, kindNameOf, type LinkDriver, underlayOf } from './drivers.ts'
+import {
+  compareDrivers,
+  describeDriver,
+  driverChange,
+  driverWords,
+  kindNameOf,
+  type LinkDriver,
+  underlayOf,
+} from './drivers/drivers.ts'
 
 /** A device. `mac` undefined in a desired link means: any. */
 export interface Link {
@@ -33,7 +40,7 @@ export const link: Kind<Link> = {
   },
   module: ({ driver }) => kindNameOf(driver),
   describe: ({ name, mtu, up, mac, driver }) =>
-    phrase(`${name} mtu ${mtu}`, up ? 'up' : 'down', mac && `address ${mac}`, `type ${driverDescription(driver)}`),
+    phrase(`${name} mtu ${mtu}`, up ? 'up' : 'down', mac && `address ${mac}`, `type ${describeDriver(driver)}`),
   commands: {
     create: creation,
     update: change,
@@ -64,7 +71,7 @@ function creation({ name, mtu, mac, up, driver }: Link): readonly string[] {
     return [`ip tuntap add dev ${name} mode tun`, `ip link set ${name} mtu ${mtu}${up ? ' up' : ''}`]
   }
   const address = mac === undefined ? '' : ` address ${mac}`
-  const commands = [`ip link add ${name}${address} mtu ${mtu} type ${driverText(driver)}`]
+  const commands = [`ip link add ${name}${address} mtu ${mtu} type ${driverWords(driver)}`]
   if (up) commands.push(`ip link set ${name} up`)
   return commands
 }
@@ -76,7 +83,7 @@ function change(desired: Link, actual: Link): readonly string[] {
   if (mac !== undefined && mac !== actual.mac) changes.push(`address ${mac}`)
   if (up !== actual.up) changes.push(up ? 'up' : 'down')
   const commands = changes.length === 0 ? [] : [`ip link set ${name} ${changes.join(' ')}`]
-  const tunnel = driverChangeText(actual.driver, desired.driver)
+  const tunnel = driverChange(actual.driver, desired.driver)
   if (tunnel !== undefined) commands.push(`ip link set ${name} type ${tunnel}`)
   return commands
 }

@@ -4,7 +4,7 @@ import { dumpAddresses, IFA_F_DADFAILED, parseAddress } from '../../netlink/addr
 import type { NetlinkNeeds } from '../../netlink/device-batch.ts'
 import { IFF_UP } from '../../netlink/link-messages.ts'
 import type { OpError } from '../../table.ts'
-import { underlayOf } from './drivers.ts'
+import { underlayOf } from './drivers/drivers.ts'
 import type { Link } from './kind.ts'
 
 /** Smallest MTU of a device that speaks IPv4 (RFC 791), and the largest of any. */

@@ -13,7 +13,7 @@ import {
   linkOf,
 } from '../../netlink/link-messages.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
-import { compareDrivers, type LinkDriver, underlayOf } from './drivers.ts'
+import { compareDrivers, type LinkDriver, underlayOf } from './drivers/drivers.ts'
 import type { Link } from './kind.ts'
 import { obstacleTo } from './obstacles.ts'
 import { withConflict } from './vxlan-conflict.ts'

@@ -2,7 +2,7 @@ import { familyOf } from '../../../lib/address.ts'
 import { udpPortHolder } from '../../holders.ts'
 import type { OpError } from '../../table.ts'
 import { describe } from '../words.ts'
-import type { VxlanDriver } from './drivers.ts'
+import type { VxlanDriver } from './drivers/vxlan.ts'
 import type { Link } from './kind.ts'
 
 /** A vxlan device that was refused because of something else: the same error, with what is in the way. */

@@ -1,4 +1,4 @@
-import type { MadeDriver } from '../../kinds/link/drivers.ts'
+import type { MadeDriver } from '../../kinds/link/drivers/drivers.ts'
 import type { AttributeTable, MessageWriter } from '../attributes.ts'
 
 // linux/if_link.h

@@ -1,4 +1,4 @@
-import type { FouEncapsulation, IpipDriver } from '../../kinds/link/drivers.ts'
+import type { FouEncapsulation, IpipDriver } from '../../kinds/link/drivers/ipip.ts'
 import { AttributeTable, type MessageWriter } from '../attributes.ts'
 import { type DriverCodec, IFLA_INFO_DATA } from './driver-codec.ts'
 

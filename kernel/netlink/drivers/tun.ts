@@ -1,4 +1,4 @@
-import type { TunDriver } from '../../kinds/link/drivers.ts'
+import type { TunDriver } from '../../kinds/link/drivers/tun.ts'
 import { AttributeTable } from '../attributes.ts'
 import { type DriverCodec, IFLA_INFO_DATA } from './driver-codec.ts'
 

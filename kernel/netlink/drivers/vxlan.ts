@@ -1,4 +1,4 @@
-import type { VxlanDriver } from '../../kinds/link/drivers.ts'
+import type { VxlanDriver } from '../../kinds/link/drivers/vxlan.ts'
 import { AttributeTable, type MessageWriter } from '../attributes.ts'
 import { type DriverCodec, IFLA_INFO_DATA } from './driver-codec.ts'
 
