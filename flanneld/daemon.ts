@@ -13,11 +13,11 @@ import { GuardWatch } from './node/guard-watch.ts'
 import { agentOptions, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
 import type { ProcessPort } from './process-port.ts'
+import { claimFootprint } from './state/claim-footprint.ts'
 import { DiskWrites } from './state/disk-writes.ts'
 import { instanceOf } from './state/instance.ts'
 import { InstanceClaim } from './state/instance-claim.ts'
 import { type InstanceLock, lockFileOf, lockInstance } from './state/instance-lock.ts'
-import { OwnFootprint } from './state/own-footprint.ts'
 import { StateDir } from './state/state-dir.ts'
 import { StatusEndpoints } from './status/endpoints.ts'
 import { Histogram, RECONCILE_BOUNDS } from './status/metrics.ts'
@@ -77,13 +77,12 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   }
   const onPassFault = (cause: unknown) => sayFault({ log, conditions }, 'reconciler', cause)
   const agentWish = await agentOptions(options, nodeId, log)
-  const footprint = new OwnFootprint({ state, claim, log })
   const agent = new Agent(
     {
       kernel: { ...kernel, tables },
       ...etcd,
       state,
-      footprint,
+      claim: (footprint) => claimFootprint({ claim, journal: state.journal }, footprint),
       conditions,
       lifecycle,
       clock,

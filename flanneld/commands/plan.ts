@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import type { OwnershipScope } from '../../kernel/desired.ts'
 import { createKernel } from '../../kernel/kernel.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
+import { NO_ENTRIES, originalsOf, scopeWith, withJournal } from '../../kernel/reconciler/journal.ts'
 import { type OpPlan, preview } from '../../kernel/reconciler/preview.ts'
 import { type Obstacle, obstacleText } from '../../kernel/rules/packet-path.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -32,8 +32,7 @@ interface PlanNeeds {
 /** What the daemon would find at its start, read without writing anything anywhere. */
 const NOTHING_KNOWN: PeekedState = {
   nodeId: '',
-  footprint: { devices: new Set(), networks: [] },
-  borrowed: new Map(),
+  entries: NO_ENTRIES,
 }
 
 /**
@@ -61,13 +60,14 @@ async function plan(
     const configuration = await Promise.race([first, fault(watch.run(signal))])
     const { network, backend, config } = configuration
     for (const warning of configuration.warnings) print(`# ${warning}\n`)
-    const { nodeId, footprint, borrowed } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
+    const { nodeId, entries } = (await peekState(instanceOf(options).stateDir, port.uid)) ?? NOTHING_KNOWN
+    const { devices } = scopeWith(footprintOf(configuration), entries)
     const leases = etcd.store
     lifecycle.run('lease store', (stop) => leases.run(stop))
     const snapshot = await firstOf(leases.watch(signal), signal)
     const host = openHost(
       { kernel: kernel.host, clock },
-      { wish: await interfaceWish(options), network, devices: footprint.devices },
+      { wish: await interfaceWish(options), network, devices },
       { nodeId, previousSubnets: await previousSubnets(options.subnetFile, silentLogger), snapshot },
     )
     await host.read()
@@ -78,11 +78,11 @@ async function plan(
     }
     const context = { network, previous: own.primary, randomBytes }
     const way = { backend, config, ...(await prepareBackend(configuration, context, host)), since: clock.now() }
-    const scope = union(footprint, footprintOf(configuration))
     const store = new StoreAddresses({ clock }, { endpoints: options.etcdEndpoints })
     await store.first(signal)
-    const beyond = { storeAddresses: store.current, isPlanned: () => false, mayBorrow: true }
-    const sources = { network, ways: [way], host, own, snapshot, scope, borrowed, ...beyond }
+    const beyond = { storeAddresses: store.current, isPlanned: () => false }
+    const known = { ours: devices, originals: originalsOf(entries) }
+    const sources = { network, ways: [way], host, own, snapshot, ...known, ...beyond }
     const peers = new PeerView({ clock, log: silentLogger }, { protectedRanges: options.protectedCidrs, holdMs: 0 })
     const { subnetFile, ipMasq, ipBlackholeRoute } = options
     const { options: traffic } = await chooseTraffic(kernel.rules.sets, trafficWish(options), network.nftables)
@@ -92,7 +92,7 @@ async function plan(
     for (const { id, text } of planned.verdicts.rejected) print(`# lease ${id} is rejected: ${text}\n`)
     for (const { text } of planned.plan.notices) print(`# ${text}\n`)
     for (const { id, text } of planned.plan.skipped) print(`# peer ${id} is skipped: ${text}\n`)
-    const changes = await preview(kernel.tables, planned.plan.desired)
+    const changes = await preview(kernel.tables, withJournal(planned.plan.desired, entries))
     const obstacles = await kernel.rules.obstacles.read(planned.plan.packetPaths)
     print(planText(changes, obstacles.flat()))
     return 0
@@ -111,14 +111,6 @@ export function planText({ ops, failures }: OpPlan, obstacles: readonly Obstacle
   lines.push(...obstacles.map((obstacle) => `# ${obstacleText(obstacle)}`))
   lines.push(...ops.slice(end).flatMap(commandsFor))
   return lines.length === 0 ? '# nothing to change\n' : `${lines.join('\n')}\n`
-}
-
-function union(a: OwnershipScope, b: OwnershipScope): OwnershipScope {
-  return {
-    devices: new Set([...a.devices, ...b.devices]),
-    fouPorts: new Set([...(a.fouPorts ?? []), ...(b.fouPorts ?? [])]),
-    networks: [...a.networks, ...b.networks],
-  }
 }
 
 async function fault(running: Promise<void>): Promise<never> {

@@ -5,6 +5,7 @@ import { ownershipOf } from '../../kernel/kinds/ownership.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import { asDesired } from '../../kernel/reconciler/diff.ts'
+import { MemoryJournal, withJournal } from '../../kernel/reconciler/journal.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import type { ObjectTable } from '../../kernel/table.ts'
@@ -14,7 +15,6 @@ import { bearsFlannelsName } from '../adopted-by-flannel.ts'
 import { requireNetAdmin } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
-import { sysctlReturns } from '../state/borrowed-sysctls.ts'
 import { DiskWrites } from '../state/disk-writes.ts'
 import { instanceOf } from '../state/instance.ts'
 import { lockInstance } from '../state/instance-lock.ts'
@@ -56,31 +56,37 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
   const state = await StateDir.open({ log, writes, randomBytes, uid: port.uid }, stateDir)
   const kernel = await createKernel()
   try {
-    const returns = sysctlReturns(state.sysctls.originals, new Map())
-    // The host's own sysctls as they were.
-    const none = { objects: byKey(returns), complete: true, scope: { ...state.footprint, instance } }
-    const isOnRecord = state.footprint.networks.length > 0
+    const { entries } = state.journal
+    const nothing: DesiredState = {
+      objects: new Map(),
+      complete: true,
+      scope: { devices: new Set(), networks: [], instance },
+    }
+    const none = withJournal(nothing, entries)
+    const isOnRecord = none.scope.networks.length > 0
     const held = await objectsOf(kernel.tables, none)
     // Where this instance has not been, or has given all up, rules and subnet.env are flannel's own.
     const flannels = isOnRecord ? [] : held.filter(bearsFlannelsName)
     const kept = [...flannels, ...reduction.keep(held.filter((object) => !flannels.includes(object)))]
-    const desired = { ...none, objects: byKey([...returns, ...kept.map(asDesired)]) }
-    const { ops } = await preview(kernel.tables, desired)
-    const reconciler = new Reconciler({ tables: kernel.tables, clock, log })
-    await reconciler.settled(reconciler.setDesired(desired), port.stop)
+    const rest = { ...nothing, objects: byKey(kept.map(asDesired)) }
+    const whole = withJournal(rest, entries)
+    const { ops } = await preview(kernel.tables, whole)
+    // The one on the disk ends when all is done.
+    const reconciler = new Reconciler({ tables: kernel.tables, clock, log, journal: new MemoryJournal(entries) })
+    await reconciler.settled(reconciler.setDesired(rest), port.stop)
     await reconciler.stop()
-    const left = await preview(kernel.tables, desired)
+    const left = await preview(kernel.tables, whole)
     for (const op of ops)
       if (!left.ops.some((other) => keyOf(other.object) === keyOf(op.object))) print(`${commandsFor(op).join('\n')}\n`)
     if (left.ops.length > 0) {
       for (const op of left.ops) print(`# could not be done: ${commandsFor(op).join('; ')}\n`)
       return 1
     }
-    await state.forget()
+    await state.journal.clear()
     // Also before flannel takes over: on the way back its subnet counts, which subnet.env names.
     await forgetLastSubnets(state.files)
     for (const command of await reduction.afterwards(isOnRecord)) print(`${command}\n`)
-    return (await state.sysctls.returned(returns)) ? 0 : 1
+    return 0
   } finally {
     kernel.close()
     lock.release()

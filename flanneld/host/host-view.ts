@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ExternalInterface, HostFacts } from '../../backends/backend.ts'
 import type { HostInterface, HostKernel } from '../../kernel/host.ts'
+import { readSysctl } from '../../kernel/kinds/sysctl/table.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import { type Cidr, cidrOf, type IpAddr } from '../../lib/address.ts'
@@ -8,7 +9,6 @@ import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import { emptySurroundings, type Surroundings } from '../../subnet/surroundings.ts'
 import type { Lease } from '../../subnet/types.ts'
-import { presentSysctl } from '../state/borrowed-sysctls.ts'
 import { DirectPaths } from './direct-paths.ts'
 import type { HostSurroundings, SurroundingsInput } from './host-surroundings.ts'
 import type { Kept } from './kept-choice.ts'
@@ -97,11 +97,11 @@ export class HostView {
     return this.#surroundings?.of({ ...more, interfaces, uplink: external.name }) ?? emptySurroundings
   }
 
-  /** `peers`: whose reachability matters, unless it is unused; `borrowed`: sysctls that are changed now, with the host's own values. */
+  /** `peers`: whose reachability matters, unless it is unused; `originals`: sysctls that are changed now, with the host's own values. */
   async facts(
     peers: ReadonlyMap<string, Lease>,
     reach: 'unused' | 'lookup' | 'probe',
-    borrowed: ReadonlyMap<string, string> = new Map(),
+    originals: ReadonlyMap<string, string> = new Map(),
   ): Promise<HostFacts> {
     const known = reach === 'unused' ? NOT_LOOKED_UP : await this.paths.resolve(peers, reach === 'probe')
     return {
@@ -109,7 +109,7 @@ export class HostView {
       reach: known,
       onLink: this.#onLink,
       ownAddresses: this.#ownAddresses,
-      strictReversePath: reach === 'probe' && isStrict(this.external.name, borrowed),
+      strictReversePath: reach === 'probe' && isStrict(this.external.name, originals),
       deviceMacs: this.#deviceMacs,
     }
   }
@@ -187,9 +187,9 @@ function isGlobal(address: IpAddr): boolean {
 }
 
 /** The larger of the two values counts. Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */
-function isStrict(device: string, borrowed: ReadonlyMap<string, string>): boolean {
+function isStrict(device: string, originals: ReadonlyMap<string, string>): boolean {
   const paths = ['all', device].map((name) => `net/ipv4/conf/${name}/rp_filter`)
-  return Math.max(...paths.map((path) => Number(borrowed.get(path) ?? presentSysctl(path) ?? 0))) === 1
+  return Math.max(...paths.map((path) => Number(originals.get(path) ?? readSysctl(path) ?? 0))) === 1
 }
 
 function concernsHost(event: KernelEvent, ours: ReadonlySet<string>): boolean {

@@ -1,4 +1,5 @@
 import type { Way } from '../../backends/way.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Cidr, Family } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -12,7 +13,6 @@ import type { HostView } from '../host/host-view.ts'
 import type { TrafficWish } from '../host/traffic-choice.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
-import type { OwnFootprint } from '../state/own-footprint.ts'
 import type { StateDir } from '../state/state-dir.ts'
 import type { ConditionSet } from '../status/status.ts'
 import type { GuardOptions } from './guard-rules.ts'
@@ -27,7 +27,8 @@ export interface AgentNeeds {
   /** For a connection that nothing may come back on. */
   readonly reconnectStore: (why: string) => Promise<void>
   readonly state: StateDir
-  readonly footprint: Pick<OwnFootprint, 'record' | 'shrink'>
+  /** Await it before anything of what a configuration uses is made. @throws ConfigError when another instance uses a part of it */
+  readonly claim: (footprint: OwnershipScope) => Promise<void>
   readonly conditions: ConditionSet
   readonly lifecycle: Lifecycle
   readonly clock: Clock

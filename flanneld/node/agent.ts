@@ -1,5 +1,5 @@
-import type { Failure } from '../../kernel/desired.ts'
-import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import { originalsOf, scopeOf, scopeWith } from '../../kernel/reconciler/journal.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import { watchTables } from '../../kernel/reconciler/watch-tables.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
@@ -67,14 +67,14 @@ export class Agent {
     this.#options = options
     this.#undecided = undecided(options.traffic)
     const onFirst = async (first: Configuration) => {
-      // Written before anything is made: a crash in between must not leave an orphan.
-      await needs.footprint.record(footprintOf(first))
+      await needs.claim(footprintOf(first))
     }
     this.#config = new ConfigWatch({ ...needs, source: needs.configSource, onFirst })
     this.#peers = new PeerView(needs, options)
     this.#storeAddresses = new StoreAddresses(needs, { endpoints: options.storeEndpoints })
     this.#settling = new Alarm(needs)
-    this.reconciler = new Reconciler({ ...needs, tables: needs.kernel.tables, onFault: needs.onPassFault })
+    const { journal } = needs.state
+    this.reconciler = new Reconciler({ ...needs, journal, tables: needs.kernel.tables, onFault: needs.onPassFault })
   }
 
   get view(): AgentView {
@@ -129,14 +129,14 @@ export class Agent {
     lifecycle.run('direct paths', (stop) => host.paths.run(stop))
     this.#follow(host.changes, () => {})
     this.#follow(host.paths.changes, () => {})
-    this.#follow(state.changes, () => {})
+    // A host's own setting that could not be written down can be changed now.
+    this.#follow(state.changes, () => this.reconciler.invalidate(['sysctl'], 'the disk takes what it refused'))
     this.#follow(this.#storeAddresses.changes, () => {})
     lifecycle.run('addresses of the store', (stop) => this.#storeAddresses.run(stop))
     this.#follow(store, (latest) => this.#see({ snapshot: latest }))
     this.#follow(keeper.state, (state) => conditions.replace('lease', leaseConditions(state)))
     this.#watchReconciler()
     lifecycle.run('held peers', (stop) => this.#releaseHeld(stop))
-    lifecycle.run('footprint', (stop) => this.#shrinkFootprint(stop))
     lifecycle.run('planner', (stop) => this.#keepPlanning(stop))
     await aborted(signal)
   }
@@ -172,16 +172,9 @@ export class Agent {
     if (!network || !ways || !path || !host || !keeper || !snapshot || own === undefined) return
     const attrs = leaseAttrs(this.#options.nodeId, path, await host.facts(new Map(), 'unused'))
     keeper.setWant({ attrs, network, previous: new Map() })
-    const { footprint: scope, sysctls } = this.#needs.state
+    const sources = { network, ways, host, own: own.lease, snapshot, ...this.#beyondHost() }
     const memory = { peers: this.#peers, planner: this.#planner }
-    const planNow = () => {
-      const may = { borrowed: sysctls.originals, mayBorrow: !sysctls.waiting }
-      const sources = { network, ways, host, own: own.lease, snapshot, scope, ...may, ...this.#beyondHost() }
-      return planAll(sources, memory, { ...this.#options, traffic: traffic ?? this.#undecided })
-    }
-    let planned = await planNow()
-    // What cannot be written down is not changed: the same once more, without it.
-    if (!(await sysctls.borrow(planned.plan.own))) planned = await planNow()
+    const planned = await planAll(sources, memory, { ...this.#options, traffic: traffic ?? this.#undecided })
     const { verdicts } = planned
     const plan = traffic === undefined ? withoutRules(planned.plan, this.#options.subnetFile) : planned.plan
     this.#see({ verdicts, plan })
@@ -196,10 +189,18 @@ export class Agent {
   #beyondHost() {
     const planned = this.#view.plan?.desired.objects
     return {
-      ours: this.#needs.state.footprint.devices,
+      ours: this.#owned().devices,
+      originals: originalsOf(this.#needs.state.journal.entries),
       storeAddresses: this.#storeAddresses.current,
       isPlanned: (key: string) => planned?.has(key) === true,
     }
+  }
+
+  /** What is ours in the kernel, or is going to be. */
+  #owned(): OwnershipScope {
+    const { entries } = this.#needs.state.journal
+    const configuration = this.#config.changes.current
+    return configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf(configuration), entries)
   }
 
   /** For a while: a program that hangs must not hold up the next plan. */
@@ -224,7 +225,7 @@ export class Agent {
   #onEvents(events: readonly KernelEvent[], host: HostView): void {
     try {
       this.reconciler.onEvents(events)
-      const { devices, networks } = this.#needs.state.footprint
+      const { devices, networks } = this.#owned()
       const interests = {
         networks: networks.map(({ network }) => network),
         leases: this.#view.snapshot?.leases ?? NO_LEASES,
@@ -245,15 +246,6 @@ export class Agent {
     return [own.lease, ...verdicts.planned.values()].flatMap(subnetsOf)
   }
 
-  /** When all has been tried: what an earlier configuration used is given up once it is gone. */
-  async #shrinkFootprint(stop: AbortSignal): Promise<void> {
-    for await (const status of this.reconciler.status.watch(stop)) {
-      const { plan } = this.#view
-      if (plan === undefined || status.generation < this.#lastGeneration) continue
-      if (await this.#needs.footprint.shrink(status, plan.desired)) this.#touch()
-    }
-  }
-
   #watchReconciler(): void {
     let first = true
     this.#needs.lifecycle.run('reconciler status', async (stop) => {
@@ -264,20 +256,9 @@ export class Agent {
         if (missing !== undefined) throw missing
         first &&= generation < this.#firstGeneration
         this.#needs.conditions.replace('kernel', kernelConditions(status))
-        await this.#giveBack(generation, failures)
         this.#changed()
       }
     })
-  }
-
-  /** Sysctls whose own value is back in place are the operator's again. */
-  async #giveBack(generation: number, failures: ReadonlyMap<string, Failure>): Promise<void> {
-    const { plan } = this.#view
-    const { sysctls } = this.#needs.state
-    if (plan === undefined || sysctls.originals.size === 0 || generation < this.#lastGeneration) return
-    const isBack = (object: DesiredObject) =>
-      object.kind === 'sysctl' && !object.borrowed && !failures.has(keyOf(object))
-    await sysctls.returned(plan.own.filter(isBack))
   }
 
   #follow<T>(source: Source<T>, take: (value: T) => void): void {

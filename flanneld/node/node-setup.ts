@@ -2,6 +2,7 @@ import type { PrepareContext, Prepared } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { HostKernel } from '../../kernel/host.ts'
+import { entriesOf, NO_ENTRIES, scopeOf, withEntries } from '../../kernel/reconciler/journal.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
@@ -21,7 +22,11 @@ import type { TrafficOptions } from './traffic-rules.ts'
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */
 
 /** What this instance may come to own in the kernel under this configuration. */
-export function footprintOf({ backend, config, network }: Configuration): OwnershipScope {
+export function footprintOf({
+  backend,
+  config,
+  network,
+}: Pick<Configuration, 'backend' | 'config' | 'network'>): OwnershipScope {
   const networks = [...network.families.values()].map((part) => ({ network: part.network, subnetLen: part.subnetLen }))
   return {
     devices: new Set(backend.devices(config, network)),
@@ -101,10 +106,10 @@ export interface PlanSources {
   readonly host: HostView
   readonly own: Lease
   readonly snapshot: LeaseSnapshot
-  readonly scope: OwnershipScope
-  readonly borrowed: ReadonlyMap<string, string>
-  /** False: no more sysctls of the host can be changed for a while. */
-  readonly mayBorrow: boolean
+  /** Names of all devices of ours, of earlier configurations, too. */
+  readonly ours: ReadonlySet<string>
+  /** Sysctls that are changed now, with the host's own values. */
+  readonly originals: ReadonlyMap<string, string>
   readonly storeAddresses: readonly IpAddr[]
   /** Whether the last plan has a route at this key (`keyOf`), whatever stands there at the moment. */
   readonly isPlanned: (key: string) => boolean
@@ -124,20 +129,18 @@ export async function planAll(
   { peers, planner }: { readonly peers: PeerView; readonly planner: Planner },
   options: PlanOptions,
 ): Promise<{ verdicts: PeerVerdicts; plan: NodePlan }> {
-  const { network, ways, host, own, snapshot, borrowed, storeAddresses, isPlanned } = sources
-  const scope = { ...sources.scope, instance: options.traffic.instance }
-  const surroundings = host.surroundings({ ours: scope.devices, storeAddresses, isPlanned })
+  const { network, ways, host, own, snapshot, ours, originals, storeAddresses, isPlanned } = sources
+  const used = ways.flatMap((way) => entriesOf(footprintOf({ ...way, network })))
+  const scope = { ...scopeOf(withEntries(NO_ENTRIES, used)), instance: options.traffic.instance }
+  const surroundings = host.surroundings({ ours, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
-  const found = await host.facts(verdicts.planned, reachOf(ways), borrowed)
-  // A strict host loses packets only while the two ends of a path change over, so what cannot be changed here keeps no peer from its path.
-  const facts = sources.mayBorrow ? found : { ...found, strictReversePath: false }
+  const facts = await host.facts(verdicts.planned, reachOf(ways), originals)
   const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
   const plan = planner.plan({
     network,
     ways,
     own,
     scope,
-    borrowed,
     options: { ...options, storeAddresses },
     ...peersAndFacts,
   })

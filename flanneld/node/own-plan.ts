@@ -5,7 +5,6 @@ import type { Way } from '../../backends/way.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
 import type { PacketPath } from '../../kernel/rules/packet-path.ts'
 import type { Family } from '../../lib/address.ts'
-import { sysctlReturns } from '../state/borrowed-sysctls.ts'
 import { renderSubnetFile } from '../state/subnet-file.ts'
 import { guardObjects } from './guard-rules.ts'
 import { type OwnPackets, ownPackets } from './own-packets.ts'
@@ -42,7 +41,6 @@ export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {
     ...(guard && ingresses.length > 0 ? guardObjects({ ...input, traits }, ingresses, guard) : []),
   ]
   const byKey = new Map(objects.map((object) => [keyOf(object), object]))
-  for (const object of sysctlReturns(input.borrowed, byKey)) byKey.set(keyOf(object), object)
   for (const [key, object] of byKey) byKey.set(key, withAlternatives(object, carried))
   const local = [...locals.values()].flatMap(({ notices }) => notices)
   return {

@@ -18,9 +18,8 @@ export interface PlannerInput {
   /** Accepted peers only, by id. No two of them have one address. */
   readonly peers: ReadonlyMap<string, Lease>
   readonly facts: HostFacts
+  /** What the ways use; what is left of earlier ones the reconciler's journal knows. */
   readonly scope: OwnershipScope
-  /** Sysctls of the host that are changed now, with their own values. */
-  readonly borrowed: ReadonlyMap<string, string>
   /** Whether the peers are known in full: only then may anything be removed. */
   readonly complete: boolean
   readonly options: {

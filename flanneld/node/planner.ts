@@ -94,11 +94,11 @@ function traitsOf(last: Memory | undefined, input: PlannerInput): PeerTraits {
 }
 
 function ownPlanOf(last: Memory | undefined, input: PlannerInput, traits: ReadonlySet<string>): Memory['own'] {
-  const { network, ways, own, borrowed, options, facts } = input
+  const { network, ways, own, options, facts } = input
   const { reach: _reach, ...local } = facts
-  const madeFrom = [network, ...ways, own, borrowed, traits, ...fields(options), ...fields(local)]
+  const madeFrom = [network, ...ways, own, traits, ...fields(options), ...fields(local)]
   if (last !== undefined && isSame(last.own.madeFrom, madeFrom)) return last.own
-  return { madeFrom, plan: planOwn({ network, ways, own, borrowed, options, facts }, traits) }
+  return { madeFrom, plan: planOwn({ network, ways, own, options, facts }, traits) }
 }
 
 function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): Memory['basis'] {

@@ -1,4 +1,5 @@
 import type { Way } from '../../backends/way.ts'
+import { scopeWith } from '../../kernel/reconciler/journal.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { firstOf } from '../../lib/latest.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
@@ -12,7 +13,7 @@ import { keepLastSubnets, lastSubnets } from '../state/own-subnet.ts'
 import { untilHad } from '../until-had.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import type { ConfigWatch } from './config-watch.ts'
-import { openHost, prepareBackend, previousLease } from './node-setup.ts'
+import { footprintOf, openHost, prepareBackend, previousLease } from './node-setup.ts'
 
 /** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
 export const OWN_LEASE = 'own lease'
@@ -61,7 +62,7 @@ export async function startNode(
   hooks.see({ network })
   hooks.configured(network)
   const snapshot = await firstOf(store.watch(signal), signal)
-  const { devices } = needs.state.footprint
+  const { devices } = scopeWith(footprintOf(configuration), needs.state.journal.entries)
   const host = openHost(
     { kernel: kernel.host, clock, overlay: hooks.overlay },
     { wish: options.wish, network, devices },

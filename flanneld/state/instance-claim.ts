@@ -1,12 +1,14 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { OwnershipScope } from '../../kernel/desired.ts'
 import { tryLock } from '../../kernel/ffi/lock.ts'
+import { overlaps } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { AlreadyRunningError, ConfigError, PermissionError } from '../../lib/errors.ts'
 import type { DiskWrites } from './disk-writes.ts'
 import { makeFolders } from './folders.ts'
-import { type Footprint, footprintText, overlap, parseFootprint } from './footprint.ts'
 import type { Instance } from './instance.ts'
+import { parseScope, scopeText } from './journal-files.ts'
 import { isStill, overwrite } from './lock-file.ts'
 import { asPermissionError } from './private-files.ts'
 
@@ -50,10 +52,10 @@ export class InstanceClaim {
    *
    * @throws ConfigError naming the other
    */
-  async make(footprint: Footprint): Promise<readonly Footprint[]> {
+  async make(footprint: OwnershipScope): Promise<readonly OwnershipScope[]> {
     const { instance, pid, etcdPrefix, subnetFile } = this.#options
     const who = `pid ${pid}, etcd prefix ${etcdPrefix}, subnet file ${subnetFile}`
-    this.#text = `${JSON.stringify({ who, ...JSON.parse(footprintText(footprint)) })}\n`
+    this.#text = `${JSON.stringify({ who, ...JSON.parse(scopeText(footprint)) })}\n`
     await this.#write()
     const others = othersOf(instance)
     for (const other of others) refuseConflict(footprint, other)
@@ -110,7 +112,7 @@ function openClaim(path: string): number {
 
 interface Other {
   readonly who: string
-  readonly footprint: Footprint
+  readonly footprint: OwnershipScope
 }
 
 // The default instance lies in the state directory itself, the others in folders below it.
@@ -143,7 +145,7 @@ function runningClaim(path: string): Other | undefined {
     if (tryLock(fd)) return undefined
     const text = readFileSync(fd, 'utf8')
     const who: unknown = JSON.parse(text).who
-    return { who: typeof who === 'string' ? who : 'unknown', footprint: parseFootprint(text) }
+    return { who: typeof who === 'string' ? who : 'unknown', footprint: parseScope(text) }
   } catch {
     return undefined
   } finally {
@@ -151,9 +153,9 @@ function runningClaim(path: string): Other | undefined {
   }
 }
 
-function refuseConflict({ devices, networks }: Footprint, { who, footprint }: Other): void {
+function refuseConflict({ devices, networks }: OwnershipScope, { who, footprint }: Other): void {
   for (const { network } of networks) {
-    const theirs = footprint.networks.find(({ network: other }) => overlap(network, other))
+    const theirs = footprint.networks.find(({ network: other }) => overlaps(network, other))
     if (theirs !== undefined) {
       const path = network.includes(':') ? 'IPv6Network' : 'Network'
       throw new ConfigError(

@@ -118,8 +118,13 @@ export function withJournal(desired: DesiredState, entries: JournalEntries): Des
     ...desired,
     objects:
       returns.length === 0 ? objects : new Map([...objects, ...returns.map((each) => [keyOf(each), each] as const)]),
-    scope: { ...scope, ...scopeOf(withEntries(entries, entriesOf(scope))) },
+    scope: scopeWith(scope, entries),
   }
+}
+
+/** What is ours while `scope` is used: that, and what is left of earlier configurations. */
+export function scopeWith(scope: OwnershipScope, entries: JournalEntries): OwnershipScope {
+  return { ...scope, ...scopeOf(withEntries(entries, entriesOf(scope))) }
 }
 
 /** What a desired state uses besides its objects. */

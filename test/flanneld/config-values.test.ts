@@ -6,9 +6,9 @@ import fc from 'fast-check'
 import { type Configuration, parseConfiguration } from '../../flanneld/node/configuration.ts'
 import { footprintOf } from '../../flanneld/node/node-setup.ts'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
-import { parseFootprint } from '../../flanneld/state/footprint.ts'
 import { StateDir } from '../../flanneld/state/state-dir.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
+import { entriesOf, scopeOf } from '../../kernel/reconciler/journal.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { silentLogger } from '../../lib/log.ts'
@@ -108,13 +108,10 @@ describe('a configuration', () => {
           }
           const path = join(folder, String(next++))
           const state = await StateDir.open(needs, path)
-          await state.record(footprint)
-          const text = (await state.files.read('footprint.json')) ?? ''
-          assert.deepEqual(
-            parseFootprint(text, (device) => assert.fail(`${device} was not read back`)),
-            state.footprint,
-          )
-          assert.deepEqual([...state.footprint.devices], [...footprint.devices])
+          await state.journal.record(entriesOf(footprint))
+          const again = await StateDir.open(needs, path)
+          assert.deepEqual(again.journal.entries, state.journal.entries)
+          assert.deepEqual(entriesOf(scopeOf(again.journal.entries)), entriesOf(footprint))
         }),
         { numRuns: 60 },
       )

@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { BorrowedSysctls } from '../../flanneld/state/borrowed-sysctls.ts'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
-import { parseFootprint } from '../../flanneld/state/footprint.ts'
 import { StateDir } from '../../flanneld/state/state-dir.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
-import type { DesiredObject } from '../../kernel/objects.ts'
-import type { Cidr } from '../../lib/address.ts'
+import type { JournalEntry } from '../../kernel/reconciler/journal.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { VirtualClock } from '../fakes/clock.ts'
@@ -157,7 +154,7 @@ describe('a state directory that cannot be written', () => {
   let clock: VirtualClock
   let conditions: ConditionSet
   let end: AbortController
-  const network = { network: '10.5.0.0/16' as Cidr, subnetLen: 24 }
+  const device = (name: string): JournalEntry => ({ kind: 'device', name })
   const files = () => conditions.list().map(({ code }) => code.replace(`write-failed ${path}/`, ''))
 
   async function open() {
@@ -185,38 +182,33 @@ describe('a state directory that cannot be written', () => {
     const state = await open()
     const id = await state.nodeId()
     assert.match(id, /^[0-9a-f]{32}$/)
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
-    await state.record({ devices: new Set(['flannel.2']), networks: [network] })
-    assert.deepEqual([...state.footprint.devices], ['flannel.1', 'flannel.2'])
+    assert.equal(await state.journal.record([device('flannel.1')]), false)
+    assert.equal(await state.journal.record([device('flannel.2')]), false)
+    assert.deepEqual([...state.journal.entries.keys()], ['device flannel.1', 'device flannel.2'])
     assert.deepEqual(files(), ['footprint.json', 'node-id'])
     rmSync(join(parent, 'lib'))
     await clock.advance(31_000)
     await until(5_000, 'all is written', async () => assert.deepEqual(files(), []))
     assert.equal(readFileSync(join(path, 'node-id'), 'utf8'), `${id}\n`)
-    assert.equal(parseFootprint(readFileSync(join(path, 'footprint.json'), 'utf8')).devices.size, 2)
+    assert.deepEqual((await open()).journal.entries, state.journal.entries)
+    assert.equal(await state.journal.record([device('flannel.1')]), true)
   })
 
-  it('lets no sysctl of the host be changed before its value is on disk', async () => {
-    const root = join(parent, 'sys')
-    const sysctl = 'net/ipv4/conf/eth0/rp_filter'
-    mkdirSync(join(root, 'net/ipv4/conf/eth0'), { recursive: true })
-    writeFileSync(join(root, sysctl), '1\n')
-    const loose: DesiredObject = {
-      kind: 'sysctl',
-      path: sysctl,
-      value: '2',
-      borrowed: true,
-      role: { class: 'advisory', remedy: '' },
-    }
+  it('takes the newest value of a sysctl until one is written', async () => {
+    const borrow = (value: string) =>
+      state.journal.record([{ kind: 'sysctl', path: 'net/ipv4/conf/eth0/rp_filter', value }])
+    const onDisk = () => readFileSync(join(path, 'sysctls.json'), 'utf8')
     const state = await open()
-    const sysctls = await BorrowedSysctls.open({ files: state.files, log: silentLogger }, root)
-    assert.equal(await sysctls.borrow([loose]), false)
-    assert.deepEqual([sysctls.waiting, sysctls.originals.size], [true, 0])
+    assert.equal(await borrow('1'), false)
+    assert.equal(await borrow('0'), false)
+    assert.deepEqual(files(), ['sysctls.json'])
     rmSync(join(parent, 'lib'))
     await clock.advance(31_000)
-    await until(5_000, 'it is written', async () => assert.equal(sysctls.waiting, false))
-    assert.deepEqual([...sysctls.originals], [[sysctl, '1']])
-    assert.deepEqual(JSON.parse(readFileSync(join(path, 'sysctls.json'), 'utf8')), { [sysctl]: '1' })
+    await until(5_000, 'it is written', async () => assert.equal(await borrow('0'), true))
+    assert.equal(onDisk(), '{"net/ipv4/conf/eth0/rp_filter":"0"}\n')
+    // This one is ours.
+    assert.equal(await borrow('2'), true)
+    assert.equal(onDisk(), '{"net/ipv4/conf/eth0/rp_filter":"0"}\n')
   })
 
   it('that is removed while the process runs is written again as it was', async () => {
@@ -224,7 +216,7 @@ describe('a state directory that cannot be written', () => {
     await (await open()).nodeId()
     const state = await open()
     const id = await state.nodeId()
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    await state.journal.record([device('flannel.1')])
     const before = readdirSync(path).sort()
     rmSync(join(parent, 'lib'), { recursive: true })
     await state.files.look()

@@ -3,14 +3,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
-import type { Footprint } from '../../flanneld/state/footprint.ts'
 import { InstanceClaim } from '../../flanneld/state/instance-claim.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { PermissionError } from '../../lib/errors.ts'
 
-const uses = (network: string, ...devices: string[]): Footprint => ({
+const uses = (network: string, ...devices: string[]): OwnershipScope => ({
   devices: new Set(devices),
   networks: [{ network: network as Cidr, subnetLen: 24 }],
 })
@@ -40,7 +40,7 @@ describe('the claim of an instance', () => {
     )
   }
 
-  const conflicts: readonly [what: string, mine: Footprint, says: RegExp][] = [
+  const conflicts: readonly [what: string, mine: OwnershipScope, says: RegExp][] = [
     ['the same network', uses('10.5.0.0/16', 'flannel.2'), /^Network: must not overlap 10\.5\.0\.0\/16/],
     ['a larger network', uses('10.4.0.0/15', 'flannel.2'), /^Network: must not overlap 10\.5\.0\.0\/16/],
     ['a part of the network', uses('10.5.128.0/17', 'flannel.2'), /^Network: .*got "10\.5\.128\.0\/17"/],

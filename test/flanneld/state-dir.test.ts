@@ -12,18 +12,13 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
-import { parseFootprint } from '../../flanneld/state/footprint.ts'
 import { instanceOf } from '../../flanneld/state/instance.ts'
 import { peekState, StateDir } from '../../flanneld/state/state-dir.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
-import type { Cidr } from '../../lib/address.ts'
-import { ConfigError, PermissionError } from '../../lib/errors.ts'
+import { PermissionError } from '../../lib/errors.ts'
 import { createLogger } from '../../lib/log.ts'
 import { VirtualClock } from '../fakes/clock.ts'
-
-const network = { network: '10.5.0.0/16' as Cidr, subnetLen: 24 }
 
 describe('the state directory', () => {
   let parent: string
@@ -51,15 +46,6 @@ describe('the state directory', () => {
   })
   afterEach(() => rmSync(parent, { recursive: true, force: true }))
 
-  it('opens with a device on record that no kernel has, says so, and keeps the rest', async () => {
-    const state = await open()
-    await state.record({ devices: new Set(['flannel.1', 'flannel-v6.10000']), networks: [network] })
-    const again = await open()
-    assert.deepEqual([[...again.footprint.devices], again.footprint.networks], [['flannel.1'], [network]])
-    assert.match(warnings.join(), /device on record can be none of any kernel/)
-    assert.deepEqual((await peekState(path, uid))?.footprint, again.footprint)
-  })
-
   it('keeps one node identity for ever', async () => {
     const id = await (await open()).nodeId()
     assert.match(id, /^[0-9a-f]{32}$/)
@@ -67,44 +53,6 @@ describe('the state directory', () => {
     assert.equal(statSync(path).mode & 0o7777, 0o700)
     assert.equal(statSync(join(path, 'node-id')).mode & 0o7777, 0o600)
     assert.deepEqual(warnings, [])
-  })
-
-  it('remembers every network and device, written before `record` resolves', async () => {
-    const state = await open()
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
-    await state.record({ devices: new Set(['flannel.2']), networks: [network, { ...network, subnetLen: 25 }] })
-    const again = (await open()).footprint
-    assert.deepEqual(again, state.footprint)
-    assert.deepEqual([...again.devices], ['flannel.1', 'flannel.2'])
-    assert.deepEqual(
-      again.networks.map(({ subnetLen }) => subnetLen),
-      [24, 25],
-    )
-  })
-
-  it('remembers FOU ports', async () => {
-    const state = await open()
-    await state.record({ devices: new Set(['flannel0']), fouPorts: new Set([8285]), networks: [network] })
-    await state.record({ devices: new Set(['flannel0']), fouPorts: new Set([9000]), networks: [network] })
-    await state.record({ devices: new Set(['flannel0']), networks: [network] })
-    const again = (await open()).footprint
-    assert.deepEqual(again, state.footprint)
-    assert.deepEqual([...(again.fouPorts ?? [])], [8285, 9000])
-  })
-
-  it('writes nothing when nothing is new', async () => {
-    const state = await open()
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
-    const before = statSync(join(path, 'footprint.json'))
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
-    assert.equal(statSync(join(path, 'footprint.json')).ino, before.ino)
-  })
-
-  it('forgets after a clean-up', async () => {
-    const state = await open()
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
-    await state.forget()
-    assert.equal((await open()).footprint.devices.size, 0)
   })
 
   for (const damage of ['', 'xx', '0'.repeat(31), '{}', '\0'.repeat(32)]) {
@@ -118,22 +66,12 @@ describe('the state directory', () => {
     })
   }
 
-  it('begins a damaged record anew, with a warning', async () => {
-    await (await open()).nodeId()
-    writeFileSync(join(path, 'footprint.json'), '{"version":1,"devices":["flannel.1"', { mode: 0o600 })
-    const state = await open()
-    assert.equal(state.footprint.devices.size, 0)
-    assert.equal(warnings.length, 1)
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
-    assert.equal((await open()).footprint.devices.size, 1)
-  })
-
   it('is looked at without a change of anything', async () => {
     assert.equal(await peekState(path, uid), undefined)
     assert.deepEqual(readdirSync(parent), [])
     const state = await open()
     const id = await state.nodeId()
-    await state.record({ devices: new Set(['flannel.1']), networks: [network] })
+    await state.journal.record([{ kind: 'device', name: 'flannel.1' }])
     chmodSync(path, 0o755)
     for (const name of readdirSync(path)) chmodSync(join(path, name), 0o644)
     const facts = () =>
@@ -143,7 +81,7 @@ describe('the state directory', () => {
       })
     const before = facts()
     const peeked = await peekState(path, uid)
-    assert.deepEqual([peeked?.nodeId, peeked?.footprint], [id, state.footprint])
+    assert.deepEqual([peeked?.nodeId, peeked?.entries], [id, state.journal.entries])
     assert.deepEqual(facts(), before)
     await assert.rejects(peekState(path, uid + 1), /chown/)
     await open()
@@ -195,38 +133,6 @@ function makeDirectory(path: string, mode: number): void {
   mkdirSync(path)
   chmodSync(path, mode)
 }
-
-describe('the record of used networks', () => {
-  it('is read with named errors only, whatever it holds', () => {
-    fc.assert(
-      fc.property(fc.oneof(fc.json(), fc.string()), (text) => {
-        try {
-          parseFootprint(text)
-        } catch (cause) {
-          assert.ok(cause instanceof ConfigError || cause instanceof SyntaxError)
-        }
-      }),
-    )
-  })
-
-  it('loses an entry that is no device, and nothing else', () => {
-    const devices = ['flannel.10000', 'flannel-v6.10000', 'a/b', 'a b', '', 7, 'flannel.1']
-    const dropped: unknown[] = []
-    const text = JSON.stringify({ version: 1, devices, networks: [network] })
-    const read = parseFootprint(text, (device) => dropped.push(device))
-    assert.deepEqual([[...read.devices], read.networks], [['flannel.10000', 'flannel.1'], [network]])
-    assert.deepEqual(dropped, ['flannel-v6.10000', 'a/b', 'a b', '', 7])
-  })
-
-  for (const text of [
-    '{"version":2,"devices":[],"networks":[]}',
-    '{"version":1,"devices":"flannel.1","networks":[]}',
-    '{"version":1,"devices":[],"networks":[{"network":"10.5.0.0","subnetLen":24}]}',
-    '{"version":1,"devices":[],"networks":[{"network":"10.5.0.0/16","subnetLen":8}]}',
-  ]) {
-    it(`is refused as ${text}`, () => assert.throws(() => parseFootprint(text), ConfigError))
-  }
-})
 
 describe('an instance', () => {
   const defaults = {

@@ -2,11 +2,13 @@ import { setMaxListeners } from 'node:events'
 import { NoInterfaceError } from '../../flanneld/host/external-interface.ts'
 import { Agent } from '../../flanneld/node/agent.ts'
 import type { AgentNeeds } from '../../flanneld/node/agent-needs.ts'
+import { claimFootprint } from '../../flanneld/state/claim-footprint.ts'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
-import { type Footprint, NO_FOOTPRINT, parseFootprint } from '../../flanneld/state/footprint.ts'
-import { OwnFootprint } from '../../flanneld/state/own-footprint.ts'
+import { parseScope } from '../../flanneld/state/journal-files.ts'
 import { StateDir } from '../../flanneld/state/state-dir.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import { NO_ENTRIES, scopeOf } from '../../kernel/reconciler/journal.ts'
 import { type Cidr, cidrOf, type Family, parseInterfaceCidr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
@@ -59,12 +61,12 @@ export class SimulatedNode {
   readonly maker: string
   /** What ended a process although nobody had asked for it. */
   readonly faults: unknown[] = []
-  readonly #claims: Map<string, Footprint>
+  readonly #claims: Map<string, OwnershipScope>
   #daemon: Daemon | undefined
   startedAt = 0
 
   /** `claims`: of the instances that run on this host. */
-  constructor(cluster: Cluster, { host, claims }: { host: SimulatedHost; claims: Map<string, Footprint> }) {
+  constructor(cluster: Cluster, { host, claims }: { host: SimulatedHost; claims: Map<string, OwnershipScope> }) {
     this.cluster = cluster
     this.host = host
     this.#claims = claims
@@ -88,9 +90,9 @@ export class SimulatedNode {
     return this.disk.text('node-id')?.trim()
   }
 
-  get recorded(): Footprint {
+  get recorded(): OwnershipScope {
     const text = this.disk.text('footprint.json')
-    return text === undefined ? NO_FOOTPRINT : parseFootprint(text)
+    return text === undefined ? scopeOf(NO_ENTRIES) : parseScope(text)
   }
 
   /** The subnets that the daemon has told the containers: what stands in subnet.env. */
@@ -202,7 +204,7 @@ export class SimulatedNode {
     lifecycle.run('disk writes', (stop) => writes.run(stop))
     const openFiles = async (path: string) => this.disk.portOf(process, path)
     const state = await StateDir.open({ log: silentLogger, writes, randomBytes, uid: 0, openFiles }, '/var/lib/flannel')
-    const make = async (footprint: Footprint) => {
+    const make = async (footprint: OwnershipScope) => {
       this.#claims.set(this.maker, footprint)
       return [...this.#claims].flatMap(([maker, other]) => (maker === this.maker ? [] : [other]))
     }
@@ -230,7 +232,7 @@ export class SimulatedNode {
       store: new ConnectedStore({ table, random, clock, process }, connection),
       reconnectStore: async () => {},
       state,
-      footprint: new OwnFootprint({ state, claim: { make }, log: silentLogger }),
+      claim: (footprint) => claimFootprint({ claim: { make }, journal: state.journal }, footprint),
       conditions,
       lifecycle,
       clock,

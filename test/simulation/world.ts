@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Footprint } from '../../flanneld/state/footprint.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { ConfigText } from '../../subnet/types.ts'
@@ -48,7 +48,7 @@ export class World {
       const config = new Latest<ConfigText>('configuration')
       return { ...shared, instance, config, table: new FakeLeaseTable({ clock }) }
     })
-    const claims = this.hosts.map(() => new Map<string, Footprint>())
+    const claims = this.hosts.map(() => new Map<string, OwnershipScope>())
     this.nodes = this.clusters.flatMap((cluster, number) =>
       this.hosts.slice(0, HOSTS - number).map((host, place) => {
         return new SimulatedNode(cluster, { host, claims: claims[place] ?? new Map() })

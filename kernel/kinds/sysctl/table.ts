@@ -19,7 +19,7 @@ export class SysctlTable implements ObjectTable<Sysctl> {
   async dump(wanted: Iterable<Sysctl>): Promise<readonly Sysctl[]> {
     const found: Sysctl[] = []
     for (const { path } of wanted) {
-      const value = this.#read(path)
+      const value = readSysctl(path, this.#root)
       if (value !== undefined) found.push({ kind: 'sysctl', path, value })
     }
     return found
@@ -30,16 +30,6 @@ export class SysctlTable implements ObjectTable<Sysctl> {
       const error = op.verb === 'remove' ? REMOVED : this.#write(op.object)
       return error === undefined ? { ok: true } : { ok: false, error }
     })
-  }
-
-  /** Columns are set apart by one space; undefined for what does not exist or may not be read. */
-  #read(path: string): string | undefined {
-    if (!isSysctlPath(path)) return undefined
-    try {
-      return readFileSync(join(this.#root, path), 'latin1').trim().replace(/\s+/g, ' ')
-    } catch {
-      return undefined
-    }
   }
 
   #write({ path, value }: Sysctl): OpError | undefined {
@@ -56,6 +46,16 @@ export class SysctlTable implements ObjectTable<Sysctl> {
     } catch (cause) {
       return readSystemError(cause)
     }
+  }
+}
+
+/** Columns are set apart by one space; undefined for what does not exist or may not be read. */
+export function readSysctl(path: string, root = '/proc/sys'): string | undefined {
+  if (!isSysctlPath(path)) return undefined
+  try {
+    return readFileSync(join(root, path), 'latin1').trim().replace(/\s+/g, ' ')
+  } catch {
+    return undefined
   }
 }
 

@@ -48,7 +48,6 @@ function planOf(world: World): NodePlan {
     peers: new Map(peers),
     facts: { ...facts(), ...near, ...world.facts },
     scope: { devices: new Set(), networks: [] },
-    borrowed: new Map(),
     complete: true,
     options: { subnetFile: '/s', ipMasq: false, blackholeRoute: false, guard: 'guard' in world ? world.guard : COUNT },
   })
@@ -307,7 +306,6 @@ describe('rules of the ingress guard', () => {
       peers: new Map([[natted.id, natted]]),
       facts: { ...facts(), onLink: ['10.99.0.0/24' as Cidr] },
       scope: { devices: new Set(), networks: [] },
-      borrowed: new Map(),
       complete: true,
       options: { subnetFile: '/s', ipMasq: false, blackholeRoute: false, guard: COUNT },
     })

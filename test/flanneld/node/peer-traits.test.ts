@@ -127,7 +127,6 @@ describe('traits of the peers', () => {
             own,
             facts: host,
             scope: { devices: new Set(), networks: [] },
-            borrowed: new Map(),
             complete: true,
             options: { subnetFile: '/s', ipMasq: false, blackholeRoute: false, guard },
           }

@@ -35,7 +35,6 @@ function inputOf(peers: readonly Lease[], change: Change = {}): PlannerInput {
     peers: byId(peers),
     facts: { ...facts(), reach: onLink },
     scope: { devices: new Set(['flannel.1']), networks: [] },
-    borrowed: new Map(),
     complete: true,
     options: { subnetFile: '/run/flannel/subnet.env', ipMasq: false, blackholeRoute: change.blackholeRoute ?? false },
   }

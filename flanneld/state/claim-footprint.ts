@@ -1,0 +1,38 @@
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import { entriesOf, type Journal, type JournalEntry, keyOfEntry } from '../../kernel/reconciler/journal.ts'
+import { overlaps } from '../../lib/address.ts'
+import { assertNever } from '../../lib/errors.ts'
+import type { InstanceClaim } from './instance-claim.ts'
+
+/**
+ * Claims what a configuration is going to use, before any of it is made. What another running instance uses by now is its own,
+ * though this one once made something of that name.
+ * @throws ConfigError when another running instance uses a part of `present`
+ */
+export async function claimFootprint(
+  { claim, journal }: { claim: Pick<InstanceClaim, 'make'>; journal: Journal },
+  present: OwnershipScope,
+): Promise<void> {
+  const others = await claim.make(present)
+  const wanted = new Set(entriesOf(present).map(keyOfEntry))
+  const taken = [...journal.entries.values()].filter(
+    (entry) => !wanted.has(keyOfEntry(entry)) && others.some((other) => isUsed(entry, other)),
+  )
+  await journal.forget(taken, 'another instance uses it')
+}
+
+/** A network that overlaps another's is the other's. */
+function isUsed(entry: JournalEntry, { devices, fouPorts, networks }: OwnershipScope): boolean {
+  switch (entry.kind) {
+    case 'device':
+      return devices.has(entry.name)
+    case 'fou-port':
+      return fouPorts?.has(entry.port) ?? false
+    case 'network':
+      return networks.some(({ network }) => overlaps(network, entry.network))
+    case 'sysctl':
+      return false
+    default:
+      return assertNever(entry)
+  }
+}
