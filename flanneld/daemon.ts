@@ -6,6 +6,7 @@ import type { OpFailure } from '../kernel/table.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
+import { exitCodeOf } from './exit-code.ts'
 import { collectAfterStart, keepHeapSmall } from './heap.ts'
 import { openEtcd } from './leases/lease-source.ts'
 import { Agent } from './node/agent.ts'
@@ -75,7 +76,11 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     durations.observe(seconds)
     conditions.replace(faultGroup('reconciler'), [])
   }
-  const onPassFault = (cause: unknown) => sayFault({ log, conditions }, 'reconciler', cause)
+  const onPassFault = (cause: unknown) => {
+    // A state directory where the journal may not be written, say.
+    if (!wasReady && exitCodeOf(cause) !== 1) fatal.abort(cause)
+    else sayFault({ log, conditions }, 'reconciler', cause)
+  }
   const agentWish = await agentOptions(options, nodeId, log)
   const agent = new Agent(
     {
