@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { openTables } from '../backends/registry.ts'
-import { tunHolder, udpPortHolder } from '../kernel/holders.ts'
 import { createKernel } from '../kernel/kernel.ts'
+import { tunHolder, udpPortHolder } from '../kernel/kinds/holders.ts'
 import type { OpFailure } from '../kernel/table.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'

@@ -1,4 +1,4 @@
-import type { GuardKernel } from '../../kernel/guard/guard-kernel.ts'
+import type { GuardKernel } from '../../kernel/rules/guard-kernel.ts'
 import { OpFailure } from '../../kernel/table.ts'
 import { FAMILIES } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'

@@ -1,6 +1,6 @@
 import type { Notice, SkippedPeer } from '../../backends/backend.ts'
 import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
-import { missingModule } from '../../kernel/missing-module.ts'
+import { missingModule } from '../../kernel/kinds/missing-module.ts'
 import { unmetRequirements } from '../../kernel/reconciler/settlement.ts'
 import { assertNever, ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import type { Overlap } from '../../subnet/route-overlaps.ts'

@@ -1,7 +1,7 @@
 import { SMALLEST_MTU } from '../../backends/devices.ts'
 import type { Failure } from '../../kernel/desired.ts'
+import { missingModule } from '../../kernel/kinds/missing-module.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
-import { missingModule } from '../../kernel/missing-module.ts'
 import type { Address, DesiredObject, Link, ObjectKind, StateFile } from '../../kernel/objects.ts'
 
 /**

@@ -1,11 +1,11 @@
 import type { Clock } from '../../../lib/clock.ts'
 import { Latest } from '../../../lib/latest.ts'
-import { udpPortHolder } from '../../holders.ts'
 import { resultOf } from '../../netlink/device-batch.ts'
 import { addFouPort, deleteFouPort, dumpFouPorts, FOU_FAMILY, parseFouPort } from '../../netlink/fou-messages.ts'
 import type { GenericNetlink } from '../../netlink/generic.ts'
 import { compare, type FouPort, keyOf } from '../../objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import { udpPortHolder } from '../holders.ts'
 
 /** A look costs two system calls, made only while there is a port. */
 const LOOK_MS = 500

@@ -1,6 +1,5 @@
 import type { Family, IpAddr } from '../../../lib/address.ts'
 import { FAMILIES } from '../../../lib/address.ts'
-import { type GuardKernel, MOST_BYTES } from '../../guard/guard-kernel.ts'
 import {
   addElement,
   addElements,
@@ -8,6 +7,7 @@ import {
   type SetElement,
   type SetName,
 } from '../../netlink/set-element-messages.ts'
+import { type GuardKernel, MOST_BYTES } from '../../rules/guard-kernel.ts'
 import type { RuleMonitor } from '../../rules/rule-monitor.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
 import { type GuardPeer, type Path, type Sender, samePath, sameSender } from './kind.ts'

@@ -1,4 +1,4 @@
-import type { GuardKernel } from '../../guard/guard-kernel.ts'
+import type { GuardKernel } from '../../rules/guard-kernel.ts'
 import type { RuleMonitor } from '../../rules/rule-monitor.ts'
 import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'

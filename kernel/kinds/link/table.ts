@@ -1,5 +1,4 @@
 import { makeTun } from '../../ffi/tun.ts'
-import { tunHolder } from '../../holders.ts'
 import type { NetlinkChannel } from '../../netlink/channel.ts'
 import { type NetlinkNeeds, resultOf } from '../../netlink/device-batch.ts'
 import type { DeviceIndex } from '../../netlink/device-index.ts'
@@ -13,6 +12,7 @@ import {
   linkOf,
 } from '../../netlink/link-messages.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import { tunHolder } from '../holders.ts'
 import { compareDrivers, type LinkDriver, underlayOf } from './drivers/drivers.ts'
 import type { Link } from './kind.ts'
 import { obstacleTo } from './obstacles.ts'

@@ -1,6 +1,6 @@
 import { familyOf } from '../../../lib/address.ts'
-import { udpPortHolder } from '../../holders.ts'
 import type { OpError } from '../../table.ts'
+import { udpPortHolder } from '../holders.ts'
 import { describe } from '../words.ts'
 import type { VxlanDriver } from './drivers/vxlan.ts'
 import type { Link } from './kind.ts'

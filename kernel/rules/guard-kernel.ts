@@ -22,9 +22,9 @@ import {
   seenOf,
   transactionBounds,
 } from '../netlink/set-element-messages.ts'
-import { instanceOfGuard } from '../rules/names.ts'
-import type { Netfilter } from '../rules/netfilter.ts'
 import { type OpError, OpFailure } from '../table.ts'
+import { instanceOfGuard } from './names.ts'
+import type { Netfilter } from './netfilter.ts'
 
 /** NF_INET_* numbers. */
 const HOOKS: Readonly<Record<number, GuardHook>> = { 0: 'prerouting', 1: 'input', 2: 'forward' }

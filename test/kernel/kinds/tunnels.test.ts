@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import type { Comparison } from '../../kernel/kinds/kind.ts'
-import { commandsFor, describe as textOf } from '../../kernel/kinds/words.ts'
-import { missingModule } from '../../kernel/missing-module.ts'
-import { compare, type KernelObject } from '../../kernel/objects.ts'
-import * as the from './fixtures.ts'
+import type { Comparison } from '../../../kernel/kinds/kind.ts'
+import { missingModule } from '../../../kernel/kinds/missing-module.ts'
+import { commandsFor, describe as textOf } from '../../../kernel/kinds/words.ts'
+import { compare, type KernelObject } from '../../../kernel/objects.ts'
+import * as the from '../fixtures.ts'
 
 const PORT = the.fouPort(8285)
 const FOU = the.ipip('flannel0', {

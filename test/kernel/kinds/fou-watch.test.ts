@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { FouPortTable } from '../../kernel/kinds/fou-port/table.ts'
-import type { GenericNetlink } from '../../kernel/netlink/generic.ts'
-import type { FouPort } from '../../kernel/objects.ts'
-import { VirtualClock } from '../fakes/clock.ts'
+import { FouPortTable } from '../../../kernel/kinds/fou-port/table.ts'
+import type { GenericNetlink } from '../../../kernel/netlink/generic.ts'
+import type { FouPort } from '../../../kernel/objects.ts'
+import { VirtualClock } from '../../fakes/clock.ts'
 
 const PORT: FouPort = { kind: 'fou-port', port: 8285, protocol: 4 }
 

@@ -1,5 +1,5 @@
-import type { Failure } from './desired.ts'
-import { kindOf } from './kinds/kinds.ts'
+import type { Failure } from '../desired.ts'
+import { kindOf } from './kinds.ts'
 
 // 524 is ENOTSUPP, an errno that the kernel should not let out but does.
 const UNSUPPORTED = new Set(['EOPNOTSUPP', 'ENOTSUPP', 'E524'])

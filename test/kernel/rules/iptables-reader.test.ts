@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { IptablesReader } from '../../kernel/rules/iptables-reader.ts'
-import type { IptablesTools } from '../../kernel/rules/iptables-tools.ts'
-import type { Netfilter } from '../../kernel/rules/netfilter.ts'
-import { until } from '../until.ts'
+import { IptablesReader } from '../../../kernel/rules/iptables-reader.ts'
+import type { IptablesTools } from '../../../kernel/rules/iptables-tools.ts'
+import type { Netfilter } from '../../../kernel/rules/netfilter.ts'
+import { until } from '../../until.ts'
 
 /** Prints what the file `rules` held when it was started, as soon as the file `go` is there. */
 const PROGRAM = `#!/bin/sh

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FileTable } from '../../kernel/kinds/file/table.ts'
-import type { StateFile } from '../../kernel/objects.ts'
-import { systemClock } from '../../lib/clock.ts'
-import { steady, until } from '../until.ts'
-import * as the from './fixtures.ts'
+import { FileTable } from '../../../kernel/kinds/file/table.ts'
+import type { StateFile } from '../../../kernel/objects.ts'
+import { systemClock } from '../../../lib/clock.ts'
+import { steady, until } from '../../until.ts'
+import * as the from '../fixtures.ts'
 
 describe('the watch over files', () => {
   let root: string

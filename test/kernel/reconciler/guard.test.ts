@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import type { DesiredObject } from '../../kernel/objects.ts'
-import { guardChains, guardPeer, guardSets } from '../conformance/guard.ts'
-import * as the from './fixtures.ts'
+import type { DesiredObject } from '../../../kernel/objects.ts'
+import { guardChains, guardPeer, guardSets } from '../../conformance/guard.ts'
+import * as the from '../fixtures.ts'
 
 const PEER: DesiredObject = { ...guardPeer, role: { class: 'peer', peer: 'p' } }
 const WANTED = the.desiredOf([...the.local(), ...the.peer(2), the.required(guardSets), PEER, the.required(guardChains)])

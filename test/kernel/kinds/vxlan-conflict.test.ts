@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { type ProcFiles, tunHolder, udpPortHolder } from '../../kernel/holders.ts'
-import { withConflict } from '../../kernel/kinds/link/vxlan-conflict.ts'
-import type { Link, VxlanDriver } from '../../kernel/objects.ts'
-import * as the from './fixtures.ts'
+import { type ProcFiles, tunHolder, udpPortHolder } from '../../../kernel/kinds/holders.ts'
+import { withConflict } from '../../../kernel/kinds/link/vxlan-conflict.ts'
+import type { Link, VxlanDriver } from '../../../kernel/objects.ts'
+import * as the from '../fixtures.ts'
 
 const exists = { code: 'EEXIST', message: 'A VXLAN device with the specified VNI already exists' }
 const inUse = { code: 'EADDRINUSE', message: 'Address already in use' }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { MalformedMessage, MessageWriter } from '../../kernel/netlink/attributes.ts'
-import { eachOtherThanRules } from '../../kernel/netlink/nftables-messages.ts'
-import { RuleSieve } from '../../kernel/rules/rule-sieve.ts'
+import { MalformedMessage, MessageWriter } from '../../../kernel/netlink/attributes.ts'
+import { eachOtherThanRules } from '../../../kernel/netlink/nftables-messages.ts'
+import { RuleSieve } from '../../../kernel/rules/rule-sieve.ts'
 
 // linux/netfilter/nf_tables.h: NFT_MSG_* below NFNL_SUBSYS_NFTABLES.
 const [NEWCHAIN, NEWRULE, DELRULE, NEWSETELEM, NEWGEN] = [0xa03, 0xa06, 0xa08, 0xa0c, 0xa0f]

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { GuardKernel } from '../../kernel/guard/guard-kernel.ts'
-import type { OpError } from '../../kernel/table.ts'
+import { GuardKernel } from '../../../kernel/rules/guard-kernel.ts'
+import type { OpError } from '../../../kernel/table.ts'
 
 type Verdict = OpError | undefined
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import type { ForeignChain } from '../../kernel/rules/foreign-rules.ts'
-import { parseSaved } from '../../kernel/rules/iptables-text.ts'
-import type { NftExpressions } from '../../kernel/rules/nft-rule.ts'
-import { obstaclesOf } from '../../kernel/rules/obstacles.ts'
-import type { OuterPacket } from '../../kernel/rules/packet-fate.ts'
-import type { IpAddr } from '../../lib/address.ts'
-import * as the from './fixtures.ts'
+import type { ForeignChain } from '../../../kernel/rules/foreign-rules.ts'
+import { parseSaved } from '../../../kernel/rules/iptables-text.ts'
+import type { NftExpressions } from '../../../kernel/rules/nft-rule.ts'
+import { obstaclesOf } from '../../../kernel/rules/obstacles.ts'
+import type { OuterPacket } from '../../../kernel/rules/packet-fate.ts'
+import type { IpAddr } from '../../../lib/address.ts'
+import * as the from '../fixtures.ts'
 
 const vxlan: OuterPacket = { protocol: 'udp', port: 8472, device: 'eth0', local: '192.0.2.1' as IpAddr }
 const udp: OuterPacket = { ...vxlan, port: 8285 }

@@ -12,9 +12,9 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FileTable } from '../../kernel/kinds/file/table.ts'
-import type { StateFile } from '../../kernel/objects.ts'
-import { systemClock } from '../../lib/clock.ts'
+import { FileTable } from '../../../kernel/kinds/file/table.ts'
+import type { StateFile } from '../../../kernel/objects.ts'
+import { systemClock } from '../../../lib/clock.ts'
 
 describe('the table of files', () => {
   let directory = ''
