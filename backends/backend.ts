@@ -165,7 +165,7 @@ export interface Ports {
 /** Objects that live in this process and not in the kernel, as the reconciler sees them. */
 export interface BackendTables {
   readonly tables: readonly ObjectTable[]
-  /** Undefined before packets were carried for the first time. */
+  /** Undefined as long as no packets were to be carried here. */
   counts(): DataPlaneCounts | undefined
   /** When the daemon ends: at once, whatever is wanted. */
   stop(): Promise<void>

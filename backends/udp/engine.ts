@@ -32,7 +32,7 @@ export interface ProxyTable {
 export type EngineState =
   | { readonly at: 'stopped' }
   | { readonly at: 'starting' }
-  | { readonly at: 'running'; readonly offloads: Offloads }
+  | { readonly at: 'running' }
   /** Tried again after a while. */
   | { readonly at: 'failed'; readonly error: Error }
 
@@ -73,8 +73,8 @@ const threads = (): typeof import('node:worker_threads') => createRequire(import
 const ownWorker = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './udp-worker.js', import.meta.url)
 
 /**
- * The userspace udp proxy: a worker that carries packets, started again with the same table when it dies or hangs. The tun stays
- * when the engine stops, so packets are lost then, and none leaves in clear.
+ * The userspace udp proxy: a worker that carries packets, and the one supervisor of it. It is started again, with the same table, when it
+ * cannot start, dies or hangs, until `stop`. The tun stays then, so packets are lost, and none leaves in clear.
  */
 export class UdpEngine {
   readonly #clock: Clock
@@ -91,7 +91,7 @@ export class UdpEngine {
   #worker: Worker | undefined
   #running: Promise<void> | undefined
 
-  /** `onState` hears every change. */
+  /** `onState` hears every change; a failure like the one before is none. */
   constructor(
     needs: {
       clock: Clock
@@ -124,17 +124,12 @@ export class UdpEngine {
     return this.#memory.read()
   }
 
-  /** Starts the worker; resolves when it carries packets. Rejects with why the first try failed, and then does not go on. */
-  async start(): Promise<Offloads> {
+  /** Starts the worker; resolves when it carries packets or the first try has failed: `state` tells. */
+  async start(): Promise<void> {
     if (this.#running !== undefined) throw new Error('the udp proxy was started before')
-    try {
-      const first = await this.#launch()
-      this.#running = this.#keepRunning(first)
-      return first.offloads
-    } catch (cause) {
-      this.#set({ at: 'stopped' })
-      throw cause
-    }
+    await new Promise<void>((tried) => {
+      this.#running = this.#keepRunning(tried)
+    })
   }
 
   /** The worker goes over to it between two packets; one that starts later begins with it. */
@@ -157,46 +152,50 @@ export class UdpEngine {
     await late
   }
 
-  async #keepRunning(first: Running): Promise<void> {
-    let current: Running | undefined = first
-    while (current !== undefined) {
-      const since = this.#clock.now()
-      const cause = await current.ended
-      if (this.#abort.signal.aborted) break
+  /** `tried` is called when the first worker carries packets or could not start. */
+  async #keepRunning(tried: () => void): Promise<void> {
+    this.#set({ at: 'starting' })
+    while (!this.#abort.signal.aborted) {
+      const worker = await this.#launch()
+      tried()
+      const wasWell = worker !== undefined && (await this.#untilDeath(worker))
+      // At once, unless it just started: then what killed it is likely to be still there.
+      if (wasWell) this.#backoff.succeeded()
+      else await this.#clock.sleep(this.#backoff.next(), this.#abort.signal).catch(() => undefined)
+    }
+    tried()
+    this.#set({ at: 'stopped' })
+  }
+
+  /** A worker that carries packets; undefined: it could not start. */
+  async #launch(): Promise<Running | undefined> {
+    try {
+      return await this.#startWorker()
+    } catch (cause) {
+      const error = cause instanceof Error ? cause : new Error(messageOf(cause))
+      const { at } = this.#state
+      // Why the first one could not start is the answer to `start`.
+      if (this.#set({ at: 'failed', error }) && at === 'failed')
+        this.#log.warn('udp proxy could not start', { cause: error.message })
+      return undefined
+    }
+  }
+
+  /** Whether it had run for so long that it was well. */
+  async #untilDeath({ ended }: Running): Promise<boolean> {
+    const since = this.#clock.now()
+    const cause = await ended
+    if (!this.#abort.signal.aborted) {
       this.#deaths += 1
       this.#log.warn('udp proxy worker died', { cause: cause.message, deaths: this.#deaths })
       // One that hung was said to have failed before it ended.
       if (this.#state.at !== 'failed') this.#set({ at: 'failed', error: cause })
-      // At once, unless it just started: then what killed it is likely to be still there.
-      if (this.#clock.now() - since > SETTLED_MS) this.#backoff.succeeded()
-      else await this.#pause()
-      current = await this.#relaunch()
     }
-    this.#set({ at: 'stopped' })
-  }
-
-  async #relaunch(): Promise<Running | undefined> {
-    while (!this.#abort.signal.aborted) {
-      try {
-        return await this.#launch()
-      } catch (cause) {
-        const error = cause instanceof Error ? cause : new Error(messageOf(cause))
-        if (this.#state.at !== 'failed' || this.#state.error.message !== error.message)
-          this.#log.warn('udp proxy could not start', { cause: error.message })
-        this.#set({ at: 'failed', error })
-        await this.#pause()
-      }
-    }
-    return undefined
-  }
-
-  async #pause(): Promise<void> {
-    await this.#clock.sleep(this.#backoff.next(), this.#abort.signal).catch(() => undefined)
+    return this.#clock.now() - since > SETTLED_MS
   }
 
   /** Resolves when a worker carries packets; rejects when it ended before, with its descriptors closed. */
-  async #launch(): Promise<Running> {
-    if (this.#state.at !== 'failed') this.#set({ at: 'starting' })
+  async #startWorker(): Promise<Running> {
     const { MessageChannel, Worker } = threads()
     const { port1, port2 } = new MessageChannel()
     const { device, local, port, workerFile = ownWorker } = this.#options
@@ -231,7 +230,9 @@ export class UdpEngine {
       })
       ended.then(reject)
     })
-    this.#set({ at: 'running', offloads })
+    this.#set({ at: 'running' })
+    // The next ones are made in the place of one that died.
+    if (this.#deaths === 0) this.#log.info('udp proxy started', { device, local, port, ...offloads })
     const turns = () => Atomics.load(this.#memory.control, Control.turns)
     void standsStill({ clock: this.#clock, turns }, watch.signal).then((hangs) => {
       if (!hangs) return
@@ -240,7 +241,7 @@ export class UdpEngine {
       // Ends what JavaScript does; a thread that hangs inside the kernel ends when the kernel lets it.
       void worker.terminate()
     })
-    return { offloads, ended }
+    return { ended }
   }
 
   #tell(message: WorkerMessage): void {
@@ -264,14 +265,20 @@ export class UdpEngine {
     }
   }
 
-  #set(state: EngineState): void {
+  /** False: it was so before. */
+  #set(state: EngineState): boolean {
+    const isSame = state.at === this.#state.at && textOf(state) === textOf(this.#state)
     this.#state = state
-    this.#onState(state)
+    if (!isSame) this.#onState(state)
+    return !isSame
   }
 }
 
+function textOf(state: EngineState): string {
+  return state.at === 'failed' ? state.error.message : ''
+}
+
 interface Running {
-  readonly offloads: Offloads
   /** Never rejects; with why it ended, once its descriptors are closed. */
   readonly ended: Promise<Error>
 }

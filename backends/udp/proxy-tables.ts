@@ -24,8 +24,8 @@ interface Running {
 }
 
 /**
- * The proxy and its peers as two kinds of objects over one engine. The engine starts a dead worker anew by itself: meanwhile
- * the proxy is not in the dump, and creating it is refused with why.
+ * The proxy and its peers as two kinds of objects over one engine. The engine alone starts workers: while none carries packets the proxy
+ * is not in the dump, and creating it is refused with why.
  */
 export class ProxyTables implements BackendTables {
   readonly tables: readonly ObjectTable[]
@@ -115,14 +115,9 @@ export class ProxyTables implements BackendTables {
       { clock, log, random, table: this.#tableOf(proxy), onState },
       { device, local, port },
     )
-    try {
-      const offloads = await engine.start()
-      this.#running = { proxy, engine }
-      log.info('udp proxy started', { device, local, port, ...offloads })
-      return undefined
-    } catch (cause) {
-      return this.#errorOf(cause, proxy)
-    }
+    await engine.start()
+    this.#running = { proxy, engine }
+    return this.#stateError(engine.state, proxy)
   }
 
   #stateError(state: EngineState, proxy: UdpProxy): OpError | undefined {

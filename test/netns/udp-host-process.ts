@@ -39,6 +39,7 @@ process.on('SIGTERM', async () => {
   clearInterval(alive)
 })
 await engine.start()
+if (engine.state.at === 'failed') throw engine.state.error
 
 function targetOf(fd: string): string {
   try {

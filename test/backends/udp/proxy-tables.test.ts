@@ -9,10 +9,7 @@ import { silentLogger } from '../../../lib/log.ts'
 import { VirtualClock } from '../../fakes/clock.ts'
 import * as the from '../../kernel/fixtures.ts'
 
-const RUNNING: EngineState = {
-  at: 'running',
-  offloads: { tunTcp: true, tunUdp: true, segmentation: true, coalescing: true },
-}
+const RUNNING: EngineState = { at: 'running' }
 const PROXY: UdpProxy = {
   kind: 'udp-proxy',
   device: 'flannel0',
@@ -46,12 +43,7 @@ class FakeEngine implements ProxyEngine {
 
   async start() {
     this.go({ at: 'starting' })
-    if (this.#failure !== undefined) {
-      this.go({ at: 'stopped' })
-      throw this.#failure
-    }
-    this.go(RUNNING)
-    return RUNNING.at === 'running' ? RUNNING.offloads : assert.fail()
+    this.go(this.#failure === undefined ? RUNNING : { at: 'failed', error: this.#failure })
   }
 
   counters() {
@@ -155,13 +147,24 @@ describe('udp proxy tables', () => {
     assert.deepEqual([await held(), changes, engines.length], [[PROXY], 2, 1])
   })
 
-  it('answer with what kept the engine from starting, and try anew', async () => {
+  it('answer with what kept the engine from starting, and leave it to the engine to try again', async () => {
     failure = new Error('no')
-    assert.equal((await apply({ verb: 'create', object: PROXY }))?.ok, false)
-    assert.deepEqual([await held(), proxies.counts()], [[], undefined])
+    const refused = { ok: false, error: { code: 'EIO', message: 'no' } }
+    for (let tries = 0; tries < 2; tries += 1) {
+      assert.deepEqual(await apply({ verb: 'create', object: PROXY }), refused)
+      assert.deepEqual([await held(), changes, engines.length], [[], 0, 1])
+    }
+    engines[0]?.go(RUNNING)
+    assert.deepEqual([await held(), changes], [[PROXY], 1])
+  })
+
+  it('replace an engine that could not start when address or port change', async () => {
+    failure = new Error('no')
+    await apply({ verb: 'create', object: PROXY })
     failure = undefined
-    await make(PROXY)
-    assert.equal(engines.length, 2)
+    const moved = { ...PROXY, port: 8286 }
+    await make(moved)
+    assert.deepEqual([engines.map(({ state }) => state.at), await held()], [['stopped', 'running'], [moved]])
   })
 
   it('stop the engine with its object, and only once', async () => {
@@ -175,6 +178,7 @@ describe('udp proxy tables', () => {
   it('name who holds the port or the device', async () => {
     const said = async (what: 'socket' | 'tun', errno: number) => {
       failure = new EngineFailure({ type: 'failed', what, errno })
+      await proxies.stop()
       const [result] = await tableOf('udp-proxy').apply([{ verb: 'create', object: PROXY }])
       return result?.ok === false && `${result.error.code}: ${result.error.message}`
     }
