@@ -47,10 +47,10 @@ export const route: Kind<Route> = {
   // one of these is in the way of a route that is wanted later, the kernel says EEXIST, and all is read again.
   kept(object, wanted, all) {
     if (wanted !== undefined || route.ownership(object, wanted, all) !== 'foreign') return true
-    // flannel's blackhole of a host's subnet becomes a leftover when ours is wanted, which stands at another key.
     const { type, protocol, dst, device } = object
     // Through a device that this instance made and does not want any more: the route tells that it is another's by now.
     if (device !== undefined && all.scope.devices.has(device) && !all.objects.has(`link ${device}`)) return true
+    // flannel's blackhole of a host's subnet becomes a leftover when ours is wanted, which stands at another key.
     if (type !== 'blackhole' || protocol !== BOOT_PROTOCOL) return false
     return all.scope.networks.some(({ network }) => contains(network, dst))
   },
