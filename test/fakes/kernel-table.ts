@@ -58,11 +58,9 @@ export class FakeTable implements ObjectTable {
 
   #change(op: Op<KernelObject>): string | undefined {
     const key = keyOf(op.object)
-    const { makers } = this.#kernel
-    const before = this.#kernel.get(key)
-    makers.asked(this.#maker, op, before)
+    const answered = this.#kernel.makers.asked(this.#maker, op, this.#kernel.get(key))
     const code = this.#kernel.change(op)
-    makers.done(this.#maker, op, before, this.#kernel.get(key) !== undefined)
+    answered(this.#kernel.get(key))
     return code
   }
 }

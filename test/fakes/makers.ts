@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import type { Op } from '../../kernel/table.ts'
 
@@ -32,17 +33,20 @@ export class Makers {
     this.#makers.delete(key)
   }
 
-  /** An op of this asker at whose key this stood. */
-  asked(asker: string, { verb, object }: Op<KernelObject>, before: KernelObject | undefined): void {
-    if (before === undefined) return
-    const maker = this.of(before)
-    if (maker === asker || this.leavers.has(maker) || this.mayChange(before)) return
-    this.offences.push(`${asker} was to ${verb} ${keyOf(object)} of ${maker}: ${JSON.stringify(before)}`)
-  }
-
-  /** What came of it. */
-  done(asker: string, { object }: Op<KernelObject>, before: KernelObject | undefined, isThere: boolean): void {
-    if (isThere && (before === undefined || this.leavers.has(this.of(before)))) this.give(object, asker)
-    else if (!isThere) this.gone(keyOf(object))
+  /**
+   * An op that this program asks of the kernel, at whose key `before` stands. Call what it returns with what stands there afterwards:
+   * what the kernel refused harms nobody.
+   */
+  asked(asker: string, { verb, object }: Op<KernelObject>, before: KernelObject | undefined): Answered {
+    const maker = before === undefined ? asker : this.of(before)
+    const mayChange = before === undefined || maker === asker || this.leavers.has(maker) || this.mayChange(before)
+    return (after) => {
+      if (isDeepStrictEqual(before, after)) return
+      if (!mayChange) this.offences.push(`${asker} did ${verb} ${keyOf(object)} of ${maker}: ${JSON.stringify(before)}`)
+      if (after === undefined) this.gone(keyOf(object))
+      else this.give(object, asker)
+    }
   }
 }
+
+type Answered = (after: KernelObject | undefined) => void

@@ -1,35 +1,59 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { DesiredState } from '../../../kernel/desired.ts'
-import { ownershipOf } from '../../../kernel/kinds/ownership.ts'
-import { type DesiredObject, type KernelObject, keyOf } from '../../../kernel/objects.ts'
+import { type DesiredObject, type KernelObject, keyOf, type Link, type Route } from '../../../kernel/objects.ts'
+import { MemoryJournal } from '../../../kernel/reconciler/journal.ts'
 import { preview } from '../../../kernel/reconciler/preview.ts'
-import { settleTasks } from '../../fakes/clock.ts'
-import type { FakeKernel } from '../../fakes/kernel.ts'
+import { Reconciler } from '../../../kernel/reconciler/reconciler.ts'
+import { silentLogger } from '../../../lib/log.ts'
+import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
+import { FakeKernel } from '../../fakes/kernel.ts'
 import { repeat } from '../../long.ts'
 import * as the from '../fixtures.ts'
 
 const { BOOT_PROTOCOL: boot } = the
 const some = fc.integer({ min: 2, max: 6 })
-const protocol = fc.constantFrom(the.ROUTE_PROTOCOL, boot, 4, 186)
 
-/** What may lie in a kernel when we come: ours, flannel's, other people's, at wanted keys and elsewhere. */
-const junk: fc.Arbitrary<KernelObject> = fc.oneof(
+/** Who may have been on the host before us, or is there beside us. What the first two made is ours to change and to remove. */
+const EARLIER_RUN = 'an earlier run'
+const FLANNEL = 'flannel, which was here before'
+const OTHERS = ['a routing daemon', 'the operator', 'another instance'] as const
+
+interface Placed {
+  readonly object: KernelObject
+  readonly maker: string
+}
+
+const by = (maker: string) => (object: KernelObject) => ({ object, maker })
+const subnets = some.map((number) => `10.64.${number}.0/24`)
+const uplink = (fields: Partial<Route>): Partial<Route> => ({ via: the.ip('192.0.2.9'), device: 'eth0', ...fields })
+const blackhole = { type: 'blackhole', metric: 77 } as const
+
+/** What may lie in a kernel when we come, and who put it there: at wanted keys and elsewhere. */
+const placed: fc.Arbitrary<Placed> = fc.oneof(
+  subnets.map((dst) => the.peerRoute(dst)).map(by(EARLIER_RUN)),
+  subnets.map((dst) => the.route(dst, uplink({}))).map(by(EARLIER_RUN)),
+  subnets.map((dst) => the.route(dst, blackhole)).map(by(EARLIER_RUN)),
   fc
-    .record({ number: some, protocol })
-    .map(({ number, protocol }) => the.peerRoute(`10.64.${number}.0/24`, { protocol })),
+    .tuple(some, some)
+    .map(([a, b]) => the.neighbour(`10.64.${a}.0`, the.mac(b)))
+    .map(by(EARLIER_RUN)),
   fc
-    .record({ number: some, protocol, network: fc.constantFrom('10.64', '172.16') })
-    .map(({ number, protocol, network }) =>
-      the.route(`${network}.${number}.0/24`, { protocol, via: the.ip('192.0.2.9'), device: 'eth0' }),
-    ),
+    .tuple(some, some)
+    .map(([a, b]) => the.fdb(the.mac(a), `192.0.2.${b}`))
+    .map(by(EARLIER_RUN)),
+  some.map((number) => the.address(`10.64.${number}.0/32`)).map(by(EARLIER_RUN)),
+  subnets.map((dst) => the.peerRoute(dst, { protocol: boot })).map(by(FLANNEL)),
+  subnets.map((dst) => the.route(dst, uplink({ protocol: boot }))).map(by(FLANNEL)),
   fc
-    .record({ number: some, protocol })
-    .map(({ number, protocol }) => the.route(`10.64.${number}.0/24`, { protocol, type: 'blackhole', metric: 77 })),
-  fc.record({ a: some, b: some }).map(({ a, b }) => the.neighbour(`10.64.${a}.0`, the.mac(b))),
-  fc.record({ a: some, b: some }).map(({ a, b }) => the.fdb(the.mac(a), `192.0.2.${b}`)),
-  some.map((number) => the.neighbour(`192.0.2.${number}`, the.mac(number), 'eth0')),
-  some.map((number) => the.address(`10.64.${number}.0/32`)),
+    .tuple(subnets, fc.constantFrom(4, 186), fc.constantFrom({}, uplink({}), blackhole))
+    .map(([dst, protocol, how]) => the.peerRoute(dst, { protocol, ...how }))
+    .map(by(OTHERS[0])),
+  subnets.map((dst) => the.route(dst, { ...blackhole, protocol: boot })).map(by(OTHERS[1])),
+  some.map((number) => the.route(`172.16.${number}.0/24`, uplink({ protocol: boot }))).map(by(OTHERS[1])),
+  some.map((number) => the.route(`10.64.${number}.0/25`, uplink({ protocol: boot }))).map(by(OTHERS[1])),
+  some.map((number) => the.neighbour(`192.0.2.${number}`, the.mac(number), 'eth0')).map(by(OTHERS[1])),
+  some.map((number) => the.route(`172.16.${number}.0/24`, uplink({}))).map(by(OTHERS[2])),
 )
 const device = fc.constantFrom(
   undefined,
@@ -39,7 +63,7 @@ const device = fc.constantFrom(
   the.vxlan('flannel.1', {}, { vni: 9 }),
   the.vxlan('flannel.9'),
 )
-const actual = fc.record({ device, junk: fc.array(junk, { maxLength: 12 }) })
+const actual = fc.record({ device, objects: fc.array(placed, { maxLength: 12 }) })
 const desired = fc
   .record({ peers: fc.uniqueArray(some, { maxLength: 5 }), vni: fc.constantFrom(1, 1, 1, 2) })
   .map(({ peers, vni }) => wantedWith(peers, vni))
@@ -50,65 +74,112 @@ function wantedWith(peers: readonly number[], vni = 1): DesiredState {
   return the.desiredOf(objects, { scope })
 }
 
-function fill(kernel: FakeKernel, state: { device: KernelObject | undefined; junk: readonly KernelObject[] }): void {
-  if (state.device !== undefined) kernel.change({ verb: 'create', object: state.device })
-  // What hangs on a device can only be there with it.
-  for (const object of state.junk) {
-    if (!('device' in object) || object.device === 'eth0' || state.device !== undefined) place(kernel, object)
+function fill(kernel: FakeKernel, { device, objects }: { device: Link | undefined; objects: readonly Placed[] }): void {
+  if (device !== undefined) {
+    kernel.change({ verb: 'create', object: device })
+    kernel.makers.give(device, FLANNEL)
+  }
+  for (const each of objects) place(kernel, each)
+}
+
+/** Does nothing without the device that it is to be on. */
+function place(kernel: FakeKernel, { object, maker }: Placed): void {
+  const on = 'device' in object ? object.device : undefined
+  if (on !== undefined && kernel.get(`link ${on}`) === undefined) return
+  kernel.put(object)
+  kernel.makers.give(object, maker)
+}
+
+/**
+ * Whose an object is, said once more and without the product: who made it counts. Of others only what stands where something of ours is
+ * wanted may be changed: a route as `ip route add` and flannel make them, a device of our kind and name, and values that are set.
+ */
+function watchMakers(kernel: FakeKernel): (wanted: DesiredState) => void {
+  let wanted: readonly DesiredState[] = []
+  kernel.makers.leavers.add(EARLIER_RUN).add(FLANNEL)
+  kernel.makers.mayChange = (object) => {
+    // Of the last two: a pass that runs goes by the one before.
+    const isWanted = wanted.some(({ objects }) => objects.has(keyOf(object)))
+    switch (object.kind) {
+      case 'route':
+        return isWanted && object.protocol === boot
+      case 'link':
+        return isWanted && object.driver.type === 'vxlan'
+      default:
+        return isWanted && ['sysctl', 'file'].includes(object.kind)
+    }
+  }
+  return (next) => {
+    wanted = [...wanted.slice(-1), next]
   }
 }
 
-function place(kernel: FakeKernel, object: KernelObject): void {
-  const named = 'device' in object && object.device !== undefined ? kernel.get(`link ${object.device}`) : undefined
-  if (named !== undefined || !('device' in object) || object.device === undefined) kernel.put(object)
-}
-
-/** Objects that may differ at the end: those of foreign owners do not, and stand in the way. */
-function assertConverged(rig: the.Rig, wanted: DesiredState): void {
-  const inTheWay = new Set(
-    [...rig.reconciler.failures()].filter(([, { cause }]) => cause === 'foreign').map(([key]) => key),
+/** All that is wanted is in place but where an object of others is in the way, nothing else of ours is left, and nobody was harmed. */
+function assertConverged({ kernel, reconciler }: Pick<the.Rig, 'kernel' | 'reconciler'>, wanted: DesiredState): void {
+  assert.deepEqual(kernel.makers.offences, [])
+  const inTheWay = new Set<string>()
+  for (const [key, { cause, text }] of reconciler.failures()) {
+    assert.equal(cause, 'foreign', `${key}: ${text}`)
+    inTheWay.add(key)
+  }
+  the.assertInPlace(
+    kernel,
+    the.desiredOf([...wanted.objects.values()].filter((object) => !inTheWay.has(keyOf(object)))),
   )
-  const reachable = [...wanted.objects.values()].filter((object) => !inTheWay.has(keyOf(object)))
-  rig.assertInPlace(the.desiredOf(reachable))
-  for (const [key, failure] of rig.reconciler.failures())
-    assert.equal(failure.cause, 'foreign', `${key}: ${failure.text}`)
   for (const kind of ['route', 'neighbour', 'fdb', 'address', 'link'] as const) {
-    for (const object of rig.kernel.all(kind)) {
-      const owner = wanted.objects.has(keyOf(object)) ? 'wanted' : ownershipOf(object, wanted)
-      assert(owner === 'wanted' || owner === 'foreign', `left behind: ${keyOf(object)}`)
+    for (const object of kernel.all(kind)) {
+      const isOthers = [...OTHERS, 'others'].includes(kernel.makers.of(object))
+      const key = keyOf(object)
+      assert.equal(isOthers, inTheWay.has(key) || !wanted.objects.has(key), `${kernel.makers.of(object)}: ${key}`)
     }
   }
 }
 
-function foreignObjects(kernel: FakeKernel, wanted: DesiredState): Map<string, KernelObject> {
-  const found = new Map<string, KernelObject>()
-  for (const kind of ['link', 'address', 'route', 'neighbour', 'fdb'] as const) {
-    for (const object of kernel.all(kind))
-      if (ownershipOf(object, wanted) === 'foreign') found.set(keyOf(object), object)
+/** A rig that knows who made what, with that on the host. */
+function rigOn(state: Parameters<typeof fill>[1] = { device: undefined, objects: [] }) {
+  const rig = the.rig()
+  const note = watchMakers(rig.kernel)
+  fill(rig.kernel, state)
+  const setDesired = (wanted: DesiredState) => {
+    note(wanted)
+    return rig.reconciler.setDesired(wanted)
   }
-  return found
+  return {
+    ...rig,
+    setDesired,
+    want: async (wanted: DesiredState) => {
+      setDesired(wanted)
+      await settleTasks()
+    },
+  }
 }
 
-describe('reconciler properties', function () {
-  this.timeout(60_000)
+const CODES = ['EINTR', 'EBUSY', 'ENOBUFS', 'EEXIST', 'ESRCH', 'ENOENT', 'ENODEV', 'ENOMEM', 'EPERM'] as const
 
-  it('comes from any state to any state, leaves what is foreign, and then does nothing more', async () => {
+type Blow = (kernel: FakeKernel) => void
+const key = fc.constantFrom(...wantedWith([2, 3, 4]).objects.keys()).filter((name) => !/^(sysctl|file)/.test(name))
+/** What others, or the kernel by itself, may do at any time. */
+const blow: fc.Arbitrary<Blow> = fc.oneof(
+  key.map((name) => (kernel: FakeKernel) => kernel.delete(name)),
+  placed.map((each) => (kernel: FakeKernel) => place(kernel, each)),
+  fc.constant<Blow>((kernel) => kernel.changeDevice('flannel.1', { up: false })),
+  fc.constant<Blow>((kernel) => kernel.changeDevice('flannel.1', { mac: the.mac(77), mtu: 1280 })),
+  fc.constant<Blow>((kernel) => kernel.delete('link flannel.1')),
+  fc.constant<Blow>((kernel) => kernel.overrun()),
+)
+
+describe('reconciler properties', function () {
+  this.timeout(120_000)
+
+  it('comes from any state to any state, harms nobody, and then does nothing more', async () => {
     await fc.assert(
       fc.asyncProperty(actual, desired, desired, async (state, first, second) => {
-        const rig = the.rig()
+        const rig = rigOn(state)
         try {
-          fill(rig.kernel, state)
           for (const wanted of [first, second]) {
-            const foreign = foreignObjects(rig.kernel, wanted)
             await rig.want(wanted)
             await rig.clock.advance(2_000)
             assertConverged(rig, wanted)
-            const gone = [...foreign].filter(([key, object]) => {
-              // A route of somebody else's through a device of ours goes with the device.
-              const carrier = 'device' in object ? object.device : undefined
-              return carrier !== 'flannel.1' && carrier !== 'flannel.9' && rig.kernel.get(key) === undefined
-            })
-            assert.deepEqual(gone, [])
             assert.deepEqual((await preview(rig.kernel.tables, wanted)).ops, [])
           }
         } finally {
@@ -119,19 +190,15 @@ describe('reconciler properties', function () {
     )
   })
 
-  const CODES = ['EINTR', 'EBUSY', 'ENOBUFS', 'EEXIST', 'ESRCH', 'ENOENT', 'ENODEV', 'ENOMEM', 'EPERM'] as const
   for (const done of [false, true]) {
     it(`converges although any one call fails${done ? ' and is done all the same' : ''}`, async () => {
       const wanted = wantedWith([2, 3])
-      const before = {
-        device: the.vxlan('flannel.1', { mtu: 1300 }),
-        junk: [...the.peer(4), the.fdb(the.mac(2), '192.0.2.44')],
-      }
-      const calls = await callsFor(before, wanted)
+      const left = [...the.peer(4), the.fdb(the.mac(2), '192.0.2.44')].map(by(EARLIER_RUN))
+      const before = { device: the.vxlan('flannel.1', { mtu: 1300 }), objects: left }
+      const calls = await callsFor(wanted, before)
       for (let index = 0; index < calls; index += 1) {
         for (const code of CODES) {
-          const rig = the.rig()
-          fill(rig.kernel, before)
+          const rig = rigOn(before)
           rig.kernel.fault = (call) => (call.index === index ? { code, done } : undefined)
           await rig.want(wanted)
           await rig.clock.advance(1_000)
@@ -144,8 +211,7 @@ describe('reconciler properties', function () {
 
   it('converges after any pair of failures', async () => {
     const wanted = wantedWith([2])
-    const before = { device: undefined, junk: [] }
-    const most = (await callsFor(before, wanted)) + 4
+    const most = (await callsFor(wanted)) + 4
     const call = fc.record({
       index: fc.integer({ min: 0, max: most }),
       code: fc.constantFrom(...CODES),
@@ -153,7 +219,7 @@ describe('reconciler properties', function () {
     })
     await fc.assert(
       fc.asyncProperty(call, call, async (a, b) => {
-        const rig = the.rig()
+        const rig = rigOn()
         try {
           rig.kernel.fault = ({ index }) => [a, b].find((fault) => fault.index === index)
           await rig.want(wanted)
@@ -168,24 +234,6 @@ describe('reconciler properties', function () {
   })
 
   it('heals whatever happens to the kernel, with the events in any company', async () => {
-    type Blow = (kernel: FakeKernel) => void
-    const key = fc.constantFrom(...wantedWith([2, 3, 4]).objects.keys()).filter((name) => !/^(sysctl|file)/.test(name))
-    const blow: fc.Arbitrary<Blow> = fc.oneof(
-      key.map(
-        (name): Blow =>
-          (kernel) =>
-            kernel.delete(name),
-      ),
-      junk.map(
-        (object): Blow =>
-          (kernel) =>
-            place(kernel, object),
-      ),
-      fc.constant<Blow>((kernel) => kernel.changeDevice('flannel.1', { up: false })),
-      fc.constant<Blow>((kernel) => kernel.changeDevice('flannel.1', { mac: the.mac(77), mtu: 1280 })),
-      fc.constant<Blow>((kernel) => kernel.delete('link flannel.1')),
-      fc.constant<Blow>((kernel) => kernel.overrun()),
-    )
     const step = fc.record({
       blow,
       wait: fc.constantFrom(0, 5, 30, 400),
@@ -193,7 +241,7 @@ describe('reconciler properties', function () {
     })
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 10 }), async (steps) => {
-        const rig = the.rig()
+        const rig = rigOn()
         try {
           let wanted = wantedWith([2, 3])
           await rig.want(wanted)
@@ -201,7 +249,7 @@ describe('reconciler properties', function () {
             blow(rig.kernel)
             if (peers !== null) {
               wanted = wantedWith(peers)
-              rig.reconciler.setDesired(wanted)
+              rig.setDesired(wanted)
             }
             if (wait > 0) await rig.clock.advance(wait)
           }
@@ -215,11 +263,123 @@ describe('reconciler properties', function () {
       { numRuns: 150 },
     )
   })
+
+  it('comes to what is wanted though it dies at any call, calls fail and events come late', async () => {
+    const fault = fc.record({
+      index: fc.integer({ min: 0, max: 200 }),
+      code: fc.constantFrom(...CODES),
+      done: fc.boolean(),
+    })
+    const step = fc.record({
+      blow: fc.option(blow),
+      wait: fc.constantFrom(0, 5, 30, 400, 3_000),
+      wanted: fc.option(desired),
+      /** It dies so many calls from here. */
+      diesAt: fc.option(fc.integer({ min: 0, max: 30 })),
+    })
+    const story = fc.record({
+      state: actual,
+      steps: fc.array(step, { minLength: 1, maxLength: 8 }),
+      faults: fc.array(fault, { maxLength: 12 }),
+      eventsLateBy: fc.constantFrom(0, 7, 300, 2_000),
+    })
+    await fc.assert(
+      fc.asyncProperty(story, async ({ state, steps, faults, eventsLateBy }) => {
+        const host = new MortalHost(state, { faults, eventsLateBy })
+        try {
+          for (const { blow, wait, wanted, diesAt } of steps) {
+            if (diesAt !== null) host.dieAfter(diesAt)
+            blow?.(host.kernel)
+            if (wanted !== null) host.setDesired(wanted)
+            if (wait > 0) await host.clock.advance(wait)
+            if (host.isDead) await host.restart()
+          }
+          await host.restore()
+          // As long as the longest wait for another try.
+          await host.clock.advance(eventsLateBy + 31_000)
+          assertConverged(host, host.wanted)
+          assert.deepEqual((await preview(host.kernel.tables, host.wanted)).ops, [])
+        } finally {
+          await host.reconciler.stop()
+        }
+      }),
+      { numRuns: repeat(150, 1_500) },
+    )
+  })
 })
 
-async function callsFor(before: Parameters<typeof fill>[1], wanted: DesiredState): Promise<number> {
-  const rig = the.rig()
-  fill(rig.kernel, before)
+interface Trouble {
+  readonly faults: readonly { readonly index: number; readonly code: string; readonly done: boolean }[]
+  /** Milliseconds. */
+  readonly eventsLateBy: number
+}
+
+/** A host whose daemon dies and comes again, with a kernel that refuses calls; the journal is all that outlives it. */
+class MortalHost {
+  readonly kernel = new FakeKernel()
+  readonly clock = new VirtualClock()
+  wanted = wantedWith([2, 3])
+  reconciler: Reconciler
+  isDead = false
+  readonly #journal = new MemoryJournal()
+  readonly #note: (wanted: DesiredState) => void
+  readonly #eventsLateBy: number
+  #callsLeft = Number.POSITIVE_INFINITY
+
+  constructor(state: Parameters<typeof fill>[1], { faults, eventsLateBy }: Trouble) {
+    this.#eventsLateBy = eventsLateBy
+    this.kernel.addDevice('eth0')
+    this.kernel.change({ verb: 'create', object: the.address('192.0.2.1/16', 'eth0') })
+    this.#note = watchMakers(this.kernel)
+    fill(this.kernel, state)
+    this.kernel.fault = ({ index }) => {
+      this.#callsLeft -= 1
+      // What is dead calls no more: nothing comes of what the rest of its batch asks for.
+      if (this.#callsLeft < 0) this.isDead = true
+      return this.isDead ? { code: 'EIO' } : faults.find((fault) => fault.index === index)
+    }
+    this.reconciler = this.#start()
+  }
+
+  dieAfter(calls: number): void {
+    this.#callsLeft = calls
+  }
+
+  setDesired(wanted: DesiredState): void {
+    this.wanted = wanted
+    this.#note(wanted)
+    this.reconciler.setDesired(wanted)
+  }
+
+  async restart(): Promise<void> {
+    await this.reconciler.stop()
+    this.#callsLeft = Number.POSITIVE_INFINITY
+    this.isDead = false
+    this.reconciler = this.#start()
+  }
+
+  /** From now on all goes well. */
+  async restore(): Promise<void> {
+    this.dieAfter(Number.POSITIVE_INFINITY)
+    if (this.isDead) await this.restart()
+    this.kernel.fault = () => undefined
+  }
+
+  #start(): Reconciler {
+    const { clock, kernel } = this
+    const reconciler = new Reconciler({ tables: kernel.tables, clock, log: silentLogger, journal: this.#journal })
+    kernel.onEvents = (events) => {
+      if (this.#eventsLateBy === 0) reconciler.onEvents(events)
+      else void clock.sleep(this.#eventsLateBy, new AbortController().signal).then(() => reconciler.onEvents(events))
+    }
+    this.#note(this.wanted)
+    reconciler.setDesired(this.wanted)
+    return reconciler
+  }
+}
+
+async function callsFor(wanted: DesiredState, before?: Parameters<typeof fill>[1]): Promise<number> {
+  const rig = rigOn(before)
   await rig.want(wanted)
   await rig.clock.advance(1_000)
   await rig.reconciler.stop()
