@@ -1,160 +1,74 @@
-import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import { silentLogger } from '../../lib/log.ts'
-import { aborted, untilFirst } from '../../lib/signals.ts'
+import { aborted } from '../../lib/signals.ts'
 import { CLAIM_MS } from '../../subnet/address-claim.ts'
-import { claimLease, type LeaseTable, type LeaseWrite, type WriteResult } from '../../subnet/lease-claim.ts'
-import { withClaim } from '../../subnet/lease-codec.ts'
-import { LeaseMirror, type RawLease, readLease } from '../../subnet/lease-mirror.ts'
+import { type ClaimingNeeds, claimLease, type LeaseTable } from '../../subnet/lease-claim.ts'
+import { LeaseMirror } from '../../subnet/lease-mirror.ts'
 import { rewriteLease } from '../../subnet/lease-rewrite.ts'
 import type {
   AcquireHints,
   LeaseAttrs,
-  LeaseClaim,
   LeaseSnapshot,
   LeaseStore,
   OwnLease,
   PublishHints,
   StoreHealth,
 } from '../../subnet/types.ts'
+import type { FakeLeaseTable } from './lease-table.ts'
 
-const dayMs = 86_400_000
-
-/** The part of etcd that leases need, in memory: entries with revisions, shared by the stores of several nodes. */
-export class FakeLeaseTable implements LeaseTable {
-  readonly changes = new Latest<number>('fake changes')
-  readonly #mirror = new LeaseMirror()
-  readonly #entries = new Map<string, RawLease>()
-  readonly #clock: Clock
-  #revision = 1
-  /** How many puts there were. */
-  writes = 0
-
-  constructor(needs: { clock: Clock }) {
-    this.#clock = needs.clock
-    this.changes.set(0)
-  }
-
-  /** As by `etcdctl put`; `expires` false makes a reservation. */
-  put(id: string, value: string, expires = true): void {
-    this.#store(id, value, expires)
-  }
-
-  delete(id: string): void {
-    this.#revision += 1
-    this.#entries.delete(id)
-    this.#mirror.remove(id, String(this.#revision))
-    this.changes.set(this.#revision)
-  }
-
-  /** Empty, and its revisions begin again, as when etcd's data is lost. */
-  wipe(): void {
-    this.#entries.clear()
-    this.#revision = 1
-    this.#mirror.beginList(false).commit(1n)
-    this.changes.set(this.changes.current === 1 ? 0 : 1)
-  }
-
-  value(id: string): string | undefined {
-    const raw = this.#entries.get(id)
-    return raw && Buffer.from(raw.value).toString()
-  }
-
-  snapshot(): LeaseSnapshot {
-    return this.#mirror.snapshot()
-  }
-
-  async view(signal: AbortSignal): Promise<LeaseSnapshot> {
-    signal.throwIfAborted()
-    return this.snapshot()
-  }
-
-  async passed(_version: string, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted()
-  }
-
-  entry(id: string) {
-    return this.#mirror.entry(id)
-  }
-
-  name(id: string): string {
-    return `/coreos.com/network/subnets/${id}`
-  }
-
-  async claim(id: string, version: string, claim: LeaseClaim, signal: AbortSignal): Promise<string | undefined> {
-    signal.throwIfAborted()
-    const before = this.#entries.get(id)
-    if (before?.modified !== version) return undefined
-    return this.#store(id, withClaim(before.value, claim), before.expiry !== '0').modified
-  }
-
-  async quiet(id: string, version: string, ms: number, signal: AbortSignal): Promise<boolean> {
-    const over = new AbortController()
-    return await untilFirst([signal, over.signal], async (stop) => {
-      const changed = async () => {
-        for await (const _change of this.changes.watch(stop)) if (this.entry(id)?.version !== version) return
-      }
-      await Promise.race([this.#clock.sleep(ms, stop).catch(() => {}), changed()])
-      over.abort()
-      signal.throwIfAborted()
-      return this.entry(id)?.version === version
-    })
-  }
-
-  async write({ id, value, expected, reserved }: LeaseWrite, signal: AbortSignal): Promise<WriteResult> {
-    signal.throwIfAborted()
-    const before = this.#entries.get(id)
-    if (before?.modified !== (expected === 'absent' ? undefined : expected.version)) {
-      return { won: false, current: before && { lease: leaseOf(before), version: before.modified } }
-    }
-    const raw = this.#store(id, value, !reserved)
-    const lease = leaseOf(raw)
-    if (lease === undefined) throw new TypeError(`unreadable lease ${id} written`)
-    return {
-      won: true,
-      own: { lease, version: raw.modified, expiresAt: reserved ? undefined : this.#clock.wall() + dayMs },
-    }
-  }
-
-  async remove(id: string, version: string, signal: AbortSignal): Promise<boolean> {
-    signal.throwIfAborted()
-    if (this.entry(id)?.version !== version) return false
-    this.delete(id)
-    return true
-  }
-
-  #store(id: string, value: string, expires: boolean): RawLease {
-    this.#revision += 1
-    this.writes += 1
-    const modified = String(this.#revision)
-    const created = this.#entries.get(id)?.created ?? modified
-    const raw = { id, value: Buffer.from(value), created, modified, expiry: expires ? modified : '0' }
-    this.#entries.set(id, raw)
-    this.#mirror.put(raw)
-    this.changes.set(this.#revision)
-    return raw
-  }
+/** How one node's connection to the store behaves now; a test changes it while the store is in use. */
+export interface Connection {
+  /** Milliseconds by which what the node sees is behind. */
+  lagMs: number
+  /** Milliseconds that a question or a write takes to get there, and its answer to come back. */
+  delayMs: number
+  /** Nothing gets through, in either direction. */
+  cut: boolean
+  /** Of so many questions and writes one fails, every other time after it was done; 0: none. */
+  failOneOf: number
 }
 
-function leaseOf(raw: RawLease) {
-  const lease = readLease(raw)
-  return 'reason' in lease ? undefined : lease
+export function goodConnection(): Connection {
+  return { lagMs: 0, delayMs: 0, cut: false, failOneOf: 0 }
 }
+
+const RETRY_MS = 100
+const FIRST_AGAIN_MS = 200
+const MOST_AGAIN_MS = 5_000
 
 let processes = 0
 
-/** One node's store on a shared `FakeLeaseTable`; the conformance suite holds it to what the real one does. */
+class Unavailable extends Error {}
+
+interface Needs {
+  readonly table: FakeLeaseTable
+  readonly random: () => number
+  /** How the calls of the node's process are made; one that is dead makes none. */
+  readonly call?: <T>(work: () => Promise<T> | T) => Promise<T>
+}
+
+/**
+ * One node's store on a shared `FakeLeaseTable`, over a connection that may be slow, fail or be cut; the conformance suite holds it to what
+ * the real one does. With a connection it sees what `run` has told it and what its own writes have shown, as the real one does; without, all
+ * at once.
+ */
 export class FakeLeaseStore implements LeaseStore {
   readonly name = 'fake leases'
   readonly health = new Latest<StoreHealth>('fake health')
   readonly table: FakeLeaseTable
-  readonly #needs: { random: () => number }
+  readonly #needs: Needs
+  readonly #connection: Connection | undefined
   readonly #claimMs: number
   readonly #nonce: string
+  readonly #mirror = new LeaseMirror()
+  readonly #changes = new Latest<number>('what the node sees')
+  #history = 0
+  #calls = 0
 
-  constructor(needs: { table: FakeLeaseTable; random: () => number }, options: { claimMs?: number } = {}) {
+  constructor(needs: Needs, options: { claimMs?: number; connection?: Connection } = {}) {
     this.table = needs.table
     this.#claimMs = options.claimMs ?? CLAIM_MS
+    this.#connection = options.connection
     processes += 1
     this.#nonce = `process${processes}`
     this.#needs = needs
@@ -162,26 +76,124 @@ export class FakeLeaseStore implements LeaseStore {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    await aborted(signal)
+    const connection = this.#connection
+    if (connection === undefined) return await aborted(signal)
+    for await (const _change of this.table.changes.watch(signal)) {
+      await this.#sleep(connection.lagMs, signal).catch(() => {})
+      await this.#open(signal)
+      if (!signal.aborted) await this.#call(() => this.#see())
+    }
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
-    for await (const _change of this.table.changes.watch(signal)) yield this.table.snapshot()
+    const { changes, mirror } = this.#seen()
+    for await (const _change of changes.watch(signal)) yield mirror.snapshot()
   }
 
   entry(id: string) {
-    return this.table.entry(id)
+    return this.#seen().mirror.entry(id)
   }
 
   async acquire(want: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease> {
-    return await claimLease(this.#claimingNeeds(), want, hints, signal)
+    return await this.#whileUnavailable((needs) => claimLease(needs, want, hints, signal), signal)
   }
 
   async publish(own: OwnLease, want: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
-    return await rewriteLease(this.#claimingNeeds(), own, want, hints, signal)
+    return await this.#whileUnavailable((needs) => rewriteLease(needs, own, want, hints, signal), signal)
   }
 
-  #claimingNeeds() {
-    return { ...this.#needs, table: this.table, log: silentLogger, nonce: this.#nonce, claimMs: this.#claimMs }
+  #seen() {
+    if (this.#connection === undefined) return { changes: this.table.changes, mirror: this.table }
+    return { changes: this.#changes, mirror: this.#mirror }
+  }
+
+  /** Of what is seen late, too, it is the newest: a watch that lags conflates. */
+  #see(): void {
+    const { entries, revision } = this.table.list()
+    const list = this.#mirror.beginList(this.#history === this.table.history)
+    this.#history = this.table.history
+    for (const entry of entries) list.add(entry)
+    list.commit(revision)
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.#changes.set((this.#changes.current ?? 0) + 1)
+  }
+
+  async #whileUnavailable(work: (needs: ClaimingNeeds) => Promise<OwnLease>, signal: AbortSignal): Promise<OwnLease> {
+    const { random } = this.#needs
+    const table = this.#connection === undefined ? this.table : this.#remoteTable(this.#connection)
+    const needs = { random, table, log: silentLogger, nonce: this.#nonce, claimMs: this.#claimMs }
+    for (let wait = FIRST_AGAIN_MS; ; wait = Math.min(MOST_AGAIN_MS, wait * 2)) {
+      try {
+        return await work(needs)
+      } catch (cause) {
+        if (!(cause instanceof Unavailable)) throw cause
+        await this.#sleep(wait, signal)
+      }
+    }
+  }
+
+  #remoteTable(connection: Connection): LeaseTable {
+    const { table } = this
+    const over = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
+      await this.#travel(connection, signal)
+      this.#calls += 1
+      const fails = connection.failOneOf > 0 && this.#calls % connection.failOneOf === 0
+      const isLost = fails && (this.#calls / connection.failOneOf) % 2 === 0
+      if (fails && !isLost) throw new Unavailable('the store did not answer')
+      const answer = await this.#call(work)
+      if (isLost) throw new Unavailable('the answer of the store was lost')
+      await this.#travel(connection, signal)
+      return answer
+    }
+    const change = async <T>(id: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
+      const answer = await over(signal, work)
+      const { revision } = table.list()
+      this.#mirror.learn(id, table.raw(id), String(revision))
+      this.#changed()
+      return answer
+    }
+    return {
+      view: async (signal) => {
+        await this.#open(signal)
+        for await (const _change of this.#changes.watch(signal)) if (this.#history > 0) return this.#mirror.snapshot()
+        throw signal.reason
+      },
+      passed: async (version, signal) => {
+        for await (const _change of this.#changes.watch(signal)) if (this.#mirror.hasFollowed(version)) return
+        signal.throwIfAborted()
+      },
+      entry: (id) => this.#mirror.entry(id),
+      name: (id) => table.name(id),
+      claim: (id, version, claim, signal) => change(id, signal, () => table.claim(id, version, claim, signal)),
+      quiet: async (id, version, ms, signal) => {
+        await over(signal, () => table.quiet(id, version, ms, signal))
+        // What anybody wrote since is seen by whoever decides next.
+        return await change(id, signal, async () => table.entry(id)?.version === version)
+      },
+      write: (write, signal) => change(write.id, signal, () => table.write(write, signal)),
+      remove: (id, version, signal) => change(id, signal, () => table.remove(id, version, signal)),
+    }
+  }
+
+  async #travel({ delayMs }: Connection, signal: AbortSignal): Promise<void> {
+    await this.#sleep(delayMs, signal)
+    await this.#open(signal)
+    signal.throwIfAborted()
+  }
+
+  /** Until the connection is not cut. */
+  async #open(signal: AbortSignal): Promise<void> {
+    while (this.#connection?.cut && !signal.aborted) await this.#sleep(RETRY_MS, signal).catch(() => {})
+  }
+
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    if (ms > 0) await this.table.clock.sleep(ms, signal)
+  }
+
+  async #call<T>(work: () => Promise<T> | T): Promise<T> {
+    return await (this.#needs.call?.(work) ?? work())
   }
 }

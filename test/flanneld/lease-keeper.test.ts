@@ -7,7 +7,8 @@ import { createLogger } from '../../lib/log.ts'
 import type { LeaseAttrs } from '../../subnet/types.ts'
 import { network } from '../backends/world.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
-import { FakeLeaseStore, FakeLeaseTable } from '../fakes/lease-store.ts'
+import { FakeLeaseStore } from '../fakes/lease-store.ts'
+import { FakeLeaseTable } from '../fakes/lease-table.ts'
 import { networkOf } from '../subnet/leases.ts'
 
 const HOUR = 3_600_000

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Link, Route } from '../../kernel/objects.ts'
-import { type Cidr, contains, type Family, familyOf, type IpAddr, prefixLength } from '../../lib/address.ts'
+import { type Cidr, contains, type Family, familyOf, type IpAddr } from '../../lib/address.ts'
 import type { SimulatedHost } from './host.ts'
 import type { SimulatedNode } from './node.ts'
 import type { World } from './world.ts'
@@ -117,7 +117,6 @@ function harmOf(route: Route, host: SimulatedHost): string | undefined {
   const gateway = gateways.find(covers)
   if (gateway !== undefined) return `takes the gateway ${gateway} away`
   if (others.some(({ dst }) => dst === route.dst)) return 'stands beside that of another program'
-  if (prefixLength(route.dst) < 16 && route.family === 4) return 'is as wide as a network'
   return undefined
 }
 

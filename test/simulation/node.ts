@@ -17,13 +17,13 @@ import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { aborted } from '../../lib/signals.ts'
 import type { ConfigText, StoreHealth } from '../../subnet/types.ts'
-import type { FakeLeaseTable } from '../fakes/lease-store.ts'
+import { type Connection, FakeLeaseStore, goodConnection } from '../fakes/lease-store.ts'
+import type { FakeLeaseTable } from '../fakes/lease-table.ts'
 import { SimulatedDisk } from './disk.ts'
 import type { SimulatedHost } from './host.ts'
 import { hostReader } from './host-reader.ts'
 import type { Neighbourhood } from './neighbourhood.ts'
 import { SimulatedProcess } from './process.ts'
-import { ConnectedStore, type Connection, goodConnection } from './store.ts'
 
 /** One etcd prefix, with all nodes of one network. */
 export interface Cluster {
@@ -56,7 +56,7 @@ export class SimulatedNode {
   readonly host: SimulatedHost
   readonly cluster: Cluster
   readonly disk = new SimulatedDisk()
-  readonly connection: Connection = goodConnection()
+  readonly connection: Connection = { ...goodConnection(), delayMs: 1 }
   /** Who made what in the kernel bears this name. */
   readonly maker: string
   /** What ended a process although nobody had asked for it. */
@@ -229,7 +229,7 @@ export class SimulatedNode {
       } as unknown as AgentNeeds['kernel'],
       configSource: config,
       storeHealth: new Latest<StoreHealth>('simulated health'),
-      store: new ConnectedStore({ table, random, clock, process }, connection),
+      store: new FakeLeaseStore({ table, random, call: (work) => process.call(work) }, { connection }),
       reconnectStore: async () => {},
       state,
       claim: (footprint) => claimFootprint({ claim: { make }, journal: state.journal }, footprint),

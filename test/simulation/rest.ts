@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import { type Cidr, contains } from '../../lib/address.ts'
+import { goodConnection } from '../fakes/lease-store.ts'
 import { FLANNEL } from './host.ts'
 import type { Invariants } from './invariants.ts'
 import { whyNotReady } from './invariants.ts'
 import type { SimulatedNode } from './node.ts'
 import { NETWORKS } from './scenario.ts'
-import { goodConnection } from './store.ts'
 import { STRANGE_LEASES } from './strange-leases.ts'
 import type { World } from './world.ts'
 
