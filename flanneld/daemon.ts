@@ -56,14 +56,14 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   lifecycle.run('disk writes', (stop) => writes.run(stop))
   const onUnsteady = (told: OpFailure) => lifecycle.fault('reading of the kernel', told)
   const kernel = await untilHad({ clock, conditions }, 'kernel', () => createKernel({ onUnsteady }), port.stop)
-  const planes = openTables({
+  const dataplanes = openTables({
     clock,
     log,
     random: Math.random,
     portHolder: udpPortHolder,
     tunHolder,
   })
-  const tables = [...kernel.tables, ...planes.flatMap((plane) => plane.tables)]
+  const tables = [...kernel.tables, ...dataplanes.flatMap((dataplane) => dataplane.tables)]
   const etcd = openEtcd({ clock, log, conditions, random: Math.random, env: port.env }, options)
   const durations = new Histogram(RECONCILE_BOUNDS)
   const { etcdPrefix, subnetFile } = options
@@ -102,7 +102,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     agentWish.guard && new GuardWatch({ guard: kernel.rules.guard, clock, log, conditions }, agentWish.guard)
   if (guard !== undefined) lifecycle.run('ingress guard', (stop) => guard.run(stop))
   const endpoints = new StatusEndpoints(
-    { agent, planes, guard, conditions, durations, lifecycle, clock, log, port },
+    { agent, dataplanes, guard, conditions, durations, lifecycle, clock, log, port },
     { options, nodeId, startedAt, socketPath: instance.statusSocket },
   )
   port.onReload(() => {
@@ -126,7 +126,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     endpoints.stopping()
     await lifecycle.stop()
     await agent.reconciler.stop()
-    await Promise.all(planes.map((plane) => plane.stop()))
+    await Promise.all(dataplanes.map((dataplane) => dataplane.stop()))
     await endpoints.close()
     kernel.close()
     lock.release()

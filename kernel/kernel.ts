@@ -24,14 +24,14 @@ export interface KernelOptions {
   /** Bytes of events that may wait for the monitor. */
   readonly eventQueueBytes?: number
   readonly clock?: Clock
-  /** Hears of each list of the kernel's that changed too often to be read as a whole. */
-  readonly onUnsteady?: (told: OpFailure) => void
+  /** Called with each list of the kernel's that changed too often to be read as a whole. */
+  readonly onUnsteady?: (failure: OpFailure) => void
 }
 
 const ANSWER_QUEUE_BYTES = 1 << 20
 const EVENT_QUEUE_BYTES = 8 << 20
 
-/** The monitor hears from here on, so that no change falls between the first dump and its start. @throws OpFailure */
+/** The monitor receives events from here on, so that no change falls between the first dump and its start. @throws OpFailure */
 export async function createKernel(options: KernelOptions = {}): Promise<Kernel> {
   const socket = openNetlinkSocket({ queueBytes: ANSWER_QUEUE_BYTES })
   const events = openNetlinkSocket({

@@ -12,13 +12,13 @@ export type EventListener = (events: readonly KernelEvent[]) => void
 /** Also of neighbours that the kernel resolves by itself, on every device. */
 export type NeighbourListener = (event: NeighbourStateEvent) => void
 
-/** RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP: what a monitor's socket must hear. */
+/** RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP: what a monitor's socket must receive. */
 export const MONITOR_GROUPS = [1, 3, 5, 7, 9, 11, 32] as const
 /** Datagrams read before the event loop has its turn again. */
 const BURST = 1024
 
 /**
- * Hears what happens in the kernel, from the moment it is made; nothing is delivered before `start`. The loop of node waits
+ * Receives what happens in the kernel, from the moment it is made; nothing is delivered before `start`. The loop of node waits
  * for the socket, so no thread is parked. When the queue overflows, the kernel drops events and says so: `overrun`.
  */
 export class Monitor {
@@ -27,13 +27,13 @@ export class Monitor {
   readonly #buffer = new Uint8Array(64 * 1024)
   readonly #view = new DataView(this.#buffer.buffer)
 
-  /** `socket` hears `MONITOR_GROUPS`. `ownPort` is our channel's: what was changed through it is no event. */
+  /** `socket` receives `MONITOR_GROUPS`. `ownPort` is our channel's: what was changed through it is no event. */
   constructor(needs: { socket: NetlinkSocket; devices: DeviceIndex; nexthops: NexthopIds; ownPort: number }) {
     this.#socket = needs.socket
     this.#reader = new EventReader(needs)
   }
 
-  /** Tells the devices that were read after the monitor was made and before anything else was. */
+  /** Takes the devices that were read after the monitor was made and before anything else was. */
   learn(links: readonly LinkRecord[]): void {
     this.#reader.learn(links)
   }

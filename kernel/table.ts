@@ -28,10 +28,10 @@ export interface ObjectTable<O extends KernelObject = KernelObject> {
    * given, what it does not call ours may be left out, too, unless it stands where something is wanted.
    */
   dump(wanted: Iterable<O>, scope?: OwnershipScope): Promise<readonly O[]>
-  /** Whether `dump` would give what it gave the last time: a kind of thousands can tell without reading them. Throws as `dump`. */
+  /** Whether `dump` would give what it gave the last time: a kind of thousands may know without reading them. Throws as `dump`. */
   unchanged?(): Promise<boolean>
   /**
-   * Calls `onChange` when something of the kind may have changed and no event of `Monitor` tells, until the signal is aborted. Of kinds
+   * Calls `onChange` when something of the kind may have changed and no event of `Monitor` says so, until the signal is aborted. Of kinds
    * too many to list it watches what was wanted at the last `dump`.
    */
   watch?(onChange: () => void, signal: AbortSignal): Promise<void>
@@ -41,11 +41,11 @@ export interface ObjectTable<O extends KernelObject = KernelObject> {
 
 /** What happened in the kernel, as far as the mirror must know. */
 export type KernelEvent =
-  /** The kernel now holds this object (`present`) or no longer does. An equal entry in the mirror makes it no news. */
+  /** The kernel now holds this object (`present`) or no longer does. Where the mirror has an equal entry, nothing has changed. */
   | { readonly type: 'object'; readonly present: boolean; readonly object: KernelObject }
   /** A device came, went, changed its index, its flags or its name: what hangs on it may have vanished without an event. */
   | { readonly type: 'device'; readonly name: string }
-  /** Something of these kinds changed; what, only reading tells. */
+  /** Something of these kinds changed; what, only reading shows. */
   | { readonly type: 'kinds'; readonly kinds: readonly ObjectKind[] }
   /** The queue overflowed: everything must be read again. */
   | { readonly type: 'overrun' }

@@ -91,7 +91,7 @@ export class UdpEngine {
   #worker: Worker | undefined
   #running: Promise<void> | undefined
 
-  /** `onState` hears every change; a failure like the one before is none. */
+  /** `onState` is called with every change; a failure like the one before is none. */
   constructor(
     needs: {
       clock: Clock
@@ -114,7 +114,7 @@ export class UdpEngine {
     return this.#state
   }
 
-  /** How often a worker that had been running ended without being told to, or had to be ended because it hung. */
+  /** How often a worker that had been running ended without being asked to, or had to be ended because it hung. */
   get deaths(): number {
     return this.#deaths
   }
@@ -124,7 +124,7 @@ export class UdpEngine {
     return this.#memory.read()
   }
 
-  /** Starts the worker; resolves when it carries packets or the first try has failed: `state` tells. */
+  /** Starts the worker; resolves when it carries packets or the first try has failed: see `state`. */
   async start(): Promise<void> {
     if (this.#running !== undefined) throw new Error('the udp proxy was started before')
     await new Promise<void>((tried) => {
@@ -135,13 +135,13 @@ export class UdpEngine {
   /** The worker goes over to it between two packets; one that starts later begins with it. */
   replaceTable(table: ProxyTable): void {
     this.#table = buildPeerTable(table.own, table.peers)
-    this.#tell({ type: 'table', table: this.#table })
+    this.#send({ type: 'table', table: this.#table })
   }
 
   /** The tun stays, and loses what is sent into it. */
   async stop(): Promise<void> {
     this.#abort.abort(new Error('stopping'))
-    this.#tell({ type: 'stop' })
+    this.#send({ type: 'stop' })
     const ended = new AbortController()
     const late = this.#clock.sleep(STOP_MS, ended.signal).then(
       async () => await this.#worker?.terminate(),
@@ -244,10 +244,10 @@ export class UdpEngine {
     return { ended }
   }
 
-  #tell(message: WorkerMessage): void {
+  #send(message: WorkerMessage): void {
     this.#messages?.postMessage(message)
     Atomics.add(this.#memory.control, Control.doorbell, 1)
-    // It may wait in the kernel, where it hears no message. Without a descriptor it has yet to look at the doorbell.
+    // It may wait in the kernel, where it receives no message. Without a descriptor it has yet to look at the doorbell.
     const event = Atomics.load(this.#memory.control, Control.eventFd)
     if (event > 0) writeSync(event, new BigUint64Array([1n]))
   }
@@ -283,7 +283,7 @@ interface Running {
   readonly ended: Promise<Error>
 }
 
-/** So long may a worker take to hear that it shall stop. */
+/** So long may a worker take to notice that it shall stop. */
 const STOP_MS = 2_000
 /** A worker that ran so long was well. */
 const SETTLED_MS = 5_000

@@ -42,7 +42,7 @@ export class Moderation {
     return many
   }
 
-  /** To be told when the worker waited for packets: programs had the processor meanwhile. */
+  /** To be called when the worker waited for packets: programs had the processor meanwhile. */
   waited(): void {
     this.#writes = this.#counters[Counter.callsWrite] ?? 0
   }

@@ -27,7 +27,7 @@ export const counterNames = [
   /** The kernel refused to take a packet from the tun: the device is down, for one. */
   'dropWriteRefused',
   'unreachableSent',
-  /** System calls, which tell how well packets are batched. */
+  /** System calls, which show how well packets are batched. */
   'callsRead',
   'callsSend',
   'callsReceive',

@@ -27,7 +27,7 @@ import type { Offloads, WorkerFailed, WorkerMessage, WorkerReady, WorkerStart } 
 const ARENA_BYTES = 2 ** 21
 const RECEIVED_AT_ONCE = 8
 const SOCKET_BUFFER_BYTES = 4 * 2 ** 20
-/** A thread that waits in `poll` does not hear `terminate()`: so long at most does the end of the process take. */
+/** A thread that waits in `poll` does not notice `terminate()`: so long at most does the end of the process take. */
 const POLL_MS = 500
 const SEND_TRIES = 20
 const REST_US = 50
@@ -44,7 +44,7 @@ function optimise(): void {
   setFlagsFromString('--opt')
 }
 
-/** Opens the devices and carries packets until told to stop; never returns to the event loop while it runs. */
+/** Opens the devices and carries packets until asked to stop; never returns to the event loop while it runs. */
 function run(start: WorkerStart, parent: MessagePort): void {
   const { control, counters } = new ProxyMemory(start.shared)
   const fail = (what: WorkerFailed['what'], errno: number) => {
@@ -126,18 +126,18 @@ interface Loop {
   readonly messages: MessagePort
 }
 
-/** Both directions in turn while there is work, else waits. Returns when told to stop; throws when the tun is gone. */
+/** Both directions in turn while there is work, else waits. Returns when asked to stop; throws when the tun is gone. */
 function carry(loop: Loop, firstTable: SharedArrayBuffer): void {
   const { ingress, egress, idle, silence, doorbell, alive, messages, moderation } = loop
   let table = new PeerTable(firstTable)
-  let heard = 0
+  let seen = 0
   let tunReady = true
   let socketReady = true
   for (;;) {
     alive()
     const rung = doorbell()
-    if (rung !== heard) {
-      heard = rung
+    if (rung !== seen) {
+      seen = rung
       for (let next = receiveMessageOnPort(messages); next; next = receiveMessageOnPort(messages)) {
         const message: WorkerMessage = next.message
         if (message.type === 'stop') return
@@ -200,7 +200,7 @@ class PollSet {
     if (result < 0 && result !== EINTR) throw new Error(`poll failed with errno ${-result}`)
   }
 
-  /** Readable, or an error that reading will tell. */
+  /** Readable, or an error that reading will show. */
   happened(index: number): boolean {
     return (this.#memory.words[(this.offset >>> 2) + index * 2 + 1] ?? 0) >>> 16 !== 0
   }

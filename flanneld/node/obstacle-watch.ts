@@ -9,7 +9,7 @@ import { runTogether } from '../../lib/lifecycle.ts'
 import { remedyOfRefusal } from '../status/fault-conditions.ts'
 import type { Condition, ConditionSet } from '../status/status.ts'
 
-/** Nobody tells when IPv6 forwarding is switched off. Shorter than the reconciler's sweep, whose pass is then the occasion to look. */
+/** IPv6 forwarding is switched off without an event. Shorter than the reconciler's sweep, whose pass is then the occasion to look. */
 const LOOK_MS = 25_000
 const GROUP = 'rules of others'
 
@@ -24,7 +24,7 @@ interface ObstacleWatchNeeds {
 
 interface Look {
   readonly paths: readonly PacketPath[]
-  /** The number of changes of rules that had been told before. */
+  /** The number of changes of rules before it. */
   readonly changes: number
   readonly at: number
 }

@@ -18,7 +18,7 @@ import { statusDocument } from './status-view.ts'
 
 export interface EndpointNeeds {
   readonly agent: Agent
-  readonly planes: readonly BackendTables[]
+  readonly dataplanes: readonly BackendTables[]
   readonly guard: GuardWatch | undefined
   readonly conditions: ConditionSet
   readonly durations: Histogram
@@ -153,7 +153,7 @@ export class StatusEndpoints {
   }
 
   #status(): StatusDocument {
-    const { agent, planes, guard, conditions, clock, port } = this.#needs
+    const { agent, dataplanes, guard, conditions, clock, port } = this.#needs
     const { nodeId, startedAt } = this.#identity
     return statusDocument({
       version: port.version,
@@ -167,7 +167,7 @@ export class StatusEndpoints {
       view: agent.view,
       failures: agent.reconciler.failures(),
       counts: agent.reconciler.counts(),
-      dataPlane: planes.flatMap((plane) => plane.counts() ?? [])[0],
+      dataPlane: dataplanes.flatMap((dataplane) => dataplane.counts() ?? [])[0],
       guard: guard?.status,
     })
   }

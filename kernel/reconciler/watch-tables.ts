@@ -2,7 +2,7 @@ import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { ObjectTable } from '../table.ts'
 import type { Reconciler } from './reconciler.ts'
 
-/** Starts the watches of all tables that have one. What they tell is an event to the reconciler, like those of the kernel's monitor. */
+/** Starts the watches of all tables that have one. What changes is an event to the reconciler, like those of the kernel's monitor. */
 export function watchTables(
   needs: { readonly reconciler: Pick<Reconciler, 'onEvents'>; readonly lifecycle: Lifecycle },
   tables: readonly ObjectTable[],

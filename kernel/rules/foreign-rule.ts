@@ -5,7 +5,7 @@ import { instanceOfChain } from './names.ts'
 import { UNSHOWN } from './nft-saved.ts'
 import type { Verdict } from './packet-walk.ts'
 
-/** A rule of `iptables-save` as far as it can be told for all of a network's traffic. */
+/** A rule of `iptables-save` as far as it holds for all of a network's traffic. */
 export interface ForeignRule {
   readonly from: Cidr | undefined
   readonly to: Cidr | undefined
@@ -13,7 +13,7 @@ export interface ForeignRule {
   /** Other conditions than addresses. */
   readonly device: string | undefined
   readonly conditional: boolean
-  /** By a device or a set: all of the traffic may meet it, for all that can be told, or none. */
+  /** By a device or a set: all of the traffic may meet it, or none: which, is not known. */
   readonly unknown: boolean
   /** One of the addresses is negated. */
   readonly negated: boolean

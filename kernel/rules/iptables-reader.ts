@@ -24,8 +24,8 @@ const DECIDING: readonly string[] = ['nat', 'filter', 'raw']
 const INCOMPATIBLE = /^# Table .(\w+).*incompatible/m
 
 /**
- * All rules of one world and family, read by `iptables-save` only when something may have changed: in nf_tables its generation tells;
- * the legacy world tells nothing, so what was read stays until `poll` finds it changed or we change it ourselves.
+ * All rules of one world and family, read by `iptables-save` only when something may have changed: in nf_tables its generation shows it;
+ * the legacy world has nothing like that, so what was read stays until `poll` finds it changed or we change it ourselves.
  */
 export class IptablesReader {
   readonly #needs: ReaderNeeds
@@ -129,7 +129,7 @@ export class IptablesReader {
     await runProgram(`${named(program, this.#family)}-restore`, ['--noflush', '-w', '2'], { input })
   }
 
-  /** Tables that decide about our packets and are there, found out without a program; undefined: only a program can tell. */
+  /** Tables that decide about our packets and are there, found out without a program; undefined: only a program can find out. */
   async #tables(): Promise<readonly string[] | undefined> {
     if (this.#world === 'nft') {
       const family = nftFamily(this.#family)

@@ -11,7 +11,7 @@ import {
 } from '../netlink/nftables-messages.ts'
 
 /**
- * What the kernel itself tells of its rule sets, without starting a program: which tables there are, and a number that tells whether
+ * What the kernel itself says of its rule sets, without starting a program: which tables there are, and a number that shows whether
  * anything has changed since.
  */
 export class Netfilter {

@@ -20,7 +20,7 @@ export function nftFates(expressions: NftExpressions, packet: OuterPacket, famil
   const map = expressions.find((expression) => 'vmap' in expression)?.['vmap']
   if (map === undefined) return [{ matches, verdict: verdictOf(expressions) }]
   const { key, data } = map as { key?: Left; data?: { set?: readonly (readonly [unknown, Expression])[] } }
-  // A map that has a name: what is in it is not told here.
+  // A map that has a name: what is in it does not stand here.
   if (!Array.isArray(data?.set)) return [{ matches: all([matches, 'maybe']), verdict: 'accept' }]
   return data.set.map(([value, verdict]) => ({
     matches: all([matches, sideMatches(key ?? {}, value, packet, family)]),
@@ -69,7 +69,7 @@ function sourceMatches(right: unknown, packet: OuterPacket): Matches {
   return typeof right === 'number' && !mayBeSource(packet, right) ? 'no' : 'maybe'
 }
 
-/** Whether one of the values on the right is the packet's. Sets that have names are not told. */
+/** Whether one of the values on the right is the packet's. Of sets that have names it is not known. */
 function among(right: unknown, isIt: (value: unknown) => boolean): Matches {
   if (typeof right === 'string' && right.startsWith('@')) return 'maybe'
   if (Array.isArray(right)) return some(right.map((value) => among(value, isIt)))

@@ -8,7 +8,7 @@ const DEVICES = new Set(['iif', 'oif', 'iifname', 'oifname'])
 /** They look at a packet and let it go on. */
 const HARMLESS = new Set(['counter', 'log', 'comment', 'accept', 'drop', 'reject', 'return', 'jump', 'goto'])
 
-/** What a rule does to the packets of a network, as far as that can be told. Source: libnftables-json(5). */
+/** What a rule does to the packets of a network, as far as that is known. Source: libnftables-json(5). */
 export function readNftRule(expressions: NftExpressions, of: { family: Family; network: Cidr }): WalkRule {
   const found = { all: new Set(DIRECTIONS), some: new Set(DIRECTIONS) }
   for (const expression of expressions) {
@@ -26,7 +26,7 @@ export function readNftRule(expressions: NftExpressions, of: { family: Family; n
   return { all: [...found.all], some: [...found.some], verdict, answers, may }
 }
 
-/** By a device or a set, which all packets may be of for all that can be told. */
+/** By a device or a set: all packets may be of it, or none, which is not known. */
 function isUntoldAlone(expression: NftExpressions[number]): boolean {
   const map = expression['vmap'] as { key?: Match['left'] } | undefined
   const { left, right } = (expression['match'] as Match | undefined) ?? { left: map?.key }
@@ -47,10 +47,10 @@ function isToldFor(expression: NftExpressions[number], { family }: { family: Fam
 export function waysOut(rules: readonly NftExpressions[]): readonly string[] {
   return rules.flatMap((expressions) => {
     const verdict = verdictOf(expressions)
-    const told = expressions.every(
+    const isKnown = expressions.every(
       (expression) => Object.keys(expression).every((key) => HARMLESS.has(key)) || isToldMatch(expression['match']),
     )
-    return told && typeof verdict === 'object' ? [verdict.to] : []
+    return isKnown && typeof verdict === 'object' ? [verdict.to] : []
   })
 }
 

@@ -45,7 +45,7 @@ export function iptablesWords(expressions: NftExpressions, comment?: string): st
     if (key === 'counter') continue
     const aim = xt?.type === 'target' ? `-j ${xt.name}` : targetWords(key, value)
     if (aim !== undefined) target = aim
-    // nft tells that there is a comment, not which one; see below.
+    // nft says that there is a comment, not which one; see below.
     else if (xt?.name === 'comment') commented ||= '?'
     else words.push(key === 'match' ? matchWords(value as Match) : UNSHOWN)
   }
@@ -111,15 +111,15 @@ function commentWords(text: string): string {
   return `-m comment --comment "${text}"`
 }
 
-/** They are told in full by iptables, too, whatever is on their right side but a set. */
-const TOLD = new Set(['xt', 'counter', 'log', 'limit', 'accept', 'drop', 'reject', 'return', 'jump', 'goto'])
-const TOLD_TARGETS = new Set(['masquerade', 'snat', 'dnat', 'redirect', 'mangle', 'notrack', 'queue'])
+/** iptables prints these in full, too, whatever is on their right side but a set. */
+const PRINTED = new Set(['xt', 'counter', 'log', 'limit', 'accept', 'drop', 'reject', 'return', 'jump', 'goto'])
+const PRINTED_TARGETS = new Set(['masquerade', 'snat', 'dnat', 'redirect', 'mangle', 'notrack', 'queue'])
 
 /** Whether `iptables-save` prints the rule with all of its conditions: it leaves out sets and maps without a word. */
 function isTold(expressions: NftExpressions): boolean {
   return expressions.every((expression) =>
     Object.entries(expression).every(([key, value]) => {
-      if (key !== 'match') return TOLD.has(key) || TOLD_TARGETS.has(key)
+      if (key !== 'match') return PRINTED.has(key) || PRINTED_TARGETS.has(key)
       const text = JSON.stringify((value as Match).right) ?? ''
       const left = Object.keys((value as Match).left ?? {})
       return !/"@|"set":/.test(text) && left.every((word) => ['payload', 'meta', 'ct', '&'].includes(word))
@@ -136,7 +136,7 @@ export function withUnshown(saved: SavedTable, json: string): SavedTable {
   const marked = new Map<string, SavedChain>()
   for (const [name, chain] of saved) {
     const here = expressions.get(name) ?? []
-    // Changed between the two readings: nothing is told of any of them.
+    // Changed between the two readings: nothing is known of any of them.
     const isSame = here.length === chain.rules.length
     const rules = chain.rules.map((rule, index) => (isSame && isTold(here[index] ?? []) ? rule : `${rule} ${UNSHOWN}`))
     marked.set(name, { ...chain, rules })

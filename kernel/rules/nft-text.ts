@@ -1,7 +1,7 @@
 import { type Cidr, type Family, networkAddress, prefixLength } from '../../lib/address.ts'
 import { fingerprint } from '../../lib/fingerprint.ts'
 
-/** A rule of nf_tables with a comment that tells it from all others. */
+/** A rule of nf_tables with a comment that distinguishes it from all others. */
 export interface NftRule {
   /** In nft's words, without its comment; of a rule that was read, nft's JSON. */
   readonly text: string
@@ -23,7 +23,7 @@ export function nftName(device: string): string {
 }
 
 /**
- * Rules with comments that tell them from all others: number and fingerprint of the whole list, so that a rule that is
+ * Rules with comments that distinguish them from all others: number and fingerprint of the whole list, so that a rule that is
  * missing, moved, inserted or written by another version shows.
  */
 export function markedRules(comment: string, texts: readonly string[]): readonly NftRule[] {

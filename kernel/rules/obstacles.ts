@@ -13,7 +13,7 @@ const MOST = 5
 
 /**
  * What stands in the way of the network's packets, by reading alone. Looks at rules without further conditions, in the chains that
- * packets enter first and those that these lead to: what a rule with a port or an interface does cannot be told for all of the traffic.
+ * packets enter first and those that these lead to: what a rule with a port or an interface does cannot be said of all traffic.
  */
 export function obstaclesOf(path: PacketPath, foreign: ForeignRules): readonly Obstacle[] {
   const found: Obstacle[] = []
@@ -47,14 +47,14 @@ function forwardObstacles(network: Cidr, program: string, saved: SavedRules): re
 
 function walkRule(rule: ForeignRule, network: Cidr, chains: SavedTable): WalkRule {
   const { from, to, target, device, conditional, negated, goes, answers } = rule
-  const told = !conditional && !negated && device === undefined && !rule.unknown
+  const isKnown = !conditional && !negated && device === undefined && !rule.unknown
   const whole = (side: Cidr | undefined) => side === undefined || contains(side, network)
   const all = DIRECTIONS.filter((direction) =>
     direction === 'from' ? to === undefined && whole(from) : from === undefined && whole(to),
   )
   return {
-    all: told ? all : [],
-    some: told && concerns(rule, network) ? DIRECTIONS : [],
+    all: isKnown ? all : [],
+    some: isKnown && concerns(rule, network) ? DIRECTIONS : [],
     verdict: verdictOf(target, chains, goes),
     answers: answers && target === 'ACCEPT',
     // A device alone, or a set, may stand for all of them; not the loopback device, which no forwarded packet meets.

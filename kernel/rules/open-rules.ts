@@ -22,7 +22,7 @@ const ANSWER_QUEUE_BYTES = 1 << 20
 /** A busy kube-proxy rewrites thousands of rules at once; kernel memory, used only while they wait. */
 const EVENT_QUEUE_BYTES = 8 << 20
 
-/** Hears changes from here on, so that none falls between the first reading and the first who watches. */
+/** Changes are received from here on, so that none falls between the first reading and the first who watches. */
 export function openRules(clock: Clock): OpenRules {
   const socket = openNetfilter(ANSWER_QUEUE_BYTES, [])
   const events = openNetfilter(EVENT_QUEUE_BYTES, [NFTABLES_GROUP])

@@ -1,7 +1,7 @@
 import type { IpAddr } from '../../lib/address.ts'
 import type { Drop, Verdict } from './packet-walk.ts'
 
-/** The first packet that a peer sends to this host through a tunnel; from where cannot be told, peers come and go. */
+/** The first packet that a peer sends to this host through a tunnel; from where is not known, peers come and go. */
 export interface OuterPacket {
   readonly protocol: 'udp' | 'ipip'
   /** Of udp. */

@@ -2,7 +2,7 @@
 export type Direction = 'from' | 'to'
 export const DIRECTIONS: readonly Direction[] = ['from', 'to']
 
-/** A rule as far as it can be told for all packets of a direction. */
+/** A rule as far as it holds for all packets of a direction. */
 export interface WalkRule {
   /** Every packet of these directions meets it. */
   readonly all: readonly Direction[]
@@ -11,7 +11,7 @@ export interface WalkRule {
   readonly verdict: Verdict
   /** It accepts what belongs to a connection that was let through before. */
   readonly answers: boolean
-  /** Every packet of these directions may meet it: its condition cannot be told, as that of a set. None where nothing is said. */
+  /** Every packet of these directions may meet it: its condition is not known, as that of a set. None where nothing is said. */
   readonly may?: readonly Direction[]
 }
 
@@ -33,7 +33,7 @@ const MOST_RULES = 20_000
 
 /**
  * Leads the packets of a network through chains, and says where the first ones are dropped; undefined: all pass. Rules with
- * conditions that cannot be told (ports, devices, marks) are passed by: who is accepted there may be so, who is dropped as well.
+ * conditions that are not known of all packets (ports, devices, marks) are passed by: who is accepted there may be so, who is dropped as well.
  */
 export function dropOf(
   entry: string,

@@ -4,7 +4,7 @@ import { OpFailure } from '../table.ts'
 export interface RunOptions {
   /** Goes to its standard input. */
   readonly input?: string
-  /** After so many ms it is killed; 5 s unless told. */
+  /** After so many ms it is killed; 5 s where nothing is said. */
   readonly timeoutMs?: number
 }
 
@@ -24,7 +24,7 @@ export async function runProgram(program: string, args: readonly string[], optio
       if (error === null) resolve(stdout)
       else reject(failureOf(program, error, stderr, timeout))
     })
-    // A program that ends without reading closes the pipe: how it ended tells more.
+    // A program that ends without reading closes the pipe: how it ended says more.
     child.stdin?.on('error', () => {})
     child.stdin?.end(options.input ?? '')
   })

@@ -38,8 +38,8 @@ interface Watcher {
 }
 
 /**
- * Hears every change of nf_tables (nft and iptables-nft) and tells of those in chains that concern us, to those who watch the kind. A busy kube-proxy rewrites
- * thousands of rules a second; those of others are told by their bytes (`RuleSieve`), of the
+ * Receives every change of nf_tables (nft and iptables-nft) and passes on those in chains that concern us, to those who watch the kind. A busy kube-proxy rewrites
+ * thousands of rules a second; those of others are recognised by their bytes (`RuleSieve`), of the
  * rest only the names of table and chain are looked at.
  */
 export class RuleMonitor {
@@ -55,10 +55,10 @@ export class RuleMonitor {
   readonly #changed = new Set<ObjectKind>()
   readonly #watchers = new Set<Watcher>()
   #started = false
-  #lastTold = Number.NEGATIVE_INFINITY
+  #lastNotified = Number.NEGATIVE_INFINITY
   #waiting = false
 
-  /** `socket` hears `NFTABLES_GROUP`; undefined where the kernel has no nf_tables. `ownPort` is our channel's: elements that were changed through it are no news. */
+  /** `socket` hears `NFTABLES_GROUP`; undefined where the kernel has no nf_tables. `ownPort` is our channel's: elements that were changed through it are no changes. */
   constructor(needs: { socket: NetlinkSocket | undefined; clock: Clock; ownPort: number }) {
     this.#socket = needs.socket
     this.#clock = needs.clock
@@ -74,10 +74,10 @@ export class RuleMonitor {
     this.#watchers.delete(watcher)
   }
 
-  /** What no event tells: iptables rules have changed in the legacy tables. */
+  /** Iptables rules have changed in the legacy tables, of which there are no events. */
   legacyChanged(): void {
     this.#note(IPTABLES)
-    this.#tell()
+    this.#notify()
   }
 
   #start(): void {
@@ -86,7 +86,7 @@ export class RuleMonitor {
     const socket = this.#socket
     socket?.watch(() => {
       this.#drain(socket)
-      if (this.#changed.size > 0) this.#tell()
+      if (this.#changed.size > 0) this.#notify()
       // Rewrites come one after the other: many are read at once, in a tenth of the time.
       return this.#clock.sleep(GATHER_MS, this.#closing.signal)
     })
@@ -139,13 +139,13 @@ export class RuleMonitor {
     for (const kind of kinds) this.#changed.add(kind)
   }
 
-  #tell(): void {
+  #notify(): void {
     if (this.#waiting) return
-    const wait = this.#lastTold + QUIET_MS - this.#clock.now()
+    const wait = this.#lastNotified + QUIET_MS - this.#clock.now()
     if (wait <= 0) {
       const kinds = new Set(this.#changed)
       this.#changed.clear()
-      this.#lastTold = this.#clock.now()
+      this.#lastNotified = this.#clock.now()
       for (const { kind, onChange } of this.#watchers) if (kinds.has(kind)) onChange()
       return
     }
@@ -153,7 +153,7 @@ export class RuleMonitor {
     this.#clock.sleep(wait, this.#closing.signal).then(
       () => {
         this.#waiting = false
-        this.#tell()
+        this.#notify()
       },
       () => {},
     )

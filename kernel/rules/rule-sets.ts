@@ -44,7 +44,7 @@ export class RuleSets {
     return reader
   }
 
-  /** Reads the legacy tables of these families, without a program where there are none; true: they differ from what was read before, and who watches has been told. */
+  /** Reads the legacy tables of these families, without a program where there are none; true: they differ from what was read before, and who watches rules has been called. */
   async legacyChanged(families: readonly Family[], ifUnreadable: boolean): Promise<boolean> {
     const answers = families.map((family) => this.iptables('legacy', family).poll())
     const changed = (await Promise.all(answers.map((answer) => answer.catch(() => ifUnreadable)))).includes(true)

@@ -4,7 +4,7 @@ import { ruleChainBytes } from '../netlink/nftables-messages.ts'
 const OWN = ['FLANNEL-', 'flannel'].map((name) => Buffer.from(name))
 
 /**
- * Tells whether there are events of rules that may concern us, without reading them one by one: a busy kube-proxy writes thousands a
+ * Finds out whether there are events of rules that may concern us, without reading them one by one: a busy kube-proxy writes thousands a
  * second, and the names of what is ours are hardly ever among them. Searching bytes is the runtime's own code.
  */
 export class RuleSieve {

@@ -9,7 +9,7 @@ import { nftFamily } from './nft-text.ts'
 import { runProgram } from './program.ts'
 
 /**
- * A table of iptables-nft that `iptables-save` does not print because of a rule that is nft's own. nft tells the rules; the
+ * A table of iptables-nft that `iptables-save` does not print because of a rule that is nft's own. nft prints the rules; the
  * chains that are ours or lead to us are then asked for one by one, which iptables answers as long as the chain itself has no such rule.
  * Undefined: the table is gone. @throws OpFailure
  */

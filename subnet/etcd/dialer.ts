@@ -5,7 +5,7 @@ import { EtcdConnection } from './connection.ts'
 import { type Answer, firstToAnswer } from './endpoint-race.ts'
 import { type Endpoint, type EtcdAccess, readAuthorities, readTlsFiles } from './endpoints.ts'
 import { asksForCalm, bareText, CallFailed, StoreUnavailable } from './errors.ts'
-import { knock } from './knock.ts'
+import { probe } from './probe.ts'
 import type { TryLimit } from './try-limit.ts'
 
 /** An endpoint that is silent for so long is not waited for alone. */
@@ -72,7 +72,7 @@ export class Dialer {
     const tls = await readTlsFiles(this.#access)
     const authorities = endpoint.secure ? await readAuthorities(this.#access, tls) : undefined
     const login = username === '' ? undefined : { username, reveal: () => password.reveal() }
-    if (this.#faults.has(endpoint.authority)) await this.#knock(endpoint, signal)
+    if (this.#faults.has(endpoint.authority)) await this.#probe(endpoint, signal)
     signal.throwIfAborted()
     const value = new EtcdConnection(
       { endpoint, tls, authorities },
@@ -95,9 +95,9 @@ export class Dialer {
   }
 
   /** A gRPC connection costs ten times the processor time of a socket: where the last one failed, a socket is tried first. */
-  async #knock(endpoint: Endpoint, signal: AbortSignal): Promise<void> {
+  async #probe(endpoint: Endpoint, signal: AbortSignal): Promise<void> {
     try {
-      await withDeadline(this.#needs.limit.ms, signal, (stop) => knock(endpoint, stop))
+      await withDeadline(this.#needs.limit.ms, signal, (stop) => probe(endpoint, stop))
     } catch (cause) {
       signal.throwIfAborted()
       throw new StoreUnavailable(`etcd at ${endpoint.authority}: ${messageOf(cause)}`, { cause })

@@ -50,7 +50,7 @@ export class FileTable implements ObjectTable<StateFile> {
 /** What this process or the host lacks says nothing of a file. */
 const LACKS: readonly string[] = ['EMFILE', 'ENFILE', 'ENOMEM']
 
-/** Undefined for what is missing, unreadable or no regular file: writing it will tell why. @throws OpFailure */
+/** Undefined for what is missing, unreadable or no regular file: writing it will show why. @throws OpFailure */
 async function read(path: string): Promise<StateFile | undefined> {
   let file: FileHandle | undefined
   try {

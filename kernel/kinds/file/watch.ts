@@ -75,7 +75,7 @@ function ended(
       resolve()
     }
     signal.addEventListener('abort', close, { once: true })
-    // While the directory was opened: nobody would tell any more.
+    // While the directory was opened: no event would end it any more.
     if (signal.aborted) close()
     watcher.on('error', close)
     watcher.on('change', (event, name) => {

@@ -38,7 +38,7 @@ export class FouPortTable implements ObjectTable<FouPort> {
     return results
   }
 
-  /** Tells when somebody else opened or closed a port: the kernel does not, its family has no group of listeners. */
+  /** Looks again and again, because the kernel has no events of ports that somebody opens or closes. */
   async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
     for await (const _ of this.#known.watch(signal)) {
       // Without a port there is none to lose.

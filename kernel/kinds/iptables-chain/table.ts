@@ -26,9 +26,9 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
   }
 
   async dump(wanted: Iterable<IptablesChain>): Promise<readonly IptablesChain[]> {
-    const wishes = [...wanted]
+    const chains = [...wanted]
     const found: IptablesChain[] = []
-    for (const world of WORLDS) found.push(...(await this.#dumpWorld(world, wishes)))
+    for (const world of WORLDS) found.push(...(await this.#dumpWorld(world, chains)))
     return found
   }
 
@@ -44,8 +44,8 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
     return ops.map((op) => results.get(op) ?? { ok: true })
   }
 
-  async #dumpWorld(world: IptablesWorld, wishes: readonly IptablesChain[]): Promise<IptablesChain[]> {
-    const wanted = wishes.filter((wish) => wish.world === world)
+  async #dumpWorld(world: IptablesWorld, ofBoth: readonly IptablesChain[]): Promise<IptablesChain[]> {
+    const wanted = ofBoth.filter((chain) => chain.world === world)
     if (wanted.length === 0 && this.#unreadable.has(world)) return []
     const found: IptablesChain[] = []
     try {
@@ -53,16 +53,16 @@ export class IptablesTable implements ObjectTable<IptablesChain> {
       for (const [index, family] of FAMILIES.entries()) {
         const saved = readings[index] ?? NO_RULES
         const chains = ownChains(saved, { world, family })
-        const wishesHere = wanted.filter((wish) => wish.family === family)
+        const wantedHere = wanted.filter((chain) => chain.family === family)
         for (const chain of chains) {
-          const wish = wishesHere.find(({ table, name }) => table === chain.table && name === chain.name)
+          const desired = wantedHere.find(({ table, name }) => table === chain.table && name === chain.name)
           const exists = (name: string) => saved.get(chain.table)?.has(name) ?? false
-          found.push(wish === undefined ? chain : withAbsentPlaces(chain, wish, exists))
+          found.push(desired === undefined ? chain : withAbsentPlaces(chain, desired, exists))
         }
-        for (const { role: _role, ...wish } of wishesHere as readonly (IptablesChain & { role?: unknown })[]) {
-          if (wish.onlyBeside === undefined || saved.get(wish.table)?.has(wish.onlyBeside)) continue
+        for (const { role: _role, ...desired } of wantedHere as readonly (IptablesChain & { role?: unknown })[]) {
+          if (desired.onlyBeside === undefined || saved.get(desired.table)?.has(desired.onlyBeside)) continue
           // There is nothing to open, so nothing is missing.
-          if (!found.some((chain) => chain.family === family && chain.name === wish.name)) found.push(wish)
+          if (!found.some((chain) => chain.family === family && chain.name === desired.name)) found.push(desired)
         }
       }
       this.#unreadable.delete(world)
@@ -152,9 +152,9 @@ function textOf(op: Op<IptablesChain>, exists: (chain: string) => boolean): stri
 
 function withAbsentPlaces(
   chain: IptablesChain,
-  wish: IptablesChain,
+  desired: IptablesChain,
   exists: (chain: string) => boolean,
 ): IptablesChain {
-  const absent = wish.jumps.filter(({ from, optional }) => optional && !exists(from))
+  const absent = desired.jumps.filter(({ from, optional }) => optional && !exists(from))
   return { ...chain, jumps: [...chain.jumps, ...absent.map((jump) => ({ ...jump, nowhere: true }))] }
 }

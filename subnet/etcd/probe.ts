@@ -4,7 +4,7 @@ import { messageOf } from '../../lib/errors.ts'
 import type { Endpoint } from './endpoints.ts'
 
 /** Resolves when somebody takes a connection there, which is closed at once. @throws the system's error, or the signal's reason */
-export async function knock({ authority }: Endpoint, signal: AbortSignal): Promise<void> {
+export async function probe({ authority }: Endpoint, signal: AbortSignal): Promise<void> {
   const socket = connect(addressOf(authority))
   try {
     await once(socket, 'connect', { signal })
