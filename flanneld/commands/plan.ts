@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createKernel } from '../../kernel/kernel.ts'
+import { kindOf } from '../../kernel/kinds/kinds.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
 import { NO_ENTRIES, originalsOf, scopeWith, withJournal } from '../../kernel/reconciler/journal.ts'
 import { type OpPlan, preview } from '../../kernel/reconciler/preview.ts'
@@ -105,7 +106,7 @@ async function plan(
 /** One command a line; what stands in the way as comments, behind the rules that these would be in the way of. */
 export function planText({ ops, failures }: OpPlan, obstacles: readonly Obstacle[]): string {
   const lines = [...failures].map(([key, { text }]) => `# ${key}: ${text}`)
-  const behindRules = ops.findIndex(({ verb, object }) => verb === 'remove' || object.kind === 'file')
+  const behindRules = ops.findIndex(({ verb, object }) => verb === 'remove' || kindOf(object.kind).announces)
   const end = behindRules < 0 ? ops.length : behindRules
   lines.push(...ops.slice(0, end).flatMap(commandsFor))
   lines.push(...obstacles.map((obstacle) => `# ${obstacleText(obstacle)}`))

@@ -45,6 +45,8 @@ export interface Kind<O extends AnyObject> {
   readonly removed: boolean
   /** Read by a program of its own, so it takes no turns of ours; its events are held back at their source. */
   readonly paced?: true
+  /** It says to other programs that the node is ready: one that is required waits for all else that is. */
+  readonly announces?: true
   /** Names of kinds whose objects, in the same table, are gone when one of this kind was made anew: they are read again. */
   readonly empties?: readonly string[]
   /** Names of kinds whose objects vanish without an event when one of this kind is deleted or changed by another program. */
@@ -60,6 +62,8 @@ export interface Kind<O extends AnyObject> {
   device?(object: O): string | undefined
   /** Every device whose changes concern the object, where that is more than `device`. */
   concerns?(object: O): readonly string[]
+  /** Whether it is another program's, which then uses the device that it is on. `own`: the networks of this instance. */
+  showsOtherUser?(object: O, own: readonly Cidr[]): boolean
   /** Whether the mirror of the kernel holds an object that was read; absent: it holds all. */
   kept?(object: O, wanted: O | undefined, all: Wanted): boolean
   /** The kernel module that makes such an object; undefined for what every kernel has. */

@@ -23,6 +23,11 @@ export const KINDS_ON_DEVICES: readonly ObjectKind[] = KINDS.flatMap(({ name, de
   device === undefined ? [] : [name],
 )
 
+/** Kinds whose objects tell that another program uses a device. */
+export const KINDS_SHOWING_USE: readonly ObjectKind[] = KINDS.flatMap(({ name, showsOtherUser }) =>
+  showsOtherUser === undefined ? [] : [name],
+)
+
 /** Kinds of which the mirror leaves out what the scope does not call ours: they are read anew when the scope is another. */
 export const KINDS_OF_SCOPE: readonly ObjectKind[] = KINDS.flatMap(({ name, kept }) =>
   kept === undefined ? [] : [name],

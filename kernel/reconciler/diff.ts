@@ -1,15 +1,9 @@
-import { type Cidr, contains } from '../../lib/address.ts'
 import type { DesiredState, Failure } from '../desired.ts'
+import { kindOf } from '../kinds/kinds.ts'
+import { KINDS_SHOWING_USE } from '../kinds/order.ts'
 import { type Ownership, ownershipOf } from '../kinds/ownership.ts'
 import { commandsFor, describe } from '../kinds/words.ts'
-import {
-  compare,
-  type DesiredObject,
-  deviceOf,
-  type KernelObject,
-  type ObjectKind,
-  ROUTE_PROTOCOL,
-} from '../objects.ts'
+import { compare, type DesiredObject, deviceOf, type KernelObject, type ObjectKind } from '../objects.ts'
 import type { Op } from '../table.ts'
 import type { KeyedObjects, KindMirror } from './mirror.ts'
 
@@ -121,9 +115,6 @@ function inTheWay(found: KernelObject): string {
 /** Devices on which nothing may be removed, nor they themselves, and why. */
 export type SparedDevices = ReadonlyMap<string, Pick<Failure, 'cause' | 'text'>>
 
-/** The kernel makes these by itself. */
-const LINK_LOCAL = 'fe80::/10' as Cidr
-
 /** Devices that this instance has used and uses no more: their names may be another's by now. */
 export function formerDevices({ objects, scope }: DesiredState): ReadonlySet<string> {
   return new Set([...scope.devices].filter((name) => !objects.has(`link ${name}`)))
@@ -136,7 +127,7 @@ export function formerDevices({ objects, scope }: DesiredState): ReadonlySet<str
  */
 export function occupiedDevices(desired: DesiredState, hanging: Iterable<KernelObject> | undefined): SparedDevices {
   const former = formerDevices(desired)
-  const ranges = [...desired.scope.networks.map(({ network }) => network), LINK_LOCAL]
+  const networks = desired.scope.networks.map(({ network }) => network)
   const spared = new Map<string, Pick<Failure, 'cause' | 'text'>>()
   if (hanging === undefined) {
     for (const name of former) spared.set(name, { cause: 'foreign', text: 'what is on it cannot be read now' })
@@ -144,7 +135,7 @@ export function occupiedDevices(desired: DesiredState, hanging: Iterable<KernelO
   }
   for (const object of hanging) {
     const device = deviceOf(object)
-    if (device === undefined || !former.has(device) || !isAnothers(object, ranges)) continue
+    if (device === undefined || !former.has(device) || !kindOf(object.kind).showsOtherUser?.(object, networks)) continue
     spared.set(device, { cause: 'foreign', text: `another program uses it: ${describe(object)}` })
   }
   return spared
@@ -158,18 +149,13 @@ export async function findOccupied(
 ): Promise<SparedDevices> {
   if (formerDevices(desired).size === 0) return new Map()
   const hanging: KernelObject[] = []
-  for (const kind of ['address', 'route'] as const) {
+  for (const kind of KINDS_SHOWING_USE) {
     const mirror = mirrors.get(kind)
     if (mirror === undefined) continue
     if (!(await refresh(mirror))) return occupiedDevices(desired, undefined)
     for (const object of mirror.held.front.values()) hanging.push(object)
   }
   return occupiedDevices(desired, hanging)
-}
-
-function isAnothers(object: KernelObject, ranges: readonly Cidr[]): boolean {
-  if (object.kind === 'address') return !ranges.some((range) => contains(range, object.address))
-  return object.kind === 'route' && object.protocol !== ROUTE_PROTOCOL && object.via !== undefined
 }
 
 /** The device that an object is, or is on. */

@@ -84,7 +84,7 @@ export class Pass {
     const { ops, failures } = diffWanted(wanted, mirror.held.front, this.#desired, outcome.blocked)
     for (const [key, failure] of failures) outcome.failures.set(key, failure)
     this.#noteSettled(mirror, wanted, ops)
-    const obstacle = mirror.kind === 'file' ? outcome.missingRequirement() : undefined
+    const obstacle = kindOf(mirror.kind).announces ? outcome.missingRequirement() : undefined
     const due: PlannedOp[] = []
     for (const planned of ops) {
       if (obstacle !== undefined && asDesired(planned.op.object).role.class === 'required') {

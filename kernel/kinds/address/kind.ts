@@ -11,6 +11,7 @@ export interface Address {
   readonly length: number
 }
 
+/** The kernel makes these by itself, and neighbour discovery needs them. */
 const LINK_LOCAL = 'fe80::/10' as Cidr
 
 export const address: Kind<Address> = {
@@ -20,11 +21,11 @@ export const address: Kind<Address> = {
   key: ({ device, address, length }) => `address ${device} ${address}/${length}`,
   compare: () => 'same',
   ownership({ device, family, address }, _wanted, { scope }) {
-    // The kernel makes link-local addresses by itself, and neighbour discovery needs them.
     if (family === 6 && contains(LINK_LOCAL, address)) return 'foreign'
     return scope.devices.has(device) ? 'ours' : 'foreign'
   },
   device: ({ device }) => device,
+  showsOtherUser: ({ address }, own) => ![...own, LINK_LOCAL].some((range) => contains(range, address)),
   describe: text,
   commands: {
     create: (object) => [`ip address add ${text(object)}`],

@@ -12,6 +12,7 @@ export const file: Kind<StateFile> = {
   name: 'file',
   events: false,
   removed: false,
+  announces: true,
   key: ({ path }) => `file ${path}`,
   compare: (actual, desired) =>
     actual.content === desired.content && actual.mode === desired.mode ? 'same' : 'update',

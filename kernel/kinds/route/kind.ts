@@ -43,6 +43,7 @@ export const route: Kind<Route> = {
     return isLeftover ? 'leftover' : 'foreign'
   },
   device: ({ device }) => device,
+  showsOtherUser: ({ protocol, via }) => protocol !== ROUTE_PROTOCOL && via !== undefined,
   // A routing daemon may keep a million others beside those that may be ours and those that stand where one is wanted. Where
   // one of these is in the way of a route that is wanted later, the kernel says EEXIST, and all is read again.
   kept(object, wanted, all) {
