@@ -176,6 +176,28 @@ describe('a pass with a journal', () => {
     await rig.reconciler.stop()
   })
 
+  it('gives nothing up while a program is waited for: removals have not been tried', async () => {
+    const journal = new MemoryJournal(withEntries(NO_ENTRIES, [device('flannel.1')]))
+    const rig = the.rig({}, journal)
+    rig.kernel.change({ verb: 'create', object: the.vxlan('flannel.1') })
+    let letGo = () => {}
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve
+    })
+    rig.kernel.hang = (kind) => (kind === 'nft-table' ? held : undefined)
+    const rules: DesiredObject = the.required({ kind: 'nft-table', family: 4, name: 'flannel-ipv4', chains: [] })
+    await rig.want(vni(2, [rules]))
+    await rig.want(vni(2, [rules, ...the.peer(3)]))
+    await rig.clock.advance(1_000)
+    assert.notEqual(rig.kernel.get('link flannel.1'), undefined)
+    assert.ok(journal.entries.has('device flannel.1'))
+    letGo()
+    await rig.clock.advance(1_000)
+    assert.equal(rig.kernel.get('link flannel.1'), undefined)
+    assert.ok(!journal.entries.has('device flannel.1'))
+    await rig.reconciler.stop()
+  })
+
   it('does not call a device its own that somebody else’s is in the way of', async () => {
     const journal = new MemoryJournal()
     const rig = the.rig({}, journal)
