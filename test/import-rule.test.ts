@@ -16,7 +16,7 @@ const exceptions: Readonly<Record<string, string>> = { 'backends/udp/worker.ts':
 
 /** A package may be imported only where its place is, so that it can be replaced there. */
 const packages: Readonly<Record<string, readonly string[]>> = {
-  koffi: ['kernel/ffi/'],
+  koffi: ['kernel/ffi/', 'lab/enter-namespace.ts'],
   '@grpc/grpc-js': ['subnet/etcd/'],
   protobufjs: ['subnet/etcd/'],
   '@kubernetes/client-node': ['subnet/kube/'],

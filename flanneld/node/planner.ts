@@ -54,11 +54,6 @@ export class Planner {
   }
 }
 
-/** From nothing. */
-export function planNode(input: PlannerInput): NodePlan {
-  return new Planner().plan(input)
-}
-
 /** What is known of the last plan; its parts change in place. */
 interface Memory {
   readonly input: PlannerInput

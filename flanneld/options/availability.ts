@@ -25,10 +25,6 @@ const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
   'allow-extension',
 ])
 
-export function notAvailableYet(name: string): boolean {
-  return NOT_YET.has(name as FlagName)
-}
-
 /** The first flag that asks for what is not there yet. */
 export function firstUnavailable(options: Options, origins: Origins): ConfigError | undefined {
   for (const name of FLAG_NAMES) {

@@ -1,6 +1,6 @@
 import { COMMANDS, type CommandFlag, type CommandName, type CommandSpec } from '../commands/table.ts'
 import type { FlagValue } from './go-flags.ts'
-import { FLAG_NAMES, OPTION_TABLE, type OptionSpec, variableOf } from './option-table.ts'
+import { FLAG_NAMES, OPTION_TABLE, type OptionSpec } from './option-table.ts'
 
 const INDENT = ' '.repeat(8)
 
@@ -52,23 +52,4 @@ function flagLines(
 /** Empty where nothing is the default. */
 export function shownDefault(value: FlagValue): string {
   return value === false || (Array.isArray(value) && value.length === 0) ? '' : String(value)
-}
-
-/** The reference of flags for the documentation, as a Markdown table. */
-export function flagReference(notAvailable: (name: string) => boolean): string {
-  const row = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
-  return [
-    row(['flag', 'variable', 'default', 'meaning']),
-    '|---|---|---|---|',
-    ...FLAG_NAMES.map((name) => {
-      const spec: OptionSpec<unknown> = OPTION_TABLE[name]
-      const shown = spec.fallback === false ? 'false' : shownDefault(spec.fallback)
-      return row([
-        `\`--${name}${spec.placeholder && ` ${spec.placeholder}`}\``,
-        `\`${variableOf(name)}\``,
-        shown === '' ? '' : `\`${shown}\``,
-        `${spec.help}${spec.syntax === 'list' ? '; as a variable: one value' : ''}${notAvailable(name) ? ' *(not available yet)*' : ''}`,
-      ])
-    }),
-  ].join('\n')
 }

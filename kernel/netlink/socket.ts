@@ -40,7 +40,6 @@ export interface NetlinkSocketOptions {
 
 export const EINTR = 4
 export const EBADF = 9
-export const EAGAIN = 11
 export const ENOBUFS = 105
 
 const NETLINK_ROUTE = 0

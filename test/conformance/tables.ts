@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { type KernelObject, keyOf, type Link, type Nexthop, type ObjectKind } from '../../kernel/objects.ts'
+import type { Nexthop } from '../../kernel/kinds/nexthop/kind.ts'
+import { type KernelObject, keyOf, type Link, type ObjectKind } from '../../kernel/objects.ts'
 import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
 import * as the from '../kernel/fixtures.ts'
 

@@ -1,5 +1,7 @@
 import { type GuardPeer, samePath, sameSender } from '../../kernel/kinds/guard-peer/kind.ts'
 import { underlayOf } from '../../kernel/kinds/link/drivers/drivers.ts'
+import type { VxlanDriver } from '../../kernel/kinds/link/drivers/vxlan.ts'
+import type { Nexthop } from '../../kernel/kinds/nexthop/kind.ts'
 import { APPLY_ORDER } from '../../kernel/kinds/order.ts'
 import {
   type Address,
@@ -9,10 +11,8 @@ import {
   keyOf,
   type Link,
   type LinkDriver,
-  type Nexthop,
   type ObjectKind,
   type Route,
-  type VxlanDriver,
 } from '../../kernel/objects.ts'
 import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
 import type { IpAddr, MacAddr } from '../../lib/address.ts'

@@ -1,15 +1,21 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { firstUnavailable, notAvailableYet } from '../../flanneld/options/availability.ts'
+import { firstUnavailable } from '../../flanneld/options/availability.ts'
 import { FLAG_NAMES, optionKey } from '../../flanneld/options/option-table.ts'
 import { type Environment, parseCommandLine } from '../../flanneld/options/options.ts'
-import { flagReference } from '../../flanneld/options/usage.ts'
+import { flagReference } from './flag-reference.ts'
 
 function run(words: string[], env: Environment = {}) {
   const line = parseCommandLine(words, env)
   if (!('options' in line)) throw new Error(`no options, but ${line.command}`)
   return line
+}
+
+/** Whether any value but its default is refused. */
+function notAvailableYet(name: (typeof FLAG_NAMES)[number]): boolean {
+  const options = { ...run([]).options, [optionKey(name)]: 'another value' }
+  return firstUnavailable(options, new Map([[name, 'flag']])) !== undefined
 }
 
 describe('what is not there yet', () => {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import type { DesiredState } from '../../kernel/desired.ts'
+import type { VxlanDriver } from '../../kernel/kinds/link/drivers/vxlan.ts'
+import type { Nexthop } from '../../kernel/kinds/nexthop/kind.ts'
 import { APPLY_ORDER } from '../../kernel/kinds/order.ts'
 import {
   type Address,
@@ -13,12 +15,10 @@ import {
   keyOf,
   type Link,
   type Neighbour,
-  type Nexthop,
   ROUTE_PROTOCOL,
   type Route,
   type StateFile,
   type Sysctl,
-  type VxlanDriver,
 } from '../../kernel/objects.ts'
 import type { Journal } from '../../kernel/reconciler/journal.ts'
 import { Reconciler, type ReconcilerOptions } from '../../kernel/reconciler/reconciler.ts'

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
-import { enterNewNetworkNamespace } from '../../kernel/ffi/namespace.ts'
 import { createKernel, type Kernel, type KernelOptions } from '../../kernel/kernel.ts'
 import type { KernelObject, ObjectKind } from '../../kernel/objects.ts'
 import type { ObjectTable, Op, OpResult } from '../../kernel/table.ts'
+import { enterNewNetworkNamespace } from '../../lab/enter-namespace.ts'
 import { needs } from '../needs.ts'
 
 /** A network namespace of the test's own, on the main thread, with `uplink` (192.168.64.11/24, fd64::11/64) and its far end. */

@@ -8,7 +8,7 @@ import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { GuardOptions } from '../../../flanneld/node/guard-rules.ts'
 import { judgedLinks, PeerTraits } from '../../../flanneld/node/peer-traits.ts'
-import { type NodePlan, planNode } from '../../../flanneld/node/planner.ts'
+import type { NodePlan } from '../../../flanneld/node/planner.ts'
 import type { GuardChains } from '../../../kernel/kinds/guard-chains/kind.ts'
 import type { GuardPeer } from '../../../kernel/kinds/guard-peer/kind.ts'
 import { commandsFor } from '../../../kernel/kinds/words.ts'
@@ -16,6 +16,7 @@ import type { Cidr, Family, IpAddr } from '../../../lib/address.ts'
 import { changesBetween } from '../../../lib/persistent-map.ts'
 import type { Lease, PeerPath } from '../../../subnet/types.ts'
 import { facts, lease, MACS, NO_DATA, network, vxlanPath, wayOf } from '../../backends/world.ts'
+import { planNode } from './plan-node.ts'
 
 const COUNT: GuardOptions = { mode: 'count', allow: [], instance: '' }
 const near: Partial<HostFacts> = { onLink: ['192.168.64.0/24' as Cidr, '2001:db8::/64' as Cidr] }

@@ -5,12 +5,13 @@ import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import { judgedLinks, lengthsInUse, PeerTraits, underlayInside } from '../../../flanneld/node/peer-traits.ts'
-import { Planner, planNode } from '../../../flanneld/node/planner.ts'
+import { Planner } from '../../../flanneld/node/planner.ts'
 import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import type { Family, IpAddr } from '../../../lib/address.ts'
 import { changesBetween } from '../../../lib/persistent-map.ts'
 import type { Lease } from '../../../subnet/types.ts'
 import { facts, lease, MACS, network, vxlanPath, wayOf } from '../../backends/world.ts'
+import { planNode } from './plan-node.ts'
 
 const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
 const nets = network(4)

@@ -8,7 +8,7 @@ import type { AnyBackend } from '../../../backends/registry.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { VtepIdentity } from '../../../backends/vxlan/plan.ts'
 import type { Way } from '../../../backends/way.ts'
-import { type NodePlan, Planner, planNode } from '../../../flanneld/node/planner.ts'
+import { type NodePlan, Planner } from '../../../flanneld/node/planner.ts'
 import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import { commandsFor } from '../../../kernel/kinds/words.ts'
 import { contains, type Family, type IpAddr } from '../../../lib/address.ts'
@@ -17,6 +17,7 @@ import { acceptPeers } from '../../../subnet/peer-rules.ts'
 import { emptySurroundings } from '../../../subnet/surroundings.ts'
 import type { Lease } from '../../../subnet/types.ts'
 import { facts, lease, MACS, network, vxlanPath, wayOf } from '../../backends/world.ts'
+import { planNode } from './plan-node.ts'
 
 const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
 const identity: VtepIdentity = new Map([[4, MACS.own]])

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { type ProcFiles, tunHolder, udpPortHolder } from '../../../kernel/kinds/holders.ts'
+import type { VxlanDriver } from '../../../kernel/kinds/link/drivers/vxlan.ts'
 import { withConflict } from '../../../kernel/kinds/link/vxlan-conflict.ts'
-import type { Link, VxlanDriver } from '../../../kernel/objects.ts'
+import type { Link } from '../../../kernel/objects.ts'
 import * as the from '../fixtures.ts'
 
 const exists = { code: 'EEXIST', message: 'A VXLAN device with the specified VNI already exists' }

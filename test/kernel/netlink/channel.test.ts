@@ -4,9 +4,10 @@ import { NetlinkChannel } from '../../../kernel/netlink/channel.ts'
 import { NLM_F_ACK } from '../../../kernel/netlink/constants.ts'
 import { deleteLink } from '../../../kernel/netlink/link-messages.ts'
 import { behind, eachMessage, type Message } from '../../../kernel/netlink/message.ts'
-import { EAGAIN, EINTR, ENOBUFS, type NetlinkSocket } from '../../../kernel/netlink/socket.ts'
+import { EINTR, ENOBUFS, type NetlinkSocket } from '../../../kernel/netlink/socket.ts'
 import { OpFailure } from '../../../kernel/table.ts'
 
+const EAGAIN = 11
 const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
 const ITEM = 20

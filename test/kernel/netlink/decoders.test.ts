@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import type { VxlanDriver } from '../../../kernel/kinds/link/drivers/vxlan.ts'
 import { parseAddress, writeAddress } from '../../../kernel/netlink/address-messages.ts'
 import { AttributeTable, MalformedMessage, MessageWriter } from '../../../kernel/netlink/attributes.ts'
 import { DeviceIndex } from '../../../kernel/netlink/device-index.ts'
@@ -17,7 +18,7 @@ import {
 import { NexthopIds } from '../../../kernel/netlink/nexthop-ids.ts'
 import { parseNexthop, parseOwnNexthop, writeNexthop } from '../../../kernel/netlink/nexthop-messages.ts'
 import { parseLookup, parseRoute, routeOf, writeRoute } from '../../../kernel/netlink/route-messages.ts'
-import type { Fdb, IpipDriver, Link, Neighbour, Route, VxlanDriver } from '../../../kernel/objects.ts'
+import type { Fdb, IpipDriver, Link, Neighbour, Route } from '../../../kernel/objects.ts'
 import type { KernelEvent } from '../../../kernel/table.ts'
 import { cidrOf, type Family, type IpAddr, ipFromNumber, type MacAddr } from '../../../lib/address.ts'
 

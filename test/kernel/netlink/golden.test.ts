@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
+import type { VxlanDriver } from '../../../kernel/kinds/link/drivers/vxlan.ts'
 import { deleteAddress, writeAddress } from '../../../kernel/netlink/address-messages.ts'
 import { addFouPort, deleteFouPort } from '../../../kernel/netlink/fou-messages.ts'
 import { changeDriver, changeLink, createLink, deleteLink } from '../../../kernel/netlink/link-messages.ts'
 import { deleteFdb, deleteNeighbour, writeFdb, writeNeighbour } from '../../../kernel/netlink/neighbour-messages.ts'
 import { deleteNexthop, writeNexthop } from '../../../kernel/netlink/nexthop-messages.ts'
 import { deleteRoute, writeRoute } from '../../../kernel/netlink/route-messages.ts'
-import type { Address, Fdb, IpipDriver, Link, Neighbour, Route, VxlanDriver } from '../../../kernel/objects.ts'
+import type { Address, Fdb, IpipDriver, Link, Neighbour, Route } from '../../../kernel/objects.ts'
 import type { Cidr, IpAddr, MacAddr } from '../../../lib/address.ts'
 
 const ip = (text: string) => text as IpAddr
