@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { ObstacleReader } from '../../kernel/rules/obstacle-reader.ts'
-import { nameOfPath, type Obstacle, obstacleText, type PacketPath } from '../../kernel/rules/packet-path.ts'
+import type { ObstacleReader } from '../../kernel/obstacles/obstacle-reader.ts'
+import { nameOfPath, type Obstacle, obstacleText, type PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import type { RuleMonitor } from '../../kernel/rules/rule-monitor.ts'
 import { OpFailure } from '../../kernel/table.ts'
 import type { Clock } from '../../lib/clock.ts'

@@ -1,6 +1,6 @@
 import type { Ingress, LocalFacts, OuterForm } from '../../backends/backend.ts'
-import type { OuterPacket } from '../../kernel/rules/packet-fate.ts'
-import type { PacketPath } from '../../kernel/rules/packet-path.ts'
+import type { OuterPacket } from '../../kernel/obstacles/packet-fate.ts'
+import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease } from '../../subnet/types.ts'
 import type { TrafficOptions } from './traffic-rules.ts'

@@ -1,7 +1,7 @@
 import type { Notice, PathState, SkippedPeer } from '../../backends/backend.ts'
 import type { DesiredState } from '../../kernel/desired.ts'
 import type { DesiredObject } from '../../kernel/objects.ts'
-import type { PacketPath } from '../../kernel/rules/packet-path.ts'
+import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import { FAMILIES } from '../../lib/address.ts'
 import { type Change, changesBetween, type PersistentMap } from '../../lib/persistent-map.ts'
 import type { Lease } from '../../subnet/types.ts'

@@ -1,6 +1,6 @@
 import type { Kernel } from '../../kernel/kernel.ts'
+import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import type { Reconciler } from '../../kernel/reconciler/reconciler.ts'
-import type { PacketPath } from '../../kernel/rules/packet-path.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'

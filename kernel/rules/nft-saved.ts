@@ -1,6 +1,6 @@
+import type { NftExpressions } from '../obstacles/nft-rule.ts'
 import type { SavedChain, SavedTable } from './iptables-text.ts'
 import { commentOfChain, instanceOfChain } from './names.ts'
-import type { NftExpressions } from './nft-rule.ts'
 
 /** A condition that cannot be written in iptables' words: whoever reads such a rule must not take it for one without conditions. */
 export const UNSHOWN = '-m unshown'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { ObstacleReader } from '../../kernel/rules/obstacle-reader.ts'
-import type { PacketPath } from '../../kernel/rules/packet-path.ts'
+import { ObstacleReader } from '../../kernel/obstacles/obstacle-reader.ts'
+import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { ownNamespace } from './own-namespace.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { ObstacleWatch } from '../../../flanneld/node/obstacle-watch.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
-import type { Obstacle, PacketPath } from '../../../kernel/rules/packet-path.ts'
+import type { Obstacle, PacketPath } from '../../../kernel/obstacles/packet-path.ts'
 import type { RuleMonitor } from '../../../kernel/rules/rule-monitor.ts'
 import { OpFailure } from '../../../kernel/table.ts'
 import type { Cidr, IpAddr } from '../../../lib/address.ts'

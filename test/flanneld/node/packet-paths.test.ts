@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { OuterForm } from '../../../backends/backend.ts'
 import { packetPaths } from '../../../flanneld/node/packet-paths.ts'
-import { nameOfPath } from '../../../kernel/rules/packet-path.ts'
+import { nameOfPath } from '../../../kernel/obstacles/packet-path.ts'
 import { FAMILIES, type Family, type IpAddr } from '../../../lib/address.ts'
 import { facts, lease, network, vxlanPath } from '../../backends/world.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { APPLY_ORDER, emptiedBy } from '../../../kernel/kinds/order.ts'
+import { APPLY_ORDER, carriedBy, emptiedBy } from '../../../kernel/kinds/order.ts'
 import { ownershipOf } from '../../../kernel/kinds/ownership.ts'
 import { commandsFor, describe as words } from '../../../kernel/kinds/words.ts'
 import { compare, deviceOf, type KernelObject, keyOf } from '../../../kernel/objects.ts'
@@ -73,7 +73,7 @@ describe('kinds', () => {
   it('name each other by names that are there', () => {
     assert.deepEqual([...new Set(APPLY_ORDER)], APPLY_ORDER)
     for (const kind of APPLY_ORDER)
-      for (const emptied of emptiedBy(kind)) assert(APPLY_ORDER.includes(emptied), emptied)
+      for (const other of [...emptiedBy(kind), ...carriedBy(kind)]) assert(APPLY_ORDER.includes(other), other)
   })
 })
 

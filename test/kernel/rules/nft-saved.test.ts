@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { ownChains } from '../../../kernel/kinds/iptables-chain/own-chains.ts'
 import { restoreText, unreadableJumps } from '../../../kernel/kinds/iptables-chain/script.ts'
-import type { ForeignRules } from '../../../kernel/rules/foreign-rules.ts'
+import type { ForeignRules } from '../../../kernel/obstacles/foreign-rules.ts'
+import { obstaclesOf } from '../../../kernel/obstacles/obstacles.ts'
 import { parseSaved } from '../../../kernel/rules/iptables-text.ts'
 import { iptablesWords, savedFromNft, withUnshown } from '../../../kernel/rules/nft-saved.ts'
 import { nftName } from '../../../kernel/rules/nft-text.ts'
-import { obstaclesOf } from '../../../kernel/rules/obstacles.ts'
 import * as the from '../fixtures.ts'
 
 const xt = (name: string, type = 'match') => ({ xt: { type, name } })

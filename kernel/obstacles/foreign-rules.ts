@@ -1,5 +1,5 @@
-import type { SavedRules } from './iptables-text.ts'
-import type { IptablesWorld } from './iptables-words.ts'
+import type { SavedRules } from '../rules/iptables-text.ts'
+import type { IptablesWorld } from '../rules/iptables-words.ts'
 import type { NftExpressions } from './nft-rule.ts'
 
 /** A base chain of somebody's own nftables table. */

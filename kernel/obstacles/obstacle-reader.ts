@@ -6,15 +6,15 @@ import {
   NF_INET_PRE_ROUTING,
   netfilterFamily,
 } from '../netlink/nftables-messages.ts'
+import type { SavedRules } from '../rules/iptables-text.ts'
+import { instanceOfGuard, instanceOfTable } from '../rules/names.ts'
+import { runProgram } from '../rules/program.ts'
+import { type RuleSets, WORLDS } from '../rules/rule-sets.ts'
 import { DOCKER_TABLE } from './docker-direct.ts'
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
-import type { SavedRules } from './iptables-text.ts'
-import { instanceOfGuard, instanceOfTable } from './names.ts'
 import { allWaysOut, type NftExpressions, waysOut } from './nft-rule.ts'
 import { obstaclesOf } from './obstacles.ts'
 import type { Obstacle, PacketPath } from './packet-path.ts'
-import { runProgram } from './program.ts'
-import { type RuleSets, WORLDS } from './rule-sets.ts'
 
 /** Finds out which of our packets somebody else's rules drop: by reading alone, a foreign rule is never moved nor removed. */
 export class ObstacleReader {

@@ -1,7 +1,7 @@
 import { type Cidr, cidrOf, overlaps, parseCidr, parseIp } from '../../lib/address.ts'
-import { ruleWords } from './iptables-words.ts'
+import { ruleWords } from '../rules/iptables-words.ts'
+import { iptablesWords } from '../rules/nft-saved.ts'
 import type { NftExpressions } from './nft-rule.ts'
-import { iptablesWords } from './nft-saved.ts'
 import type { Obstacle } from './packet-path.ts'
 
 /** Of Docker, where it writes its rules by nftables. */

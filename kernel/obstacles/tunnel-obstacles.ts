@@ -1,9 +1,9 @@
+import { programName } from '../rules/iptables-words.ts'
+import { nftFamily } from '../rules/nft-text.ts'
 import { readTarget } from './foreign-rule.ts'
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
 import { iptablesMatches } from './iptables-match.ts'
-import { programName } from './iptables-words.ts'
 import { nftFates } from './nft-match.ts'
-import { nftFamily } from './nft-text.ts'
 import { closedAt, type OuterPacket, tunnelName } from './packet-fate.ts'
 import type { Obstacle, PacketPath } from './packet-path.ts'
 

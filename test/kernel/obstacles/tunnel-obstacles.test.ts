@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import type { ForeignChain } from '../../../kernel/rules/foreign-rules.ts'
+import type { ForeignChain } from '../../../kernel/obstacles/foreign-rules.ts'
+import type { NftExpressions } from '../../../kernel/obstacles/nft-rule.ts'
+import { obstaclesOf } from '../../../kernel/obstacles/obstacles.ts'
+import type { OuterPacket } from '../../../kernel/obstacles/packet-fate.ts'
 import { parseSaved } from '../../../kernel/rules/iptables-text.ts'
-import type { NftExpressions } from '../../../kernel/rules/nft-rule.ts'
-import { obstaclesOf } from '../../../kernel/rules/obstacles.ts'
-import type { OuterPacket } from '../../../kernel/rules/packet-fate.ts'
 import type { IpAddr } from '../../../lib/address.ts'
 import * as the from '../fixtures.ts'
 

@@ -1,5 +1,5 @@
 import { cidrOf, contains, type Family, overlaps, parseCidr } from '../../lib/address.ts'
-import { ruleWords } from './iptables-words.ts'
+import { ruleWords } from '../rules/iptables-words.ts'
 import { all, type Matches, not, type OuterPacket } from './packet-fate.ts'
 
 /** They are said again by an option, or say nothing of a packet. */

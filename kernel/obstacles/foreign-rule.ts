@@ -1,8 +1,8 @@
 import { type Cidr, parseCidr } from '../../lib/address.ts'
-import type { SavedTable } from './iptables-text.ts'
-import { ruleWords } from './iptables-words.ts'
-import { instanceOfChain } from './names.ts'
-import { UNSHOWN } from './nft-saved.ts'
+import type { SavedTable } from '../rules/iptables-text.ts'
+import { ruleWords } from '../rules/iptables-words.ts'
+import { instanceOfChain } from '../rules/names.ts'
+import { UNSHOWN } from '../rules/nft-saved.ts'
 import type { Verdict } from './packet-walk.ts'
 
 /** A rule of `iptables-save` as far as it holds for all of a network's traffic. */
