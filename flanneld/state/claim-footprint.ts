@@ -1,5 +1,6 @@
 import type { OwnershipScope } from '../../kernel/desired.ts'
-import { entriesOf, type Journal, type JournalEntry, keyOfEntry } from '../../kernel/reconciler/journal.ts'
+import type { JournalEntry } from '../../kernel/kinds/kind.ts'
+import { entriesOf, type Journal, keyOfEntry } from '../../kernel/reconciler/journal.ts'
 import { overlaps } from '../../lib/address.ts'
 import { assertNever } from '../../lib/errors.ts'
 import type { InstanceClaim } from './instance-claim.ts'

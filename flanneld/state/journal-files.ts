@@ -1,8 +1,8 @@
 import type { OwnershipScope } from '../../kernel/desired.ts'
+import type { JournalEntry } from '../../kernel/kinds/kind.ts'
 import {
   entriesOf,
   type JournalEntries,
-  type JournalEntry,
   NO_ENTRIES,
   originalsOf,
   scopeOf,

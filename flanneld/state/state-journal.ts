@@ -1,7 +1,7 @@
+import type { JournalEntry } from '../../kernel/kinds/kind.ts'
 import {
   type Journal,
   type JournalEntries,
-  type JournalEntry,
   keyOfEntry,
   NO_ENTRIES,
   scopeOf,

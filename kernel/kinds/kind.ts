@@ -22,6 +22,15 @@ export interface OwnershipScope {
   readonly instance?: string
 }
 
+/** What is this instance's and bears no mark of it in the kernel: only its journal (`reconciler/journal.ts`) tells whose it is. */
+export type JournalEntry =
+  | { readonly kind: 'device'; readonly name: string }
+  | { readonly kind: 'fou-port'; readonly port: number }
+  /** Where routes of ours may be, and leftovers of flannel; with the length of a host's subnet. */
+  | { readonly kind: 'network'; readonly network: Cidr; readonly subnetLen: number }
+  /** A setting of the host that is changed for a while; `value` is the host's own. */
+  | { readonly kind: 'sysctl'; readonly path: string; readonly value: string }
+
 /** An object of any kind. */
 export interface AnyObject {
   readonly kind: string
@@ -66,6 +75,8 @@ export interface Kind<O extends AnyObject> {
   showsOtherUser?(object: O, own: readonly Cidr[]): boolean
   /** Whether the mirror of the kernel holds an object that was read; absent: it holds all. */
   kept?(object: O, wanted: O | undefined, all: Wanted): boolean
+  /** Written to the journal before such an object is made or taken over; absent: the kernel tells whose it is. */
+  entry?(object: O): JournalEntry
   /** The kernel module that makes such an object; undefined for what every kernel has. */
   module?(object: O): string | undefined
 

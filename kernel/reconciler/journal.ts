@@ -1,17 +1,10 @@
-import { type Cidr, contains } from '../../lib/address.ts'
+import { contains } from '../../lib/address.ts'
 import { assertNever } from '../../lib/errors.ts'
 import type { DesiredState, Failure, OwnershipScope, Settlement } from '../desired.ts'
+import type { JournalEntry } from '../kinds/kind.ts'
+import { kindOf } from '../kinds/kinds.ts'
 import { type DesiredObject, type KernelObject, keyOf, type ObjectKind, type Sysctl } from '../objects.ts'
 import { ownDeviceOf, type PlannedOp } from './diff.ts'
-
-/** What is this instance's and bears no mark of it in the kernel: only the journal tells whose it is. */
-export type JournalEntry =
-  | { readonly kind: 'device'; readonly name: string }
-  | { readonly kind: 'fou-port'; readonly port: number }
-  /** Where routes of ours may be, and leftovers of flannel; with the length of a host's subnet. */
-  | { readonly kind: 'network'; readonly network: Cidr; readonly subnetLen: number }
-  /** A setting of the host that is changed for a while; `value` is the host's own. */
-  | { readonly kind: 'sysctl'; readonly path: string; readonly value: string }
 
 /** By `keyOfEntry`, the oldest first. */
 export type JournalEntries = ReadonlyMap<string, JournalEntry>
@@ -141,20 +134,13 @@ export async function recordBefore(
   kind: ObjectKind,
   { wanted, failures, due }: { wanted: ReadonlyMap<string, KernelObject>; due: readonly PlannedOp[] } & Failing,
 ): Promise<readonly PlannedOp[]> {
-  if (kind === 'link' || kind === 'fou-port') {
-    const ours = [...wanted].flatMap(([key, object]) => (failures.has(key) ? [] : unmarked(object)))
-    await journal.record(ours)
-  }
+  const { entry } = kindOf(kind)
+  if (entry !== undefined)
+    await journal.record([...wanted].flatMap(([key, object]) => (failures.has(key) ? [] : entry(object))))
   if (kind !== 'sysctl') return due
   const possible: PlannedOp[] = []
   for (const planned of due) if (await journal.record(borrowed(planned))) possible.push(planned)
   return possible
-}
-
-/** Of what bears no mark of ours. */
-function unmarked(object: KernelObject): readonly JournalEntry[] {
-  if (object.kind === 'link') return [{ kind: 'device', name: object.name }]
-  return object.kind === 'fou-port' ? [{ kind: 'fou-port', port: object.port }] : []
 }
 
 function borrowed({ op }: PlannedOp): readonly JournalEntry[] {

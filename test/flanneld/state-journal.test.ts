@@ -9,14 +9,8 @@ import { parseScope, parseSysctls } from '../../flanneld/state/journal-files.ts'
 import { peekState, StateDir } from '../../flanneld/state/state-dir.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
-import {
-  entriesOf,
-  type JournalEntry,
-  MemoryJournal,
-  NO_ENTRIES,
-  scopeOf,
-  withEntries,
-} from '../../kernel/reconciler/journal.ts'
+import type { JournalEntry } from '../../kernel/kinds/kind.ts'
+import { entriesOf, MemoryJournal, NO_ENTRIES, scopeOf, withEntries } from '../../kernel/reconciler/journal.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { createLogger } from '../../lib/log.ts'

@@ -29,6 +29,7 @@ export const fouPort: Kind<FouPort> = {
     if (wanted !== undefined || local !== undefined || protocol !== IPPROTO_IPIP) return 'foreign'
     return scope.fouPorts?.has(port) ? 'ours' : 'foreign'
   },
+  entry: ({ port }) => ({ kind: 'fou-port', port }),
   module: () => 'fou',
   describe: ({ port, protocol, local }) => phrase(`fou port ${port} ipproto ${protocol}`, local && `local ${local}`),
   commands: {

@@ -26,6 +26,7 @@ export const link: Kind<Link> = {
   removed: true,
   key: ({ name }) => `link ${name}`,
   compare: compareLinks,
+  entry: ({ name }) => ({ kind: 'device', name }),
   ownership(actual, wanted, { scope }) {
     // A veth that somebody named flannel.1 is his, whatever our state file says.
     if (actual.driver.type === 'other') return 'foreign'

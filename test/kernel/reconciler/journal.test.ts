@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import type { Failure, OwnershipScope } from '../../../kernel/desired.ts'
+import type { JournalEntry } from '../../../kernel/kinds/kind.ts'
 import { type DesiredObject, type KernelObject, keyOf, type ObjectKind } from '../../../kernel/objects.ts'
 import { asDesired } from '../../../kernel/reconciler/diff.ts'
 import {
   entriesOf,
   goneEntries,
-  type JournalEntry,
   keyOfEntry,
   MemoryJournal,
   NO_ENTRIES,
