@@ -96,8 +96,8 @@ const ENGINE_CASES: [string, KernelObject, KernelObject, Ownership][] = [
 ]
 
 describe('ownership', () => {
-  for (const [what, object, wish, expected] of ENGINE_CASES) {
-    const state = the.desiredOf([the.required(wish)], { scope: engines })
+  for (const [what, object, desired, expected] of ENGINE_CASES) {
+    const state = the.desiredOf([the.required(desired)], { scope: engines })
     it(`${what}: ${expected}`, () => assert.equal(ownershipOf(object, state), expected))
   }
   for (const [what, object, expected] of CASES) {
