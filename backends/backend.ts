@@ -44,6 +44,8 @@ export interface HostFacts {
   readonly strictReversePath: boolean
   /** Hardware addresses of existing VXLAN devices, by name: what can be adopted. */
   readonly deviceMacs: ReadonlyMap<string, MacAddr>
+  /** Whether the kernel has nexthop objects. */
+  readonly nexthops: boolean
 }
 
 export interface PrepareContext {
@@ -93,6 +95,8 @@ export interface PeerInput<C, I> {
   readonly identity: I
   /** Names of the backend's own tunnel devices, as the local plan says them (`Ingress`). */
   readonly tunnels: ReadonlyMap<Family, string>
+  /** Whether the kernel has nexthop objects. */
+  readonly nexthops: boolean
 }
 
 /** One peer in one family. */

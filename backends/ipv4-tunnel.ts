@@ -37,7 +37,8 @@ export function tunnelObjects(
 }
 
 /**
- * One device for all peers: the gateway of a route is the far end. `reach` undefined: always through the tunnel; else a peer on the
+ * One device for all peers: the gateway of a route is the far end. Without nexthop objects: flannel, started in our place, keeps a route
+ * of its backend ipip that leads where its own would, and cannot delete one through a nexthop object. `reach` undefined: always through the tunnel; else a peer on the
  * link that has answered is reached without it.
  */
 export function planTunnelPeer(

@@ -44,8 +44,8 @@ function isAdopted({ driver }: Link): boolean {
   return driver.type === 'vxlan' || (driver.type === 'ipip' && driver.encapsulation === undefined)
 }
 
-/** flannel's own mark: it neither finds nor removes routes by ours. */
-function adoptedRoute(route: Route, going: ReadonlySet<string>): readonly Route[] {
+/** With flannel's own mark, and with a gateway of their own: it neither finds nor removes routes by ours, nor those through nexthop objects. */
+function adoptedRoute({ nexthop: _nexthop, ...route }: Route, going: ReadonlySet<string>): readonly Route[] {
   const { type, via, device } = route
   if (type !== 'unicast' || via === undefined || device === undefined || going.has(device)) return []
   return [{ ...route, protocol: BOOT_PROTOCOL }]

@@ -21,6 +21,7 @@ import {
   resolutionOf,
   useNeighbour,
 } from './netlink/neighbour-messages.ts'
+import { getNexthop } from './netlink/nexthop-messages.ts'
 import {
   dumpRoutes,
   isDefault,
@@ -118,6 +119,12 @@ export class HostKernel {
   /** Whether the kernel unwraps packets from UDP by itself: its module fou is there and loaded. */
   async hasFou(): Promise<boolean> {
     return (await this.#generic?.familyOf(FOU_FAMILY)) !== undefined
+  }
+
+  /** Whether the kernel has nexthop objects: Linux does from 5.3 on. */
+  async hasNexthops(): Promise<boolean> {
+    const [refusal] = await this.#channel.request([getNexthop(1)])
+    return refusal === undefined || refusal.code === 'ENOENT'
   }
 
   async listInterfaces(): Promise<readonly HostInterface[]> {

@@ -1,6 +1,7 @@
 import { IPPROTO_IPIP } from '../../kernel/objects.ts'
 import type { LocalInput, LocalPlan, PeerInput, PeerPlan, PlannedPeer } from '../backend.ts'
 import { IPV4_HEADER, planTunnelPeer, tunnelObjects } from '../ipv4-tunnel.ts'
+import { nexthopRoute } from '../routes.ts'
 import type { UdpConfig } from './config.ts'
 import { planProxy, planProxyPeer } from './proxy-plan.ts'
 
@@ -21,8 +22,11 @@ export function planUdp(input: LocalInput<UdpConfig, UdpIdentity>): LocalPlan {
   return input.identity.engine === 'kernel' ? planFou(input, mtu) : planProxy(input, { device: UDP_DEVICE, mtu })
 }
 
-export function planUdpPeer({ identity }: PeerInput<UdpConfig, UdpIdentity>, peer: PlannedPeer): PeerPlan {
-  return identity.engine === 'kernel' ? planTunnelPeer(peer, UDP_DEVICE, undefined) : planProxyPeer(peer, UDP_DEVICE)
+export function planUdpPeer({ identity, nexthops }: PeerInput<UdpConfig, UdpIdentity>, peer: PlannedPeer): PeerPlan {
+  if (identity.engine === 'userspace') return planProxyPeer(peer, UDP_DEVICE)
+  if (!nexthops) return planTunnelPeer(peer, UDP_DEVICE, undefined)
+  const { role, subnet, publicIp } = peer
+  return { path: 'tunnel', objects: nexthopRoute(role, { dst: subnet, via: publicIp, device: UDP_DEVICE }) }
 }
 
 /** An ipip device whose outer packets go in UDP, and a port where the kernel takes the UDP header off again. */

@@ -4,7 +4,7 @@ import { InvalidLease } from '../../lib/errors.ts'
 import type { LocalFacts, LocalInput, LocalPlan, PeerInput, PeerPlan, PlannedPeer, Reach } from '../backend.ts'
 import { SMALLEST_MTU } from '../devices.ts'
 import { looseReversePath, looseUplink } from '../reverse-path.ts'
-import { gatewayRoute, tunnelAddress } from '../routes.ts'
+import { gatewayRoute, nexthopRoute, tunnelAddress } from '../routes.ts'
 import { VXLAN_HEADERS, type VxlanConfig } from './config.ts'
 import { decodeVtep, vtepDevice } from './vtep.ts'
 
@@ -40,16 +40,18 @@ export function planVxlanPeer(
   if (typeof vtep === 'object') return vtep
   const { role, family, subnet, publicIp } = peer
   const device = direct ?? input.tunnels.get(family) ?? ''
-  // In the tunnel the gateway is an address that only the neighbour entry knows.
-  const via = vtep === undefined ? publicIp : networkAddress(subnet)
-  const route = gatewayRoute(role, { dst: subnet, via, device, onLink: vtep !== undefined })
-  if (vtep === undefined) return { path: 'direct', objects: [route] }
+  if (vtep === undefined) {
+    const route = gatewayRoute(role, { dst: subnet, via: publicIp, device, onLink: false })
+    return { path: 'direct', objects: [route] }
+  }
+  // An address that only the neighbour entry knows.
+  const way = { dst: subnet, via: networkAddress(subnet), device }
   return {
     path: 'tunnel',
     objects: [
-      { kind: 'neighbour', role, family, device, address: via, mac: vtep },
+      { kind: 'neighbour', role, family, device, address: way.via, mac: vtep },
       { kind: 'fdb', role, device, mac: vtep, dst: publicIp },
-      route,
+      ...(input.nexthops ? nexthopRoute(role, way) : [gatewayRoute(role, { ...way, onLink: true })]),
     ],
   }
 }

@@ -34,6 +34,7 @@ export class HostView {
   #ownAddresses: HostFacts['ownAddresses'] = new Set()
   #deviceMacs: HostFacts['deviceMacs'] = new Map()
   #onLink: readonly Cidr[] = []
+  #nexthops: boolean | undefined
   #external: ExternalInterface | undefined
   #choice: Kept | undefined
   #count = 0
@@ -70,6 +71,8 @@ export class HostView {
     const deviceMacs = new Map(tunnels.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])))
     if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
     if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
+    // The kernel stays the same one.
+    this.#nexthops ??= await this.#kernel.hasNexthops()
     if (await this.#surroundings?.read()) this.#routesChanged = true
   }
 
@@ -111,6 +114,7 @@ export class HostView {
       ownAddresses: this.#ownAddresses,
       strictReversePath: reach === 'probe' && isStrict(this.external.name, originals),
       deviceMacs: this.#deviceMacs,
+      nexthops: this.#nexthops ?? false,
     }
   }
 

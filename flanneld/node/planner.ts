@@ -101,12 +101,13 @@ function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): M
   const ingresses = [...own.locals.values()].flatMap(({ ingress }) => ingress ?? [])
   const tunnels = new Map(FAMILIES.map((family) => [family, tunnelsOf(ingresses, family)]))
   const guard = options.guard && ingresses.length > 0 ? guardTable(options.guard.instance) : undefined
-  const { onLink, external } = facts
-  const madeFrom = [network, ...ways, ...[...tunnels].flat(2), guard, onLink, external.name]
+  const { onLink, external, nexthops } = facts
+  const madeFrom = [network, ...ways, ...[...tunnels].flat(2), guard, onLink, external.name, nexthops]
   if (last !== undefined && isSame(last.basis.madeFrom, madeFrom)) return last.basis
   const inputs = ways.map((way) => {
     const { config, identity } = way
-    return [way, { config, identity, tunnels: own.locals.get(way)?.ingress?.tunnels ?? new Map() }] as const
+    const tunnels = own.locals.get(way)?.ingress?.tunnels ?? new Map()
+    return [way, { config, identity, tunnels, nexthops }] as const
   })
   const value = {
     families: [...network.families.keys()],

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { HostFacts } from '../../backends/backend.ts'
 import type { AnyBackend } from '../../backends/registry.ts'
 import { vxlan as backend } from '../../backends/vxlan/backend.ts'
+import { nexthopId } from '../../kernel/kinds/nexthop/kind.ts'
 import type { Family, IpAddr, MacAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import type { Lease } from '../../subnet/types.ts'
@@ -46,6 +47,20 @@ ip route add 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 102 onlink`,
       [
         [near.id, 'tunnel'],
         [far.id, 'tunnel'],
+      ],
+    )
+  })
+
+  it('reaches peers in the tunnel through nexthop objects where the kernel has them, and direct ones without', () => {
+    const modern = { ...facts(answered), nexthops: true }
+    const text = commandText(planOf(world({ config: { DirectRouting: true }, facts: modern })))
+    const id = nexthopId({ device: 'flannel.1', via: '10.5.3.0' })
+    assert.deepEqual(
+      text.split('\n').filter((line) => /^ip (?:nexthop|route)/.test(line)),
+      [
+        'ip route add 10.5.2.0/24 via 192.168.64.12 dev eth0 proto 102',
+        `ip nexthop add id ${id} via 10.5.3.0 dev flannel.1 onlink proto 102`,
+        `ip route add 10.5.3.0/24 nhid ${id} proto 102`,
       ],
     )
   })

@@ -57,6 +57,7 @@ export function facts(reach: Record<string, Reach> = {}, change: Partial<HostFac
     ownAddresses: new Set(addresses.values()),
     strictReversePath: false,
     deviceMacs: new Map(),
+    nexthops: false,
   }
 }
 
@@ -89,7 +90,7 @@ export function planOf(world: PlanWorld): BackendPlan {
   const basis = {
     families: [...nets.families.keys()],
     ways: [way],
-    inputs: new Map([[way, { config, identity, tunnels }]]),
+    inputs: new Map([[way, { config, identity, tunnels, nexthops: host.nexthops }]]),
     tunnels: new Map(),
     guard: undefined,
   }

@@ -38,8 +38,8 @@ describe('healing', function () {
     for (const each of lab.hosts) await knowsPeers(each, 4)
     healthy = await networkOf(host)
     const devices = await overlayOf(host)
-    // 4 peers, each with a route, a neighbour and an FDB entry; the device, its address with its local route.
-    assert.equal(devices.length, 4 * 3 + 3, devices.join('\n'))
+    // 4 peers, each with a route, a nexthop object, a neighbour and an FDB entry; the device, its address with its local route.
+    assert.equal(devices.length, 4 * 4 + 3, devices.join('\n'))
   })
 
   // What the test before has left in our way, where it failed: the next one begins on a healthy host.
@@ -122,10 +122,10 @@ describe('healing', function () {
     }
   })
 
-  it('restores all after `ip route flush`, of the device and of its neighbours and FDB', async () => {
+  it('restores all after `ip nexthop flush`, of the device and of its neighbours and FDB', async () => {
     for (const script of [
-      `ip route flush dev ${device}`,
-      `ip route flush proto 102`,
+      `ip nexthop flush dev ${device}`,
+      `ip nexthop flush proto 102`,
       `ip neigh flush dev ${device} nud permanent`,
       `bridge fdb flush dev ${device} 2>/dev/null || bridge fdb show dev ${device} | while read mac rest; do bridge fdb del $mac dev ${device} \${rest%% self*}; done`,
     ]) {

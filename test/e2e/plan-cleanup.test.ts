@@ -65,7 +65,7 @@ describe('commands', function () {
     await host.daemon?.waitExit()
     const { text } = await host.subnetEnv()
     for (const script of [
-      'ip route del 10.5.1.0/24',
+      'ip nexthop del id $(ip nexthop | sed -n "s/^id \\([0-9]*\\) via 10.5.1.0 .*/\\1/p")',
       'ip route replace 10.5.2.0/24 via 192.168.64.1',
       'ip route add 10.5.77.0/24 via 192.168.64.1 proto 102',
       'ip neigh replace 10.5.1.0 lladdr 02:00:00:00:00:77 dev flannel.1 nud permanent',
@@ -82,8 +82,8 @@ describe('commands', function () {
     const plan = await flanneld(host, ['plan'])
     assert.deepEqual([plan.code, plan.stderr], [0, ''])
     for (const line of [
-      /^ip route add 10\.5\.1\.0\/24 via 10\.5\.1\.0 dev flannel\.1 proto 102 onlink$/m,
-      /^ip route replace 10\.5\.2\.0\/24 via 10\.5\.2\.0 dev flannel\.1 proto 102 onlink$/m,
+      /^ip nexthop add id (\d+) via 10\.5\.1\.0 dev flannel\.1 onlink proto 102$.*^ip route add 10\.5\.1\.0\/24 nhid \1 proto 102$/ms,
+      /^ip route replace 10\.5\.2\.0\/24 nhid \d+ proto 102$/m,
       /^ip route delete 10\.5\.77\.0\/24/m,
       /^ip link set flannel\.1 mtu 1450$/m,
     ]) {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { nexthopId } from '../../kernel/kinds/nexthop/kind.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { repeat } from '../long.ts'
@@ -151,17 +152,23 @@ describe('restart', function () {
     await lab.etcd.putAll([strangerLease(2, reborn), strangerLease(3, moved), strangerLease(5)])
     await startDaemon(host)
     await knowsPeers(host, 4)
-    const peers = (await overlayOf(host)).filter((line) => /02:00:00:00:00|10\.5\.[1-5]\.0\/24/.test(line))
+    const peers = (await overlayOf(host)).filter((line) => /02:00:00:00:00|10\.5\.[1-5]\.0\b/.test(line))
+    const nexthop = (n: number) => {
+      const via = `10.5.${n}.0`
+      return `id ${nexthopId({ device: 'flannel.1', via })} via ${via} dev flannel.1`
+    }
+    const throughNexthop = (n: number) => `10.5.${n}.0/24 nh${nexthop(n)} proto 102 onlink`
     assert.deepEqual(peers, [
       '02:00:00:00:00:03 dev flannel.1 dst 192.168.64.203 self permanent',
       '02:00:00:00:00:05 dev flannel.1 dst 192.168.64.105 self permanent',
       '02:00:00:00:00:99 dev flannel.1 dst 192.168.64.102 self permanent',
       '10.5.2.0 dev flannel.1 lladdr 02:00:00:00:00:99 PERMANENT',
-      '10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 102 onlink',
+      throughNexthop(2),
       '10.5.3.0 dev flannel.1 lladdr 02:00:00:00:00:03 PERMANENT',
-      '10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 102 onlink',
+      throughNexthop(3),
       '10.5.5.0 dev flannel.1 lladdr 02:00:00:00:00:05 PERMANENT',
-      '10.5.5.0/24 via 10.5.5.0 dev flannel.1 proto 102 onlink',
+      throughNexthop(5),
+      ...[5, 3, 2].map((n) => `${nexthop(n)} scope link proto 102 onlink`),
     ])
   })
 

@@ -112,6 +112,7 @@ export async function networkOf(host: Host): Promise<readonly string[]> {
   const script = [
     'ip -4 route show table all',
     'ip -6 route show table all',
+    'ip nexthop',
     'ip rule',
     'ip neigh show nud permanent',
     'bridge fdb show',

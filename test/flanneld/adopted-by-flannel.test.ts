@@ -28,6 +28,12 @@ describe('what flannel takes over', () => {
     )
   })
 
+  it('is a route with a gateway of its own where ours goes through a nexthop object, which flannel does not know', () => {
+    const route = the.peerRoute('10.64.2.0/24')
+    const held = [the.vxlan(), the.nexthop('10.64.2.0'), the.throughNexthop(route)]
+    assert.deepEqual(stays(held), [the.vxlan(), { ...route, ...boot }])
+  })
+
   it('is a device of ipip', () => {
     const held = [the.ipip(), the.address('10.64.1.0/32', 'flannel.ipip')]
     assert.deepEqual(stays(held), held)

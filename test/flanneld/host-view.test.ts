@@ -24,7 +24,7 @@ function device(name: string, ...addresses: readonly string[]): HostInterface {
 }
 
 async function read(...interfaces: readonly HostInterface[]): Promise<HostView> {
-  const kernel = { listInterfaces: async () => interfaces } as unknown as HostKernel
+  const kernel = { listInterfaces: async () => interfaces, hasNexthops: async () => true } as unknown as HostKernel
   // A new object each time, as the real choice gives.
   const host = new HostView({ kernel, clock: new VirtualClock(), choose: async () => ({ external: { ...external } }) })
   await host.read()
@@ -44,7 +44,7 @@ describe('the view of the host', () => {
 
   const running = (look: (at: number) => Kept, list: () => readonly HostInterface[] = () => []) => {
     const clock = new VirtualClock()
-    const kernel = { listInterfaces: async () => list() } as unknown as HostKernel
+    const kernel = { listInterfaces: async () => list(), hasNexthops: async () => true } as unknown as HostKernel
     const host = new HostView({ kernel, clock, choose: async () => look(clock.now()) })
     const stop = new AbortController()
     const faults: unknown[] = []

@@ -15,6 +15,7 @@ async function chosen(leases: readonly Lease[], last: { subnet?: string; publicI
   const interfaces = [device('eth0', 2, [address(DHCP, { permanent: false }), FLOATING, SECOND])]
   const kernel = {
     listInterfaces: async () => interfaces,
+    hasNexthops: async () => true,
     defaultRouteDevices: async () => ['eth0'],
     routesNear: async () => ({ routes: [], gateways: [] }),
   }

@@ -19,6 +19,7 @@ function facts(publicIp: string, owned: readonly IpAddr[]): HostFacts {
     ownAddresses: new Set(owned),
     reach: new Map(),
     strictReversePath: false,
+    nexthops: false,
     deviceMacs: new Map(),
   }
 }

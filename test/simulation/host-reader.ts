@@ -11,6 +11,7 @@ const RTN_BLACKHOLE = 6
 type Reader = Pick<
   HostKernel,
   | 'hasFou'
+  | 'hasNexthops'
   | 'listInterfaces'
   | 'defaultRouteDevices'
   | 'routeTo'
@@ -28,6 +29,7 @@ export function hostReader(
 ): HostKernel {
   const reader: Reader = {
     hasFou: async () => false,
+    hasNexthops: async () => true,
     listInterfaces: () => process.call(() => host.links().map((link) => interfaceOf(host, link))),
     defaultRouteDevices: (family) => process.call(() => defaultDevices(host, family)),
     routeTo: (address) => process.call(() => pathTo(host, address)),

@@ -39,7 +39,7 @@ const COUNT = 0x1000000
  * The number that a nexthop object has unless it is taken: the same after a restart, and in the commands of `flanneld plan`. Of 5,000
  * peers about one meets another's number.
  */
-export function nexthopId({ device, via }: Pick<Nexthop, 'device' | 'via'>): number {
+export function nexthopId({ device, via }: { readonly device: string; readonly via: string }): number {
   const hash = hashOf(via, hashOf(device, 0x811c9dc5))
   return FIRST + (((hash >>> 24) ^ hash) & (COUNT - 1))
 }
