@@ -2,7 +2,8 @@ import type { Clock } from '../lib/clock.ts'
 import { describeFault, Lifecycle } from '../lib/lifecycle.ts'
 import type { Logger } from '../lib/log.ts'
 import { exitCodeOf } from './exit-code.ts'
-import { OWN_LEASE } from './node/start-node.ts'
+import { NoInterfaceError } from './host/external-interface.ts'
+import { OWN_LEASE } from './leases/lease-keeper.ts'
 import { faultConditions, isOwnFault } from './status/fault-conditions.ts'
 import type { ConditionSet } from './status/status.ts'
 
@@ -22,7 +23,9 @@ export function createLifecycle(
   return new Lifecycle({
     clock: needs.clock,
     onFault: (task, cause) => {
-      if (exitCodeOf(cause) !== 1 && (task === OWN_LEASE || !options.wasReady())) {
+      // Which interface is thrown only where none has ever fitted.
+      const isForOperator = exitCodeOf(cause) !== 1 || cause instanceof NoInterfaceError
+      if (isForOperator && (task === OWN_LEASE || !options.wasReady())) {
         options.end(cause)
         return 'ended'
       }

@@ -1,21 +1,30 @@
 import type { ExternalInterface } from '../../backends/backend.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { AgentNeeds } from '../node/agent-needs.ts'
 import { hostConditions } from '../status/node-conditions.ts'
+import type { ConditionSet } from '../status/status.ts'
+import { untilHad } from '../until-had.ts'
 import type { HostView } from './host-view.ts'
 import { isSameChoice } from './kept-choice.ts'
 
-/** Reads the host when it changes, tells which interface is in use now, and leaves connections that its change has cut. */
-export async function followHost(
-  {
-    conditions,
-    log,
-    lifecycle,
-    reconnectStore,
-  }: Pick<AgentNeeds, 'conditions' | 'log' | 'lifecycle' | 'reconnectStore'>,
-  host: HostView,
-  stop: AbortSignal,
-): Promise<void> {
+interface Needs {
+  readonly conditions: ConditionSet
+  readonly clock: Clock
+  readonly log: Logger
+  readonly lifecycle: Lifecycle
+  readonly reconnectStore: (why: string) => Promise<void>
+}
+
+/**
+ * Reads the host, then again when it changes, tells which interface is in use now, and leaves connections that its change has cut.
+ * `onRead`: it was read for the first time. Throws what makes the first reading impossible.
+ */
+export async function followHost(needs: Needs, host: HostView, onRead: () => void, stop: AbortSignal): Promise<void> {
+  const { conditions, log, lifecycle, reconnectStore } = needs
+  await untilHad(needs, 'host', () => host.read(), stop)
+  sayInterface(log, host.external)
+  onRead()
   let inUse = host.external
   await host.run(stop, (fault) => {
     conditions.replace('host', hostConditions(host.choice, fault))
@@ -30,6 +39,6 @@ export async function followHost(
   })
 }
 
-export function sayInterface(log: Logger, { name, mtu, publicIps, reason }: ExternalInterface): void {
+function sayInterface(log: Logger, { name, mtu, publicIps, reason }: ExternalInterface): void {
   log.info('external interface chosen', { name, mtu, publicAddress: [...publicIps.values()].join(' '), why: reason })
 }

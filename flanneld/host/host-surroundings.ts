@@ -40,26 +40,29 @@ const TYPE_NAMES: Readonly<Record<number, string>> = {
 /** What of this host the harm rule must know. The routes are read again only after an event that may concern them. */
 export class HostSurroundings {
   readonly #kernel: Pick<HostKernel, 'routesNear'>
-  readonly #networks: readonly Cidr[]
+  readonly #networksNow: () => readonly Cidr[]
   #nearby: NearbyRoutes = { routes: [], gateways: [] }
   // A host with a full BGP table has events all the time and needs a second to list its routes.
   #isStale = true
+  #readFor = ''
   #routes: { readonly nearby: NearbyRoutes; readonly ours: string; readonly routes: readonly HostRoute[] } | undefined
   #last: { readonly digest: string; readonly value: Surroundings } | undefined
 
-  constructor(needs: { kernel: Pick<HostKernel, 'routesNear'> }, options: { networks: readonly Cidr[] }) {
+  /** `networks`: those of the overlay, as they are now. */
+  constructor(needs: { kernel: Pick<HostKernel, 'routesNear'>; networks: () => readonly Cidr[] }) {
     this.#kernel = needs.kernel
-    this.#networks = options.networks
+    this.#networksNow = needs.networks
   }
 
   /** Changes of links and addresses take routes with them without an event for each. */
   onEvents(events: readonly KernelEvent[]): void {
+    const networks = this.#networksNow()
     this.#isStale ||= events.some((event) => {
       if (event.type !== 'object') return event.type !== 'kinds'
       const { object } = event
       if (object.kind !== 'route') return object.kind === 'link' || object.kind === 'address'
       if (object.protocol === ROUTE_PROTOCOL) return false
-      return this.#networks.some(
+      return networks.some(
         (network) =>
           (prefixLength(object.dst) > 0 && overlaps(network, object.dst)) ||
           (object.via !== undefined && contains(network, object.via)),
@@ -69,11 +72,13 @@ export class HostSurroundings {
 
   /** True: something else than before. */
   async read(): Promise<boolean> {
-    if (!this.#isStale) return false
+    const networks = this.#networksNow()
+    if (!this.#isStale && networks.join() === this.#readFor) return false
     // What happens meanwhile is read the next time.
     this.#isStale = false
     try {
-      const nearby = await this.#kernel.routesNear(this.#networks)
+      const nearby = await this.#kernel.routesNear(networks)
+      this.#readFor = networks.join()
       if (JSON.stringify(nearby) === JSON.stringify(this.#nearby)) return false
       this.#nearby = nearby
       return true
@@ -107,7 +112,8 @@ export class HostSurroundings {
   }
 
   #addresses({ interfaces, ours, storeAddresses }: SurroundingsInput): readonly NeededAddress[] {
-    const isInside = (address: IpAddr) => this.#networks.some((network) => contains(network, address))
+    const networks = this.#networksNow()
+    const isInside = (address: IpAddr) => networks.some((network) => contains(network, address))
     const own = interfaces.flatMap(({ name: device, addresses }): NeededAddress[] =>
       isOverlay(device, ours)
         ? []
@@ -121,6 +127,7 @@ export class HostSurroundings {
   }
 
   #ofInterfaces({ interfaces, ours, uplink }: SurroundingsInput) {
+    const networks = this.#networksNow()
     const others = interfaces.filter(({ name }) => !isOverlay(name, ours))
     const ownAddresses = new Set(others.flatMap(({ addresses }) => addresses.map(({ address }) => address)))
     const containerDevices = others
@@ -132,9 +139,7 @@ export class HostSurroundings {
       )
     return {
       ownAddresses: [...ownAddresses],
-      containerDevices: containerDevices.filter(({ address }) =>
-        this.#networks.some((cidr) => contains(cidr, address)),
-      ),
+      containerDevices: containerDevices.filter(({ address }) => networks.some((cidr) => contains(cidr, address))),
     }
   }
 }

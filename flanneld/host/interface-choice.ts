@@ -12,14 +12,18 @@ import {
 } from './external-interface.ts'
 import { type Kept, keepOrMove } from './kept-choice.ts'
 
-export interface InterfaceChoiceOptions {
-  readonly wish: InterfaceWish
-  /** The enabled ones. */
-  readonly families: readonly Family[]
+/** What the choice depends on beside the host, each as it is now. */
+export interface ChoiceNeeds {
+  readonly kernel: RoutePort
+  readonly clock: Clock
+  /** The enabled families. */
+  readonly families: () => readonly Family[]
   /** Names of this instance's devices. */
-  readonly devices: ReadonlySet<string>
-  /** Chosen by the last run. */
-  readonly previous: ReadonlyMap<Family, IpAddr>
+  readonly devices: () => ReadonlySet<string>
+  /** Chosen by the last run; asked for before the first choice only. */
+  readonly previous: () => ReadonlyMap<Family, IpAddr>
+  /** The own subnets and those of accepted peers, as far as they are known. */
+  readonly overlay: () => Iterable<Cidr>
 }
 
 /** What this file needs of the host: where the routes lead. */
@@ -27,53 +31,49 @@ export type RoutePort = Pick<HostKernel, 'defaultRouteDevices' | 'routeTo'>
 
 /** The external interface of a running node: chosen by the options at the start, kept while it works. */
 export class InterfaceChoice {
-  readonly #kernel: RoutePort
-  readonly #clock: Clock
-  readonly #options: InterfaceChoiceOptions
-  readonly #overlay: () => Iterable<Cidr>
+  readonly #needs: ChoiceNeeds
+  readonly #wish: InterfaceWish
   #kept: Kept | undefined
 
-  /** `overlay`: the own subnets and those of accepted peers, as far as they are known. */
-  constructor(
-    needs: { kernel: RoutePort; clock: Clock; overlay: () => Iterable<Cidr> },
-    options: InterfaceChoiceOptions,
-  ) {
-    this.#kernel = needs.kernel
-    this.#clock = needs.clock
-    this.#overlay = needs.overlay
-    this.#options = options
+  constructor(needs: ChoiceNeeds, options: { wish: InterfaceWish }) {
+    this.#needs = needs
+    this.#wish = options.wish
   }
 
   /** Looks at the host. Throws NoInterfaceError when nothing has ever fitted. */
   async look(interfaces: readonly HostInterface[]): Promise<Kept> {
-    const { wish, families, previous } = this.#options
-    const host = await this.#snapshot(interfaces)
+    const families = this.#needs.families()
+    const previous = this.#kept?.external.addresses ?? this.#needs.previous()
+    const host = await this.#snapshot(interfaces, families, previous)
     const choose = (addresses: Preference['addresses'], whateverRoutesSay = false) =>
-      chooseExternalInterface(host, wish, families, { addresses, whateverRoutesSay })
+      chooseExternalInterface(host, this.#wish, families, { addresses, whateverRoutesSay })
     const before = this.#kept ?? { external: choose(previous, true) }
     this.#kept = keepOrMove(before, {
       interfaces,
       fresh: orFault(() => choose(before.external.addresses)),
       unbiased: orFault(() => choose(new Map())),
-      now: this.#clock.now(),
+      now: this.#needs.clock.now(),
     })
     return this.#kept
   }
 
-  async #snapshot(interfaces: readonly HostInterface[]): Promise<HostSnapshot> {
-    const { wish, families, devices, previous } = this.#options
-    const holds = holderOf(this.#overlay())
-    const inUse = new Set((this.#kept?.external.addresses ?? previous).values())
-    const candidates = candidatesOf(interfaces, { devices, holds, inUse })
+  async #snapshot(
+    interfaces: readonly HostInterface[],
+    families: readonly Family[],
+    previous: ReadonlyMap<Family, IpAddr>,
+  ): Promise<HostSnapshot> {
+    const { kernel, devices, overlay } = this.#needs
+    const [holds, inUse] = [holderOf(overlay()), new Set(previous.values())]
+    const candidates = candidatesOf(interfaces, { devices: devices(), holds, inUse })
     // A DHCP client that takes every new device for a network card gives ours a default route.
     const mayLead = new Set(candidates.map(({ name }) => name))
     const defaultRoutes = new Map<Family, string>()
     for (const family of families) {
-      const device = (await this.#kernel.defaultRouteDevices(family)).find((name) => mayLead.has(name))
+      const device = (await kernel.defaultRouteDevices(family)).find((name) => mayLead.has(name))
       if (device !== undefined) defaultRoutes.set(family, device)
     }
-    const target = wish.ifaceCanReach
-    const canReach = target === undefined ? undefined : await this.#kernel.routeTo(target)
+    const target = this.#wish.ifaceCanReach
+    const canReach = target === undefined ? undefined : await kernel.routeTo(target)
     return { interfaces: candidates, defaultRoutes, canReach }
   }
 }

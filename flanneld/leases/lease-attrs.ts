@@ -1,10 +1,15 @@
 import type { HostFacts } from '../../backends/backend.ts'
+import type { Way } from '../../backends/way.ts'
 import type { Family, IpAddr } from '../../lib/address.ts'
-import type { LeaseAttrs, OwnLease, PeerPath } from '../../subnet/types.ts'
+import type { LeaseAttrs, OwnLease } from '../../subnet/types.ts'
 import type { LeaseState } from './lease-keeper.ts'
 
-/** What this node publishes. Where it does not own its public address it says from where its packets really come. */
-export function leaseAttrs(node: string, path: PeerPath, facts: HostFacts): LeaseAttrs {
+/** What this node publishes; of several ways the first is what a node of flannel sees. Where it does not own its public address it says from where its packets really come. */
+export function leaseAttrs(
+  node: string,
+  ways: readonly [Pick<Way, 'path'>, ...Pick<Way, 'path'>[]],
+  facts: HostFacts,
+): LeaseAttrs {
   const { publicIps, addresses } = facts.external
   const tunnelIps = new Map<Family, IpAddr>()
   for (const [family, publicIp] of publicIps) {
@@ -13,7 +18,9 @@ export function leaseAttrs(node: string, path: PeerPath, facts: HostFacts): Leas
     // While the interface is away the host owns neither.
     if (address !== publicIp) tunnelIps.set(family, address)
   }
-  return { node, primary: path, accepts: [], publicIps, tunnelIps }
+  // A single way is said once, as flannel would.
+  const accepts = ways.length === 1 ? [] : ways.map(({ path }) => path)
+  return { node, primary: ways[0].path, accepts, publicIps, tunnelIps }
 }
 
 /** After a loss running containers keep their addresses: moving them is the operator's decision. */

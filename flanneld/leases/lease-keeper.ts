@@ -26,15 +26,18 @@ export type LeaseState =
   | { readonly at: 'held'; readonly own: OwnLease }
   | { readonly at: 'lost'; readonly last: OwnLease; readonly conflict: LeaseConflict; readonly text: string }
 
+/** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
+export const OWN_LEASE = 'own lease'
+
 /** What this node wants to have in the store. */
 export interface LeaseWant {
   readonly attrs: LeaseAttrs
   readonly network: NetworkConfig
-  /** Subnets of the last run in this network, asked for first where no lease is ours. */
-  readonly previous: ReadonlyMap<Family, Cidr>
 }
 
 export interface LeaseKeeperOptions {
+  /** Subnets of the last run in this network, asked for first where no lease is ours. */
+  readonly previous: (network: NetworkConfig) => Promise<ReadonlyMap<Family, Cidr>>
   /** Subnets that were in use since the host was booted. */
   readonly sinceBoot: ReadonlyMap<Family, Cidr>
   /** What a new subnet must leave alone. */
@@ -67,7 +70,7 @@ const LONGEST_SLEEP_MS = 2 ** 31 - 1
  * wanted, what was published and what the store shows are compared each time.
  */
 export class LeaseKeeper {
-  readonly state = new Latest<LeaseState>('own lease')
+  readonly state = new Latest<LeaseState>('state of the own lease')
   readonly renewals = { ok: 0, failed: 0 }
   readonly #store: LeaseStore
   readonly #clock: Clock
@@ -118,7 +121,7 @@ export class LeaseKeeper {
   }
 
   async #acquire(
-    { attrs, network, previous }: LeaseWant,
+    { attrs, network }: LeaseWant,
     lost: (LeaseState & { at: 'lost' }) | undefined,
     signal: AbortSignal,
   ): Promise<void> {
@@ -128,6 +131,7 @@ export class LeaseKeeper {
     const beside = { ...(surroundings && { surroundings }), ...(protectedRanges && { protectedRanges }) }
     this.#judged = lost && this.#store.entry(lost.last.lease.id)?.version
     try {
+      const previous = await this.#options.previous(network)
       const hints = { network, previous, sinceBoot, waiting, ...beside, ...only }
       const own = await this.#store.acquire(attrs, hints, signal)
       this.#held(attrs, own)

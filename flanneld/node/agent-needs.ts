@@ -1,4 +1,3 @@
-import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
 import type { Cidr, Family } from '../../lib/address.ts'
@@ -6,17 +5,17 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
 import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
-import type { ConfigText, LeaseSnapshot, LeaseStore, StoreHealth } from '../../subnet/types.ts'
+import type { ConfigText, LeaseStore, StoreHealth } from '../../subnet/types.ts'
 import type { InterfaceWish } from '../host/external-interface.ts'
-import type { HostView } from '../host/host-view.ts'
 import type { TrafficWish } from '../host/traffic-choice.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
 import type { StateDir } from '../state/state-dir.ts'
 import type { ConditionSet } from '../status/status.ts'
 import type { GuardOptions } from './guard-rules.ts'
+import type { Levels } from './levels.ts'
 import type { NodePlan } from './planner.ts'
+import type { WantedWays } from './ways.ts'
 
 export interface AgentNeeds {
   readonly kernel: Kernel
@@ -59,17 +58,15 @@ export interface AgentOptions {
   readonly renewMarginMs: number
   /** How long peers that vanished together are kept. */
   readonly holdMs: number
+  /** Absent: one way, that of the configuration in use. */
+  readonly wantedWays?: WantedWays
 }
 
 /** What the agent has in hands now; every part appears when it is known. */
-export interface AgentView {
-  readonly network?: NetworkConfig
-  /** The preferred one first. */
-  readonly ways?: readonly Way[]
-  readonly host?: HostView
-  readonly keeper?: LeaseKeeper
-  readonly snapshot?: LeaseSnapshot
+export interface AgentView extends Levels {
   readonly store?: StoreHealth
   readonly verdicts?: PeerVerdicts
   readonly plan?: NodePlan
+  /** Of the own lease. */
+  readonly renewals: LeaseKeeper['renewals']
 }

@@ -9,8 +9,6 @@ interface ConfigWatchNeeds {
   readonly source: Source<ConfigText>
   readonly conditions: ConditionSet
   readonly log: Logger
-  /** Before the first configuration is in use. */
-  readonly onFirst: (first: Configuration) => Promise<void>
 }
 
 /**
@@ -28,10 +26,10 @@ export class ConfigWatch {
 
   /** Follows the source until the signal is aborted. @throws ConfigError only for the first configuration */
   async run(signal: AbortSignal): Promise<void> {
-    for await (const config of this.#needs.source.watch(signal)) await this.#take(config)
+    for await (const config of this.#needs.source.watch(signal)) this.#take(config)
   }
 
-  async #take({ text, origin }: ConfigText): Promise<void> {
+  #take({ text, origin }: ConfigText): void {
     const { conditions } = this.#needs
     if (text === undefined) {
       this.#missing(origin)
@@ -41,7 +39,7 @@ export class ConfigWatch {
     const next = this.#parse(text, origin)
     if (next === undefined) return
     const { current } = this.changes
-    if (current === undefined) await this.#begin(next)
+    if (current === undefined) this.#begin(next)
     else this.#change(current, next)
   }
 
@@ -74,13 +72,11 @@ export class ConfigWatch {
     }
   }
 
-  async #begin(first: Configuration): Promise<void> {
-    const { log, onFirst } = this.#needs
+  #begin(first: Configuration): void {
     const { network, backend, origin } = first
     this.#warn(first)
     const networks = [...network.families.values()].map((part) => part.network).join(' ')
-    log.info('network configuration read', { origin, backend: backend.type, networks })
-    await onFirst(first)
+    this.#needs.log.info('network configuration read', { origin, backend: backend.type, networks })
     this.changes.set(first)
   }
 

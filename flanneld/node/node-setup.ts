@@ -1,4 +1,3 @@
-import type { PrepareContext, Prepared } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { HostKernel } from '../../kernel/host.ts'
@@ -16,23 +15,24 @@ import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
 import { reachOf } from './choose-way.ts'
 import type { Configuration } from './configuration.ts'
 import type { GuardOptions } from './guard-rules.ts'
+import type { LevelSet } from './levels.ts'
 import type { NodePlan, Planner } from './planner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 /** The steps from a configuration to a plan, shared by the daemon and by `flanneld plan`. */
 
-/** What this instance may come to own in the kernel under this configuration. */
-export function footprintOf({
-  backend,
-  config,
-  network,
-}: Pick<Configuration, 'backend' | 'config' | 'network'>): OwnershipScope {
-  const networks = [...network.families.values()].map((part) => ({ network: part.network, subnetLen: part.subnetLen }))
-  return {
-    devices: new Set(backend.devices(config, network)),
-    fouPorts: new Set(backend.fouPorts?.(config) ?? []),
-    networks,
-  }
+/** What this instance may come to own in the kernel under these configurations. */
+export function footprintOf(
+  configurations: readonly Pick<Configuration, 'backend' | 'config' | 'network'>[],
+): OwnershipScope {
+  const used = configurations.flatMap(({ backend, config, network }) =>
+    entriesOf({
+      devices: new Set(backend.devices(config, network)),
+      fouPorts: new Set(backend.fouPorts?.(config) ?? []),
+      networks: Array.from(network.families.values(), (part) => ({ network: part.network, subnetLen: part.subnetLen })),
+    }),
+  )
+  return scopeOf(withEntries(NO_ENTRIES, used))
 }
 
 /** What of the last run decides about the interface of this one. */
@@ -42,38 +42,50 @@ export interface LastRun {
   readonly previousSubnets: ReadonlyMap<Family, Cidr>
 }
 
-/**
- * A host that has not been read yet. `overlay`: the own subnets and those of accepted peers, from when they are known; before
- * that the last run's.
- */
+/** A host that has not been read yet. Families, networks and the last run's lease are asked for when it is read, from the levels. */
 export function openHost(
-  needs: { kernel: HostKernel; clock: Clock; overlay?: () => Iterable<Cidr> | undefined },
-  options: { wish: InterfaceWish; network: NetworkConfig; devices: ReadonlySet<string> },
-  last: LastRun & { snapshot: LeaseSnapshot },
+  needs: {
+    readonly kernel: HostKernel
+    readonly clock: Clock
+    readonly levels: LevelSet
+    readonly devices: () => ReadonlySet<string>
+    /** The own subnets and those of accepted peers, from when they are known; before that the last run's count. */
+    readonly overlay: () => Iterable<Cidr> | undefined
+  },
+  options: LastRun & { readonly wish: InterfaceWish },
 ): HostView {
-  const lease = lastLease(last)
-  const lastSubnets = [...subnetsOf(lease), ...last.previousSubnets.values()]
-  const { wish, network, devices } = options
+  const { wish, previousSubnets } = options
+  const { levels } = needs
+  const families = () => levels.current.configuration?.network.families ?? NO_FAMILIES
+  const last = () => lastLease(options, levels.current.leases?.leases ?? NO_LEASES)
   const choice = new InterfaceChoice(
-    { ...needs, overlay: () => needs.overlay?.() ?? lastSubnets },
-    { wish, devices, families: [...network.families.keys()], previous: addressesOf(lease, wish) },
+    {
+      ...needs,
+      families: () => [...families().keys()],
+      previous: () => addressesOf(last(), wish),
+      overlay: () => needs.overlay() ?? [...subnetsOf(last()), ...previousSubnets.values()],
+    },
+    { wish },
   )
-  const networks = [...network.families.values()].map((part) => part.network)
-  const surroundings = new HostSurroundings(needs, { networks })
+  const networks = () => Array.from(families().values(), (part) => part.network)
+  const surroundings = new HostSurroundings({ ...needs, networks })
   return new HostView({ ...needs, choose: (interfaces) => choice.look(interfaces), surroundings })
 }
+
+const NO_FAMILIES: NetworkConfig['families'] = new Map()
+const NO_LEASES: LeaseSnapshot['leases'] = new Map()
 
 export function subnetsOf(lease: Lease | undefined): readonly Cidr[] {
   return [...(lease?.families.values() ?? [])].map(({ subnet }) => subnet)
 }
 
 // By NodeID; flannel's, which has none, by the subnet that it left in subnet.env.
-function lastLease({ nodeId, previousSubnets, snapshot }: LastRun & { snapshot: LeaseSnapshot }): Lease | undefined {
-  const own = findOwnLease(snapshot.leases, { node: nodeId, publicIps: new Map() })
+function lastLease({ nodeId, previousSubnets }: LastRun, leases: LeaseSnapshot['leases']): Lease | undefined {
+  const own = findOwnLease(leases, { node: nodeId, publicIps: new Map() })
   if (own !== undefined || previousSubnets.size === 0) return own
   const wasOurs = ({ node, families }: Lease) =>
     node === '' && [...previousSubnets].every(([family, subnet]) => families.get(family)?.subnet === subnet)
-  return [...snapshot.leases.values()].find(wasOurs)
+  return [...leases.values()].find(wasOurs)
 }
 
 /** From which the packets came. A public address that was given as such says nothing of that. */
@@ -89,15 +101,6 @@ function addressesOf(lease: Lease | undefined, { publicIp: v4, publicIpv6: v6 }:
 /** The lease that this node held before this start. */
 export function previousLease(snapshot: LeaseSnapshot, node: string, host: HostView): Lease | undefined {
   return findOwnLease(snapshot.leases, { node, publicIps: host.external.publicIps })
-}
-
-export async function prepareBackend(
-  { backend, config }: Configuration,
-  context: Omit<PrepareContext, 'facts' | 'hasFou'>,
-  host: HostView,
-): Promise<Prepared<unknown>> {
-  const facts = await host.facts(new Map(), 'unused')
-  return await backend.prepare(config, { ...context, facts, hasFou: () => host.hasFou() })
 }
 
 export interface PlanSources {
@@ -130,8 +133,7 @@ export async function planAll(
   options: PlanOptions,
 ): Promise<{ verdicts: PeerVerdicts; plan: NodePlan }> {
   const { network, ways, host, own, snapshot, ours, originals, storeAddresses, isPlanned } = sources
-  const used = ways.flatMap((way) => entriesOf(footprintOf({ ...way, network })))
-  const scope = { ...scopeOf(withEntries(NO_ENTRIES, used)), instance: options.traffic.instance }
+  const scope = { ...footprintOf(ways.map((way) => ({ ...way, network }))), instance: options.traffic.instance }
   const surroundings = host.surroundings({ ours, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
   const facts = await host.facts(verdicts.planned, reachOf(ways), originals)

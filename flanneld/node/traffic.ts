@@ -1,24 +1,18 @@
 import type { Kernel } from '../../kernel/kernel.ts'
-import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
-import type { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import type { Clock } from '../../lib/clock.ts'
-import type { Lifecycle } from '../../lib/lifecycle.ts'
+import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import { chooseTraffic, movedRules, type TrafficWish } from '../host/traffic-choice.ts'
 import type { ConditionSet } from '../status/status.ts'
-import { ObstacleWatch } from './obstacle-watch.ts'
 import type { NodePlan } from './planner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 interface TrafficNeeds {
-  readonly kernel: Kernel
-  readonly reconciler: Pick<Reconciler, 'passes'>
+  readonly sets: Kernel['rules']['sets']
   readonly conditions: ConditionSet
-  readonly lifecycle: Lifecycle
   readonly clock: Clock
   readonly log: Logger
-  readonly packetPaths: () => readonly PacketPath[]
 }
 
 /** Nothing is said of rules: for a plan that is made before it is known where they go. */
@@ -37,36 +31,59 @@ export function withoutRules({ desired, ...plan }: NodePlan, subnetFile: string)
   return { ...plan, desired: { ...desired, objects: desired.objects.patched(new Set(files), []), complete: false } }
 }
 
-/** Decides where rules go, says so, and follows what others do to them from now on. */
-export async function startTraffic(
-  needs: TrafficNeeds,
-  { traffic: wish, resyncMs }: { readonly traffic: TrafficWish; readonly resyncMs: number },
-  network: NetworkConfig,
-): Promise<TrafficOptions> {
-  const { kernel, reconciler, conditions, lifecycle, clock, log } = needs
-  const { sets, monitor, obstacles } = kernel.rules
-  const { options, reason, conditions: found } = await chooseTraffic(sets, wish, network.nftables)
-  const watch = new ObstacleWatch({ reader: obstacles, monitor, conditions, clock, paths: needs.packetPaths })
-  lifecycle.run('rules of others', (stop) => watch.run(reconciler.passes, stop))
-  conditions.replace('traffic rules', found)
-  if (wish.masquerade || wish.forward) {
-    const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`
-    log.info('traffic rules chosen', { tool, why: reason, masquerade: wish.masquerade, forward: wish.forward })
+/** Where the rules of this node go: decided for each network configuration that says something else about it. */
+export class TrafficChoice {
+  readonly changes = new Latest<TrafficOptions>('where rules go')
+  readonly #needs: TrafficNeeds
+  readonly #options: { readonly traffic: TrafficWish; readonly resyncMs: number }
+  readonly #network = new Latest<NetworkConfig>('network of the rules')
+
+  constructor(needs: TrafficNeeds, options: { readonly traffic: TrafficWish; readonly resyncMs: number }) {
+    this.#needs = needs
+    this.#options = options
   }
-  if (wish.masquerade || wish.forward) {
-    // Nobody tells of changes in the legacy tables; a host that has none is asked without starting a program.
-    lifecycle.run('iptables resync', async (stop) => {
-      let began = clock.now()
-      for (;;) {
-        // What was done last time is a part of the period.
-        await clock.sleep(Math.max(0, began + resyncMs - clock.now()), stop)
-        began = clock.now()
-        if (!(await sets.legacyChanged([...network.families.keys()], options.world === 'legacy'))) continue
-        const now = await chooseTraffic(sets, wish, network.nftables)
-        const moved = options.tool === 'iptables' ? movedRules(options.world, now.options.world) : []
-        conditions.replace('traffic rules', [...now.conditions, ...moved])
+
+  want(network: NetworkConfig): void {
+    if (network !== this.#network.current) this.#network.set(network)
+  }
+
+  /** Decides and says so. Until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { sets, conditions, log } = this.#needs
+    const { traffic: wish } = this.#options
+    let nftables: boolean | undefined
+    for await (const network of this.#network.watch(signal)) {
+      if (network.nftables === nftables) continue
+      const { options, reason, conditions: found } = await chooseTraffic(sets, wish, network.nftables)
+      nftables = network.nftables
+      conditions.replace('traffic rules', found)
+      if (this.#isAsked) {
+        const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`
+        log.info('traffic rules chosen', { tool, why: reason, masquerade: wish.masquerade, forward: wish.forward })
       }
-    })
+      this.changes.set(options)
+    }
   }
-  return options
+
+  /** Asks whether the legacy tables have changed; a host that has none is asked without starting a program. Until the signal is aborted. */
+  async resync(signal: AbortSignal): Promise<void> {
+    const { sets, conditions, clock } = this.#needs
+    if (!this.#isAsked) return
+    for (let began = clock.now(); ; ) {
+      // What was done last time is a part of the period.
+      await clock.sleep(Math.max(0, began + this.#options.resyncMs - clock.now()), signal)
+      began = clock.now()
+      const [network, options] = [this.#network.current, this.changes.current]
+      if (network === undefined || options === undefined) continue
+      if (!(await sets.legacyChanged([...network.families.keys()], options.world === 'legacy'))) continue
+      const now = await chooseTraffic(sets, this.#options.traffic, network.nftables)
+      const moved = options.tool === 'iptables' ? movedRules(options.world, now.options.world) : []
+      conditions.replace('traffic rules', [...now.conditions, ...moved])
+    }
+  }
+
+  get #isAsked(): boolean {
+    const { masquerade, forward } = this.#options.traffic
+    return masquerade || forward
+  }
 }

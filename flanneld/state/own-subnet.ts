@@ -41,16 +41,17 @@ export async function lastSubnets(
 /** Keeps the file equal to the lease that is held, which does not need the file. */
 export async function keepLastSubnets(
   files: Pick<StateFiles, 'keep'>,
-  { families }: NetworkConfig,
+  network: () => NetworkConfig | undefined,
   lease: Source<LeaseState>,
   signal: AbortSignal,
 ): Promise<void> {
   let kept: string | undefined
   for await (const state of lease.watch(signal)) {
     if (state.at !== 'held') continue
+    const families = network()?.families
     const own = [...state.own.lease.families].flatMap(([family, { subnet }]) => {
-      const network = families.get(family)?.network
-      return network === undefined ? [] : [{ network, subnet }]
+      const whole = families?.get(family)?.network
+      return whole === undefined ? [] : [{ network: whole, subnet }]
     })
     const text = `${JSON.stringify(own)}\n`
     if (text === kept) continue

@@ -197,5 +197,5 @@ export class StatusEndpoints {
 
 function readyText({ view }: Agent): string {
   const peers = view.verdicts?.planned.size ?? 0
-  return `ready: ${view.ways?.[0]?.backend.type ?? ''}, ${peers} peer${peers === 1 ? '' : 's'}`
+  return `ready: ${view.ways?.[0].backend.type ?? ''}, ${peers} peer${peers === 1 ? '' : 's'}`
 }

@@ -36,6 +36,7 @@ export interface StatusFacts {
 /** The status document of one moment; pure. */
 export function statusDocument(facts: StatusFacts): StatusDocument {
   const { view, conditions } = facts
+  const { configuration } = view
   const peers = peerStatuses(view, facts.failures)
   const ready = facts.notReady.length === 0
   return {
@@ -50,12 +51,12 @@ export function statusDocument(facts: StatusFacts): StatusDocument {
     nodeId: facts.nodeId,
     subnetFile: facts.subnetFile,
     external: externalOf(view),
-    network: view.network === undefined ? null : perFamily(view.network.families, (part) => part.network),
+    network: configuration === undefined ? null : perFamily(configuration.network.families, (part) => part.network),
     lease: leaseOf(view),
     backend: backendOf(view),
     conditions,
     peers,
-    rejected: view.verdicts?.rejected ?? view.snapshot?.unreadable ?? [],
+    rejected: view.verdicts?.rejected ?? view.leases?.unreadable ?? [],
     counters: countersOf(view, facts.counts),
     dataPlane: facts.dataPlane ?? null,
     guard: facts.guard ?? null,
@@ -75,8 +76,7 @@ function externalOf({ host }: AgentView): StatusDocument['external'] {
   }
 }
 
-function leaseOf({ keeper }: AgentView): StatusDocument['lease'] {
-  const state = keeper?.state.current
+function leaseOf({ lease: state }: AgentView): StatusDocument['lease'] {
   if (state?.at !== 'held') return null
   const { lease, expiresAt } = state.own
   return {
@@ -86,9 +86,10 @@ function leaseOf({ keeper }: AgentView): StatusDocument['lease'] {
   }
 }
 
-function backendOf({ ways: [active] = [], network, plan }: AgentView): StatusDocument['backend'] {
-  if (active === undefined || network === undefined || plan === undefined) return null
-  return { type: active.backend.type, mtu: plan.mtu, devices: active.backend.devices(active.config, network) }
+function backendOf({ configuration, ways, plan }: AgentView): StatusDocument['backend'] {
+  if (configuration === undefined || ways === undefined || plan === undefined) return null
+  const devices = ways.flatMap(({ backend, config }) => backend.devices(config, configuration.network))
+  return { type: ways[0].backend.type, mtu: plan.mtu, devices }
 }
 
 function peerStatuses(view: AgentView, failures: ReadonlyMap<string, Failure>): readonly PeerStatus[] {
@@ -138,13 +139,13 @@ function leaseFamilies(lease: Lease): { subnets: PerFamily; publicIps: PerFamily
   }
 }
 
-function countersOf({ keeper, store }: AgentView, counts: ReconcileCounts): StatusDocument['counters'] {
+function countersOf({ renewals, store }: AgentView, counts: ReconcileCounts): StatusDocument['counters'] {
   return {
     driftRepaired: countsOf(counts.driftRepaired),
     adopted: countsOf(counts.adopted),
     reconcileErrors: countsOf(counts.errors),
     netlinkOverruns: counts.overruns,
-    leaseRenewals: { ok: keeper?.renewals.ok ?? 0, failed: keeper?.renewals.failed ?? 0 },
+    leaseRenewals: { ...renewals },
     datastoreResyncs: countsOf(store?.resyncs ?? new Map()),
   }
 }

@@ -45,8 +45,15 @@ export function open(setting: Setting, clock: VirtualClock) {
     Object.entries(setting.previous ?? {}).map(([family, text]) => [Number(family) as Family, text as IpAddr]),
   )
   const choice = new InterfaceChoice(
-    { kernel, clock, overlay: () => (setting.overlay ?? []) as Cidr[] },
-    { wish, families: setting.families ?? [4], devices: new Set(['flannel.1', 'mine']), previous },
+    {
+      kernel,
+      clock,
+      overlay: () => (setting.overlay ?? []) as Cidr[],
+      families: () => setting.families ?? [4],
+      devices: () => new Set(['flannel.1', 'mine']),
+      previous: () => previous,
+    },
+    { wish },
   )
   return async (now: HostNow) => {
     host = now

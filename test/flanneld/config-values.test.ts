@@ -97,7 +97,7 @@ describe('a configuration', () => {
             assert.ok(cause instanceof ConfigError)
             return
           }
-          const footprint = footprintOf(configuration)
+          const footprint = footprintOf([configuration])
           for (const name of footprint.devices) assert.match(name, /^[a-z0-9.-]{1,15}$/)
           const conditions = new ConditionSet({ clock: systemClock })
           const needs = {

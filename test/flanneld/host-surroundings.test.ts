@@ -24,7 +24,7 @@ function start(nearby: NearbyRoutes = { routes: [], gateways: [] }) {
     kernel.reads += 1
     return kernel.nearby
   }
-  const host = new HostSurroundings({ kernel: { routesNear } }, { networks })
+  const host = new HostSurroundings({ kernel: { routesNear }, networks: () => networks })
   const of = (more: Partial<SurroundingsInput> = {}) =>
     host.of({
       interfaces: [],
@@ -150,10 +150,10 @@ describe('what the harm rule knows of the host', () => {
   }
 
   it('are read again after a failure', async () => {
-    const host = new HostSurroundings(
-      { kernel: { routesNear: () => Promise.reject(new Error('EINTR')) } },
-      { networks },
-    )
+    const host = new HostSurroundings({
+      kernel: { routesNear: () => Promise.reject(new Error('EINTR')) },
+      networks: () => networks,
+    })
     await assert.rejects(host.read())
     await assert.rejects(host.read())
   })

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { parseConfiguration } from '../../flanneld/node/configuration.ts'
+import { LevelSet } from '../../flanneld/node/levels.ts'
 import { openHost } from '../../flanneld/node/node-setup.ts'
 import type { HostKernel } from '../../kernel/host.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
-import { lease, NO_DATA, network } from '../backends/world.ts'
+import { lease, NO_DATA } from '../backends/world.ts'
 import { VirtualClock } from '../fakes/clock.ts'
 import { address, device } from './host-fixtures.ts'
 
@@ -20,17 +22,23 @@ async function chosen(leases: readonly Lease[], last: { subnet?: string; publicI
     routesNear: async () => ({ routes: [], gateways: [] }),
   }
   const wish = { iface: ['eth0'], ifaceRegex: [], ifaceCanReach: undefined, publicIpv6: undefined }
+  const levels = new LevelSet()
+  levels.set({
+    configuration: parseConfiguration('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}', 'test'),
+    leases: { revision: '1', leases: new Map(leases.map((each) => [each.id, each])), unreadable: [] },
+  })
   const host = openHost(
-    { kernel: kernel as unknown as HostKernel, clock: new VirtualClock() },
     {
-      wish: { ...wish, publicIp: last.publicIp as IpAddr | undefined },
-      network: network(4),
-      devices: new Set(['flannel.1']),
+      kernel: kernel as unknown as HostKernel,
+      clock: new VirtualClock(),
+      levels,
+      devices: () => new Set(['flannel.1']),
+      overlay: () => undefined,
     },
     {
+      wish: { ...wish, publicIp: last.publicIp as IpAddr | undefined },
       nodeId: OURS,
       previousSubnets: new Map(last.subnet === undefined ? [] : [[4 as Family, last.subnet as Cidr]]),
-      snapshot: { revision: '1', leases: new Map(leases.map((each) => [each.id, each])), unreadable: [] },
     },
   )
   await host.read()

@@ -25,6 +25,14 @@ function facts(publicIp: string, owned: readonly IpAddr[]): HostFacts {
 }
 
 describe('what a node publishes', () => {
+  it('names every way in which it can receive, if there is more than one', () => {
+    const second = { backend: 'host-gw', data: new Map() }
+    const one = leaseAttrs('me', [{ path }], facts(address, [address]))
+    const both = leaseAttrs('me', [{ path }, { path: second }], facts(address, [address]))
+    assert.deepEqual([one.primary, one.accepts], [path, []])
+    assert.deepEqual([both.primary, both.accepts], [path, [path, second]])
+  })
+
   const cases: readonly [string, string, readonly IpAddr[], IpAddr | undefined][] = [
     ['nothing more where the host owns its public address', address, [address], undefined],
     ['the address of its packets where the public one is another host’s', '203.0.113.5', [address], address],
@@ -38,7 +46,7 @@ describe('what a node publishes', () => {
   ]
   for (const [what, publicIp, owned, tunnelIp] of cases) {
     it(`is ${what}`, () => {
-      const attrs = leaseAttrs('me', path, facts(publicIp, owned))
+      const attrs = leaseAttrs('me', [{ path }], facts(publicIp, owned))
       assert.equal(attrs.tunnelIps.get(4), tunnelIp)
       assert.equal(attrs.publicIps.get(4), publicIp)
     })

@@ -13,6 +13,7 @@ import { networkOf } from '../subnet/leases.ts'
 
 const HOUR = 3_600_000
 const v4 = network(4)
+const previous = async () => new Map<Family, Cidr>()
 const ADDRESS = '192.168.64.11' as IpAddr
 
 function attrs(node: string, address = ADDRESS): LeaseAttrs {
@@ -59,9 +60,9 @@ async function start(
     if (severity === 'warn') warnings.push(message)
   })
   const none = new Map<Family, Cidr>()
-  const options = { sinceBoot: none, renewMarginMs: HOUR, retryMs: 60_000, ...change }
+  const options = { previous, sinceBoot: none, renewMarginMs: HOUR, retryMs: 60_000, ...change }
   const keeper = new LeaseKeeper({ store, clock, log }, options)
-  const want = (next: LeaseAttrs) => keeper.setWant({ attrs: next, network: v4, previous: none })
+  const want = (next: LeaseAttrs) => keeper.setWant({ attrs: next, network: v4 })
   want(change.want ?? attrs('a'))
   const end = new AbortController()
   let fault: unknown
@@ -194,7 +195,7 @@ describe('lease keeper', () => {
     const none = new Map<Family, Cidr>()
     const keeper = new LeaseKeeper(
       { store, clock, log: createLogger(() => {}) },
-      { sinceBoot: none, renewMarginMs: HOUR },
+      { previous, sinceBoot: none, renewMarginMs: HOUR },
     )
     const end = new AbortController()
     const running = keeper.run(end.signal)
@@ -202,10 +203,10 @@ describe('lease keeper', () => {
     assert.deepEqual([keeper.state.current, table.writes], [{ at: 'acquiring' }, 0])
     const tiny = networkOf({ Network: '10.5.0.0/28', SubnetMin: '10.5.0.4', SubnetMax: '10.5.0.4' })
     table.put('10.5.0.4-30', value('b', '192.168.64.12'))
-    keeper.setWant({ attrs: attrs('a'), network: tiny, previous: none })
+    keeper.setWant({ attrs: attrs('a'), network: tiny })
     await settleTasks()
     assert.equal(keeper.state.current?.at, 'acquiring')
-    keeper.setWant({ attrs: attrs('a'), network: v4, previous: none })
+    keeper.setWant({ attrs: attrs('a'), network: v4 })
     await settleTasks()
     assert.equal(keeper.state.current?.at, 'held')
     end.abort()
@@ -223,7 +224,7 @@ describe('lease keeper', () => {
     }
     const needs = { store, clock, log: createLogger(() => {}) }
     const none = new Map<Family, Cidr>()
-    const keeper = new LeaseKeeper(needs, { sinceBoot: none, renewMarginMs: HOUR })
+    const keeper = new LeaseKeeper(needs, { previous, sinceBoot: none, renewMarginMs: HOUR })
     await assert.rejects(keeper.run(new AbortController().signal), /a fault/)
   })
 

@@ -41,7 +41,7 @@ describe('the record of the own subnet', () => {
   async function keep(subnets: string): Promise<void> {
     const stop = new AbortController()
     const state = new Latest<LeaseState>('own lease')
-    const keeping = keepLastSubnets(files, dual, state, stop.signal)
+    const keeping = keepLastSubnets(files, () => dual, state, stop.signal)
     state.set({ at: 'acquiring' })
     await settleTasks()
     state.set(held(subnets))
@@ -93,7 +93,7 @@ describe('the record of the own subnet', () => {
         return false
       },
     }
-    const keeping = keepLastSubnets(disk, dual, state, stop.signal)
+    const keeping = keepLastSubnets(disk, () => dual, state, stop.signal)
     for (const subnet of ['10.5.3.0/24', '10.5.3.0/24', '10.5.4.0/24']) {
       state.set(held(subnet))
       await settleTasks()

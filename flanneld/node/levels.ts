@@ -1,0 +1,43 @@
+import type { Way } from '../../backends/way.ts'
+import type { IpAddr } from '../../lib/address.ts'
+import { Latest } from '../../lib/latest.ts'
+import type { LeaseSnapshot } from '../../subnet/types.ts'
+import type { HostView } from '../host/host-view.ts'
+import type { LeaseState } from '../leases/lease-keeper.ts'
+import type { Configuration } from './configuration.ts'
+import type { TrafficOptions } from './traffic-rules.ts'
+
+/** All that a plan is made from. Each level is absent until it is known and is replaced whenever it changes; none is known once for all. */
+export interface Levels {
+  /** In use: the last good one. */
+  readonly configuration?: Configuration
+  readonly leases?: LeaseSnapshot
+  /** Read at least once. */
+  readonly host?: HostView
+  readonly storeAddresses?: readonly IpAddr[]
+  /** Every way in which this node can send and receive now, the preferred one first; one at least. */
+  readonly ways?: readonly [Way, ...Way[]]
+  /** Of this node. */
+  readonly lease?: LeaseState
+  /** Where rules go. */
+  readonly traffic?: TrafficOptions
+}
+
+/** The levels as they are now. */
+export class LevelSet {
+  readonly changes = new Latest<Levels>('levels')
+
+  get current(): Levels {
+    return this.changes.current ?? {}
+  }
+
+  set(more: Levels): void {
+    this.changes.set({ ...this.current, ...more })
+  }
+
+  /** Until all of these are known. Rejects with the signal's reason. */
+  async known(names: readonly (keyof Levels)[], signal: AbortSignal): Promise<void> {
+    for await (const levels of this.changes.watch(signal)) if (names.every((name) => levels[name] !== undefined)) return
+    throw signal.reason
+  }
+}

@@ -1,0 +1,107 @@
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import type { HostKernel } from '../../kernel/host.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import type { Cidr } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Source } from '../../lib/latest.ts'
+import { type Lifecycle, runTogether } from '../../lib/lifecycle.ts'
+import type { Logger } from '../../lib/log.ts'
+import type { ConfigText, LeaseStore } from '../../subnet/types.ts'
+import type { InterfaceWish } from '../host/external-interface.ts'
+import { followHost } from '../host/follow-host.ts'
+import type { HostView } from '../host/host-view.ts'
+import { StoreAddresses } from '../host/store-addresses.ts'
+import type { TrafficWish } from '../host/traffic-choice.ts'
+import type { ConditionSet } from '../status/status.ts'
+import { ConfigWatch } from './config-watch.ts'
+import type { Configuration } from './configuration.ts'
+import type { LevelSet, Levels } from './levels.ts'
+import { type LastRun, openHost, previousLease } from './node-setup.ts'
+import { TrafficChoice } from './traffic.ts'
+import { Ways } from './ways.ts'
+
+export interface SourceNeeds {
+  readonly kernel: { readonly host: HostKernel; readonly rules: Pick<Kernel['rules'], 'sets'> }
+  readonly configSource: Source<ConfigText>
+  readonly store: LeaseStore
+  /** For a connection that nothing may come back on. */
+  readonly reconnectStore: (why: string) => Promise<void>
+  readonly conditions: ConditionSet
+  readonly lifecycle: Lifecycle
+  readonly clock: Clock
+  readonly log: Logger
+  readonly randomBytes: (count: number) => Uint8Array
+  readonly levels: LevelSet
+  /** Before anything is made of what is in it. @throws ConfigError when another instance uses a part of it */
+  readonly claim: (footprint: OwnershipScope) => Promise<void>
+  /** Names of the devices of this instance, of earlier configurations, too. */
+  readonly devices: () => ReadonlySet<string>
+  /** The own subnets and those of accepted peers, once they are known. */
+  readonly overlay: () => Iterable<Cidr> | undefined
+}
+
+export interface SourceOptions extends LastRun {
+  readonly wish: InterfaceWish
+  readonly traffic: TrafficWish
+  readonly resyncMs: number
+  readonly storeEndpoints: readonly string[]
+}
+
+/** What the fold tells what is wanted, and what others ask. */
+export interface Sources {
+  readonly host: HostView
+  readonly ways: Ways
+  readonly traffic: TrafficChoice
+}
+
+/** Follows everything that a plan is made from, each by one subscription: what it says becomes a level. */
+export function followSources(needs: SourceNeeds, options: SourceOptions): Sources {
+  const { kernel, store, conditions, lifecycle, clock, log, randomBytes, levels } = needs
+  const follow = <T>(source: Source<T>, levelOf: (value: T) => Levels) =>
+    lifecycle.run(source.name, async (stop) => {
+      for await (const value of source.watch(stop)) levels.set(levelOf(value))
+    })
+
+  const config = new ConfigWatch({ ...needs, source: needs.configSource })
+  lifecycle.run('configuration', (stop) => config.run(stop))
+  follow(config.changes, (configuration) => ({ configuration }))
+
+  lifecycle.run('lease store', (stop) => store.run(stop))
+  follow(store, (leases) => ({ leases }))
+
+  const host = openHost({ ...needs, kernel: kernel.host }, options)
+  lifecycle.run('host facts', async (stop) => {
+    // The one says which families are needed, the others which address this host had.
+    await levels.known(['configuration', 'leases'], stop)
+    await followHost(needs, host, () => levels.set({ host }), stop)
+  })
+  lifecycle.run('direct paths', (stop) => host.paths.run(stop))
+  follow(host.changes, () => ({ host }))
+  follow(host.paths.changes, () => ({ host }))
+
+  const addresses = new StoreAddresses(needs, { endpoints: options.storeEndpoints })
+  lifecycle.run('addresses of the store', async (stop) => {
+    await addresses.first(stop)
+    const tell = async (signal: AbortSignal) => {
+      for await (const storeAddresses of addresses.changes.watch(signal)) levels.set({ storeAddresses })
+    }
+    await runTogether([tell, (signal) => addresses.run(signal)], stop)
+  })
+
+  const context = async ({ network }: Configuration) => {
+    const { leases } = levels.current
+    const previous = leases && previousLease(leases, options.nodeId, host)?.primary
+    const facts = await host.facts(new Map(), 'unused')
+    return { network, facts, previous, randomBytes, hasFou: () => host.hasFou() }
+  }
+  const ways = new Ways({ clock, conditions, context, claim: needs.claim })
+  lifecycle.run('backend', (stop) => ways.run(stop))
+  follow(ways.changes, (known) => ({ ways: known }))
+
+  // The programs that are asked answer while the leases are read and the own one is acquired.
+  const traffic = new TrafficChoice({ sets: kernel.rules.sets, conditions, clock, log }, options)
+  lifecycle.run('traffic rules', (stop) => traffic.run(stop))
+  follow(traffic.changes, (chosen) => ({ traffic: chosen }))
+
+  return { host, ways, traffic }
+}

@@ -1,0 +1,86 @@
+import type { PrepareContext, Prepared } from '../../backends/backend.ts'
+import type { Way } from '../../backends/way.ts'
+import type { OwnershipScope } from '../../kernel/desired.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { Latest } from '../../lib/latest.ts'
+import type { ConditionSet } from '../status/status.ts'
+import { untilHad } from '../until-had.ts'
+import { type Configuration, wayKey } from './configuration.ts'
+import { footprintOf } from './node-setup.ts'
+
+/** The configurations by which this node shall send and receive, the preferred one first. */
+export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...Configuration[]]
+
+/** A node at rest has one way: that of its configuration. */
+export const oneWay: WantedWays = (inUse) => [inUse]
+
+interface WaysNeeds {
+  readonly clock: Clock
+  readonly conditions: ConditionSet
+  /** Before anything is made of what is in it. @throws ConfigError when another instance uses a part of it */
+  readonly claim: (footprint: OwnershipScope) => Promise<void>
+  readonly context: (configuration: Configuration) => Promise<PrepareContext>
+}
+
+/**
+ * Prepares the ways that are wanted. What peers know a way by (MAC, key) is made once for each and kept as long as the process runs,
+ * whatever else of the configuration changes.
+ */
+export class Ways {
+  /** Those of the wanted ones that are prepared, in their order. */
+  readonly changes = new Latest<readonly [Way, ...Way[]]>('ways')
+  readonly #needs: WaysNeeds
+  readonly #wanted = new Latest<readonly Configuration[]>('wanted ways')
+  readonly #prepared = new Map<string, Prepared<unknown>>()
+  #ways: ReadonlyMap<Configuration, Way> = new Map()
+
+  constructor(needs: WaysNeeds) {
+    this.#needs = needs
+  }
+
+  want(wanted: readonly Configuration[]): void {
+    if (!isSameList(wanted, this.#wanted.current ?? [])) this.#wanted.set(wanted)
+  }
+
+  /** Until the signal is aborted. What the host refuses is a condition and is tried again; throws what `prepare` throws else. */
+  async run(signal: AbortSignal): Promise<void> {
+    for await (const _ of this.#wanted.watch(signal))
+      await untilHad(this.#needs, 'backend', () => this.#prepare(), signal)
+  }
+
+  /** Which ways are wanted is asked anew with each try. */
+  async #prepare(): Promise<void> {
+    const wanted = this.#wanted.current ?? []
+    this.#tell()
+    const missing = wanted.filter((configuration) => !this.#prepared.has(wayKey(configuration)))
+    if (missing.length > 0) await this.#needs.claim(footprintOf(wanted))
+    for (const configuration of missing) {
+      const key = wayKey(configuration)
+      const context = await this.#needs.context(configuration)
+      this.#prepared.set(key, await configuration.backend.prepare(configuration.config, context))
+      this.#tell()
+    }
+  }
+
+  #tell(): void {
+    const since = new Map(Array.from(this.#ways, ([configuration, way]) => [wayKey(configuration), way.since]))
+    const ways = new Map<Configuration, Way>()
+    for (const configuration of this.#wanted.current ?? []) {
+      const key = wayKey(configuration)
+      const prepared = this.#prepared.get(key)
+      if (prepared === undefined) continue
+      const { backend, config } = configuration
+      const made = { backend, config, ...prepared, since: since.get(key) ?? this.#needs.clock.now() }
+      // The same object while nothing of it changes: whoever compares them sees that at once.
+      ways.set(configuration, this.#ways.get(configuration) ?? made)
+    }
+    this.#ways = ways
+    const [first, ...others] = ways.values()
+    if (first !== undefined && !isSameList([first, ...others], this.changes.current ?? []))
+      this.changes.set([first, ...others])
+  }
+}
+
+function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((each, index) => each === b[index])
+}
