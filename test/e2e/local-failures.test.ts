@@ -20,7 +20,10 @@ import {
   vxlan,
 } from './world.ts'
 
-const withVni = (vni: number) => ({ ...vxlan, Backend: { Type: 'vxlan', VNI: vni, Port: 8470 + vni } })
+const withVni = (vni: number, directRouting = false) => ({
+  ...vxlan,
+  Backend: { Type: 'vxlan', VNI: vni, Port: 8470 + vni, DirectRouting: directRouting },
+})
 const direct = { ...vxlan, Backend: { Type: 'vxlan', DirectRouting: true } }
 /** Between two tries, and a little more. */
 const retriedMs = 32_000
@@ -56,7 +59,7 @@ describe('a local failure', function () {
       .filter(({ severity }: { severity: string }) => severity !== 'info')
       .map(({ code }: { code: string }) => code.replace(/ .*\//, ' '))
       .sort()
-  const strict = async () => (await host.exec(['sysctl', '-n', 'net.ipv4.conf.eth0.rp_filter'])).stdout.trim()
+  const strict = async (on: Host) => (await on.exec(['sysctl', '-n', 'net.ipv4.conf.eth0.rp_filter'])).stdout.trim()
 
   it('of every disk and port at the first start is a condition each; the node works, and all is made good later', async () => {
     const place = join(host.folder, 'small')
@@ -102,13 +105,13 @@ describe('a local failure', function () {
     const told = conditions.find(({ code }: { code: string }) => code.endsWith('/node-id'))
     assert.match(told.text, /ENOSPC/)
     assert.match(told.remedy, /df -h/)
-    assert.equal(await strict(), '1')
+    assert.equal(await strict(host), '1')
 
     blocker.kill('SIGTERM')
     await inside(`rm ${place}/fill; mount -o remount,size=1m ${place}`)
     await until(retriedMs, 'all is made good', async () => {
       assert.deepEqual(await codes(), [])
-      assert.equal(await strict(), '2')
+      assert.equal(await strict(host), '2')
     })
     assert.equal((await inside(`cat ${place}/state/*/node-id`)).stdout.trim(), nodeId)
     assert.equal(JSON.parse((await leaseOf(lab, host)).value).NodeID, nodeId)
@@ -118,17 +121,21 @@ describe('a local failure', function () {
     assert.deepEqual(host.daemon?.exit, { code: 0, signal: null })
   })
 
-  it('of memory it is not: a device that was given up is another daemon’s, whoever runs first', async () => {
+  it('of memory it is not: what was given up is another’s, whoever runs first and however the last one ended', async () => {
     const { subnetFile, stateDir } = other.paths
     const index = async () => (await other.ipJson('link', 'show', 'flannel.1').catch(() => []))[0]?.ifindex
-    const restart = async (vni: number) => {
+    const restart = async (vni: number, directRouting = false) => {
       await other.daemon?.stop()
-      await lab.configure(withVni(vni))
+      await lab.configure(withVni(vni, directRouting))
       await startDaemon(other)
       await ready(other)
     }
-    await restart(1)
     await other.daemon?.stop()
+    await other.exec(['sysctl', '-qw', 'net.ipv4.conf.eth0.rp_filter=1'])
+    await restart(1, true)
+    await until(5_000, 'direct paths are let in', async () => assert.equal(await strict(other), '2'))
+    other.daemon?.kill('SIGKILL')
+    await other.daemon?.waitExit()
     // As soon as the first one uses another VNI, the second one takes the name: before the first one has removed its own device.
     await lab.configure(withVni(2))
     await lab.etcd.put('/other/config', JSON.stringify({ ...withVni(1), Network: '10.77.0.0/16' }))
@@ -141,8 +148,12 @@ describe('a local failure', function () {
     assert.ok(before !== undefined)
 
     await restart(2)
-    const remembered = async () => (await other.exec(['sh', '-c', `cat ${stateDir}/*/footprint.json`])).stdout
-    await until(5_000, 'the name is given up', async () => assert.doesNotMatch(await remembered(), /flannel\.1"/))
+    const remembered = async (file: string) => (await other.exec(['sh', '-c', `cat ${stateDir}/*/${file}`])).stdout
+    await until(5_000, 'the name and the setting are given up', async () => {
+      assert.doesNotMatch(await remembered('footprint.json'), /flannel\.1"/)
+      assert.equal(await remembered('sysctls.json'), '{}\n')
+    })
+    assert.equal(await strict(other), '1')
     assert.match((await flanneld(other, ['plan'])).stdout, /^# nothing to change$/m)
     await other.daemon?.stop()
     assert.equal((await flanneld(other, ['cleanup'])).code, 0)
