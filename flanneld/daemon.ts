@@ -112,6 +112,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
 
   lifecycle.run('heap', async (stop) => {
     await untilReady(agent, stop)
+    if (stop.aborted) return
     wasReady = true
     await collectAfterStart(clock, agent.changes, stop)
   })
