@@ -6,6 +6,7 @@ import type { DesiredObject, KernelObject } from '../../../kernel/objects.ts'
 import { deviceOf, keyOf } from '../../../kernel/objects.ts'
 import { diffWanted } from '../../../kernel/reconciler/diff.ts'
 import { preview } from '../../../kernel/reconciler/preview.ts'
+import { OpFailure } from '../../../kernel/table.ts'
 import { guardChains, guardPeer, guardSets } from '../../conformance/guard.ts'
 import { FakeKernel } from '../../fakes/kernel.ts'
 import * as the from '../fixtures.ts'
@@ -131,6 +132,14 @@ describe('diff', () => {
   it('the plan prints as commands', async () => {
     const { raw } = await plan(WANTED, [])
     assert(raw.flatMap((op) => commandsFor(op)).length >= raw.length)
+  })
+
+  it('is not made up of a kind that cannot be read', async () => {
+    const fault = new OpFailure({ code: 'EPERM', message: 'not allowed' })
+    const tables = the
+      .tablesHolding([])
+      .map((table) => (table.kind === 'route' ? { ...table, dump: () => Promise.reject(fault) } : table))
+    await assert.rejects(preview(tables, WANTED), fault)
   })
 
   it('leaves a foreign route, and names it', async () => {

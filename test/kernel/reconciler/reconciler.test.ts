@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import type { DesiredObject } from '../../../kernel/objects.ts'
+import { type DesiredObject, keyOf } from '../../../kernel/objects.ts'
+import { PersistentMap } from '../../../lib/persistent-map.ts'
 import { settleTasks } from '../../fakes/clock.ts'
 import * as the from '../fixtures.ts'
 
@@ -57,6 +58,37 @@ describe('reconciler', () => {
       rig.kernel.calls.slice(before).map(({ kind, verb }) => `${verb} ${kind}`),
       ['create neighbour', 'create fdb', 'create route'],
     )
+  })
+
+  it('looks at no other peer for a peer that changed, came or left', async () => {
+    let looks = 0
+    const counted = (object: DesiredObject) =>
+      new Proxy(object, {
+        get(of, field) {
+          looks += 1
+          return Reflect.get(of, field)
+        },
+      })
+    const peers = Array.from({ length: 1_000 }, (_, n) => the.peer(n + 2).map(counted)).flat()
+    const all = PersistentMap.from([...the.local(), ...peers].map((object) => [keyOf(object), object]))
+    await rig.want({ ...WANTED, objects: all })
+    await rig.clock.advance(1_000)
+    const neighbour = the.peer(7).find(({ kind }) => kind === 'neighbour')
+    assert(neighbour?.kind === 'neighbour')
+    const moved = all.patched([], [[keyOf(neighbour), { ...neighbour, mac: the.mac(9_999) }]])
+    const left = moved.patched(the.peer(8).map(keyOf), [])
+    const come = left.patched(
+      [],
+      the.peer(5_000).map((object) => [keyOf(object), object]),
+    )
+    for (const objects of [moved, left, come]) {
+      looks = 0
+      await rig.want({ ...WANTED, objects })
+      await rig.clock.advance(1_000)
+      assert(looks < 300, `${looks} looks at objects of peers`)
+    }
+    rig.assertInPlace({ ...WANTED, objects: come })
+    for (const object of the.peer(8)) assert.equal(rig.kernel.get(keyOf(object)), undefined)
   })
 
   it('merges what arrives during an apply into the next', async () => {
@@ -206,7 +238,7 @@ describe('reconciler', () => {
       assert.equal(rig.reconciler.counts().adopted.get('route'), 1)
     })
 
-    it('none of ours is taken for one when its wish changes: that is an update, and no drift', async () => {
+    it('none of ours is taken for one when it is wanted otherwise: that is an update, and no drift', async () => {
       await rig.want(WANTED)
       await rig.clock.advance(1_000)
       rig.lines.length = 0
@@ -285,7 +317,7 @@ describe('reconciler', () => {
       assert.equal(rig.reconciler.status.current?.failures.size, 0)
     })
 
-    it('a changed wish is tried at once', async () => {
+    it('what is wanted otherwise is tried at once', async () => {
       rig.kernel.fault = ({ kind, verb }) => (kind === 'route' && verb === 'create' ? { code: 'EINVAL' } : undefined)
       await rig.want(WANTED)
       await rig.clock.advance(100_000)
@@ -381,6 +413,21 @@ describe('reconciler', () => {
       assert.notEqual(rig.kernel.get('address flannel.9 172.20.0.0/32'), undefined)
     })
 
+    it('of the removal of a device: what is on it goes alone, and the device when it can', async () => {
+      await rig.want(WANTED)
+      await rig.clock.advance(1_000)
+      rig.kernel.fault = ({ kind, verb }) => (kind === 'link' && verb === 'remove' ? { code: 'EBUSY' } : undefined)
+      await rig.want(the.desiredOf([]))
+      await rig.clock.advance(100)
+      for (const kind of ['route', 'neighbour', 'fdb'] as const)
+        assert.deepEqual(rig.kernel.all(kind).length, kind === 'route' ? 1 : 0)
+      assert.equal(rig.reconciler.failures().get('link flannel.1')?.code, 'EBUSY')
+      rig.kernel.fault = () => undefined
+      await rig.clock.advance(1_000)
+      assert.equal(rig.kernel.get('link flannel.1'), undefined)
+      assert.equal(rig.reconciler.failures().size, 0)
+    })
+
     it('an object in the way of another goes first or the other comes after it', async () => {
       rig.kernel.change({ verb: 'create', object: the.vxlan('flannel.9') })
       const scope = { ...WANTED.scope, devices: new Set(['flannel.1', 'flannel.9']) }
@@ -451,6 +498,24 @@ describe('reconciler', () => {
     await rig.clock.advance(1_000)
     rig.assertInPlace(more)
     assert.equal(rig.reconciler.failures().size, 0)
+  })
+
+  describe('puts back without any event what the kernel drops for', () => {
+    const cases: [string, readonly DesiredObject[]][] = [
+      ['another MAC of a device', the.local({ mac: the.mac(0xfffe) })],
+      ['the last address of a device, which goes', the.local().filter(({ kind }) => kind !== 'address')],
+    ]
+    for (const [what, own] of cases) {
+      it(what, async () => {
+        await rig.want(WANTED)
+        await rig.clock.advance(1_000)
+        rig.kernel.deaf = true
+        const next = the.desiredOf([...own, ...the.peer(2), ...the.peer(3)])
+        await rig.want(next)
+        await rig.clock.advance(100)
+        rig.assertInPlace(next)
+      })
+    }
   })
 
   it('recreates a device whose VNI changes and puts everything on it', async () => {
