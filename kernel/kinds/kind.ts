@@ -4,13 +4,13 @@ import type { Cidr } from '../../lib/address.ts'
 export type Comparison = 'same' | 'update' | 'recreate'
 
 /**
- * Whose an object in the kernel is. A fresh process judges by what it sees and by its state file alone.
+ * Whose an object in the kernel is. A fresh process judges by what it sees and by its journal alone.
  * `ours`: may be changed and removed. `adoptable`: stands at a wanted key, made by flannel or by hand; may be changed.
  * `leftover`: flannel's, not wanted; may be removed. `foreign`: never touched.
  */
 export type Ownership = 'ours' | 'adoptable' | 'leftover' | 'foreign'
 
-/** What this instance may call its own: its state file, written before anything is made. */
+/** What this instance may call its own, as its journal says: an entry is written before its object is made. */
 export interface OwnershipScope {
   /** Names of every device that this instance makes or has made. */
   readonly devices: ReadonlySet<string>
