@@ -6,7 +6,7 @@ import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import { findOwnLease } from '../../subnet/own-lease.ts'
-import type { Lease, LeaseSnapshot } from '../../subnet/types.ts'
+import type { Lease, LeaseSnapshot, PeerPath } from '../../subnet/types.ts'
 import type { InterfaceWish } from '../host/external-interface.ts'
 import { HostSurroundings } from '../host/host-surroundings.ts'
 import { HostView } from '../host/host-view.ts'
@@ -101,6 +101,17 @@ function addressesOf(lease: Lease | undefined, { publicIp: v4, publicIpv6: v6 }:
 /** The lease that this node held before this start. */
 export function previousLease(snapshot: LeaseSnapshot, node: string, host: HostView): Lease | undefined {
   return findOwnLease(snapshot.leases, { node, publicIps: host.external.publicIps })
+}
+
+/** What that lease says about this way of the node. Where it says one thing only, it is taken for the way before a restart. */
+export function pathOf({ primary, accepts }: Lease, { backend, config, network }: Configuration): PeerPath | undefined {
+  if (accepts.length === 0) return primary
+  const families = [...network.families.keys()]
+  return accepts.find(
+    (path) =>
+      path.backend === backend.wireType &&
+      families.every((family) => backend.fits?.(config, family, path.data.get(family)) ?? true),
+  )
 }
 
 export interface PlanSources {

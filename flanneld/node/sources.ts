@@ -16,7 +16,7 @@ import type { ConditionSet } from '../status/status.ts'
 import { ConfigWatch } from './config-watch.ts'
 import type { Configuration } from './configuration.ts'
 import type { LevelSet, Levels } from './levels.ts'
-import { type LastRun, openHost, previousLease } from './node-setup.ts'
+import { type LastRun, openHost, pathOf, previousLease } from './node-setup.ts'
 import { TrafficChoice } from './traffic.ts'
 import { Ways } from './ways.ts'
 
@@ -88,10 +88,12 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     await runTogether([tell, (signal) => addresses.run(signal)], stop)
   })
 
-  const context = async ({ network }: Configuration) => {
+  const context = async (configuration: Configuration) => {
+    const { network } = configuration
     const { leases } = levels.current
-    const previous = leases && previousLease(leases, options.nodeId, host)?.primary
+    const lease = leases && previousLease(leases, options.nodeId, host)
     const facts = await host.facts(new Map(), 'unused')
+    const previous = lease && pathOf(lease, configuration)
     return { network, facts, previous, randomBytes, hasFou: () => host.hasFou() }
   }
   const ways = new Ways({ clock, conditions, context, claim: needs.claim })

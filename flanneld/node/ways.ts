@@ -8,7 +8,7 @@ import { untilHad } from '../until-had.ts'
 import { type Configuration, wayKey } from './configuration.ts'
 import { footprintOf } from './node-setup.ts'
 
-/** The configurations by which this node shall send and receive, the preferred one first. */
+/** The configurations by which this node shall send and receive, the preferred one first; the same objects for the same configuration. */
 export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...Configuration[]]
 
 /** A node at rest has one way: that of its configuration. */

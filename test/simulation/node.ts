@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { NoInterfaceError } from '../../flanneld/host/external-interface.ts'
 import { Agent } from '../../flanneld/node/agent.ts'
 import type { AgentNeeds } from '../../flanneld/node/agent-needs.ts'
+import type { WantedWays } from '../../flanneld/node/ways.ts'
 import { claimFootprint } from '../../flanneld/state/claim-footprint.ts'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
 import { parseScope } from '../../flanneld/state/journal-files.ts'
@@ -38,6 +39,8 @@ export interface Cluster {
   readonly instance: string
   readonly guard: boolean
   readonly neighbourhood: Neighbourhood
+  /** Absent: that of the configuration. */
+  readonly wantedWays?: WantedWays
 }
 
 interface Daemon {
@@ -244,8 +247,9 @@ export class SimulatedNode {
   }
 
   #options(nodeId: string): ConstructorParameters<typeof Agent>[1] {
-    const { instance, guard } = this.cluster
+    const { instance, guard, wantedWays } = this.cluster
     return {
+      ...(wantedWays && { wantedWays }),
       nodeId,
       wish: { iface: [], ifaceRegex: [], ifaceCanReach: undefined, publicIp: undefined, publicIpv6: undefined },
       subnetFile: this.#subnetFile,
