@@ -38,9 +38,9 @@ interface Watcher {
 }
 
 /**
- * Receives every change of nf_tables (nft and iptables-nft) and passes on those in chains that concern us, to those who watch the kind. A busy kube-proxy rewrites
- * thousands of rules a second; those of others are recognised by their bytes (`RuleSieve`), of the
- * rest only the names of table and chain are looked at.
+ * Receives every change of nf_tables (nft and iptables-nft) and passes on those in chains that concern us, to those who watch the
+ * kind. A busy kube-proxy rewrites thousands of rules a second; those of others are recognised by their bytes (`RuleSieve`), of
+ * the rest only the names of table and chain are looked at.
  */
 export class RuleMonitor {
   /** Chains of others, as in `inet firewalld filter_FORWARD`, whose rules decide about our packets. */
@@ -58,7 +58,10 @@ export class RuleMonitor {
   #lastNotified = Number.NEGATIVE_INFINITY
   #waiting = false
 
-  /** `socket` hears `NFTABLES_GROUP`; undefined where the kernel has no nf_tables. `ownPort` is our channel's: elements that were changed through it are no changes. */
+  /**
+   * `socket` receives `NFTABLES_GROUP`; undefined where the kernel has no nf_tables. `ownPort` is our channel's: what it does to
+   * elements is no change.
+   */
   constructor(needs: { socket: NetlinkSocket | undefined; clock: Clock; ownPort: number }) {
     this.#socket = needs.socket
     this.#clock = needs.clock
