@@ -45,6 +45,12 @@ describe('packets of which is asked who drops them', () => {
     assert.deepEqual(names({ forward: false, masquerade: false }, FAMILIES, vxlan, new Map()), [])
   })
 
+  it('are no containers’ of a family of which this node has no subnet', () => {
+    const own = lease('10.5.72.0/24 192.168.64.11', vxlanPath('02:00:00:00:00:01'))
+    const sources = { network: network(4, 6), own, facts: facts(), ingresses: [] }
+    assert.deepEqual(packetPaths(sources, BOTH).map(nameOfPath), [FORWARD, POSTROUTING])
+  })
+
   it('are those of every form in which a tunnel brings them, of none where it brings none', () => {
     assert.deepEqual(names({ forward: false, masquerade: false }, [4], [...vxlan, { type: 'ipip' }]), [
       INPUT,

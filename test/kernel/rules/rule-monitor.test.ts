@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { MessageWriter } from '../../kernel/netlink/attributes.ts'
-import type { NetlinkSocket } from '../../kernel/netlink/socket.ts'
-import type { ObjectKind } from '../../kernel/objects.ts'
-import { RuleMonitor } from '../../kernel/rules/rule-monitor.ts'
-import { settleTasks, VirtualClock } from '../fakes/clock.ts'
+import { MessageWriter } from '../../../kernel/netlink/attributes.ts'
+import type { NetlinkSocket } from '../../../kernel/netlink/socket.ts'
+import type { ObjectKind } from '../../../kernel/objects.ts'
+import { RuleMonitor } from '../../../kernel/rules/rule-monitor.ts'
+import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
 
 // linux/netfilter/nf_tables.h: NFT_MSG_* below NFNL_SUBSYS_NFTABLES; a family is AF_INET or NFPROTO_INET.
 const NEWRULE = 0xa06
