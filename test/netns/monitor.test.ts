@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createKernel, type Kernel } from '../../kernel/kernel.ts'
+import { nexthopId } from '../../kernel/kinds/nexthop/kind.ts'
 import type { NeighbourStateEvent } from '../../kernel/netlink/event-reader.ts'
 import { compare, type KernelObject, keyOf, type Link, type ObjectKind, type Route } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
@@ -11,6 +12,7 @@ import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { until } from '../until.ts'
 import { ownNamespace, tableOf } from './own-namespace.ts'
 
+const NUMBER = nexthopId({ device: 'flannel.1', via: '10.5.3.0' })
 const VXLAN = 'ip link add flannel.1 up type vxlan id 1 dev uplink local 192.168.64.11 dstport 8472 nolearning'
 
 describe('the monitor', function () {
@@ -74,6 +76,12 @@ describe('the monitor', function () {
       remove: 'ip -6 route del fd00:5:3::/64',
     },
     {
+      kind: 'nexthop',
+      part: 'flannel.1 10.5.3.0',
+      add: `ip nexthop add id ${NUMBER} via 10.5.3.0 dev flannel.1 onlink proto 102`,
+      remove: `ip nexthop del id ${NUMBER}`,
+    },
+    {
       kind: 'neighbour',
       part: 'flannel.1 10.5.3.0',
       add: 'ip neigh add 10.5.3.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent',
@@ -105,6 +113,18 @@ describe('the monitor', function () {
       await seen(object(kind, false, part))
     })
   }
+
+  it('tells of a nexthop object with a number of ours that is another’s by now, and of no other one', async () => {
+    namespace.run(VXLAN)
+    namespace.run(`ip nexthop add id ${NUMBER} via 10.5.3.0 dev flannel.1 onlink proto 102`)
+    await listen()
+    await once('ip nexthop add id 7 via 192.168.64.12 dev uplink proto zebra')
+    namespace.run(`ip nexthop replace id ${NUMBER} via 192.168.64.12 dev uplink`)
+    const event = await seen(({ type }) => type === 'kinds')
+    assert.deepEqual(event, { type: 'kinds', kinds: ['nexthop', 'route'] })
+    assert.deepEqual(events, [event])
+    namespace.run('ip nexthop flush')
+  })
 
   it('tells of devices that come, change, are renamed and go', async () => {
     await listen()

@@ -17,6 +17,14 @@ describe('a table of thousands', function () {
       ],
     ],
     [
+      'nexthop',
+      [
+        'ip nexthop add id 7 via 10.5.1.0 dev uplink onlink proto 102',
+        'ip nexthop replace id 7 via 10.5.1.1 dev uplink onlink proto 102',
+        'ip nexthop replace id 7 via 10.5.1.1 dev uplink onlink proto 3',
+      ],
+    ],
+    [
       'neighbour',
       [
         'ip neigh add 10.5.1.0 lladdr 02:00:00:00:00:01 dev uplink nud permanent',

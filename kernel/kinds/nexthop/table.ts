@@ -74,9 +74,16 @@ export class NexthopTable implements ObjectTable<Nexthop> {
   async #secondTry(op: Op<Nexthop>, verdict: OpError | undefined): Promise<OpError | undefined> {
     if (op.verb !== 'create' || verdict === undefined) return verdict
     if (verdict.code === 'EEXIST') return await this.#withOtherNumber(op, verdict)
+    if (verdict.code !== 'EINVAL') return verdict
+    const second = (await this.#isRenumbered(op.object.device)) ? await this.#send(op) : verdict
     // IPv6 refuses a gateway to which a route leads over another device.
-    if (verdict.code === 'EINVAL' && familyOf(op.object.via) === 6) return await this.#withDetour(op)
-    return verdict
+    return second?.code === 'EINVAL' && familyOf(op.object.via) === 6 ? await this.#withDetour(op) : second
+  }
+
+  /** Whether the device was made anew since its number was learnt: the kernel says no more than that the number is invalid. */
+  async #isRenumbered(device: string): Promise<boolean> {
+    const { devices } = this.#needs
+    return devices.indexOf(device) !== (await devices.look(device))?.index
   }
 
   /** The number is taken. */
@@ -88,8 +95,13 @@ export class NexthopTable implements ObjectTable<Nexthop> {
       // By this very object: the mirror was wrong.
       if (await this.#verify([op]).then((missing) => missing.length === 0)) return taken
       this.#needs.nexthops.set(object, numberAfter(first, step))
-      ;[verdict] = await sendOps(this.#needs, [op], (_op, index) => this.#message(op, index))
+      verdict = await this.#send(op)
     }
+    return verdict
+  }
+
+  async #send(op: Op<Nexthop>): Promise<OpError | undefined> {
+    const [verdict] = await sendOps(this.#needs, [op], (_op, index) => this.#message(op, index))
     return verdict
   }
 
