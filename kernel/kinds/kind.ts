@@ -67,6 +67,8 @@ export interface Kind<O extends AnyObject> {
   compare(actual: O, desired: O): Comparison
   /** Whose `actual` is. `wanted`: what is wanted at its key. */
   ownership(actual: O, wanted: O | undefined, all: Wanted): Ownership
+  /** Key of the object that takes it along when that goes (see `carries`); undefined: of none. */
+  carrier?(object: O): string | undefined
   /** The device that takes the object with it when it is deleted. Absent: objects of this kind are on no device. */
   device?(object: O): string | undefined
   /** Every device whose changes concern the object, where that is more than `device`. */

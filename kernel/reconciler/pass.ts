@@ -1,6 +1,6 @@
-import type { DesiredState } from '../desired.ts'
+import type { DesiredState, Failure } from '../desired.ts'
 import { kindOf } from '../kinds/kinds.ts'
-import { APPLY_ORDER, REMOVE_ORDER } from '../kinds/order.ts'
+import { APPLY_ORDER, carriedBy, REMOVE_ORDER } from '../kinds/order.ts'
 import { type DesiredObject, deviceOf, type ObjectKind } from '../objects.ts'
 import {
   asDesired,
@@ -116,10 +116,28 @@ export class Pass {
       this.outcome.noteUnreadable(mirror)
       return
     }
-    const due = this.#unwanted(mirror).filter(
-      (planned) => !going.has(deviceOf(planned.op.object) ?? '') && this.outcome.mayTry(planned, true),
-    )
+    const inUse = this.#carriersInUse(mirror.kind)
+    const due = this.#unwanted(mirror).filter((planned) => {
+      if (going.has(deviceOf(planned.op.object) ?? '')) return false
+      const obstacle = inUse.get(planned.key)
+      if (obstacle !== undefined) this.outcome.waitsFor(planned, obstacle)
+      return obstacle === undefined && this.outcome.mayTry(planned, true)
+    })
     await this.outcome.apply(mirror, due)
+  }
+
+  /** Keys of objects of this kind that would take along what could not be changed away from them yet, with its failure. */
+  #carriersInUse(kind: ObjectKind): ReadonlyMap<string, Failure> {
+    const inUse = new Map<string, Failure>()
+    const carried = carriedBy(kind)
+    if (carried.length === 0) return inUse
+    for (const [key, failure] of this.outcome.failures) {
+      const { kind } = failure.object
+      const held = carried.includes(kind) ? this.#needs.mirrors.get(kind)?.held.front.get(key) : undefined
+      const carrier = held && kindOf(kind).carrier?.(held)
+      if (carrier !== undefined) inUse.set(carrier, failure)
+    }
+    return inUse
   }
 
   #unwanted(mirror: KindMirror): readonly PlannedOp[] {

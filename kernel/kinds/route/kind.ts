@@ -1,6 +1,6 @@
 import { type Cidr, contains, type Family, type IpAddr, prefixLength } from '../../../lib/address.ts'
 import { type AnyObject, joinedKey, type Kind, type OwnershipScope, phrase, type Wanted } from '../kind.ts'
-import { nexthopId } from '../nexthop/kind.ts'
+import { nexthop, nexthopId } from '../nexthop/kind.ts'
 import { BOOT_PROTOCOL, defaultMetric, ROUTE_PROTOCOL } from './numbers.ts'
 
 /** A route of the main table; key: destination and metric. */
@@ -43,6 +43,10 @@ export const route: Kind<Route> = {
     return isLeftover ? 'leftover' : 'foreign'
   },
   device: ({ device }) => device,
+  carrier: ({ device, via, nexthop: way }) =>
+    way === 'own' && device !== undefined && via !== undefined
+      ? nexthop.key({ kind: 'nexthop', device, via })
+      : undefined,
   showsOtherUser: ({ protocol, via }) => protocol !== ROUTE_PROTOCOL && via !== undefined,
   // A routing daemon may keep a million others beside those that may be ours and those that stand where one is wanted. Where
   // one of these is in the way of a route that is wanted later, the kernel says EEXIST, and all is read again.
