@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict'
-import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
-import type { Reach } from '../../../backends/backend.ts'
-import { hostGw } from '../../../backends/host-gw.ts'
 import { ipip } from '../../../backends/ipip.ts'
 import type { AnyBackend } from '../../../backends/registry.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
@@ -12,7 +9,6 @@ import { type NodePlan, Planner } from '../../../flanneld/node/planner.ts'
 import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import { commandsFor } from '../../../kernel/kinds/words.ts'
 import { contains, type Family, type IpAddr } from '../../../lib/address.ts'
-import { PersistentMap } from '../../../lib/persistent-map.ts'
 import { acceptPeers } from '../../../subnet/peer-rules.ts'
 import { emptySurroundings } from '../../../subnet/surroundings.ts'
 import type { Lease } from '../../../subnet/types.ts'
@@ -74,9 +70,6 @@ const anyLease = fc
     const made = lease(`${subnet} 192.168.64.${host}`, { ...vxlanPath(`02:00:00:00:01:0${mac}`), backend: type })
     return { ...made, age: String(age) }
   })
-
-/** Leases that come and go; what stays is the same object, as in snapshots of a store. */
-const anyPool = fc.array(anyLease, { minLength: 1, maxLength: 10 })
 
 /** The same leases twice: each once, as the store would have them, and in any order with repetitions. */
 function shuffled(leases: readonly Lease[]): fc.Arbitrary<[Lease[], Lease[]]> {
@@ -180,86 +173,6 @@ describe('node plan', () => {
     )
   })
 
-  it('is the same when it is made from the last one and the peers that changed', () => {
-    const histories = anyPool.chain((pool) => fc.array(fc.subarray(pool), { minLength: 2, maxLength: 8 }))
-    fc.assert(
-      fc.property(histories, fc.boolean(), (history, judged) => {
-        const planner = new Planner()
-        const first = inputOf([])
-        for (const leases of history) {
-          // What nobody judged has peers that want one object.
-          const peers = judged ? accepted(leases) : leases
-          const input = { ...first, peers: byId(peers) }
-          const { desired, own: ownObjects, skipped, paths, ...rest } = planner.plan(input)
-          const anew = planNode(input)
-          assert.deepEqual(new Map(desired.objects), new Map(anew.desired.objects))
-          assert.deepEqual(new Map(paths), new Map(anew.paths))
-          assert.deepEqual(byIdText(skipped), byIdText(anew.skipped))
-          assert.deepEqual([ownObjects, rest.mtu, rest.notices], [anew.own, anew.mtu, anew.notices])
-        }
-      }),
-    )
-  })
-
-  it('is the same when it is made from the last one and how peers are reached now', () => {
-    const momentOf = (pool: Lease[]) => fc.record({ leases: fc.subarray(pool), reach: anyReaches })
-    const history = anyPool.chain((pool) => fc.array(momentOf(pool), { minLength: 2, maxLength: 6 }))
-    fc.assert(
-      fc.property(history, fc.constantFrom(...reachedOnLink), (moments, way) => {
-        const planner = new Planner()
-        const first = inputOf([])
-        const guard = { mode: 'on', allow: [], instance: '' } as const
-        const basis = { ...first, ways: [way], options: { ...first.options, guard } }
-        let reach = PersistentMap.from<Reach>([])
-        for (const moment of moments) {
-          const peers = byId(accepted(moment.leases))
-          const present = new Set<string>([...peers.values()].map(publicIp))
-          const told = moment.reach.map((value, host) => [`192.168.64.${host}`, value] as const)
-          // As the host tells of it: of peers only, and what is as before is the same object.
-          const news = told.filter(([at, value]) => present.has(at) && !isDeepStrictEqual(reach.get(at), value))
-          const gone = [...reach.keys()].filter((address) => !present.has(address))
-          reach = reach.patched(gone, news)
-          const input = { ...basis, peers, facts: { ...basis.facts, reach } }
-          const planned = planner.plan(input)
-          const anew = planNode(input)
-          assert.deepEqual(new Map(planned.desired.objects), new Map(anew.desired.objects))
-          assert.deepEqual(new Map(planned.paths), new Map(anew.paths))
-          assert.deepEqual(byIdText(planned.skipped), byIdText(anew.skipped))
-          assert.deepEqual(planned.own, anew.own)
-        }
-      }),
-    )
-  })
-
-  it('shares with the last one what belongs to peers that are reached as before', () => {
-    const planner = new Planner()
-    const peers = Array.from({ length: 250 }, (_unused, at) =>
-      lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
-    )
-    const silent = { onLink: 'eth0', answered: false }
-    const reach = PersistentMap.from<Reach>(peers.map((peer) => [publicIp(peer), silent]))
-    const first = inputOf([], { directRouting: true })
-    const facts = (now: PersistentMap<Reach>) => ({ ...first.facts, reach: now })
-    const before = planner.plan({ ...first, peers: byId(peers), facts: facts(reach) })
-    const answered = reach.patched([], [['192.168.65.7', { ...silent, answered: true }]])
-    const after = planner.plan({ ...first, peers: byId(peers), facts: facts(answered) })
-    assert.equal(after.desired.objects.size, before.desired.objects.size - 2)
-    assert.equal(after.desired.objects.base, before.desired.objects.base)
-    assert.deepEqual([before.paths.get('10.5.9.0-24'), after.paths.get('10.5.9.0-24')], ['tunnel', 'direct'])
-  })
-
-  it('shares with the last one all that belongs to peers that have not changed', () => {
-    const planner = new Planner()
-    const peers = Array.from({ length: 250 }, (_unused, at) =>
-      lease(`10.5.${at + 2}.0/24 192.168.65.${at}`, vxlanPath(`02:00:00:00:02:${at.toString(16).padStart(2, '0')}`)),
-    )
-    const first = { ...inputOf([]), peers: PersistentMap.from(byId(peers)) }
-    const before = planner.plan(first).desired.objects
-    const after = planner.plan({ ...first, peers: first.peers.patched(['10.5.9.0-24'], []) }).desired.objects
-    assert.equal(after.size, before.size - 3)
-    assert.equal(after.base, before.base)
-  })
-
   it('is made anew when anything but the peers differs', () => {
     const planner = new Planner()
     const first = inputOf([])
@@ -270,21 +183,3 @@ describe('node plan', () => {
     assert.equal(planner.plan(smaller).mtu, 1350)
   })
 })
-
-/** How each of the addresses of `anyLease` is reached; by another link than the external interface's in some moments only. */
-const anyReaches = fc
-  .constantFrom(['eth0', undefined], ['eth0', 'eth1', 'eth2'])
-  .map((links) => fc.record({ onLink: fc.constantFrom(...links), answered: fc.boolean() }))
-  .chain((anyReach) => fc.array(anyReach, { minLength: 21, maxLength: 21 }))
-
-/** Backends whose plans depend on how peers are reached. */
-const reachedOnLink = [
-  wayOf(vxlan as AnyBackend, { config: { DirectRouting: true }, identity }),
-  wayOf(vxlan as AnyBackend, { identity }),
-  wayOf(hostGw as AnyBackend),
-  wayOf(ipip as AnyBackend, { config: { DirectRouting: true } }),
-]
-
-function byIdText(skipped: NodePlan['skipped']): readonly string[] {
-  return skipped.map((each) => JSON.stringify(each)).sort()
-}
