@@ -100,10 +100,11 @@ export interface PeerInput<C, I> {
 }
 
 /** One peer in one family. */
-export interface PlannedPeer extends FamilyLease {
+export interface PlannedPeer {
   /** Of all its objects. */
   readonly role: Role
   readonly family: Family
+  readonly part: FamilyLease
   /** What its lease says about this way to it in this family. */
   readonly data: unknown
 }

@@ -32,8 +32,8 @@ export const hostGw: Backend<null, null> = {
   reach: () => 'probe',
 }
 
-function planPeer(peer: PlannedPeer, reach: Reach | undefined): PeerPlan {
-  const { role, subnet, publicIp } = peer
+function planPeer({ role, part }: PlannedPeer, reach: Reach | undefined): PeerPlan {
+  const { subnet, publicIp } = part
   const device = reach?.onLink
   if (device === undefined) {
     return { reason: 'not-on-link', text: `${publicIp} is reached via a gateway, and host-gw needs one L2 segment` }

@@ -41,12 +41,8 @@ export function tunnelObjects(
  * of its backend ipip that leads where its own would, and cannot delete one through a nexthop object. `reach` undefined: always through the tunnel; else a peer on the
  * link that has answered is reached without it.
  */
-export function planTunnelPeer(
-  { role, subnet, publicIp }: PlannedPeer,
-  tunnel: string,
-  reach: Reach | undefined,
-): PeerPlan {
+export function planTunnelPeer({ role, part }: PlannedPeer, tunnel: string, reach: Reach | undefined): PeerPlan {
   const direct = reach?.answered ? reach.onLink : undefined
-  const route = gatewayRoute(role, { dst: subnet, via: publicIp, device: direct ?? tunnel, onLink: true })
+  const route = gatewayRoute(role, { dst: part.subnet, via: part.publicIp, device: direct ?? tunnel, onLink: true })
   return { path: direct === undefined ? 'tunnel' : 'direct', objects: [route] }
 }

@@ -25,8 +25,8 @@ export function planUdp(input: LocalInput<UdpConfig, UdpIdentity>): LocalPlan {
 export function planUdpPeer({ identity, nexthops }: PeerInput<UdpConfig, UdpIdentity>, peer: PlannedPeer): PeerPlan {
   if (identity.engine === 'userspace') return planProxyPeer(peer, UDP_DEVICE)
   if (!nexthops) return planTunnelPeer(peer, UDP_DEVICE, undefined)
-  const { role, subnet, publicIp } = peer
-  return { path: 'tunnel', objects: nexthopRoute(role, { dst: subnet, via: publicIp, device: UDP_DEVICE }) }
+  const { subnet, publicIp } = peer.part
+  return { path: 'tunnel', objects: nexthopRoute(peer.role, { dst: subnet, via: publicIp, device: UDP_DEVICE }) }
 }
 
 /** An ipip device whose outer packets go in UDP, and a port where the kernel takes the UDP header off again. */

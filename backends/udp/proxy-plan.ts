@@ -28,7 +28,8 @@ export function planProxy(
   }
 }
 
-export function planProxyPeer({ role, subnet, publicIp }: PlannedPeer, device: string): PeerPlan {
+export function planProxyPeer({ role, part }: PlannedPeer, device: string): PeerPlan {
+  const { subnet, publicIp } = part
   return { path: 'tunnel', objects: [{ kind: 'udp-peer', role, subnet, publicIp }, linkRoute(role, subnet, device)] }
 }
 

@@ -38,7 +38,8 @@ export function planVxlanPeer(
   const direct = input.config.directRouting && reach?.answered ? reach.onLink : undefined
   const vtep = direct === undefined ? peerMac(input, peer) : undefined
   if (typeof vtep === 'object') return vtep
-  const { role, family, subnet, publicIp } = peer
+  const { role, family } = peer
+  const { subnet, publicIp } = peer.part
   const device = direct ?? input.tunnels.get(family) ?? ''
   if (vtep === undefined) {
     const route = gatewayRoute(role, { dst: subnet, via: publicIp, device, onLink: false })

@@ -1,48 +1,57 @@
 import type { Refusal } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { Family } from '../../lib/address.ts'
-import type { Lease, PeerPath } from '../../subnet/types.ts'
+import type { FamilyLease, Lease, PeerPath } from '../../subnet/types.ts'
 
 /** By which way a peer is reached in one family, and what its lease says about that way. */
 export interface Choice {
+  readonly family: Family
+  readonly part: FamilyLease
   readonly way: Way
   readonly path: PeerPath
 }
 
 /**
- * The first of the ways that the peer accepts now, `ways` beginning with the preferred one; `current`, what the kernel does now, stays
- * as long as the peer accepts it. A way is told from others of its type by the data of the lease. Where these fit none, the
- * first one of their type is chosen, whose backend knows what is wrong with them. Pure.
+ * In each of these families that the peer has: the first of the ways that the peer accepts now, `ways` beginning with the preferred one;
+ * `current`, what the kernel does now, stays as long as the peer accepts it. A way is told from others of its type by the data of the
+ * lease. Where these fit none, the first one of their type is chosen, whose backend knows what is wrong with them. Pure.
  */
-export function chooseWay(lease: Lease, family: Family, ways: readonly Way[], current?: Way): Choice | Refusal {
-  const choices = ways.flatMap((way) => {
-    if (!carries(way, family)) return []
-    return pathsOf(lease).flatMap((path) => (isOfType(path, way) ? [{ way, path }] : []))
-  })
-  const [first] = choices
-  if (first === undefined) return notReached(lease, ways)
-  if (choices.length === 1) return first
-  const fitting = choices.filter(({ way, path }) => fits(way, family, path))
-  return fitting.find(({ way }) => way === current) ?? fitting[0] ?? first
-}
-
-/** In each family of these that the peer has and one of the ways carries; a refusal where there is no such family. */
 export function chooseWays(
   lease: Lease,
   { families, ways }: { readonly families: readonly Family[]; readonly ways: readonly Way[] },
   current?: ReadonlyMap<Family, Way>,
-): readonly (Choice & { readonly family: Family })[] | Refusal {
-  const common = ways.filter((way) => pathsOf(lease).some((path) => isOfType(path, way)))
+): readonly Choice[] | Refusal {
+  const paths = pathsOf(lease)
+  const chosen: Choice[] = []
+  for (const family of families) {
+    const part = lease.families.get(family)
+    if (part === undefined) continue
+    const found = chooseWay(paths, family, ways, current?.get(family))
+    if (found !== undefined) chosen.push({ family, part, way: found.way, path: found.path })
+  }
+  if (chosen.length > 0) return chosen
+  const common = ways.filter((way) => paths.some((path) => isOfType(path, way)))
   if (common.length === 0) return notReached(lease, ways)
   const carried = families.filter((family) => common.some((way) => carries(way, family)))
-  const chosen = carried.flatMap((family) => {
-    if (!lease.families.has(family)) return []
-    const choice = chooseWay(lease, family, common, current?.get(family))
-    return 'reason' in choice ? [] : [{ ...choice, family }]
-  })
-  if (chosen.length > 0) return chosen
   const names = carried.map((family) => `IPv${family}`).join(' nor ')
   return { reason: 'missing-family', text: `the lease has no ${names} subnet` }
+}
+
+/** Undefined: none of the ways is of a type that the peer accepts. */
+function chooseWay(
+  paths: readonly PeerPath[],
+  family: Family,
+  ways: readonly Way[],
+  current?: Way,
+): Pick<Choice, 'way' | 'path'> | undefined {
+  const choices: Pick<Choice, 'way' | 'path'>[] = []
+  for (const way of ways) {
+    if (!carries(way, family)) continue
+    for (const path of paths) if (isOfType(path, way)) choices.push({ way, path })
+  }
+  if (choices.length < 2) return choices[0]
+  const fitting = choices.filter(({ way, path }) => fits(way, family, path))
+  return fitting.find(({ way }) => way === current) ?? fitting[0] ?? choices[0]
 }
 
 /** What must be looked up of how peers are reached. */

@@ -45,15 +45,15 @@ export class Claims {
   }
 
   /** Returns the claims that were decided about, in the order of their age. */
-  change({ own, gone, come }: ClaimChanges): ReadonlySet<Claim> {
+  change({ own, gone, come }: ClaimChanges): readonly Claim[] {
     const open = new ByAge(come)
     for (const claim of gone) if (claim.blocked !== undefined) this.#forget(claim)
     for (const claim of gone) if (claim.blocked === undefined) this.#release(claim, open)
-    this.#changeOwn(own, open)
-    const decided = new Set<Claim>()
+    if (own !== this.#own) this.#changeOwn(own, open)
+    const decided: Claim[] = []
     for (let claim = open.next(); claim !== undefined; claim = open.next()) {
       this.#decide(claim, open)
-      decided.add(claim)
+      decided.push(claim)
     }
     this.#objects = nextVersion(this.#objects, this.#draft)
     this.#draft = new Map()
@@ -61,14 +61,10 @@ export class Claims {
   }
 
   #changeOwn(own: ReadonlyMap<string, DesiredObject>, open: ByAge): void {
-    if (own === this.#own) return
     for (const key of this.#own.keys()) if (!own.has(key)) this.#put(key, undefined, open)
     for (const [key, object] of own) {
       const holder = this.#holderOf(key)
-      if (holder !== undefined && holder !== THIS_NODE) {
-        this.#release(holder, open)
-        open.add(holder)
-      }
+      if (holder !== undefined && holder !== THIS_NODE) this.#reopen(holder, open)
       this.#put(key, object, open)
     }
     this.#own = own
@@ -77,24 +73,26 @@ export class Claims {
   /** All older claims have been decided about; younger ones give way. */
   #decide(claim: Claim, open: ByAge): void {
     const keys = claim.objects.map(keyOf)
+    const giveWay = new Set<Claim>()
     for (const key of keys) {
       const holder = this.#holderOf(key)
-      if (holder === undefined || isYounger(holder, claim)) continue
-      const owner = holder === THIS_NODE ? 'this node' : holder.lease.id
-      claim.blocked = { reason: 'duplicate', text: `"${key}" already belongs to ${owner}` }
-      for (const wanted of keys) this.#blocked.set(wanted, (this.#blocked.get(wanted) ?? new Set()).add(claim))
-      return
+      if (holder === undefined) continue
+      if (holder === THIS_NODE || !isYounger(holder, claim)) {
+        const owner = holder === THIS_NODE ? 'this node' : holder.lease.id
+        claim.blocked = { reason: 'duplicate', text: `"${key}" already belongs to ${owner}` }
+        for (const wanted of keys) this.#blocked.set(wanted, (this.#blocked.get(wanted) ?? new Set()).add(claim))
+        return
+      }
+      giveWay.add(holder)
     }
     claim.blocked = undefined
-    for (const [index, object] of claim.objects.entries()) {
-      const key = keys[index] ?? keyOf(object)
-      const holder = this.#holderOf(key)
-      if (holder !== undefined && holder !== THIS_NODE) {
-        this.#release(holder, open)
-        open.add(holder)
-      }
-      this.#put(key, object, open)
-    }
+    for (const holder of giveWay) this.#reopen(holder, open)
+    for (const [index, object] of claim.objects.entries()) this.#put(keys[index] ?? keyOf(object), object, open)
+  }
+
+  #reopen(claim: Claim, open: ByAge): void {
+    this.#release(claim, open)
+    open.add(claim)
   }
 
   #release(claim: Claim, open: ByAge): void {
@@ -105,7 +103,9 @@ export class Claims {
   #put(key: string, object: DesiredObject | undefined, open: ByAge): void {
     if (object === this.#objects.get(key)) this.#draft.delete(key)
     else this.#draft.set(key, object)
-    for (const claim of [...(this.#blocked.get(key) ?? [])]) {
+    const waiting = this.#blocked.get(key)
+    if (waiting === undefined) return
+    for (const claim of [...waiting]) {
       this.#forget(claim)
       open.add(claim)
     }
@@ -129,8 +129,9 @@ export class Claims {
 
 const THIS_NODE = 'this node'
 
-function isYounger(holder: Claim | typeof THIS_NODE, than: Claim): boolean {
-  return holder !== THIS_NODE && holder.lease !== than.lease && olderFirst(than.lease, holder.lease) < 0
+/** What one lease claims in two families never excludes each other. */
+function isYounger(holder: Claim, than: Claim): boolean {
+  return holder.lease !== than.lease && olderFirst(than.lease, holder.lease) < 0
 }
 
 /** `draft`: only what differs; it must not change afterwards. */

@@ -22,11 +22,11 @@ export interface GuardedNode {
  */
 export function guardPeer(
   node: GuardedNode,
-  peer: PlannedPeer,
+  { role, family, part }: PlannedPeer,
   tunnels: readonly string[],
   reach: Reach | undefined,
 ): DesiredObject {
-  const { role, family, subnet, publicIp, tunnelIp } = peer
+  const { subnet, publicIp, tunnelIp } = part
   const source = prefixKey(subnet)
   const isTunnelled = tunnels.length > 0
   return {
@@ -39,7 +39,7 @@ export function guardPeer(
     paths: isTunnelled ? [{ outer: publicIp, source }] : NO_PATHS,
     vteps: isTunnelled ? [publicIp] : NONE,
     aliases: isTunnelled && tunnelIp !== undefined ? [tunnelIp] : NONE,
-    senders: [...tunnels, ...linksOf(node, peer, reach)].map((device) => ({ device, source })),
+    senders: [...tunnels, ...linksOf(node, part, reach)].map((device) => ({ device, source })),
   }
 }
 

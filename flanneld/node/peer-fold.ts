@@ -4,17 +4,21 @@ import { PersistentMap } from '../../lib/persistent-map.ts'
 import { olderFirst } from '../../subnet/own-lease.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { type Claim, Claims } from './claims.ts'
-import type { PlannedLease } from './peer-plan.ts'
+import type { PeerParts } from './peer-plan.ts'
 
 interface Skips {
   readonly lease: Lease
   readonly peers: readonly SkippedPeer[]
 }
 
+/** A peer that has changed, and its plan; undefined for one that has gone. */
+export type ChangedPlan = readonly [id: string, parts: PeerParts | undefined]
+
 /** The plans of all peers, and what they come to together: a change costs the peers that it concerns. */
 export class PeerFold {
-  readonly #plans = new Map<string, PlannedLease>()
-  readonly #claims = new Claims({ claimsOf: (id) => claimsOf(this.#plans.get(id)) })
+  /** By lease id. */
+  readonly #plans = new Map<string, PeerParts>()
+  readonly #claims = new Claims({ claimsOf: (id) => this.#plans.get(id)?.filter(isClaim) ?? [] })
   #paths = PersistentMap.from<PathState>([])
   /** The oldest first. */
   #skips: readonly Skips[] = []
@@ -32,55 +36,64 @@ export class PeerFold {
     return this.#skips.flatMap(({ peers }) => peers)
   }
 
-  /** `own`: this node's own objects, by `keyOf`; `plans`: of peers that have changed, undefined for one that has gone. */
+  /** `own`: this node's own objects, by `keyOf`; `leases`: at least those of the plans. */
   change(
     own: ReadonlyMap<string, DesiredObject>,
-    plans: readonly (readonly [id: string, plan: PlannedLease | undefined])[],
+    plans: readonly ChangedPlan[],
+    leases: ReadonlyMap<string, Lease>,
   ): void {
     const gone: Claim[] = []
     const come: Claim[] = []
     const concerned = new Set<string>()
-    for (const [id, plan] of plans) {
-      for (const claim of claimsOf(this.#plans.get(id))) gone.push(claim)
-      for (const claim of claimsOf(plan)) come.push(claim)
-      if (plan === undefined) this.#plans.delete(id)
-      else this.#plans.set(id, plan)
+    for (const [id, parts] of plans) {
+      for (const part of this.#plans.get(id) ?? []) if (isClaim(part)) gone.push(part)
+      for (const part of parts ?? []) if (isClaim(part)) come.push(part)
+      if (parts === undefined) this.#plans.delete(id)
+      else this.#plans.set(id, parts)
       concerned.add(id)
     }
     for (const { lease } of this.#claims.change({ own, gone, come })) concerned.add(lease.id)
-    this.#sum(concerned)
+    this.#sum(concerned, leases)
   }
 
-  #sum(ids: ReadonlySet<string>): void {
-    const paths: [string, PathState][] = []
+  #sum(ids: ReadonlySet<string>, leases: ReadonlyMap<string, Lease>): void {
+    const paths = new Map<string, PathState>()
     const skips: Skips[] = []
     for (const id of ids) {
-      const plan = this.#plans.get(id)
-      const path = pathOf(plan)
-      if (path !== undefined) paths.push([id, path])
-      const peers = skipsOf(plan)
-      if (plan !== undefined && peers.length > 0) skips.push({ lease: plan.lease, peers })
+      const parts = this.#plans.get(id) ?? []
+      const path = pathOf(parts)
+      if (path !== undefined) paths.set(id, path)
+      const [lease, peers] = [leases.get(id), skipsOf(id, parts)]
+      if (lease !== undefined && peers.length > 0) skips.push({ lease, peers })
     }
-    const gone = [...ids].filter((id) => this.#paths.has(id))
-    this.#paths = this.#paths.size === 0 ? PersistentMap.from(paths) : this.#paths.patched(gone, paths)
+    const before = this.#paths
+    const changed = [...paths].filter(([id, path]) => before.get(id) !== path)
+    const gone = [...ids].filter((id) => before.has(id) && !paths.has(id))
+    this.#paths = before.size === 0 ? PersistentMap.from(paths) : before.patched(gone, changed)
     const kept = this.#skips.filter(({ lease }) => !ids.has(lease.id))
     if (skips.length > 0) this.#skips = [...kept, ...skips].sort((a, b) => olderFirst(a.lease, b.lease))
     else if (kept.length < this.#skips.length) this.#skips = kept
   }
 }
 
-function claimsOf(plan: PlannedLease | undefined): readonly Claim[] {
-  return plan === undefined ? [] : plan.parts.filter((part) => 'lease' in part)
+function isClaim(part: PeerParts[number]): part is Claim {
+  return 'lease' in part
 }
 
 /** Direct is what needs no tunnel in any family. */
-function pathOf(plan: PlannedLease | undefined): PathState | undefined {
-  const paths = claimsOf(plan).flatMap(({ blocked, path }) => (blocked === undefined && path ? [path] : []))
-  return paths.includes('tunnel') ? 'tunnel' : paths[0]
+function pathOf(parts: PeerParts): PathState | undefined {
+  let found: PathState | undefined
+  for (const part of parts) {
+    if (isClaim(part) && part.blocked === undefined && found !== 'tunnel') found = part.path ?? found
+  }
+  return found
 }
 
-function skipsOf(plan: PlannedLease | undefined): readonly SkippedPeer[] {
-  if (plan === undefined) return []
-  const refusals = plan.parts.flatMap((part) => ('lease' in part ? (part.blocked ?? []) : part))
-  return refusals.map(({ reason, text }) => ({ id: plan.lease.id, reason, text }))
+function skipsOf(id: string, parts: PeerParts): readonly SkippedPeer[] {
+  const skips: SkippedPeer[] = []
+  for (const part of parts) {
+    const refusal = isClaim(part) ? part.blocked : part
+    if (refusal !== undefined) skips.push({ id, reason: refusal.reason, text: refusal.text })
+  }
+  return skips
 }

@@ -1,4 +1,4 @@
-import type { PeerInput, PlannedPeer, Refusal } from '../../backends/backend.ts'
+import type { PeerInput, Refusal } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { Family } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
@@ -20,29 +20,24 @@ export interface PeerBasis {
 }
 
 /** What one peer needs; a part for each family, or one for all. */
-export interface PlannedLease {
-  readonly lease: Lease
-  readonly parts: readonly (Claim | Refusal)[]
-}
+export type PeerParts = readonly (Claim | Refusal)[]
 
 export function planPeer(
   basis: PeerBasis,
   lease: Lease,
   { facts, current }: Pick<PlannerInput, 'facts' | 'current'>,
-): PlannedLease {
+): PeerParts {
   const chosen = chooseWays(lease, basis, current?.get(lease.id))
-  if ('reason' in chosen) return { lease, parts: [chosen] }
+  if ('reason' in chosen) return [chosen]
   const role = { class: 'peer', peer: lease.id } as const
-  const parts = chosen.flatMap(({ family, way, path }): readonly (Claim | Refusal)[] => {
-    const [part, input] = [lease.families.get(family), basis.inputs.get(way)]
-    if (part === undefined || input === undefined) return []
-    const peer: PlannedPeer = { ...part, role, family, data: path.data.get(family) }
+  return chosen.flatMap(({ family, part, way, path }): Claim | Refusal | readonly [] => {
+    const input = basis.inputs.get(way)
+    if (input === undefined) return []
+    const peer = { role, family, part, data: path.data.get(family) }
     const reach = facts.reach.get(part.publicIp)
     const plan = way.backend.peer(input, peer, reach)
-    if ('reason' in plan) return [plan]
+    if ('reason' in plan) return plan
     const guarded = basis.guard ? [guardPeer(basis.guard, peer, basis.tunnels.get(family) ?? [], reach)] : []
-    // A copy has no room to grow, of which an array that was filled bit by bit has more than it holds.
-    return [{ lease, path: plan.path, objects: [...guarded, ...plan.objects], blocked: undefined }]
+    return { lease, path: plan.path, objects: guarded.concat(plan.objects), blocked: undefined }
   })
-  return { lease, parts }
 }

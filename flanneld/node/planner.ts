@@ -73,7 +73,7 @@ function nextMemory(last: Memory | undefined, input: PlannerInput): Memory {
     const lease = input.peers.get(id)
     return [id, lease && planPeer(basis.value, lease, input)] as const
   })
-  peers.change(own.plan.objects, plans)
+  peers.change(own.plan.objects, plans, input.peers)
   return { input, traits, own, basis, peers }
 }
 

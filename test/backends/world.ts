@@ -96,7 +96,8 @@ export function planOf(world: PlanWorld): BackendPlan {
   }
   const fold = new PeerFold()
   const peers = world.peers.map((peer) => [peer.id, planPeer(basis, peer, { facts: host })] as const)
-  fold.change(new Map(local.objects.map((object) => [keyOf(object), object])), peers)
+  const leases = new Map(world.peers.map((peer) => [peer.id, peer]))
+  fold.change(new Map(local.objects.map((object) => [keyOf(object), object])), peers, leases)
   const { objects, skipped, paths } = fold
   return { objects, skipped, paths, mtu: local.mtu, notices: local.notices }
 }

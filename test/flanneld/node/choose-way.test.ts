@@ -6,7 +6,8 @@ import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { Way } from '../../../backends/way.ts'
-import { chooseWay, chooseWays, reachOf } from '../../../flanneld/node/choose-way.ts'
+import { chooseWays, reachOf } from '../../../flanneld/node/choose-way.ts'
+import type { Family } from '../../../lib/address.ts'
 import type { Lease, PeerPath } from '../../../subnet/types.ts'
 import { lease, NO_DATA, vxlanPath, wayOf } from '../../backends/world.ts'
 
@@ -46,8 +47,9 @@ function nameOf(way: Way): string | undefined {
 }
 
 function chosen(peer: Lease, names: string, current?: string): string {
-  const choice = chooseWay(peer, 4, waysOf(names), current === undefined ? undefined : ways[current])
-  return 'reason' in choice ? `${choice.reason}: ${choice.text}` : `${nameOf(choice.way)}`
+  const now = current === undefined ? undefined : new Map([[4 as Family, ways[current] as Way]])
+  const choices = chooseWays(peer, { families: [4], ways: waysOf(names) }, now)
+  return 'reason' in choices ? `${choices.reason}: ${choices.text}` : choices.map(({ way }) => nameOf(way)).join()
 }
 
 describe('the way to a peer', () => {

@@ -32,7 +32,7 @@ class World {
       come.push(this.#claims.get(id) as Claim)
     }
     const ours = new Map(own.map((name) => [keyOf(file(name)), file(name)]))
-    this.decided = this.claims.change({ own: ours, gone, come }).size
+    this.decided = this.claims.change({ own: ours, gone, come }).length
   }
 
   /** `name=owner` of all that is wanted. */

@@ -8,12 +8,13 @@ import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { Way } from '../../../backends/way.ts'
-import { type NodePlan, Planner, planNode } from '../../../flanneld/node/planner.ts'
+import { type NodePlan, Planner } from '../../../flanneld/node/planner.ts'
 import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import type { Cidr, Family, IpAddr } from '../../../lib/address.ts'
 import { PersistentMap } from '../../../lib/persistent-map.ts'
 import type { Lease } from '../../../subnet/types.ts'
 import { facts, lease, MACS, network, vxlanPath, wayOf } from '../../backends/world.ts'
+import { planNode } from './plan-node.ts'
 
 const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
 const identity = new Map([[4, MACS.own]])
@@ -27,7 +28,6 @@ function basisOf(ways: readonly Way[]): PlannerInput {
     peers: PersistentMap.from<Lease>([]),
     facts: { ...facts(), reach: PersistentMap.from<Reach>([]) },
     scope: { devices: new Set(['flannel.1']), networks: [] },
-    borrowed: new Map(),
     complete: true,
     options: { subnetFile: '/run/flannel/subnet.env', ipMasq: false, blackholeRoute: false, guard: GUARD },
   }

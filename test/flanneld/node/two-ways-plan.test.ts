@@ -4,12 +4,13 @@ import { ipip } from '../../../backends/ipip.ts'
 import type { AnyBackend } from '../../../backends/registry.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { Way } from '../../../backends/way.ts'
-import { type NodePlan, Planner, planNode } from '../../../flanneld/node/planner.ts'
+import { type NodePlan, Planner } from '../../../flanneld/node/planner.ts'
 import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import { commandsFor } from '../../../kernel/kinds/words.ts'
 import type { Family, IpAddr } from '../../../lib/address.ts'
 import type { Lease, PeerPath } from '../../../subnet/types.ts'
 import { facts, lease, MACS, NO_DATA, network, vxlanPath, wayOf } from '../../backends/world.ts'
+import { planNode } from './plan-node.ts'
 
 const identity = new Map([[4, MACS.own]])
 const vxlan1 = wayOf(vxlan as AnyBackend, { identity })
@@ -40,7 +41,6 @@ function inputOf(ways: readonly Way[], peers: readonly Lease[], more: Partial<Pl
     peers: new Map(peers.map((each) => [each.id, each])),
     facts: { ...facts(), reach: new Map(reach) },
     scope: { devices: new Set(), networks: [] },
-    borrowed: new Map(),
     complete: true,
     options: {
       subnetFile: '/s',
