@@ -12,7 +12,6 @@ const BURST_MS = 10
 const REST = 4
 
 const NEVER = Number.POSITIVE_INFINITY
-const NOTHING: ReadonlyMap<string, KernelObject> = new Map()
 
 /** Tries of one thing that failed in a row, and when the next one is due: after 250 ms, doubling to 30 s. All times are of `Clock.now()`. */
 export class Attempts {
@@ -32,17 +31,19 @@ export class Attempts {
   }
 }
 
-/** What keeps one object from being tried at any time. */
-interface History {
-  /** The kernel refused it, and it has not been right since. */
-  refusal?: { failure: Failure; readonly attempts: Attempts }
-  /** Of the last repair. */
-  object?: KernelObject
-  /** Times of the last repairs, oldest first, at most `FIGHT_REPAIRS`. */
-  readonly repairs: number[]
-  /** Repaired so often that another program must be undoing it. */
+interface Refusal {
+  failure: Failure
+  readonly attempts: Attempts
+}
+
+interface RepairHistory {
+  /** As it was repaired last. */
+  object: KernelObject
+  /** Oldest first, at most `FIGHT_REPAIRS`. */
+  readonly times: number[]
+  /** So many in so short a time that another program must be undoing them. */
   fought: boolean
-  /** A repair was put off because of that. */
+  /** A repair is wanted and was put off. */
   putOff: boolean
 }
 
@@ -52,72 +53,69 @@ interface History {
  * speed would take a core each.
  */
 export class ObjectPacing {
-  readonly #histories = new Map<string, History>()
+  readonly #refusals = new Map<string, Refusal>()
+  /** Of the last minute. */
+  readonly #repairs = new Map<string, RepairHistory>()
 
   /** `atOnce`: what we knew was wrong, so the first new try follows as soon as it has been read again. True: the first refusal. */
   refused(failure: Failure, now: number, atOnce: boolean): boolean {
-    const history = this.#historyOf(failure.key)
-    const isFirst = history.refusal === undefined
-    history.refusal = { failure, attempts: history.refusal?.attempts ?? new Attempts() }
-    history.refusal.attempts.failed(now, atOnce)
-    return isFirst
+    const before = this.#refusals.get(failure.key)
+    const refusal = { failure, attempts: before?.attempts ?? new Attempts() }
+    refusal.attempts.failed(now, atOnce)
+    this.#refusals.set(failure.key, refusal)
+    return before === undefined
   }
 
   wasRefused(key: string): boolean {
-    return this.#histories.get(key)?.refusal !== undefined
+    return this.#refusals.has(key)
   }
 
   /** The refusal that an object is still waiting with; undefined: it may be tried. */
   waiting(key: string, now: number): Failure | undefined {
-    const refusal = this.#histories.size === 0 ? undefined : this.#histories.get(key)?.refusal
+    const refusal = this.#refusals.get(key)
     return refusal !== undefined && refusal.attempts.dueAt > now ? refusal.failure : undefined
   }
 
   /** It is right, or is wanted otherwise by now. */
   forgetRefusal(key: string): void {
-    const history = this.#histories.size === 0 ? undefined : this.#histories.get(key)
-    if (history === undefined) return
-    delete history.refusal
-    if (history.repairs.length === 0) this.#histories.delete(key)
+    this.#refusals.delete(key)
   }
 
   /** Something about these objects changed: they are tried at once, but a further refusal still waits longer. */
   retryNow(concerns: (failure: Failure) => boolean): void {
-    for (const { refusal } of this.#histories.values()) {
-      if (refusal !== undefined && concerns(refusal.failure)) refusal.attempts.dueAt = 0
-    }
+    for (const { failure, attempts } of this.#refusals.values()) if (concerns(failure)) attempts.dueAt = 0
   }
 
   /** Forgets the refusals of all objects but these. */
   keepRefusals(keys: ReadonlySet<string>): void {
-    for (const key of this.#histories.keys()) if (!keys.has(key)) this.forgetRefusal(key)
+    for (const key of this.#refusals.keys()) if (!keys.has(key)) this.#refusals.delete(key)
   }
 
   repaired(key: string, object: KernelObject, now: number): void {
-    const history = this.#historyOf(key)
+    const history = this.#repairs.get(key) ?? { object, times: [], fought: false, putOff: false }
+    this.#repairs.set(key, history)
     history.object = object
-    history.repairs.push(now)
-    if (history.repairs.length > FIGHT_REPAIRS) history.repairs.shift()
-    const first = history.repairs[0] ?? now
-    if (history.repairs.length === FIGHT_REPAIRS && now - first <= FIGHT_WINDOW_MS) history.fought = true
     history.putOff = false
+    history.times.push(now)
+    if (history.times.length > FIGHT_REPAIRS) history.times.shift()
+    const first = history.times[0] ?? now
+    if (history.times.length === FIGHT_REPAIRS && now - first <= FIGHT_WINDOW_MS) history.fought = true
   }
 
   /** When the object may be repaired, if it is fought over; 0: at any time. A repair is wanted, and follows then. */
   nextRepair(key: string): number {
-    const history = this.#histories.size === 0 ? undefined : this.#histories.get(key)
+    const history = this.#repairs.get(key)
     if (history === undefined || !history.fought) return 0
     history.putOff = true
-    return lastRepair(history) + FIGHT_PAUSE_MS
+    return lastOf(history) + FIGHT_PAUSE_MS
   }
 
   /** Objects that are fought over, after forgetting those at peace for a minute. */
   fought(now: number): ReadonlyMap<string, KernelObject> {
-    if (this.#histories.size === 0) return NOTHING
     const fought = new Map<string, KernelObject>()
-    for (const [key, history] of this.#histories) {
-      if (history.repairs.length > 0 && now - lastRepair(history) > FIGHT_WINDOW_MS) this.#forgetRepairs(key, history)
-      if (history.fought && history.object !== undefined) fought.set(key, history.object)
+    for (const [key, history] of this.#repairs) {
+      if (now - lastOf(history) > FIGHT_WINDOW_MS) this.#repairs.delete(key)
+      else if (history.fought) fought.set(key, history.object)
     }
     return fought
   }
@@ -125,30 +123,15 @@ export class ObjectPacing {
   /** When something that waits may be tried, or a fight may be over. */
   nextDue(now: number): number {
     let next = NEVER
-    for (const history of this.#histories.values()) {
-      if (history.refusal !== undefined) next = Math.min(next, history.refusal.attempts.dueAt)
+    for (const { attempts } of this.#refusals.values()) next = Math.min(next, attempts.dueAt)
+    for (const history of this.#repairs.values()) {
       if (!history.fought) continue
-      const mayRepairAt = lastRepair(history) + FIGHT_PAUSE_MS
+      const mayRepairAt = lastOf(history) + FIGHT_PAUSE_MS
       // The other program may have put it right by itself: then nothing is due until the fight is over.
       if (mayRepairAt <= now) history.putOff = false
-      next = Math.min(next, history.putOff ? mayRepairAt : lastRepair(history) + FIGHT_WINDOW_MS + 1)
+      next = Math.min(next, history.putOff ? mayRepairAt : lastOf(history) + FIGHT_WINDOW_MS + 1)
     }
     return next
-  }
-
-  #historyOf(key: string): History {
-    let history = this.#histories.get(key)
-    if (history === undefined) {
-      history = { repairs: [], fought: false, putOff: false }
-      this.#histories.set(key, history)
-    }
-    return history
-  }
-
-  #forgetRepairs(key: string, history: History): void {
-    history.repairs.length = 0
-    history.fought = false
-    if (history.refusal === undefined) this.#histories.delete(key)
   }
 }
 
@@ -213,6 +196,6 @@ export class PassPacing {
   }
 }
 
-function lastRepair({ repairs }: History): number {
-  return repairs.at(-1) ?? 0
+function lastOf({ times }: RepairHistory): number {
+  return times.at(-1) ?? 0
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import sinon from 'sinon'
 import { type DesiredObject, keyOf } from '../../../kernel/objects.ts'
 import { PersistentMap } from '../../../lib/persistent-map.ts'
 import { settleTasks } from '../../fakes/clock.ts'
@@ -13,7 +14,10 @@ describe('reconciler', () => {
   beforeEach(() => {
     rig = the.rig()
   })
-  afterEach(() => rig.reconciler.stop())
+  afterEach(async () => {
+    sinon.restore()
+    await rig.reconciler.stop()
+  })
 
   it('makes an empty host as wanted, in one pass, and says so', async () => {
     const generation = await rig.want(WANTED)
@@ -81,11 +85,14 @@ describe('reconciler', () => {
       [],
       the.peer(5_000).map((object) => [keyOf(object), object]),
     )
+    const asked = sinon.spy(PersistentMap.prototype, 'get')
     for (const objects of [moved, left, come]) {
       looks = 0
+      asked.resetHistory()
       await rig.want({ ...WANTED, objects })
       await rig.clock.advance(1_000)
       assert(looks < 300, `${looks} looks at objects of peers`)
+      assert(asked.callCount < 300, `${asked.callCount} questions what is wanted`)
     }
     rig.assertInPlace({ ...WANTED, objects: come })
     for (const object of the.peer(8)) assert.equal(rig.kernel.get(keyOf(object)), undefined)
