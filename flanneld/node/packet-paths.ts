@@ -1,5 +1,5 @@
 import type { Ingress, LocalFacts, OuterForm } from '../../backends/backend.ts'
-import type { OuterPacket } from '../../kernel/obstacles/packet-fate.ts'
+import { type OuterPacket, tunnelName } from '../../kernel/obstacles/packet-fate.ts'
 import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease } from '../../subnet/types.ts'
@@ -22,21 +22,25 @@ export function packetPaths(
   options: Pick<TrafficOptions, 'forward' | 'masquerade'>,
 ): readonly PacketPath[] {
   const { name: device, addresses } = facts.external
+  const tunnels = differentPackets(ingresses.flatMap(({ outer }) => outer))
   return [...network.families].flatMap(([family, { network }]): readonly PacketPath[] => {
     const isOurs = own.families.has(family)
     const local = addresses.get(family)
-    const forms = ingresses.flatMap(({ outer }) => outer)
     return [
       ...(isOurs && options.forward ? [{ hook: 'forward', family, network } as const] : []),
-      ...forms.flatMap((form): readonly PacketPath[] => {
+      ...tunnels.flatMap((packet): readonly PacketPath[] => {
         if (local === undefined) return []
-        return [{ hook: 'input', family, network, outer: { ...packetOf(form), device, local } }]
+        return [{ hook: 'input', family, network, outer: { ...packet, device, local } }]
       }),
       ...(isOurs && options.masquerade ? [{ hook: 'postrouting', family, network } as const] : []),
     ]
   })
 }
 
-function packetOf(form: OuterForm): Pick<OuterPacket, 'protocol' | 'port'> {
-  return form.type === 'ipip' ? { protocol: 'ipip' } : { protocol: 'udp', port: form.port }
+/** Two ways may share a port: to a firewall their packets are the same. */
+function differentPackets(forms: readonly OuterForm[]): readonly Pick<OuterPacket, 'protocol' | 'port'>[] {
+  const packets = forms.map((form) =>
+    form.type === 'ipip' ? ({ protocol: 'ipip' } as const) : ({ protocol: 'udp', port: form.port } as const),
+  )
+  return [...new Map(packets.map((packet) => [tunnelName(packet), packet])).values()]
 }

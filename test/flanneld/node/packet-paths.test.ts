@@ -58,4 +58,9 @@ describe('packets of which is asked who drops them', () => {
     ])
     assert.deepEqual(names(BOTH, [4], []), [FORWARD, POSTROUTING])
   })
+
+  it('are asked for once where two ways bring the same', () => {
+    const both = [...vxlan, { type: 'vxlan', port: 8472, vni: 2 } as const]
+    assert.deepEqual(names({ forward: false, masquerade: false }, [4], both), [INPUT])
+  })
 })
