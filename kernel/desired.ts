@@ -9,6 +9,7 @@ export interface DesiredState {
   readonly objects: ReadonlyMap<string, DesiredObject>
   /** The peers are known in full: what is ours and not wanted may be removed. */
   readonly complete: boolean
+  /** What this state uses. To that the reconciler adds what its journal says of earlier ones. */
   readonly scope: OwnershipScope
 }
 

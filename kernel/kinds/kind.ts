@@ -10,11 +10,11 @@ export type Comparison = 'same' | 'update' | 'recreate'
  */
 export type Ownership = 'ours' | 'adoptable' | 'leftover' | 'foreign'
 
-/** What this instance may call its own, as its journal says: an entry is written before its object is made. */
+/** What this instance may call its own: what its configuration uses, and what its journal says of earlier ones. */
 export interface OwnershipScope {
-  /** Names of every device that this instance makes or has made. */
+  /** Names of devices that this instance makes or has made. */
   readonly devices: ReadonlySet<string>
-  /** Every FOU port that this instance opens or has opened; none where nothing is said. */
+  /** FOU ports that this instance opens or has opened; none where nothing is said. */
   readonly fouPorts?: ReadonlySet<number>
   /** Current and earlier networks, with the length of a host's subnet: where leftovers of flannel are looked for. */
   readonly networks: readonly { readonly network: Cidr; readonly subnetLen: number }[]

@@ -9,7 +9,7 @@ import { kindOf } from '../kinds/kinds.ts'
 import type { ObjectKind } from '../objects.ts'
 import type { KernelEvent, ObjectTable } from '../table.ts'
 import { type Invalidation, invalidate, invalidatedBy } from './events.ts'
-import { goneEntries, type Journal, MemoryJournal, networksOf } from './journal.ts'
+import { goneEntries, type Journal, networksOf } from './journal.ts'
 import { KindMirror, type Mirrors } from './mirror.ts'
 import { type AuditOptions, ObjectPacing, PassPacing } from './pacing.ts'
 import { Pass, type PassNeeds } from './pass.ts'
@@ -22,8 +22,7 @@ export interface ReconcilerNeeds {
   readonly tables: readonly ObjectTable[]
   readonly clock: Clock
   readonly log: Logger
-  /** Absent: nothing is known of earlier runs, and nothing is left to later ones. */
-  readonly journal?: Journal
+  readonly journal: Journal
   /** Hears the duration of every pass, in seconds. */
   readonly onPass?: (seconds: number) => void
   /** Hears of a fault of the program that ended a pass; the next one reads everything again, after a pause. */
@@ -81,7 +80,7 @@ export class Reconciler {
       programs: new SlowPrograms({ clock: needs.clock, onFault: this.#onFault }),
       pacing: new ObjectPacing(),
       repairs: new Repairs(needs),
-      journal: needs.journal ?? new MemoryJournal(),
+      journal: needs.journal,
       clock: needs.clock,
     }
     this.#wanted = new Wanted(this.#needs)

@@ -42,6 +42,26 @@ describe('the view of the host', () => {
     }
   })
 
+  const settings: [all: string, eth0: string, isStrict: boolean][] = [
+    ['0', '1', true],
+    ['1', '0', true],
+    ['0', '2', false],
+    ['2', '1', false],
+    ['0', '0', false],
+  ]
+  for (const [all, eth0, isStrict] of settings) {
+    it(`calls a reverse path filter of ${all} and ${eth0} ${isStrict ? '' : 'not '}strict, whatever was made of it meanwhile`, async () => {
+      const path = (name: string) => `net/ipv4/conf/${name}/rp_filter`
+      const originals = new Map([
+        [path('all'), all],
+        [path('eth0'), eth0],
+      ])
+      const host = await read(device('eth0', '192.168.64.11/24'))
+      assert.equal((await host.facts(new Map(), 'probe', originals)).strictReversePath, isStrict)
+      assert.equal((await host.facts(new Map(), 'lookup', originals)).strictReversePath, false)
+    })
+  }
+
   const running = (look: (at: number) => Kept, list: () => readonly HostInterface[] = () => []) => {
     const clock = new VirtualClock()
     const kernel = { listInterfaces: async () => list(), hasNexthops: async () => true } as unknown as HostKernel

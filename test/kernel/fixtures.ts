@@ -20,7 +20,7 @@ import {
   type StateFile,
   type Sysctl,
 } from '../../kernel/objects.ts'
-import type { Journal } from '../../kernel/reconciler/journal.ts'
+import { type Journal, MemoryJournal } from '../../kernel/reconciler/journal.ts'
 import { Reconciler, type ReconcilerOptions } from '../../kernel/reconciler/reconciler.ts'
 import type { ObjectTable } from '../../kernel/table.ts'
 import type { Cidr, Family, IpAddr, MacAddr } from '../../lib/address.ts'
@@ -188,7 +188,7 @@ export interface Rig {
 }
 
 /** A host with eth0, a reconciler, and a monitor between them. */
-export function rig(options: ReconcilerOptions = {}, journal?: Journal): Rig {
+export function rig(options: ReconcilerOptions = {}, journal: Journal = new MemoryJournal()): Rig {
   const kernel = new FakeKernel()
   const clock = new VirtualClock()
   const lines: string[] = []
@@ -206,7 +206,7 @@ export function rig(options: ReconcilerOptions = {}, journal?: Journal): Rig {
       clock,
       log,
       onFault: (cause) => void faults.push(cause),
-      ...(journal === undefined ? {} : { journal }),
+      journal,
     },
     options,
   )

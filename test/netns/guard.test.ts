@@ -5,6 +5,7 @@ import { guardObjects, REFUSALS } from '../../flanneld/node/guard-rules.ts'
 import type { GuardPeer } from '../../kernel/kinds/guard-peer/kind.ts'
 import type { GuardSets } from '../../kernel/kinds/guard-sets/kind.ts'
 import { keyOf, type ObjectKind } from '../../kernel/objects.ts'
+import { MemoryJournal } from '../../kernel/reconciler/journal.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import type { Op } from '../../kernel/table.ts'
@@ -183,7 +184,7 @@ describe('chains of the ingress guard in the real kernel', function () {
 
   it('are taken by nft, found unchanged, rewritten, and gone in the end', async () => {
     const { tables } = namespace.kernel
-    const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger })
+    const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger, journal: new MemoryJournal() })
     const settle = async (mode: 'on' | 'count' | 'off', allow: readonly Cidr[] = []) => {
       const traits = new Set(['4/24', '4/26', '6/64', '6/80'])
       const input = { network: network(4, 6), own, facts, traits }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { DesiredState } from '../../kernel/desired.ts'
 import type { DesiredObject } from '../../kernel/objects.ts'
+import { MemoryJournal } from '../../kernel/reconciler/journal.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import type { ObjectTable } from '../../kernel/table.ts'
@@ -32,7 +33,7 @@ describe('the reconciler on the real kernel', function () {
       }
       return { kind: table.kind, dump, apply: (ops) => table.apply(ops) }
     })
-    reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger })
+    reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger, journal: new MemoryJournal() })
     kernel.monitor.start((events) => reconciler.onEvents(events))
   })
   after(() => reconciler.stop())

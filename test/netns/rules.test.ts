@@ -5,6 +5,7 @@ import { type TrafficOptions, trafficObjects } from '../../flanneld/node/traffic
 import type { DesiredState } from '../../kernel/desired.ts'
 import type { IptablesChain } from '../../kernel/kinds/iptables-chain/kind.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import { MemoryJournal } from '../../kernel/reconciler/journal.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import { watchTables } from '../../kernel/reconciler/watch-tables.ts'
@@ -80,7 +81,7 @@ describe('traffic rules in the real kernel', function () {
 
   async function apply(desired: DesiredState): Promise<Reconciler> {
     const tables = namespace.kernel.tables
-    const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger })
+    const reconciler = new Reconciler({ tables, clock: systemClock, log: silentLogger, journal: new MemoryJournal() })
     const { failures } = await reconciler.settled(reconciler.setDesired(desired), AbortSignal.timeout(60_000))
     assert.deepEqual(
       [...failures.values()].map(({ text }) => text),

@@ -3,6 +3,7 @@ import { EngineFailure, type EngineState, type ProxyTable } from '../../../backe
 import { counterNames } from '../../../backends/udp/proxy-memory.ts'
 import { type MakeEngine, type ProxyEngine, ProxyTables } from '../../../backends/udp/proxy-tables.ts'
 import type { DesiredObject, KernelObject, UdpPeer, UdpProxy } from '../../../kernel/objects.ts'
+import { MemoryJournal } from '../../../kernel/reconciler/journal.ts'
 import { Reconciler } from '../../../kernel/reconciler/reconciler.ts'
 import type { ObjectTable, Op, OpResult } from '../../../kernel/table.ts'
 import { silentLogger } from '../../../lib/log.ts'
@@ -191,7 +192,12 @@ describe('udp proxy tables', () => {
 
   it('are ordinary tables for the reconciler, which heals them without counting a death as drift', async () => {
     const clock = new VirtualClock()
-    const reconciler = new Reconciler({ tables: proxies.tables, clock, log: silentLogger })
+    const reconciler = new Reconciler({
+      tables: proxies.tables,
+      clock,
+      log: silentLogger,
+      journal: new MemoryJournal(),
+    })
     onChange = () => reconciler.onEvents([{ type: 'kinds', kinds: ['udp-proxy'] }])
     const required = (object: KernelObject): DesiredObject => ({ ...object, role: { class: 'required' } })
     const settle = async (...objects: KernelObject[]) => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { MemoryJournal } from '../../../kernel/reconciler/journal.ts'
 import { Reconciler } from '../../../kernel/reconciler/reconciler.ts'
 import { watchTables } from '../../../kernel/reconciler/watch-tables.ts'
 import { Lifecycle } from '../../../lib/lifecycle.ts'
@@ -23,7 +24,7 @@ describe('watches of tables', () => {
       }
       return table
     })
-    const reconciler = new Reconciler({ tables, clock, log: silentLogger })
+    const reconciler = new Reconciler({ tables, clock, log: silentLogger, journal: new MemoryJournal() })
     const lifecycle = new Lifecycle({ clock, onFault: () => 'again' })
     watchTables({ reconciler, lifecycle }, tables)
     const file = the.required(the.file('FLANNEL_MTU=1450\n'))
