@@ -72,11 +72,14 @@ export class StateJournal implements Journal {
   async #become(next: JournalEntries): Promise<void> {
     const before = this.#entries
     this.#entries = next
-    for (const file of JOURNAL_FILES) {
-      const text = file.text(next)
-      if (text === file.text(before)) continue
-      await this.#needs.files.keep(file.name, text, file.effect, () => this.#written.set(file, next))
-    }
+    const others = JOURNAL_FILES.filter((file) => file.text(next) !== file.text(before))
+    // All at once: nothing newer may come between two of them.
+    await Promise.all(
+      others.map((file) => {
+        const written = () => void this.#written.set(file, next)
+        return this.#needs.files.keep(file.name, file.text(next), file.effect, written)
+      }),
+    )
   }
 
   #isWritten(key: string): boolean {

@@ -17,7 +17,7 @@ export interface Journal {
   readonly entries: JournalEntries
   /** False: they cannot be written now (a full disk). They are `entries` all the same and are tried again. */
   record(entries: Iterable<JournalEntry>): Promise<boolean>
-  /** `why` goes to the log. */
+  /** They are no `entries` any more from the call on; `why` goes to the log. */
   forget(entries: Iterable<JournalEntry>, why: string): Promise<void>
 }
 

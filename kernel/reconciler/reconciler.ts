@@ -204,7 +204,11 @@ export class Reconciler {
     try {
       await journal.record(networksOf(given))
       await pass.run(signal)
-      if (pass.complete) await journal.forget(goneEntries(journal.entries, given, pass.outcome), GIVEN_UP)
+      // Nobody waits for the disk: an entry without an object does no harm.
+      if (pass.complete)
+        journal
+          .forget(goneEntries(journal.entries, given, pass.outcome), GIVEN_UP)
+          .catch((cause) => this.#onFault(cause))
     } finally {
       this.#busySince = undefined
     }

@@ -198,6 +198,22 @@ describe('a pass with a journal', () => {
     await rig.reconciler.stop()
   })
 
+  it('waits for no disk with what it gives up', async () => {
+    const journal = new MemoryJournal(withEntries(NO_ENTRIES, [device('flannel.1')]))
+    const forget = journal.forget.bind(journal)
+    journal.forget = async (entries) => {
+      await forget(entries)
+      await new Promise(() => {})
+    }
+    const rig = the.rig({}, journal)
+    await rig.want(vni(2))
+    assert.equal(text(journal.entries.values()), 'network 10.64.0.0/10 24, device flannel.2')
+    rig.kernel.delete('link flannel.2')
+    await rig.clock.advance(1_000)
+    assert.notEqual(rig.kernel.get('link flannel.2'), undefined)
+    await rig.reconciler.stop()
+  })
+
   it('does not call a device its own that somebody else’s is in the way of', async () => {
     const journal = new MemoryJournal()
     const rig = the.rig({}, journal)
