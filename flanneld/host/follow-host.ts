@@ -24,6 +24,7 @@ export async function followHost(needs: Needs, host: HostView, onRead: () => voi
   const { conditions, log, lifecycle, reconnectStore } = needs
   await untilHad(needs, 'host', () => host.read(), stop)
   sayInterface(log, host.external)
+  log.debug('nexthop objects looked for', { found: host.hasNexthops })
   onRead()
   let inUse = host.external
   await host.run(stop, (fault) => {

@@ -34,7 +34,7 @@ export class HostView {
   #ownAddresses: HostFacts['ownAddresses'] = new Set()
   #deviceMacs: HostFacts['deviceMacs'] = new Map()
   #onLink: readonly Cidr[] = []
-  #nexthops: boolean | undefined
+  #hasNexthops: boolean | undefined
   #external: ExternalInterface | undefined
   #choice: Kept | undefined
   #count = 0
@@ -72,12 +72,17 @@ export class HostView {
     if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
     if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
     // The kernel stays the same one.
-    this.#nexthops ??= await this.#kernel.hasNexthops()
+    this.#hasNexthops ??= await this.#kernel.hasNexthops()
     if (await this.#surroundings?.read()) this.#routesChanged = true
   }
 
   hasFou(): Promise<boolean> {
     return this.#kernel.hasFou()
+  }
+
+  /** Whether the kernel has nexthop objects; as of the first reading. */
+  get hasNexthops(): boolean {
+    return this.#hasNexthops ?? false
   }
 
   get interfaces(): readonly HostInterface[] {
@@ -114,7 +119,7 @@ export class HostView {
       ownAddresses: this.#ownAddresses,
       strictReversePath: reach === 'probe' && isStrict(this.external.name, originals),
       deviceMacs: this.#deviceMacs,
-      nexthops: this.#nexthops ?? false,
+      nexthops: this.hasNexthops,
     }
   }
 

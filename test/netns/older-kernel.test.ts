@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict'
+import { HostKernel } from '../../kernel/host.ts'
 import { LinkTable } from '../../kernel/kinds/link/table.ts'
+import { NexthopTable } from '../../kernel/kinds/nexthop/table.ts'
+import { RouteTable } from '../../kernel/kinds/route/table.ts'
 import { NetlinkChannel } from '../../kernel/netlink/channel.ts'
-import { NLM_F_CREATE, RTM_NEWLINK } from '../../kernel/netlink/constants.ts'
+import {
+  NLM_F_CREATE,
+  RTM_DELNEXTHOP,
+  RTM_GETNEXTHOP,
+  RTM_NEWLINK,
+  RTM_NEWNEXTHOP,
+} from '../../kernel/netlink/constants.ts'
 import { DeviceIndex } from '../../kernel/netlink/device-index.ts'
 import { eachMessage } from '../../kernel/netlink/message.ts'
 import { NexthopIds } from '../../kernel/netlink/nexthop-ids.ts'
 import { openNetlinkSocket } from '../../kernel/netlink/socket.ts'
 import type { Link } from '../../kernel/objects.ts'
-import type { OpError } from '../../kernel/table.ts'
+import { type OpError, OpFailure } from '../../kernel/table.ts'
 import * as the from '../kernel/fixtures.ts'
 import { ownNamespace } from './own-namespace.ts'
 
@@ -56,6 +65,48 @@ describe('a kernel that cannot change the underlay of a vxlan device', function 
       }
     })
   }
+})
+
+describe('a kernel without nexthop objects', function () {
+  const namespace = ownNamespace(this)
+  const refusal: OpError = { code: 'EOPNOTSUPP', message: 'Operation not supported' }
+
+  it('has none, says so, and takes routes with gateways', async () => {
+    const socket = openNetlinkSocket({ queueBytes: 1 << 20 })
+    const channel = new NetlinkChannel({ socket })
+    const devices = new DeviceIndex({ channel })
+    const isRefused = (message: Uint8Array) =>
+      [RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP].includes(Buffer.from(message).readUInt16LE(4))
+    const older = Object.create(channel, {
+      dump: {
+        value: async (...[message, parse]: Parameters<NetlinkChannel['dump']>) => {
+          if (isRefused(message)) throw new OpFailure(refusal)
+          return await channel.dump(message, parse)
+        },
+      },
+      request: {
+        value: async (messages: Iterable<Uint8Array>, onReply?: Parameters<NetlinkChannel['request']>[1]) => {
+          const all = [...messages]
+          return all.some(isRefused) ? all.map(() => refusal) : await channel.request(all, onReply)
+        },
+      },
+    }) as NetlinkChannel
+    const needs = { channel: older, devices, nexthops: new NexthopIds() }
+    const host = new HostKernel({ ...needs, generic: undefined })
+    const [nexthops, routes] = [new NexthopTable(needs), new RouteTable(needs)]
+    const route = the.route('10.5.4.0/24', { via: the.ip('192.168.64.9'), device: 'uplink', onLink: true })
+    try {
+      assert.deepEqual([await host.hasNexthops(), await namespace.kernel.host.hasNexthops()], [false, true])
+      assert.deepEqual(await nexthops.dump(), [])
+      assert.deepEqual(await routes.apply([{ verb: 'create', object: route }]), [{ ok: true }])
+      assert.deepEqual(
+        (await routes.dump([])).filter(({ protocol }) => protocol === the.ROUTE_PROTOCOL),
+        [route],
+      )
+    } finally {
+      socket.close()
+    }
+  })
 })
 
 /** `ip link set NAME type ...`: says nothing of flags, MTU or MAC, and creates nothing. */

@@ -29,7 +29,8 @@ export function hostReader(
 ): HostKernel {
   const reader: Reader = {
     hasFou: async () => false,
-    hasNexthops: async () => true,
+    // Of the hosts of one network some run an old kernel.
+    hasNexthops: async () => host.hasNexthops,
     listInterfaces: () => process.call(() => host.links().map((link) => interfaceOf(host, link))),
     defaultRouteDevices: (family) => process.call(() => defaultDevices(host, family)),
     routeTo: (address) => process.call(() => pathTo(host, address)),

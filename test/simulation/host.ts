@@ -33,6 +33,8 @@ export class SimulatedHost {
   readonly disk = new SimulatedDisk()
   /** What a call into the kernel takes, each way. */
   kernelDelayMs = 0
+  /** Whether its kernel is younger than Linux 5.3. */
+  readonly hasNexthops: boolean
   readonly #underlay: Underlay
   readonly #indexes = new Map<string, number>()
   readonly #listeners = new Set<(events: readonly KernelEvent[]) => void>()
@@ -42,6 +44,7 @@ export class SimulatedHost {
 
   constructor(underlay: Underlay, number: number) {
     this.#underlay = underlay
+    this.hasNexthops = number % 3 !== 0
     this.kernel.onEvents = (events) => {
       for (const listener of this.#listeners) listener(events)
     }
