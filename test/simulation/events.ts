@@ -110,10 +110,13 @@ export class Events {
   async #move(host: SimulatedHost, step: Extract<Step, { do: 'move' }>): Promise<void> {
     this.#invariants.disturb(host)
     const families = FAMILIES.filter((family) => host.addresses.some((address) => familyOf(address) === family))
+    const first = families.flatMap((family) => host.addresses.find((address) => familyOf(address) === family) ?? [])
     for (let time = 1; time <= step.times; time += 1) {
       for (const family of families) host.removeAddresses(family)
       await this.#invariants.pass(step.afterMs)
-      for (const family of families) host.addAddress(this.#world.newAddress(host, family))
+      const isBack = step.isBack && time > 1 && time === step.times
+      const next = isBack ? first : families.map((family) => this.#world.newAddress(host, family))
+      for (const address of next) host.addAddress(address)
       await this.#invariants.pass(step.pauseMs)
     }
   }

@@ -41,8 +41,14 @@ export function send(packet: Packet, from: SimulatedHost, hosts: readonly Simula
   return why === undefined ? { host: arrival.host } : { lost: why }
 }
 
+/** Of a packet each: packets are many, subnets few. */
+const containers = new Map<Cidr, IpAddr>()
+
 function containerOf(subnet: Cidr): IpAddr {
-  return ipFromNumber(familyOf(subnet), ipToNumber(networkAddress(subnet)) + 2n)
+  const known = containers.get(subnet)
+  const container = known ?? ipFromNumber(familyOf(subnet), ipToNumber(networkAddress(subnet)) + 2n)
+  if (known === undefined) containers.set(subnet, container)
+  return container
 }
 
 function byWire(

@@ -140,7 +140,6 @@ export function whyNotReady(node: SimulatedNode): string | undefined {
 
 /** By flannel's names; undefined: there is none. */
 function overlayDevice({ cluster }: SimulatedNode, family: Family): string | undefined {
-  const config = cluster.config.current?.text ?? ''
-  if (/host-gw/.test(config)) return undefined
+  if (!cluster.hasDevice) return undefined
   return `${family === 4 ? 'flannel' : 'flannel-v6'}.${cluster.instance === '' ? 1 : 2}`
 }

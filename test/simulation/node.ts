@@ -38,6 +38,8 @@ export interface Cluster {
   /** Stands in the names of chains and tables; empty of the default instance. */
   readonly instance: string
   readonly guard: boolean
+  /** The backend has a device of its own. */
+  readonly hasDevice: boolean
   readonly neighbourhood: Neighbourhood
   /** Absent: that of the configuration. */
   readonly wantedWays?: WantedWays

@@ -43,10 +43,11 @@ export class World {
       folder: this.#folder,
       guard: scenario.hasGuard,
     }
-    const instances = scenario.hasSecond ? ['', 'beef'] : ['']
+    const instances = scenario.hasSecond ? ['', 'beefbeef'] : ['']
     this.clusters = instances.map((instance) => {
       const config = new Latest<ConfigText>('configuration')
-      return { ...shared, instance, config, table: new FakeLeaseTable({ clock }) }
+      const hasDevice = instance !== '' || scenario.backend !== 'host-gw'
+      return { ...shared, instance, config, hasDevice, table: new FakeLeaseTable({ clock }) }
     })
     const claims = this.hosts.map(() => new Map<string, OwnershipScope>())
     this.nodes = this.clusters.flatMap((cluster, number) =>
