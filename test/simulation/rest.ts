@@ -15,6 +15,7 @@ const WITHOUT_DISK_MS = 70_000
 /** Renewals, audits and what else comes slowly have happened by then. */
 const REST_MS = 120_000
 const TWIN_MS = 20_000
+const LOOK_MS = 3_000
 
 /** All faults end, and everything is as it would be if nothing had ever happened. */
 export async function comeToRest(world: World, invariants: Invariants): Promise<void> {
@@ -22,19 +23,17 @@ export async function comeToRest(world: World, invariants: Invariants): Promise<
     Object.assign(connection, goodConnection())
     host.kernel.fault = () => undefined
     host.kernelDelayMs = 0
-    host.restoreUplink()
   }
   world.configure(0)
   removeDuplicates(world)
   for (const node of world.nodes) node.killAt(Number.POSITIVE_INFINITY, false)
   for (const node of world.nodes) node.start()
   await invariants.pass(1)
-  await advance(world, WITHOUT_DISK_MS)
+  await advance(world, invariants, WITHOUT_DISK_MS)
   for (const node of world.nodes) assertReady(world, node)
   assertReachable(world)
   for (const { disk } of world.nodes) Object.assign(disk, { full: false, delayMs: 0 })
-  await advance(world, REST_MS)
-  invariants.look()
+  await advance(world, invariants, REST_MS)
   for (const node of world.nodes) {
     assertReady(world, node)
     assertLease(world, node)
@@ -52,19 +51,17 @@ export async function assertAsFromScratch(world: World, node: SimulatedNode): Pr
   node.kill()
   for (const object of host.madeBy(maker)) host.kernel.delete(keyOf(object))
   node.start()
-  await advance(world, TWIN_MS)
+  await world.clock.advance(TWIN_MS)
   assertReady(world, node)
   assert.deepEqual(textsOf(host.madeBy(maker)), before, `the kernel of node ${place} is not as one made anew`)
 }
 
-async function advance(world: World, ms: number): Promise<void> {
-  // In steps, so that a daemon that ended is named near the time.
-  for (let left = ms; left > 0; left -= 10_000) {
-    await world.clock.advance(Math.min(left, 10_000))
-    for (const node of world.nodes) {
-      assert.deepEqual(node.faults, [], `the daemon of node ${world.placeOf(node)} ended`)
-      node.start()
-    }
+/** A service manager starts again what has ended. */
+async function advance(world: World, invariants: Invariants, ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= LOOK_MS) {
+    await world.clock.advance(Math.min(left, LOOK_MS))
+    invariants.look()
+    for (const node of world.nodes) node.start()
   }
 }
 
