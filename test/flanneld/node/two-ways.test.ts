@@ -56,7 +56,18 @@ describe('a node with two ways', () => {
       const config = new Latest<ConfigText>('configuration')
       config.set({ text, revision: '1', origin: 'test' })
       const wantedWays: WantedWays = (inUse) => (place === 0 ? [inUse, more] : [inUse])
-      const shared = { clock, table, config, random, folder, instance: '', guard: false, neighbourhood, wantedWays }
+      const shared = {
+        clock,
+        table,
+        config,
+        random,
+        folder,
+        instance: '',
+        guard: false,
+        hasDevice: true,
+        neighbourhood,
+        wantedWays,
+      }
       return new SimulatedNode(shared, { host: hosts[place] as SimulatedHost, claims: new Map() })
     })
     for (const node of nodes) node.start()
