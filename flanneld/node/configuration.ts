@@ -26,8 +26,8 @@ export function parseConfiguration(text: string, origin: string): Configuration 
 }
 
 /**
- * Tells the ways of this node from each other: families, networks and what of the backend's configuration stands in the path or makes
- * a device that does not change alive. Configurations with one key differ only in what a running node takes over with the way that it has.
+ * Tells the ways of this node from each other: families, networks, the tool that rules are written with (for a moment packets would
+ * pass without any rule), and what of the backend's configuration stands in the path or makes a device that does not change alive. Configurations with one key differ only in what a running node takes over with the way that it has.
  */
 export function wayKey({ network, backend, config }: Pick<Configuration, 'network' | 'backend' | 'config'>): string {
   const families = Array.from(network.families, ([family, part]) => [family, part.network, part.subnetLen])

@@ -114,6 +114,7 @@ describe('network configuration', () => {
     ['SubnetLen', config({ SubnetLen: 25 })],
     ['IPv6Network', config({ EnableIPv6: true, IPv6Network: 'fc00::/48' })],
     ['Backend.Type', config({}, { Type: 'host-gw' })],
+    ['EnableNFTables', config({ EnableNFTables: true })],
     ['Backend.VNI', config({}, { VNI: 2 })],
     ['Backend.Port', config({}, { Port: 4789 })],
     ['Backend.GBP', config({}, { GBP: true })],
