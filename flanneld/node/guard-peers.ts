@@ -4,7 +4,7 @@ import { contains, type IpAddr } from '../../lib/address.ts'
 import { prefixKey } from '../../lib/prefix-key.ts'
 import type { FamilyLease } from '../../subnet/types.ts'
 
-/** Shared by thousands. */
+/** The same lists for thousands of peers. */
 const NONE: readonly IpAddr[] = []
 const NO_PATHS: readonly [] = []
 

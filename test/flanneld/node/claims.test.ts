@@ -5,6 +5,7 @@ import type { DesiredObject } from '../../../kernel/objects.ts'
 import { keyOf } from '../../../kernel/objects.ts'
 import { olderFirst } from '../../../subnet/own-lease.ts'
 import { lease, NO_DATA } from '../../backends/world.ts'
+import { repeat } from '../../long.ts'
 
 /** One claim for each peer; its objects are files with these names. */
 class World {
@@ -141,7 +142,7 @@ describe('claims', () => {
           assert.deepEqual({ held: world.held, blocked: world.blocked }, world.expected)
         }
       }),
-      { numRuns: 500 },
+      { numRuns: repeat(200, 5000) },
     )
   })
 })
