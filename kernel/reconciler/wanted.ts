@@ -89,6 +89,9 @@ function replaceDesired(
   return differing.length > 0 || otherwise ? differing : undefined
 }
 
+/** The same for every order: the journal has its own. */
 function scopeText({ scope }: DesiredState): string {
-  return JSON.stringify([[...scope.devices], [...(scope.fouPorts ?? [])], scope.networks, scope.instance])
+  const { devices, fouPorts = [], networks, instance } = scope
+  const texts = networks.map(({ network, subnetLen }) => `${network} ${subnetLen}`)
+  return JSON.stringify([[...devices].sort(), [...fouPorts].sort(), texts.sort(), instance])
 }

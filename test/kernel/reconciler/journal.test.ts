@@ -198,6 +198,24 @@ describe('a pass with a journal', () => {
     await rig.reconciler.stop()
   })
 
+  it('reads nothing again because of the entries that it has made', async () => {
+    const devices = ['flannel.2', 'flannel.1']
+    const links = [1, 2].map((vni) => the.required(the.vxlan(`flannel.${vni}`, {}, { vni, port: 8470 + vni })))
+    const scope = uses(...devices.map(device), network('10.65.0.0/16'))
+    const reads = []
+    for (const known of [NO_ENTRIES, withEntries(NO_ENTRIES, entriesOf(scope))]) {
+      const rig = the.rig({}, new MemoryJournal(known))
+      // As flannel has left them.
+      for (const object of links) rig.kernel.change({ verb: 'create', object })
+      await settleTasks()
+      await rig.want(the.desiredOf(links, { scope }))
+      await rig.clock.advance(1_000)
+      reads.push(rig.kernel.calls.filter(({ verb }) => verb === 'dump').length)
+      await rig.reconciler.stop()
+    }
+    assert.equal(reads[0], reads[1])
+  })
+
   it('waits for no disk with what it gives up', async () => {
     const journal = new MemoryJournal(withEntries(NO_ENTRIES, [device('flannel.1')]))
     const forget = journal.forget.bind(journal)
