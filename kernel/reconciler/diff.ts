@@ -30,7 +30,7 @@ const EXCESS: readonly Ownership[] = ['ours', 'leftover', 'adoptable']
 
 /**
  * What it takes to have all of `wanted`, objects of one kind, given `actual`, all objects of that kind by key. Pure.
- * Costs about a microsecond an object.
+ * Costs some microseconds an object.
  */
 export function diffWanted(
   wanted: ReadonlyMap<string, DesiredObject>,

@@ -10,7 +10,7 @@ import type { ObjectPacing } from './pacing.ts'
 /** What a change means: which kinds must be read again, and which refused objects are worth a new try at once. */
 export interface Invalidation {
   readonly kinds: readonly ObjectKind[]
-  readonly concerns: (failure: Failure) => boolean
+  readonly concerns?: (failure: Failure) => boolean
   /** The only object that it is about. */
   readonly key?: string
 }
@@ -27,11 +27,9 @@ interface Held {
   readonly pacing: ObjectPacing
 }
 
-const NOBODY = () => false
-
 export function invalidate({ mirrors, pacing }: Held, { kinds, concerns }: Invalidation): void {
   for (const kind of kinds) mirrors.get(kind)?.invalidate()
-  pacing.retryNow(concerns)
+  if (concerns !== undefined) pacing.retryNow(concerns)
 }
 
 /**
@@ -44,7 +42,7 @@ export function invalidatedBy(event: KernelEvent, known: Known): Invalidation | 
     case 'kinds':
       return { kinds: event.kinds, concerns: ({ object }) => event.kinds.includes(object.kind) }
     case 'overrun':
-      return { kinds: [...known.mirrors.keys()], concerns: NOBODY }
+      return { kinds: [...known.mirrors.keys()] }
     case 'device':
       return known.devices.has(event.name) ? invalidatedByDevice(event.name) : undefined
     case 'object':
@@ -99,7 +97,7 @@ export function noteConsequences(held: Held, op: Op<KernelObject>): void {
     // The last IPv4 address takes all IPv4 routes of its device with it, without an event.
     invalidate(held, { kinds: verb === 'remove' ? ['route', 'neighbour'] : [], concerns: isOn(object.device) })
   }
-  invalidate(held, { kinds: emptiedBy(object.kind), concerns: NOBODY })
+  invalidate(held, { kinds: emptiedBy(object.kind) })
 }
 
 function dropAllOn(device: string, mirrors: Mirrors, verb: Op<KernelObject>['verb']): void {
@@ -111,7 +109,7 @@ function dropAllOn(device: string, mirrors: Mirrors, verb: Op<KernelObject>['ver
   }
 }
 
-function isOn(device: string): Invalidation['concerns'] {
+function isOn(device: string): (failure: Failure) => boolean {
   return ({ object }) => deviceOf(object) === device
 }
 

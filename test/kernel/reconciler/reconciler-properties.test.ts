@@ -43,6 +43,7 @@ const placed: fc.Arbitrary<Placed> = fc.oneof(
     .map(([a, b]) => the.fdb(the.mac(a), `192.0.2.${b}`))
     .map(by(EARLIER_RUN)),
   some.map((number) => the.address(`10.64.${number}.0/32`)).map(by(EARLIER_RUN)),
+  some.map((number) => the.nexthop(`10.64.${number}.0`)).map(by(EARLIER_RUN)),
   subnets.map((dst) => the.peerRoute(dst, { protocol: boot })).map(by(FLANNEL)),
   subnets.map((dst) => the.route(dst, uplink({ protocol: boot }))).map(by(FLANNEL)),
   fc
@@ -65,13 +66,29 @@ const device = fc.constantFrom(
 )
 const actual = fc.record({ device, objects: fc.array(placed, { maxLength: 12 }) })
 const desired = fc
-  .record({ peers: fc.uniqueArray(some, { maxLength: 5 }), vni: fc.constantFrom(1, 1, 1, 2) })
-  .map(({ peers, vni }) => wantedWith(peers, vni))
+  .record({
+    peers: fc.uniqueArray(some, { maxLength: 5 }),
+    vni: fc.constantFrom(1, 1, 1, 2),
+    through: fc.constantFrom(undefined, 'nexthops' as const),
+  })
+  .map(({ peers, vni, through }) => wantedWith(peers, vni, through))
 
-function wantedWith(peers: readonly number[], vni = 1): DesiredState {
-  const objects: DesiredObject[] = [...the.local({}, { vni }), ...peers.flatMap((number) => the.peer(number))]
+function wantedWith(peers: readonly number[], vni = 1, through?: 'nexthops'): DesiredState {
+  const wayTo = (number: number) => (through === undefined ? the.peer(number) : overNexthop(the.peer(number)))
+  const objects: DesiredObject[] = [...the.local({}, { vni }), ...peers.flatMap(wayTo)]
   const scope = { ...the.desiredOf([]).scope, devices: new Set(['flannel.1', 'flannel.9']) }
   return the.desiredOf(objects, { scope })
+}
+
+function overNexthop(peer: readonly DesiredObject[]): readonly DesiredObject[] {
+  return peer.flatMap((object): readonly DesiredObject[] => {
+    const { role } = object
+    if (object.kind !== 'route' || object.via === undefined) return [object]
+    return [
+      { ...the.nexthop(object.via), role },
+      { ...the.throughNexthop(object), role },
+    ]
+  })
 }
 
 function fill(kernel: FakeKernel, { device, objects }: { device: Link | undefined; objects: readonly Placed[] }): void {
@@ -93,8 +110,9 @@ function place(kernel: FakeKernel, { object, maker }: Placed): void {
 /**
  * Whose an object is, said once more and without the product: who made it counts. Of others only what stands where something of ours is
  * wanted may be changed: a route as `ip route add` and flannel make them, a device of our kind and name, and values that are set.
+ * `isUnheard`: of what others did now, no event may have come yet.
  */
-function watchMakers(kernel: FakeKernel): (wanted: DesiredState) => void {
+function watchMakers(kernel: FakeKernel, isUnheard = () => false): (wanted: DesiredState) => void {
   let wanted: readonly DesiredState[] = []
   kernel.makers.leavers.add(EARLIER_RUN).add(FLANNEL)
   kernel.makers.mayChange = (object) => {
@@ -102,7 +120,8 @@ function watchMakers(kernel: FakeKernel): (wanted: DesiredState) => void {
     const isWanted = wanted.some(({ objects }) => objects.has(keyOf(object)))
     switch (object.kind) {
       case 'route':
-        return isWanted && object.protocol === boot
+        // The kernel replaces what stands at the key, whatever has come there since it was last heard of.
+        return isWanted && (object.protocol === boot || isUnheard())
       case 'link':
         return isWanted && object.driver.type === 'vxlan'
       default:
@@ -126,7 +145,7 @@ function assertConverged({ kernel, reconciler }: Pick<the.Rig, 'kernel' | 'recon
     kernel,
     the.desiredOf([...wanted.objects.values()].filter((object) => !inTheWay.has(keyOf(object)))),
   )
-  for (const kind of ['route', 'neighbour', 'fdb', 'address', 'link'] as const) {
+  for (const kind of ['route', 'nexthop', 'neighbour', 'fdb', 'address', 'link'] as const) {
     for (const object of kernel.all(kind)) {
       const isOthers = [...OTHERS, 'others'].includes(kernel.makers.of(object))
       const key = keyOf(object)
@@ -157,7 +176,9 @@ function rigOn(state: Parameters<typeof fill>[1] = { device: undefined, objects:
 const CODES = ['EINTR', 'EBUSY', 'ENOBUFS', 'EEXIST', 'ESRCH', 'ENOENT', 'ENODEV', 'ENOMEM', 'EPERM'] as const
 
 type Blow = (kernel: FakeKernel) => void
-const key = fc.constantFrom(...wantedWith([2, 3, 4]).objects.keys()).filter((name) => !/^(sysctl|file)/.test(name))
+const key = fc
+  .constantFrom(...wantedWith([2, 3, 4], 1, 'nexthops').objects.keys())
+  .filter((name) => !/^(sysctl|file)/.test(name))
 /** What others, or the kernel by itself, may do at any time. */
 const blow: fc.Arbitrary<Blow> = fc.oneof(
   key.map((name) => (kernel: FakeKernel) => kernel.delete(name)),
@@ -289,7 +310,7 @@ describe('reconciler properties', function () {
         try {
           for (const { blow, wait, wanted, diesAt } of steps) {
             if (diesAt !== null) host.dieAfter(diesAt)
-            blow?.(host.kernel)
+            if (blow !== null) host.suffer(blow)
             if (wanted !== null) host.setDesired(wanted)
             if (wait > 0) await host.clock.advance(wait)
             if (host.isDead) await host.restart()
@@ -325,12 +346,13 @@ class MortalHost {
   readonly #note: (wanted: DesiredState) => void
   readonly #eventsLateBy: number
   #callsLeft = Number.POSITIVE_INFINITY
+  #sufferedAt = Number.NEGATIVE_INFINITY
 
   constructor(state: Parameters<typeof fill>[1], { faults, eventsLateBy }: Trouble) {
     this.#eventsLateBy = eventsLateBy
     this.kernel.addDevice('eth0')
     this.kernel.change({ verb: 'create', object: the.address('192.0.2.1/16', 'eth0') })
-    this.#note = watchMakers(this.kernel)
+    this.#note = watchMakers(this.kernel, () => this.clock.now() <= this.#sufferedAt + eventsLateBy)
     fill(this.kernel, state)
     this.kernel.fault = ({ index }) => {
       this.#callsLeft -= 1
@@ -339,6 +361,11 @@ class MortalHost {
       return this.isDead ? { code: 'EIO' } : faults.find((fault) => fault.index === index)
     }
     this.reconciler = this.#start()
+  }
+
+  suffer(blow: Blow): void {
+    this.#sufferedAt = this.clock.now()
+    blow(this.kernel)
   }
 
   dieAfter(calls: number): void {
