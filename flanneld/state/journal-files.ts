@@ -34,8 +34,10 @@ const FOOTPRINT: JournalFile = {
   holds: ({ kind }) => kind !== 'sysctl',
   text: (entries) => scopeText(scopeOf(entries)),
   read(text, log, path) {
-    const onDropped = (device: unknown) =>
-      log.warn('device on record can be none of any kernel, not heeded any more', { device: printable(device) })
+    const onDropped = (device: unknown) => {
+      const what = isDeviceName(device) ? 'is none of ours' : 'can be none of any kernel'
+      log.warn(`device on record ${what}, not heeded any more`, { device: printable(device) })
+    }
     try {
       return entriesOf(parseScope(text, onDropped))
     } catch (cause) {
@@ -90,7 +92,8 @@ export function scopeText({ devices, fouPorts, networks }: OwnershipScope): stri
 }
 
 /**
- * `onDropped` hears of what is no device name. Version 0.1 wrote some that are too long, and the rest of its record is true.
+ * `onDropped` hears of what is no name of a device of ours: all of these begin with "flannel". Version 0.1 wrote some that are too long,
+ * and the rest of its record is true.
  *
  * @throws ConfigError or SyntaxError
  */
@@ -99,7 +102,7 @@ export function parseScope(text: string, onDropped: (device: unknown) => void = 
   if (fields.integer('version', { least: 0, most: 1_000_000, fallback: 0 }) !== 1)
     throw new ConfigError('version', 'must be 1')
   const devices = listOf(fields, 'devices').flatMap((value) => {
-    if (typeof value === 'string' && /^[^\s/\0]{1,15}$/.test(value)) return [value]
+    if (isDeviceName(value) && value.startsWith('flannel')) return [value]
     onDropped(value)
     return []
   })
@@ -127,6 +130,10 @@ export function parseSysctls(text: string): readonly JournalEntry[] {
       throw new ConfigError(path, 'must be a sysctl and a number', value)
     return { kind: 'sysctl', path, value }
   })
+}
+
+function isDeviceName(value: unknown): value is string {
+  return typeof value === 'string' && /^[^\s/\0]{1,15}$/.test(value)
 }
 
 function portOf(value: unknown): number {

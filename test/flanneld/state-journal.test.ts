@@ -190,6 +190,12 @@ describe('the journal in the state directory', () => {
     assert.equal(lines.filter((line) => /warn device on record can be none of any kernel/.test(line)).length, 5)
   })
 
+  it('does not take the word of anybody for a device that cannot be ours', async () => {
+    put('footprint.json', `{"version":1,"devices":["flannel.1","vxlan.calico","eth0"],${NETWORKS}}`)
+    assert.deepEqual([...(await open()).entries.values()], [device('flannel.1'), network])
+    assert.equal(lines.filter((line) => /warn device on record is none of ours, not heeded/.test(line)).length, 2)
+  })
+
   it('that is a directory is told, and nothing is owned', async () => {
     mkdirSync(join(path, 'footprint.json'))
     await assert.rejects(open(), /is no plain file/)
