@@ -84,7 +84,7 @@ describe('subnet.env', function () {
       assert.match(notReady[0], why)
     })
     await lab.etcd.put(...strangerLease(2))
-    const route = /^10\.5\.2\.0\/24 via/m
+    const route = /^10\.5\.2\.0\/24 (nhid \d+ )?via/m
     const routes = async () => (await networkOf(host)).join('\n')
     await until(2_000, 'a peer that joins is followed', async () => assert.match(await routes(), route))
     await host.ip('route', 'del', '10.5.2.0/24')
