@@ -27,7 +27,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
 
 /** Pure: the same input gives the same output, on any machine, at any time. `flanneld/commands/plan.ts` is a command, not a plan. */
 const planFile =
-  /^(?!flanneld\/commands\/)(.*[/-])?(plan|planner|peer-fold|peer-traits|choose-way|claims|guard-peers|guard-rules|ipv4-tunnel|host-gw|ipip|alloc|allocator|diff|order|ownership|objects|desired|kinds?|words|traffic-rules|packet-paths|subnet-file|external-interface|lease-codec|network-config)\.ts$/
+  /^(?!flanneld\/commands\/)(.*[/-])?(plan|planner|peer-fold|peer-traits|choose-way|claims|guard-peers|guard-rules|ipv4-tunnel|host-gw|ipip|alloc|allocator|diff|pacing|order|ownership|objects|desired|kinds?|words|traffic-rules|packet-paths|subnet-file|external-interface|lease-codec|network-config)\.ts$/
 
 const product = ['lib', 'subnet', 'kernel', 'backends', 'flanneld']
 const files = sourceFiles(Object.keys(layers))
