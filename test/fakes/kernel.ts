@@ -51,6 +51,8 @@ export class FakeKernel {
   onEvents: ((events: readonly KernelEvent[]) => void) | undefined
   /** Events that happen while this is true are lost, as by a monitor that is not there yet. */
   deaf = false
+  /** Counts changes. */
+  version = 0
   /** rp_filter that a device is born with. */
   newDeviceReversePath = '0'
   readonly #objects = new Map<ObjectKind, Map<string, KernelObject>>(APPLY_ORDER.map((kind) => [kind, new Map()]))
@@ -99,6 +101,7 @@ export class FakeKernel {
     const bare = { ...object } as KernelObject & { role?: unknown }
     delete bare.role
     this.#of(object.kind).set(keyOf(object), bare)
+    this.version += 1
     if (!options.silent) this.#emit({ type: 'object', present: true, object: bare })
   }
 
@@ -256,6 +259,7 @@ export class FakeKernel {
     if (object.kind === 'fdb' && compare(actual, object) !== 'same') return undefined
     this.#of(object.kind).delete(key)
     this.makers.gone(key)
+    this.version += 1
     this.#emit({ type: 'object', present: false, object: actual })
     if (object.kind === 'address') this.#addressGone(object)
     if (object.kind === 'link') this.#deviceGone(object.name)
@@ -328,6 +332,7 @@ export class FakeKernel {
         if (object.kind === 'route' && where.via && (object.nexthop !== 'own' || object.via !== where.via)) continue
         this.#of(kind).delete(keyOf(object))
         this.makers.gone(keyOf(object))
+        this.version += 1
         if (!where.silent) this.#emit({ type: 'object', present: false, object })
       }
     }

@@ -24,6 +24,11 @@ export class Invariants {
   /** When it was last so that a node may say it is ready. */
   readonly #trueAt = new Map<SimulatedNode, number>()
 
+  /** The version of the world at the last look. */
+  #seen = -1
+  /** What harms on each host, of the version that was looked at. */
+  readonly #harms = new Map<SimulatedHost, { readonly version: number; readonly routes: readonly Harm[] }>()
+
   constructor(world: World) {
     this.#world = world
   }
@@ -52,6 +57,10 @@ export class Invariants {
       assert.deepEqual(host.kernel.makers.offences, [], 'an object of somebody else was to be changed')
       this.#lookForHarm(host)
     }
+    // Nearly always nothing has happened since the last look.
+    const { version } = this.#world
+    if (version === this.#seen) return
+    this.#seen = version
     for (const [from, to, family] of this.#world.pairs()) this.#lookForPath(from, to, family)
   }
 
@@ -66,19 +75,25 @@ export class Invariants {
   /** A route of ours that takes away what works is gone as soon as the daemon has seen what it takes away. */
   #lookForHarm(host: SimulatedHost): void {
     const now = this.#world.clock.now()
-    for (const node of this.#world.nodesOn(host)) {
-      const isExcused = !node.running || isImpaired(node)
-      for (const route of host.routes()) {
-        if (host.kernel.makers.of(route) !== node.maker) continue
-        const key = `${this.#world.placeOf(node)} ${route.dst} ${route.metric}`
-        const why = isExcused ? undefined : harmOf(route, host)
-        if (why === undefined) this.#harmful.delete(key)
-        else {
-          const since = Math.max(this.#harmful.get(key) ?? now, node.startedAt)
-          this.#harmful.set(key, since)
-          assert.ok(now - since <= HEARD_MS, `${this.#now} the route of node ${key} ${why}`)
-        }
-      }
+    const before = this.#harms.get(host)
+    const { version } = host.kernel
+    const routes = before?.version === version ? before.routes : harmsOn(host)
+    this.#harms.set(host, { version, routes })
+    for (const { route, maker, why } of routes) {
+      const node = this.#world.nodesOn(host).find((one) => one.maker === maker)
+      if (node === undefined) continue
+      const key = `${this.#world.placeOf(node)} ${route.dst} ${route.metric}`
+      const since = node.running && !isImpaired(node) ? Math.max(this.#harmful.get(key) ?? now, node.startedAt) : now
+      this.#harmful.set(key, since)
+      assert.ok(now - since <= HEARD_MS, `${this.#now} the route of node ${key} ${why}`)
+    }
+    for (const key of this.#harmful.keys()) {
+      const node = this.#world.node(Number(key.split(' ')[0]))
+      if (node.host !== host) continue
+      const isStill = routes.some(
+        ({ route, maker }) => maker === node.maker && key.endsWith(` ${route.dst} ${route.metric}`),
+      )
+      if (!isStill) this.#harmful.delete(key)
     }
   }
 
@@ -103,21 +118,31 @@ export function isImpaired({ connection, host }: SimulatedNode): boolean {
   return lagMs > 0 || delayMs > 100 || cut || failOneOf > 0 || refuses || host.kernelDelayMs > 0
 }
 
+/** A route of ours that must not be. */
+interface Harm {
+  readonly route: Route
+  readonly maker: string
+  readonly why: string
+}
+
 /** Source: the harm rule. */
-function harmOf(route: Route, host: SimulatedHost): string | undefined {
+function harmsOn(host: SimulatedHost): readonly Harm[] {
   const { makers } = host.kernel
   const isOurs = (one: Route | Link) => makers.of(one).startsWith('instance')
   const devices = host.links().filter((link) => !isOurs(link) && link.driver.type !== 'vxlan')
   const own = devices.flatMap(({ name }) => host.addressesOn(name))
   const others = host.routes().filter((one) => !isOurs(one))
   const gateways = others.flatMap(({ via }) => via ?? [])
-  const covers = (address: IpAddr) => familyOf(address) === route.family && contains(route.dst, address)
-  const taken = own.find(covers)
-  if (taken !== undefined) return `takes the host's own address ${taken} away`
-  const gateway = gateways.find(covers)
-  if (gateway !== undefined) return `takes the gateway ${gateway} away`
-  if (others.some(({ dst }) => dst === route.dst)) return 'stands beside that of another program'
-  return undefined
+  return host.routes().flatMap((route) => {
+    if (!isOurs(route)) return []
+    const covers = (address: IpAddr) => familyOf(address) === route.family && contains(route.dst, address)
+    const [address, gateway] = [own.find(covers), gateways.find(covers)]
+    const why =
+      (address && `takes the host's own address ${address} away`) ??
+      (gateway && `takes the gateway ${gateway} away`) ??
+      (others.some(({ dst }) => dst === route.dst) ? 'stands beside that of another program' : undefined)
+    return why === undefined ? [] : [{ route, maker: makers.of(route), why }]
+  })
 }
 
 /** What a ready node has, seen from outside; undefined: all of it. */

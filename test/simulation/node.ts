@@ -68,6 +68,7 @@ export class SimulatedNode {
   readonly faults: unknown[] = []
   readonly #claims: Map<string, OwnershipScope>
   #daemon: Daemon | undefined
+  #told: { readonly text: string; readonly subnets: ReadonlyMap<Family, Cidr> } = { text: '', subnets: new Map() }
   startedAt = 0
 
   /** `claims`: of the instances that run on this host. */
@@ -103,16 +104,9 @@ export class SimulatedNode {
   /** The subnets that the daemon has told the containers: what stands in subnet.env. */
   get subnets(): ReadonlyMap<Family, Cidr> {
     const file = this.host.kernel.get(`file ${this.#subnetFile}`)
-    const subnets = new Map<Family, Cidr>()
-    for (const [family, name] of [
-      [4, 'FLANNEL_SUBNET'],
-      [6, 'FLANNEL_IPV6_SUBNET'],
-    ] as const) {
-      const line = file?.kind === 'file' ? new RegExp(`^${name}=(.*)$`, 'm').exec(file.content)?.[1] : undefined
-      const first = line === undefined ? undefined : parseInterfaceCidr(line)
-      if (first !== undefined) subnets.set(family, cidrOf(first.address, first.length))
-    }
-    return subnets
+    const text = file?.kind === 'file' ? file.content : ''
+    if (text !== this.#told.text) this.#told = { text, subnets: subnetsIn(text) }
+    return this.#told.subnets
   }
 
   start(): void {
@@ -267,4 +261,17 @@ export class SimulatedNode {
       holdMs: HOLD_MS,
     }
   }
+}
+
+/** Of subnet.env. */
+function subnetsIn(text: string): ReadonlyMap<Family, Cidr> {
+  const subnets = new Map<Family, Cidr>()
+  for (const [family, name] of [
+    [4, 'FLANNEL_SUBNET'],
+    [6, 'FLANNEL_IPV6_SUBNET'],
+  ] as const) {
+    const first = parseInterfaceCidr(new RegExp(`^${name}=(.*)$`, 'm').exec(text)?.[1] ?? '')
+    if (first !== undefined) subnets.set(family, cidrOf(first.address, first.length))
+  }
+  return subnets
 }

@@ -15,6 +15,8 @@ export interface Scenario {
   readonly hasFlannel: boolean
   /** rp_filter of devices that are made. */
   readonly reversePath: '0' | '1'
+  /** Five flannels have leases. */
+  readonly hasRack: boolean
   /** All daemons run before the first step. */
   readonly isRunning: boolean
   readonly seed: number
@@ -28,6 +30,7 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
   hasGuard: often(1, 3),
   hasFlannel: often(1, 4),
   reversePath: fc.constantFrom('0', '1'),
+  hasRack: often(1, 3),
   isRunning: often(3, 4),
   seed: fc.nat(),
 })

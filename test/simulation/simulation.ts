@@ -15,6 +15,7 @@ export async function simulate(scenario: Scenario, history: readonly Step[]): Pr
   const events = new Events({ world, invariants })
   try {
     if (scenario.hasFlannel) events.leaveFlannel()
+    if (scenario.hasRack) await events.happen({ do: 'rack', what: 'arrives' })
     if (scenario.isRunning) for (const node of world.nodes) node.start()
     await invariants.pass(scenario.isRunning ? SETTLED_MS : 1)
     for (const step of history) {

@@ -87,6 +87,11 @@ export class World {
     return host.addressOf(family, this.#addresses)
   }
 
+  /** Counts changes of what decides who reaches whom. */
+  get version(): number {
+    return this.hosts.reduce((sum, { kernel }) => sum + kernel.version, 0)
+  }
+
   /** Those that shall reach each other. */
   *pairs(): Generator<readonly [from: SimulatedNode, to: SimulatedNode, family: Family]> {
     for (const from of this.nodes)
