@@ -60,9 +60,3 @@ export class Latest<T> implements Source<T> {
     for (const wake of this.#readers) wake()
   }
 }
-
-/** The first value; rejects with the signal's reason when there is none before that is aborted. */
-export async function firstOf<T>(values: AsyncIterable<T>, signal: AbortSignal): Promise<T> {
-  for await (const value of values) return value
-  throw signal.reason
-}
