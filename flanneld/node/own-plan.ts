@@ -95,6 +95,7 @@ function nodeObjects(input: OwnInput, mtu: number, hosts: ReadonlyMap<Family, Ow
       path: options.subnetFile,
       content: renderSubnetFile({ network, own, mtu, ipMasq: options.ipMasq }),
       mode: 0o644,
+      keeps: 'docker options',
     },
   ]
 }

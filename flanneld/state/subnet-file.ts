@@ -1,3 +1,4 @@
+import { splitDockerOptions } from '../../kernel/kinds/file/docker-options.ts'
 import {
   addressBits,
   type Cidr,
@@ -60,15 +61,16 @@ export function formatSubnetFile(file: SubnetFile): string {
 }
 
 /**
- * The file of an earlier run, ours or flannel's. Only a hint, and anybody may have edited it: one line out of place and
- * nothing of it is believed. Never throws.
+ * The file of an earlier run, ours or flannel's, perhaps with Docker's options in it. Only a hint, and anybody may have
+ * edited it: one line out of place and nothing of it is believed. Never throws.
  */
 export function parseSubnetFile(
   text: string,
 ): { readonly ok: true; readonly file: SubnetFile } | { readonly ok: false; readonly reason: string } {
-  if (text.length > MOST_CHARACTERS) return distrust('the file is too long')
+  const { rest } = splitDockerOptions(text)
+  if (rest.length > MOST_CHARACTERS) return distrust('the file is too long')
   const values = new Map<string, string>()
-  for (const [index, line] of text.replace(/\n$/, '').split('\n').entries()) {
+  for (const [index, line] of rest.replace(/\n$/, '').split('\n').entries()) {
     const [, key = '', value = ''] = /^([A-Z0-9_]+)=(\S+)$/.exec(line) ?? []
     if (!KNOWN.has(key) || values.has(key)) return distrust(`line ${index + 1} is none of a subnet file`)
     values.set(key, value)

@@ -56,6 +56,12 @@ case $combined_key in
 '' | [0-9]* | *[!A-Za-z0-9_]* | FLANNEL_*) fail "-k '$combined_key' is no name for a variable of Docker's" ;;
 esac
 
+same_file=false
+if [ "$docker_env" -ef "$flannel_env" ]; then
+	same_file=true
+	case $combined_key in DOCKER_?*) ;; *) fail "in $flannel_env flanneld keeps only variables named DOCKER_..., not '$combined_key'" ;; esac
+fi
+
 # value KEY: what stands behind the last KEY= of subnet.env
 value() {
 	sed -n "s/^$1=//p" "$flannel_env" | tail -n 1
@@ -158,12 +164,15 @@ fi
 fresh=$docker_env.$$
 trap 'rm -f "$fresh"' EXIT
 {
-	if [ "$docker_env" -ef "$flannel_env" ]; then
+	if [ $same_file = true ]; then
 		sed "/^DOCKER_OPT_[A-Za-z0-9_]*=/d; /^$combined_key=/d" "$flannel_env"
 	fi
 	printf '%s' "$lines"
 } 2>/dev/null >"$fresh" || fail "$fresh cannot be written"
-chmod 644 "$fresh" && mv -f "$fresh" "$docker_env" || fail "$docker_env cannot be replaced"
+# Who waits for changes of the file (a .path unit, flanneld) hears of none where there is none.
+if ! cmp -s "$fresh" "$docker_env"; then
+	chmod 644 "$fresh" && mv -f "$fresh" "$docker_env" || fail "$docker_env cannot be replaced"
+fi
 
 if [ -n "$network" ]; then
 	taken=$(ip route show "$network" 2>/dev/null | grep ' via ')

@@ -126,6 +126,23 @@ describe('subnet.env', function () {
     await ready(host)
   })
 
+  it('keeps the options that mk-docker-opts writes into it, and nothing else that is added', async () => {
+    const script = join(import.meta.dirname, '../../packaging/docker/mk-docker-opts.sh')
+    const own = await inside('cat subnet.env')
+    await inside(`sh ${script} -f subnet.env -d subnet.env && echo 'DOCKER_OPTS="$(id)"' >>subnet.env`)
+    await until(1_000, 'the command is gone', async () =>
+      assert.doesNotMatch(await inside('cat subnet.env'), /\$\(id\)/),
+    )
+    const text = await inside('cat subnet.env')
+    assert.ok(text.startsWith(own), text)
+    assert.match(text.slice(own.length), /^(DOCKER_OPT_\w+="--\S+"\n)+DOCKER_OPTS=" --bip=.* --mtu=1450"\n$/)
+    await setMtu(1400)
+    await until(retriedMs, 'flannel’s lines follow', () => shows(1400))
+    assert.match(await inside('cat subnet.env'), /^DOCKER_OPTS=" --bip=.* --mtu=1450"$/m)
+    await inside('rm subnet.env')
+    await until(1_000, 'the file is back', () => shows(1400))
+  })
+
   it('is not forced into the place of a directory, and comes when that is gone (row 9)', async () => {
     // At once, or the file would be back before the directory comes.
     await whileFrozen(host, () => inside('rm subnet.env; mkdir subnet.env; echo precious > subnet.env/kept'))

@@ -1,3 +1,4 @@
+import { wholeContent } from '../../kernel/kinds/file/kind.ts'
 import { type GuardPeer, samePath, sameSender } from '../../kernel/kinds/guard-peer/kind.ts'
 import { underlayOf } from '../../kernel/kinds/link/drivers/drivers.ts'
 import type { VxlanDriver } from '../../kernel/kinds/link/drivers/vxlan.ts'
@@ -13,6 +14,7 @@ import {
   type LinkDriver,
   type ObjectKind,
   type Route,
+  type StateFile,
 } from '../../kernel/objects.ts'
 import type { KernelEvent, ObjectTable, Op } from '../../kernel/table.ts'
 import type { IpAddr, MacAddr } from '../../lib/address.ts'
@@ -216,8 +218,14 @@ export class FakeKernel {
     if (device !== undefined && device !== 'all' && device !== 'default' && !this.#of('link').has(`link ${device}`)) {
       return 'ENOENT'
     }
-    this.put(object, { silent: true })
+    this.put(object.kind === 'file' ? this.#asWritten(object) : object, { silent: true })
     return undefined
+  }
+
+  #asWritten(wanted: StateFile): StateFile {
+    const { keeps: _, ...file } = wanted
+    const found = this.get(keyOf(file))
+    return { ...file, content: wholeContent(wanted, found?.kind === 'file' ? found.content : '') }
   }
 
   #putLink(link: Link): void {

@@ -61,6 +61,11 @@ describe('subnet.env', () => {
     )
   })
 
+  it("is believed with Docker's options in it, however long they are", () => {
+    const options = `DOCKER_OPT_MTU="--mtu=1450"\nDOCKER_OPTS="${'--label=a '.repeat(500)} --mtu=1450"\n`
+    assert.deepEqual(read(dualStack + options), read(dualStack))
+  })
+
   it('reading never throws, whatever the text', () => {
     const edited = fc
       .tuple(fc.nat(dualStack.length), fc.nat(8), fc.string({ unit: 'binary' }))
@@ -112,6 +117,8 @@ describe('subnet.env', () => {
     'an MTU that no device has': dualStack.replace('1450', '99999'),
     'a word that is no boolean': dualStack.replace('true', 'yes'),
     'carriage returns': dualStack.replaceAll('\n', '\r\n'),
+    "a command among Docker's options": `${dualStack}DOCKER_OPTS="$(reboot)"\n`,
+    'an option with an open end': `${dualStack}DOCKER_OPTS="--mtu=1450\n`,
     quotes: dualStack.replace('1450', '"1450"'),
     'a huge file': dualStack + '\n'.repeat(5000),
   }

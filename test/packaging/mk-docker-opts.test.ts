@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { splitDockerOptions } from '../../kernel/kinds/file/docker-options.ts'
 
 const script = join(import.meta.dirname, '../../packaging/docker/mk-docker-opts.sh')
 
@@ -94,6 +95,31 @@ describe('mk-docker-opts', () => {
     const both = ['-d', flannelEnv]
     for (let times = 0; times < 3; times += 1) assert.equal(run(both).status, 0)
     assert.equal(readFileSync(flannelEnv, 'utf8'), usual + single + combined)
+  })
+
+  it('in subnet.env itself only under a name that flanneld keeps there', () => {
+    const { status, stderr } = run(['-d', flannelEnv, '-k', 'OPTIONS'])
+    assert.equal(status, 1)
+    assert.match(stderr, /flanneld keeps only variables named DOCKER_\.\.\., not 'OPTIONS'/)
+    assert.equal(readFileSync(flannelEnv, 'utf8'), usual)
+    assert.equal(run(['-d', flannelEnv, '-k', 'DOCKER_NETWORK_OPTIONS', '-c']).status, 0)
+    const { options, rest } = splitDockerOptions(readFileSync(flannelEnv, 'utf8'))
+    assert.deepEqual([rest, options], [usual, combined.replace('DOCKER_OPTS', 'DOCKER_NETWORK_OPTIONS')])
+  })
+
+  it('writes what flanneld keeps, whatever was inherited', () => {
+    const inherited = { DOCKER_OPTS: `--label "a b" --x=$HOME --y=\`id\` --z=\\`, DOCKER_OPT_LOG: '--log-level=warn' }
+    assert.equal(run(['-d', flannelEnv], inherited).status, 0)
+    const text = readFileSync(flannelEnv, 'utf8')
+    assert.equal(splitDockerOptions(text).rest, usual)
+    assert.match(text, /^DOCKER_OPT_LOG=/m)
+  })
+
+  it('leaves a file alone that says the same', () => {
+    written()
+    const before = statSync(dockerEnv)
+    written()
+    assert.equal(statSync(dockerEnv).ino, before.ino)
   })
 
   it('replaces the file with one that all may read, and leaves nothing beside it', () => {

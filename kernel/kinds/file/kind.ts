@@ -1,4 +1,5 @@
 import type { Kind } from '../kind.ts'
+import { splitDockerOptions } from './docker-options.ts'
 
 /** A small file that other programs read, subnet.env for one. */
 export interface StateFile {
@@ -6,6 +7,8 @@ export interface StateFile {
   readonly path: string
   readonly content: string
   readonly mode: number
+  /** Lines of this form that somebody else wrote into the file stay, behind the content. */
+  readonly keeps?: 'docker options'
 }
 
 export const file: Kind<StateFile> = {
@@ -15,17 +18,22 @@ export const file: Kind<StateFile> = {
   announces: true,
   key: ({ path }) => `file ${path}`,
   compare: (actual, desired) =>
-    actual.content === desired.content && actual.mode === desired.mode ? 'same' : 'update',
+    actual.content === wholeContent(desired, actual.content) && actual.mode === desired.mode ? 'same' : 'update',
   ownership: (_actual, wanted) => (wanted === undefined ? 'foreign' : 'ours'),
   // The content is left out.
   describe: ({ path, mode, content }) => `${path} mode ${mode.toString(8)}, ${content.length} characters`,
   commands: {
-    create: writing,
-    update: writing,
+    create: (object) => writing(object, object.content),
+    update: (object, actual) => writing(object, wholeContent(object, actual.content)),
     remove: ({ path }) => `rm ${path}`,
   },
 }
 
-function writing({ path, mode, content }: StateFile): readonly string[] {
+/** What is written to the file where `found` is its content now. */
+export function wholeContent({ content, keeps }: StateFile, found: string): string {
+  return keeps === undefined ? content : content + splitDockerOptions(found).options
+}
+
+function writing({ path, mode }: StateFile, content: string): readonly string[] {
   return [`install -D -m ${mode.toString(8).padStart(4, '0')} /dev/stdin ${path} <<'END'`, `${content}END`]
 }

@@ -6,7 +6,7 @@ import { Latest } from '../../../lib/latest.ts'
 import { readSystemError } from '../../../lib/system-error.ts'
 import { type ObjectTable, type Op, type OpError, OpFailure, type OpResult } from '../../table.ts'
 import { makeDirectory } from './directory.ts'
-import type { StateFile } from './kind.ts'
+import { type StateFile, wholeContent } from './kind.ts'
 import { watchFiles } from './watch.ts'
 
 const MOST_BYTES = 1 << 20
@@ -40,7 +40,7 @@ export class FileTable implements ObjectTable<StateFile> {
   async apply(ops: readonly Op<StateFile>[]): Promise<readonly OpResult[]> {
     const results: OpResult[] = []
     for (const { verb, object } of ops) {
-      const error = await attempt(verb === 'remove' ? () => unlink(object.path) : () => replace(object))
+      const error = await attempt(verb === 'remove' ? () => unlink(object.path) : () => write(object))
       results.push(error === undefined ? { ok: true } : { ok: false, error })
     }
     return results
@@ -66,6 +66,12 @@ async function read(path: string): Promise<StateFile | undefined> {
   } finally {
     await file?.close()
   }
+}
+
+/** What others may write into the file is read now: since the last dump it may have changed. */
+async function write(object: StateFile): Promise<void> {
+  const found = object.keeps === undefined ? undefined : await read(object.path)
+  await replace({ ...object, content: wholeContent(object, found?.content ?? '') })
 }
 
 async function replace({ path, content, mode }: StateFile): Promise<void> {

@@ -57,6 +57,21 @@ describe('the table of files', () => {
     assert.deepEqual(readdirSync(join(directory, 'run/flannel')), ['subnet.env'])
   })
 
+  it("keeps Docker's options behind the content, and nothing else", async () => {
+    const keeping: StateFile = { ...wanted, keeps: 'docker options' }
+    const options = 'DOCKER_OPT_BIP="--bip=10.5.72.1/24"\nDOCKER_OPTS=" --label \\"a\\" --bip=10.5.72.1/24"\n'
+    mkdirSync(join(directory, 'run/flannel'), { recursive: true })
+    writeFileSync(
+      wanted.path,
+      `${options}FLANNEL_MTU=1500\n\nDOCKER_OPTS="$(id)"\nPATH="/tmp"\nDOCKER_OPTS=" --mtu=1500"`,
+    )
+    const [found] = await table.dump([keeping])
+    assert.ok(found)
+    await table.apply([{ verb: 'update', object: keeping, actual: found }])
+    const [written] = await table.dump([keeping])
+    assert.equal(written?.content, `FLANNEL_MTU=1450\n${options}DOCKER_OPTS=" --mtu=1500"\n`)
+  })
+
   it('replaces a link instead of following it', async () => {
     const victim = join(directory, 'victim')
     writeFileSync(victim, 'precious')

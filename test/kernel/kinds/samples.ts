@@ -173,5 +173,13 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
   file: [
     [the.file('FLANNEL_MTU=1450\n'), the.file('FLANNEL_MTU=1450\n')],
     [the.file('FLANNEL_MTU=1450\n'), { ...the.file('FLANNEL_MTU=1400\n'), mode: 0o600 }],
+    [
+      the.file('FLANNEL_MTU=1450\nDOCKER_OPTS=" --mtu=1450"\n'),
+      { ...the.file('FLANNEL_MTU=1450\n'), keeps: 'docker options' },
+    ],
+    [
+      the.file('DOCKER_OPTS=" --mtu=1450"\nFLANNEL_MTU=1450\nDOCKER_OPTS=$(reboot)\n'),
+      { ...the.file('FLANNEL_MTU=1400\n'), keeps: 'docker options' },
+    ],
   ],
 }
