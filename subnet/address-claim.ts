@@ -6,6 +6,7 @@ import {
   type LeaseClaim,
   LeaseConflictError,
   type LeaseSnapshot,
+  type LeaseWait,
   type PublishHints,
 } from './types.ts'
 
@@ -54,13 +55,14 @@ export async function askHolder(
   const claim = { node: want.node, nonce }
   const entry = table.entry(id)
   if (entry?.lease?.node !== node) return undefined
-  hints.waiting?.(waitFor(needs, lease, want))
   try {
     const standing = entry.lease.claim
-    if (isRival(entry.lease, want)) {
-      log.warn('another host claims the same address, waiting for the outcome', { lease: id, claimant: standing?.node })
+    if (standing !== undefined && isRival(entry.lease, want)) {
+      hints.waiting?.(waitForRival(needs, lease, standing.node))
+      log.warn('another host claims the same address, waiting for the outcome', { lease: id, claimant: standing.node })
       if (!(await table.quiet(id, entry.version, claimMs * patience, signal))) return undefined
     }
+    hints.waiting?.(waitFor(needs, lease, want))
     const isOurs = standing?.node === claim.node && standing.nonce === claim.nonce
     const fields = { lease: id, holder: node, seconds: claimMs / 1000 }
     if (!isOurs) log.warn('lease of another NodeID with this address claimed, its holder may object', fields)
@@ -134,11 +136,20 @@ function claimedByTwo(lease: Lease, want: LeaseAttrs): LeaseConflictError {
   return new LeaseConflictError(text, { ...conflict, node: claimant })
 }
 
-function waitFor({ table, claimMs }: ClaimNeeds, lease: Lease, want: LeaseAttrs) {
+function waitFor({ table, claimMs }: ClaimNeeds, lease: Lease, want: LeaseAttrs): LeaseWait {
   const { id, node } = lease
   const address = [...want.publicIps.values()][0]
   return {
     text: `lease ${id} with this host's public address ${address} belongs to node ${node}, this node is ${want.node}; whether that one is alive is known within ${claimMs / 1000} seconds`,
     remedy: `a host made anew only waits; if node ${node} is gone for good, 'etcdctl del ${table.name(id)}' ends the wait; if it is another host, give this one an address of its own by --iface`,
+  }
+}
+
+/** While another host is asking the same holder. */
+function waitForRival({ table, claimMs }: ClaimNeeds, { id, node }: Lease, claimant: string): LeaseWait {
+  const name = table.name(id)
+  return {
+    text: `lease ${id} of node ${node} with this host's public address is claimed by node ${claimant}, too; its claim is decided within ${(claimMs * patience) / 1000} seconds`,
+    remedy: `two hosts must not have one address: give one of them its own by --iface; if both claimants are hosts made anew and node ${node} is gone for good, 'etcdctl del ${name}' ends the wait`,
   }
 }

@@ -229,12 +229,20 @@ export function describeLeaseStore(name: string, open: () => Promise<LeaseWorld>
       await world.put('10.5.52.0-24', claimed, { reserved: false })
       const store = world.store()
       const began = Date.now()
-      const claiming = store.acquire(attrs('n1', '192.168.64.1'), hints, signal)
+      const waits: (string | undefined)[] = []
+      const asking = { ...hints, waiting: (wait?: LeaseWait) => void waits.push(wait?.text) }
+      const claiming = store.acquire(attrs('n1', '192.168.64.1'), asking, signal)
       await snapshotWhere(store, ({ leases }) => leases.get('10.5.52.0-24')?.claim?.node === 'n1')
       // The other one would have been done by then.
       assert.ok(Date.now() - began >= 500, `after ${Date.now() - began} ms`)
       const own = await claiming
       assert.deepEqual([own.lease.id, own.lease.node], ['10.5.52.0-24', 'n1'])
+      assert.match(
+        waits[0] ?? '',
+        /^lease 10\.5\.52\.0-24 of node old .* is claimed by node dead, too; .* within [\d.]+ seconds$/,
+      )
+      assert.match(waits[1] ?? '', /belongs to node old, this node is n1; .* within [\d.]+ seconds$/)
+      assert.equal(waits.at(-1), undefined)
     })
 
     for (const [what, answer, who] of [
