@@ -128,7 +128,7 @@ function command(verb: 'add' | 'replace' | 'delete', route: Route): string {
     verb,
     type === 'blackhole' && 'blackhole',
     dst,
-    number !== undefined && `nhid ${number}`,
+    verb !== 'delete' && number !== undefined && `nhid ${number}`,
     inline && via && `via ${via}`,
     inline && device && `dev ${device}`,
     protocol !== BOOT_PROTOCOL && `proto ${protocol}`,
