@@ -1,4 +1,5 @@
 import { type Cidr, FAMILIES, type Family, familyOf, type IpAddr, type MacAddr } from '../lib/address.ts'
+import { readSysctl } from './kinds/sysctl/table.ts'
 import {
   dumpAddresses,
   IFA_F_DADFAILED,
@@ -125,6 +126,11 @@ export class HostKernel {
   async hasNexthops(): Promise<boolean> {
     const [refusal] = await this.#channel.request([getNexthop(1)])
     return refusal === undefined || refusal.code === 'ENOENT'
+  }
+
+  /** The present value; undefined where there is none. `path` as in `net/ipv4/conf/eth0/rp_filter`. Read at once: behind it is no disk. */
+  sysctl(path: string): string | undefined {
+    return readSysctl(path)
   }
 
   async listInterfaces(): Promise<readonly HostInterface[]> {

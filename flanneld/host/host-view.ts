@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ExternalInterface, HostFacts } from '../../backends/backend.ts'
 import type { HostInterface, HostKernel } from '../../kernel/host.ts'
-import { readSysctl } from '../../kernel/kinds/sysctl/table.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import { type Cidr, cidrOf, type IpAddr } from '../../lib/address.ts'
@@ -117,7 +116,7 @@ export class HostView {
       reach: known,
       onLink: this.#onLink,
       ownAddresses: this.#ownAddresses,
-      strictReversePath: reach === 'probe' && isStrict(this.external.name, originals),
+      strictReversePath: reach === 'probe' && this.#isStrict(originals),
       deviceMacs: this.#deviceMacs,
       nexthops: this.hasNexthops,
     }
@@ -165,6 +164,12 @@ export class HostView {
     this.#dirty.set(this.#count)
   }
 
+  /** The larger of the two values counts. Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */
+  #isStrict(originals: ReadonlyMap<string, string>): boolean {
+    const paths = ['all', this.external.name].map((name) => `net/ipv4/conf/${name}/rp_filter`)
+    return Math.max(...paths.map((path) => Number(originals.get(path) ?? this.#kernel.sysctl(path) ?? 0))) === 1
+  }
+
   // Containers come and go by the dozen; only what has an address of its own can change a path to a peer.
   #isNews(): boolean {
     const addressed = this.#interfaces.map(
@@ -193,12 +198,6 @@ function rangesOf({ addresses }: HostInterface): readonly Cidr[] {
 
 function isGlobal(address: IpAddr): boolean {
   return !address.startsWith('fe80:')
-}
-
-/** The larger of the two values counts. Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */
-function isStrict(device: string, originals: ReadonlyMap<string, string>): boolean {
-  const paths = ['all', device].map((name) => `net/ipv4/conf/${name}/rp_filter`)
-  return Math.max(...paths.map((path) => Number(originals.get(path) ?? readSysctl(path) ?? 0))) === 1
 }
 
 function concernsHost(event: KernelEvent, ours: ReadonlySet<string>): boolean {

@@ -19,6 +19,7 @@ type Reader = Pick<
   | 'routesNear'
   | 'askNeighbour'
   | 'neighbourStates'
+  | 'sysctl'
 >
 
 /** How one process looks at its host: as the real `HostKernel`. */
@@ -38,6 +39,10 @@ export function hostReader(
     routesNear: (networks) => process.call(() => routesNear(host, networks)),
     askNeighbour: (device, address) => {
       if (process.alive) neighbours.ask(device, address)
+    },
+    sysctl: (path) => {
+      const setting = host.kernel.get(`sysctl ${path}`)
+      return setting?.kind === 'sysctl' ? setting.value : undefined
     },
     neighbourStates: (device) => process.call(() => neighbours.states(device)),
   }

@@ -23,6 +23,8 @@ export const FLANNEL = 'flannel'
 /** Where the hosts live: the first parts of their addresses, by family, and the gateway to the world. */
 export interface Underlay {
   readonly prefixes: ReadonlyMap<Family, string>
+  /** rp_filter that devices are born with, '0' where nothing is said. */
+  readonly reversePath?: '0' | '1'
 }
 
 export const PREFIX_BITS: Readonly<Record<Family, number>> = { 4: 24, 6: 64 }
@@ -44,6 +46,7 @@ export class SimulatedHost {
 
   constructor(underlay: Underlay, number: number) {
     this.#underlay = underlay
+    this.kernel.newDeviceReversePath = underlay.reversePath ?? '0'
     this.hasNexthops = number % 3 !== 0
     this.kernel.onEvents = (events) => {
       for (const listener of this.#listeners) listener(events)

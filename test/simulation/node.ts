@@ -101,6 +101,11 @@ export class SimulatedNode {
     return text === undefined ? scopeOf(NO_ENTRIES) : parseScope(text)
   }
 
+  /** Settings of the host that are changed for a while, with the host's own values. */
+  get borrowed(): Readonly<Record<string, string>> {
+    return JSON.parse(this.disk.text('sysctls.json') ?? '{}')
+  }
+
   /** The subnets that the daemon has told the containers: what stands in subnet.env. */
   get subnets(): ReadonlyMap<Family, Cidr> {
     const file = this.host.kernel.get(`file ${this.#subnetFile}`)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import { type Cidr, contains } from '../../lib/address.ts'
 import { goodConnection } from '../fakes/lease-store.ts'
-import { FLANNEL } from './host.ts'
+import { FLANNEL, UPLINK } from './host.ts'
 import type { Invariants } from './invariants.ts'
 import { whyNotReady } from './invariants.ts'
 import type { SimulatedNode } from './node.ts'
@@ -119,6 +119,17 @@ function assertRecord(world: World, node: SimulatedNode): void {
   const adopted = node.host.links().flatMap((link) => (kernel.makers.of(link) === FLANNEL ? link.name : []))
   const recorded = [...node.recorded.devices].filter((name) => !adopted.includes(name))
   assert.deepEqual(recorded.sort(), devices.sort(), `the record of node ${world.placeOf(node)}`)
+  const path = `net/ipv4/conf/${UPLINK}/rp_filter`
+  const setting = kernel.get(`sysctl ${path}`)
+  const own = world.scenario.reversePath
+  const isChanged = setting?.kind === 'sysctl' && setting.value !== own
+  const changed = isChanged && mayBorrow(world, node) ? { [path]: own } : {}
+  assert.deepEqual(node.borrowed, changed, `what node ${world.placeOf(node)} has borrowed`)
+}
+
+/** Only direct paths beside a tunnel need a setting of the uplink. */
+function mayBorrow({ scenario }: World, { cluster }: SimulatedNode): boolean {
+  return scenario.backend === 'direct' && cluster.instance === ''
 }
 
 /** Of ours and of flannel there is nothing in a network but what leads to somebody in the store. */

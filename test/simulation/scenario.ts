@@ -41,13 +41,13 @@ export const NETWORKS: readonly Readonly<Record<Family, string>>[] = [
   { 4: '10.128.0.0/12', 6: 'fd00:128::/48' },
 ]
 
-export function underlayOf({ isInside, families }: Scenario): Underlay {
+export function underlayOf({ isInside, families, reversePath }: Scenario): Underlay {
   // A host without IPv4 has some all the same.
   const prefixes: readonly (readonly [Family, string])[] = [
     [4, isInside ? '10.79.0.' : '192.0.2.'],
     ...(families.includes(6) ? [[6, isInside ? 'fd00:64:0:ff::' : 'fd00:1::'] as const] : []),
   ]
-  return { prefixes: new Map(prefixes) }
+  return { prefixes: new Map(prefixes), reversePath }
 }
 
 /** Configurations that a history may write; the first is the good one, to which all come back. */

@@ -34,7 +34,6 @@ export class World {
     const { clock } = this
     const underlay = underlayOf(scenario)
     this.hosts = Array.from({ length: HOSTS }, (_, place) => new SimulatedHost(underlay, place + 1))
-    for (const { kernel } of this.hosts) kernel.newDeviceReversePath = scenario.reversePath
     const neighbourhood = new Neighbourhood({ clock, hosts: () => this.hosts })
     const shared = {
       clock,
