@@ -79,8 +79,8 @@ function replaceDesired(
     mirror.markDirty([key])
     mirror.unsettled.add(key)
     pacing.forgetRefusal(key)
-    // The dump of these kinds holds only what was wanted then.
-    if (!kindOf(mirror.kind).events && was === undefined) mirror.invalidate()
+    // The dump of these kinds holds only what was wanted then, and of what has changed since nobody has told.
+    if (!kindOf(mirror.kind).events) mirror.invalidate()
   }
   const isScopeOther = scopeText(next) !== scopeText(before)
   if (isScopeOther) for (const kind of KINDS_OF_SCOPE) mirrors.get(kind)?.invalidate()

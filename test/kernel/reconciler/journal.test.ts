@@ -268,6 +268,20 @@ describe('a pass with a journal', () => {
     await next.reconciler.stop()
   })
 
+  it('gives a sysctl back that is changed although the kernel said no', async () => {
+    const journal = new MemoryJournal()
+    const rig = the.rig({}, journal)
+    rig.kernel.put(the.sysctl(RP_FILTER, '1'))
+    rig.kernel.fault = ({ kind, verb }) =>
+      kind === 'sysctl' && verb === 'update' ? { code: 'EBUSY', done: true } : undefined
+    await rig.want(vni(1, [loose]))
+    rig.kernel.fault = () => undefined
+    await rig.want(vni(1))
+    const held = rig.kernel.get(keyOf(loose))
+    assert.deepEqual([held?.kind === 'sysctl' && held.value, originalsOf(journal.entries).size], ['1', 0])
+    await rig.reconciler.stop()
+  })
+
   it('does not change a sysctl before its value is written, and makes a device all the same', async () => {
     let refuses = true
     const journal = new MemoryJournal()
