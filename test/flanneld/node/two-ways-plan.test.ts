@@ -116,6 +116,15 @@ describe('two ways at once', () => {
     assert.deepEqual(device([vni(4, 2)], vxlan1), ['flannel.2'])
   })
 
+  it('that make one device differently: it is as the preferred one says', () => {
+    const other = wayOf(vxlan as AnyBackend, { config: { Port: 4789 }, identity })
+    const port = (ways: readonly Way[]) =>
+      lines(planNode(inputOf(ways, [])), /^ip link add/)
+        .join()
+        .match(/dstport \d+/)?.[0]
+    assert.deepEqual([port([vxlan1, other]), port([other, vxlan1])], ['dstport 8472', 'dstport 4789'])
+  })
+
   it('vxlan and host-gw: the smaller MTU, and containers of a peer may come by either', () => {
     const peers = [peer(2, vni(2, 1)), peer(3, plain('host-gw')), peer(4, vni(4, 1), [vni(4, 1), plain('host-gw')])]
     const plan = planNode(inputOf([onLink, vxlan1], peers))
