@@ -81,7 +81,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     if (!wasReady && exitCodeOf(cause) !== 1) fatal.abort(cause)
     else sayFault({ log, conditions }, 'reconciler', cause)
   }
-  const agentWish = await agentOptions(options, nodeId, log)
+  const settings = await agentOptions(options, nodeId, log)
   const agent = new Agent(
     {
       kernel: { ...kernel, tables },
@@ -96,10 +96,9 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
       onPass,
       onPassFault,
     },
-    agentWish,
+    settings,
   )
-  const guard =
-    agentWish.guard && new GuardWatch({ guard: kernel.rules.guard, clock, log, conditions }, agentWish.guard)
+  const guard = settings.guard && new GuardWatch({ guard: kernel.rules.guard, clock, log, conditions }, settings.guard)
   if (guard !== undefined) lifecycle.run('ingress guard', (stop) => guard.run(stop))
   const endpoints = new StatusEndpoints(
     { agent, dataplanes, guard, conditions, durations, lifecycle, clock, log, port },

@@ -175,7 +175,7 @@ function createSomewhere(question: LeaseQuestion): LeaseDecision {
     const protectedRanges = (hints.protectedRanges ?? []).filter((range) => familyOf(range) === family)
     const busy = new RangeSet([...(taken.get(family) ?? []), ...protectedRanges])
     const pool = { family, rules, busy, harm }
-    const subnet = wishedSubnet(hints.previous.get(family), pool) ?? randomSubnet(pool, question)
+    const subnet = previousSubnet(hints.previous.get(family), pool) ?? randomSubnet(pool, question)
     if (subnet === undefined) {
       const why = harm.example === undefined ? '' : ` whose addresses nobody needs: ${harm.example}`
       const text = `no free subnet is left between ${rules.subnetMin} and ${rules.subnetMax} (/${rules.subnetLen})${why}`
@@ -195,11 +195,11 @@ export interface SubnetPool {
   readonly harm: Pick<OwnSubnetRules, 'allows'>
 }
 
-function wishedSubnet(wish: Cidr | undefined, { rules, busy, harm }: SubnetPool): Cidr | undefined {
-  if (wish === undefined || !wish.endsWith(`/${rules.subnetLen}`)) return undefined
-  const { first } = rangeOf(wish)
+function previousSubnet(previous: Cidr | undefined, { rules, busy, harm }: SubnetPool): Cidr | undefined {
+  if (previous === undefined || !previous.endsWith(`/${rules.subnetLen}`)) return undefined
+  const { first } = rangeOf(previous)
   if (first < ipToNumber(rules.subnetMin) || first > ipToNumber(rules.subnetMax)) return undefined
-  return busy.overlapping(rangeOf(wish)) === undefined && harm.allows(wish) ? wish : undefined
+  return busy.overlapping(rangeOf(previous)) === undefined && harm.allows(previous) ? previous : undefined
 }
 
 function randomSubnet(pool: SubnetPool, question: LeaseQuestion): Cidr | undefined {

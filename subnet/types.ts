@@ -158,7 +158,7 @@ export interface LeaseWait {
 }
 
 export interface AcquireHints extends PublishHints {
-  /** Subnets of the last run: only a wish. */
+  /** Subnets of the last run: only a hint. */
   readonly previous: ReadonlyMap<Family, Cidr>
   /**
    * Subnets that this host has used since it was booted (subnet.env in /run). A lease of them is this host's for certain; any other one of

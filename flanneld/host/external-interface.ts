@@ -13,7 +13,7 @@ export interface HostSnapshot {
   readonly canReach?: { readonly device: string; readonly source: IpAddr } | undefined
 }
 
-export interface InterfaceWish {
+export interface InterfaceOptions {
   readonly iface: readonly string[]
   /** Compiled Go regular expressions, unanchored. */
   readonly ifaceRegex: readonly { readonly source: string; readonly matches: (text: string) => boolean }[]
@@ -38,7 +38,7 @@ export class NoInterfaceError extends Error {
 
 interface Question {
   readonly host: HostSnapshot
-  readonly wish: InterfaceWish
+  readonly options: InterfaceOptions
   readonly families: readonly Family[]
   readonly preference: Preference
 }
@@ -61,11 +61,11 @@ interface Found {
  */
 export function chooseExternalInterface(
   host: HostSnapshot,
-  wish: InterfaceWish,
+  options: InterfaceOptions,
   families: readonly Family[],
   preference = NO_PREFERENCE,
 ): ExternalInterface {
-  const question = { host, wish, families, preference }
+  const question = { host, options, families, preference }
   const tried: string[] = []
   for (const { what, find } of searches(question)) {
     const found = find()
@@ -82,14 +82,14 @@ interface Search {
 }
 
 function searches(question: Question): readonly Search[] {
-  const { host, wish, families } = question
-  const { ifaceCanReach } = wish
+  const { host, options, families } = question
+  const { ifaceCanReach } = options
   const named: Search[] = [
-    ...wish.iface.map((word) => ({
+    ...options.iface.map((word) => ({
       what: `--iface=${word}`,
       find: () => byNameOrAddress(host, word, `--iface=${word}`),
     })),
-    ...wish.ifaceRegex.map((regex) => ({
+    ...options.ifaceRegex.map((regex) => ({
       what: `--iface-regex=${regex.source}`,
       find: () => byRegex(question, regex),
     })),
@@ -103,7 +103,7 @@ function searches(question: Question): readonly Search[] {
         ]),
   ]
   if (named.length > 0) return named
-  const publicIp = families.map((family) => publicOption(wish, family)).find((address) => address !== undefined)
+  const publicIp = families.map((family) => publicOption(options, family)).find((address) => address !== undefined)
   if (publicIp === undefined) {
     return [{ what: 'the default route', find: () => preferred(question) ?? byDefaultRoute(question) }]
   }
@@ -143,7 +143,7 @@ function byNameOrAddress(host: HostSnapshot, word: string, what: string): Found 
 }
 
 // Addresses of all interfaces first, then names. With both families one interface must match with an address of each.
-function byRegex(question: Question, regex: InterfaceWish['ifaceRegex'][number]): Found | undefined {
+function byRegex(question: Question, regex: InterfaceOptions['ifaceRegex'][number]): Found | undefined {
   const { host, families, preference } = question
   const owner = ownerOfPreferred(question)
   const byAddress = (candidate: Candidate): Found | undefined => {
@@ -206,14 +206,14 @@ function byDefaultRoute({ host, families }: Question): Found | undefined {
   )
 }
 
-function complete(found: Found, { wish, families, preference }: Question): ExternalInterface | undefined {
+function complete(found: Found, { options, families, preference }: Question): ExternalInterface | undefined {
   const addresses = new Map<Family, IpAddr>()
   const publicIps = new Map<Family, IpAddr>()
   for (const family of families) {
     const address = addressFor(found, family, preference)
     if (address === undefined) return undefined
     addresses.set(family, address)
-    publicIps.set(family, publicOption(wish, family) ?? address)
+    publicIps.set(family, publicOption(options, family) ?? address)
   }
   // An address of a family that is not enabled names nothing that could be used.
   if (found.fixed.some((address) => !families.includes(familyOf(address)))) return undefined
@@ -234,8 +234,8 @@ function lacking(found: Found, { families, preference }: Question): string {
   return `a usable IPv${missing.join(' and IPv')} address`
 }
 
-function publicOption(wish: InterfaceWish, family: Family): IpAddr | undefined {
-  return family === 4 ? wish.publicIp : wish.publicIpv6
+function publicOption(options: InterfaceOptions, family: Family): IpAddr | undefined {
+  return family === 4 ? options.publicIp : options.publicIpv6
 }
 
 function describe(interfaces: readonly Candidate[]): string {

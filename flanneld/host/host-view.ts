@@ -59,7 +59,7 @@ export class HostView {
     this.#interfaces = await this.#kernel.listInterfaces()
     this.#choice = await this.#choose(this.#interfaces)
     const { external } = this.#choice
-    // The same values stay the same objects: whoever compares them sees at once that there is no news.
+    // The same values stay the same objects: whoever compares them sees at once that nothing has changed.
     if (!isDeepStrictEqual(external, this.#external)) this.#external = external
     const uplinks = this.#interfaces.filter(({ name }) => name === external.name)
     const onLink = [...new Set(uplinks.flatMap(rangesOf))].sort()
@@ -145,7 +145,7 @@ export class HostView {
         onRead(cause)
         this.#touchAt(this.#clock.now() + RETRY_MS, signal)
       }
-      if (this.#isNews()) this.changes.set(count)
+      if (this.#hasChanged()) this.changes.set(count)
     }
   }
 
@@ -171,7 +171,7 @@ export class HostView {
   }
 
   // Containers come and go by the dozen; only what has an address of its own can change a path to a peer.
-  #isNews(): boolean {
+  #hasChanged(): boolean {
     const addressed = this.#interfaces.map(
       ({ name, up, mtu, addresses }) => [name, up, mtu, addresses.map(plain)] as const,
     )
@@ -180,11 +180,11 @@ export class HostView {
       this.#external && [this.#external, [...this.#external.addresses], [...this.#external.publicIps]],
       this.#onLink,
     ])
-    const news = this.#routesChanged || digest !== this.#digest
+    const changed = this.#routesChanged || digest !== this.#digest
     this.#digest = digest
     this.#routesChanged = false
-    if (news) this.paths.routesChanged()
-    return news
+    if (changed) this.paths.routesChanged()
+    return changed
   }
 }
 

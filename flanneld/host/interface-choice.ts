@@ -6,7 +6,7 @@ import { candidatesOf } from './candidates.ts'
 import {
   chooseExternalInterface,
   type HostSnapshot,
-  type InterfaceWish,
+  type InterfaceOptions,
   NoInterfaceError,
   type Preference,
 } from './external-interface.ts'
@@ -32,12 +32,12 @@ export type RoutePort = Pick<HostKernel, 'defaultRouteDevices' | 'routeTo'>
 /** The external interface of a running node: chosen by the options at the start, kept while it works. */
 export class InterfaceChoice {
   readonly #needs: ChoiceNeeds
-  readonly #wish: InterfaceWish
+  readonly #interfaceOptions: InterfaceOptions
   #kept: Kept | undefined
 
-  constructor(needs: ChoiceNeeds, options: { wish: InterfaceWish }) {
+  constructor(needs: ChoiceNeeds, options: { interfaceOptions: InterfaceOptions }) {
     this.#needs = needs
-    this.#wish = options.wish
+    this.#interfaceOptions = options.interfaceOptions
   }
 
   /** Looks at the host. Throws NoInterfaceError when nothing has ever fitted. */
@@ -46,7 +46,7 @@ export class InterfaceChoice {
     const previous = this.#kept?.external.addresses ?? this.#needs.previous()
     const host = await this.#snapshot(interfaces, families, previous)
     const choose = (addresses: Preference['addresses'], whateverRoutesSay = false) =>
-      chooseExternalInterface(host, this.#wish, families, { addresses, whateverRoutesSay })
+      chooseExternalInterface(host, this.#interfaceOptions, families, { addresses, whateverRoutesSay })
     const before = this.#kept ?? { external: choose(previous, true) }
     this.#kept = keepOrMove(before, {
       interfaces,
@@ -72,7 +72,7 @@ export class InterfaceChoice {
       const device = (await kernel.defaultRouteDevices(family)).find((name) => mayLead.has(name))
       if (device !== undefined) defaultRoutes.set(family, device)
     }
-    const target = this.#wish.ifaceCanReach
+    const target = this.#interfaceOptions.ifaceCanReach
     const canReach = target === undefined ? undefined : await kernel.routeTo(target)
     return { interfaces: candidates, defaultRoutes, canReach }
   }

@@ -6,7 +6,7 @@ import type { TrafficOptions } from '../node/traffic-rules.ts'
 import type { Condition } from '../status/status.ts'
 
 /** What the command line says about rules. */
-export interface TrafficWish {
+export interface WantedTraffic {
   readonly masquerade: boolean
   readonly randomFully: boolean
   readonly exempt: readonly Cidr[]
@@ -21,14 +21,14 @@ export interface TrafficChoice {
   readonly conditions: readonly Condition[]
 }
 
-/** Decides, once per start, which tool the rules are written with. */
-export async function chooseTraffic(sets: RuleSets, wish: TrafficWish, nftables: boolean): Promise<TrafficChoice> {
-  const isAsked = wish.masquerade || wish.forward
+/** Decides which tool the rules are written with. */
+export async function chooseTraffic(sets: RuleSets, wanted: WantedTraffic, nftables: boolean): Promise<TrafficChoice> {
+  const isAsked = wanted.masquerade || wanted.forward
   const choice = isAsked ? await choose(sets) : UNASKED
   const { world, mixed, reason } = choice
-  const randomFully = wish.randomFully && (nftables || choice.randomFully)
+  const randomFully = wanted.randomFully && (nftables || choice.randomFully)
   return {
-    options: { ...wish, randomFully, tool: nftables ? 'nftables' : 'iptables', world },
+    options: { ...wanted, randomFully, tool: nftables ? 'nftables' : 'iptables', world },
     reason: nftables ? 'EnableNFTables' : reason,
     conditions: mixed ? [MIXED] : [],
   }

@@ -6,8 +6,8 @@ import type { Source } from '../../lib/latest.ts'
 import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { ConfigText, LeaseStore, StoreHealth } from '../../subnet/types.ts'
-import type { InterfaceWish } from '../host/external-interface.ts'
-import type { TrafficWish } from '../host/traffic-choice.ts'
+import type { InterfaceOptions } from '../host/external-interface.ts'
+import type { WantedTraffic } from '../host/traffic-choice.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
 import type { StateDir } from '../state/state-dir.ts'
@@ -41,12 +41,12 @@ export interface AgentNeeds {
 
 export interface AgentOptions {
   readonly nodeId: string
-  readonly wish: InterfaceWish
+  readonly interfaceOptions: InterfaceOptions
   readonly subnetFile: string
   /** Subnets that the last run wrote to subnet.env. */
   readonly previousSubnets: ReadonlyMap<Family, Cidr>
   readonly ipMasq: boolean
-  readonly traffic: TrafficWish
+  readonly traffic: WantedTraffic
   /** Undefined: no ingress guard. */
   readonly guard: GuardOptions | undefined
   /** How often rules are read that nobody tells of when they change. */

@@ -112,7 +112,7 @@ export class Agent {
     const { reconciler } = this
     const planning = this.#planning
     const heard = { reconciler, host, lifecycle, levels: this.#levels, owned: () => planning.owned() }
-    const listener = kernelListener(heard, { target: this.#options.wish.ifaceCanReach })
+    const listener = kernelListener(heard, { target: this.#options.interfaceOptions.ifaceCanReach })
     kernel.monitor.start(listener, (event) => host.paths.onNeighbourState(event))
     watchTables({ lifecycle, reconciler }, kernel.tables)
     lifecycle.run('iptables resync', (stop) => traffic.resync(stop))

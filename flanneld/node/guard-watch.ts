@@ -69,10 +69,10 @@ export class GuardWatch {
     const table = guardTable(this.#options.instance)
     const counters = await this.#guard.counters(table)
     const refused = Object.fromEntries(REFUSALS.map((refusal) => [refusal, counters.get(refusal) ?? 0]))
-    const isNews = REFUSALS.some((refusal) => refused[refusal] !== (this.#status.refused[refusal] ?? 0))
-    const offenders = isNews ? await this.#offenders(table) : this.#status.offenders
+    const hasChanged = REFUSALS.some((refusal) => refused[refusal] !== (this.#status.refused[refusal] ?? 0))
+    const offenders = hasChanged ? await this.#offenders(table) : this.#status.offenders
     this.#status = { mode: this.#options.mode, refused, offenders }
-    if (!isNews) return
+    if (!hasChanged) return
     // Since the last start of the daemon, too: the kernel has kept them.
     for (const offender of [...offenders].reverse()) this.#name(offender)
     this.#conditions.replace('ingress guard', [CONDITIONS[this.#options.mode]])

@@ -7,7 +7,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import { findOwnLease } from '../../subnet/own-lease.ts'
 import type { Lease, LeaseSnapshot, PeerPath } from '../../subnet/types.ts'
-import type { InterfaceWish } from '../host/external-interface.ts'
+import type { InterfaceOptions } from '../host/external-interface.ts'
 import { HostSurroundings } from '../host/host-surroundings.ts'
 import { HostView } from '../host/host-view.ts'
 import { InterfaceChoice } from '../host/interface-choice.ts'
@@ -52,9 +52,9 @@ export function openHost(
     /** The own subnets and those of accepted peers, from when they are known; before that the last run's count. */
     readonly overlay: () => Iterable<Cidr> | undefined
   },
-  options: LastRun & { readonly wish: InterfaceWish },
+  options: LastRun & { readonly interfaceOptions: InterfaceOptions },
 ): HostView {
-  const { wish, previousSubnets } = options
+  const { interfaceOptions, previousSubnets } = options
   const { levels } = needs
   const families = () => levels.current.configuration?.network.families ?? NO_FAMILIES
   const last = () => lastLease(options, levels.current.leases?.leases ?? NO_LEASES)
@@ -62,10 +62,10 @@ export function openHost(
     {
       ...needs,
       families: () => [...families().keys()],
-      previous: () => addressesOf(last(), wish),
+      previous: () => addressesOf(last(), interfaceOptions),
       overlay: () => needs.overlay() ?? [...subnetsOf(last()), ...previousSubnets.values()],
     },
-    { wish },
+    { interfaceOptions },
   )
   const networks = () => Array.from(families().values(), (part) => part.network)
   const surroundings = new HostSurroundings({ ...needs, networks })
@@ -89,7 +89,7 @@ function lastLease({ nodeId, previousSubnets }: LastRun, leases: LeaseSnapshot['
 }
 
 /** From which the packets came. A public address that was given as such says nothing of that. */
-function addressesOf(lease: Lease | undefined, { publicIp: v4, publicIpv6: v6 }: InterfaceWish) {
+function addressesOf(lease: Lease | undefined, { publicIp: v4, publicIpv6: v6 }: InterfaceOptions) {
   const addresses = new Map<Family, IpAddr>()
   for (const [family, { tunnelIp, publicIp }] of lease?.families ?? []) {
     if (tunnelIp !== undefined) addresses.set(family, tunnelIp)

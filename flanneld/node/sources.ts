@@ -7,11 +7,11 @@ import type { Source } from '../../lib/latest.ts'
 import { type Lifecycle, runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { ConfigText, LeaseStore } from '../../subnet/types.ts'
-import type { InterfaceWish } from '../host/external-interface.ts'
+import type { InterfaceOptions } from '../host/external-interface.ts'
 import { followHost } from '../host/follow-host.ts'
 import type { HostView } from '../host/host-view.ts'
 import { StoreAddresses } from '../host/store-addresses.ts'
-import type { TrafficWish } from '../host/traffic-choice.ts'
+import type { WantedTraffic } from '../host/traffic-choice.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { ConfigWatch } from './config-watch.ts'
 import type { Configuration } from './configuration.ts'
@@ -41,8 +41,8 @@ export interface SourceNeeds {
 }
 
 export interface SourceOptions extends LastRun {
-  readonly wish: InterfaceWish
-  readonly traffic: TrafficWish
+  readonly interfaceOptions: InterfaceOptions
+  readonly traffic: WantedTraffic
   readonly resyncMs: number
   readonly storeEndpoints: readonly string[]
 }
@@ -76,8 +76,8 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     await followHost(needs, host, () => levels.set({ host }), stop)
   })
   lifecycle.run('direct paths', (stop) => host.paths.run(stop))
-  follow(host.changes, () => ({ host }))
-  follow(host.paths.changes, () => ({ host }))
+  // It is the same view of the host, which says something else now.
+  for (const changes of [host.changes, host.paths.changes]) follow(changes, () => ({}))
 
   const addresses = new StoreAddresses(needs, { endpoints: options.storeEndpoints })
   lifecycle.run('addresses of the store', async (stop) => {

@@ -3,7 +3,7 @@ import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
-import { chooseTraffic, movedRules, type TrafficWish } from '../host/traffic-choice.ts'
+import { chooseTraffic, movedRules, type WantedTraffic } from '../host/traffic-choice.ts'
 import type { ConditionSet } from '../status/status.ts'
 import type { NodePlan } from './planner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
@@ -16,8 +16,8 @@ interface TrafficNeeds {
 }
 
 /** Nothing is said of rules: for a plan that is made before it is known where they go. */
-export function undecided(wish: TrafficWish): TrafficOptions {
-  return { ...wish, masquerade: false, forward: false, tool: 'iptables', world: 'nft' }
+export function undecided(wanted: WantedTraffic): TrafficOptions {
+  return { ...wanted, masquerade: false, forward: false, tool: 'iptables', world: 'nft' }
 }
 
 /**
@@ -35,10 +35,10 @@ export function withoutRules({ desired, ...plan }: NodePlan, subnetFile: string)
 export class TrafficChoice {
   readonly changes = new Latest<TrafficOptions>('where rules go')
   readonly #needs: TrafficNeeds
-  readonly #options: { readonly traffic: TrafficWish; readonly resyncMs: number }
+  readonly #options: { readonly traffic: WantedTraffic; readonly resyncMs: number }
   readonly #network = new Latest<NetworkConfig>('network of the rules')
 
-  constructor(needs: TrafficNeeds, options: { readonly traffic: TrafficWish; readonly resyncMs: number }) {
+  constructor(needs: TrafficNeeds, options: { readonly traffic: WantedTraffic; readonly resyncMs: number }) {
     this.#needs = needs
     this.#options = options
   }
@@ -50,16 +50,16 @@ export class TrafficChoice {
   /** Decides and says so. Until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { sets, conditions, log } = this.#needs
-    const { traffic: wish } = this.#options
+    const { traffic: wanted } = this.#options
     let nftables: boolean | undefined
     for await (const network of this.#network.watch(signal)) {
       if (network.nftables === nftables) continue
-      const { options, reason, conditions: found } = await chooseTraffic(sets, wish, network.nftables)
+      const { options, reason, conditions: found } = await chooseTraffic(sets, wanted, network.nftables)
       nftables = network.nftables
       conditions.replace('traffic rules', found)
       if (this.#isAsked) {
         const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`
-        log.info('traffic rules chosen', { tool, why: reason, masquerade: wish.masquerade, forward: wish.forward })
+        log.info('traffic rules chosen', { tool, why: reason, masquerade: wanted.masquerade, forward: wanted.forward })
       }
       this.changes.set(options)
     }

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises'
 import type { Cidr, Family } from '../../lib/address.ts'
 import { PermissionError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { InterfaceWish } from '../host/external-interface.ts'
-import type { TrafficWish } from '../host/traffic-choice.ts'
+import type { InterfaceOptions } from '../host/external-interface.ts'
+import type { WantedTraffic } from '../host/traffic-choice.ts'
 import type { AgentOptions } from '../node/agent-needs.ts'
 import type { GuardOptions } from '../node/guard-rules.ts'
 import { instanceOf } from '../state/instance.ts'
@@ -25,11 +25,11 @@ export async function requireNetAdmin(): Promise<void> {
 export async function agentOptions(options: Options, nodeId: string, log: Logger): Promise<AgentOptions> {
   return {
     nodeId,
-    wish: await interfaceWish(options),
+    interfaceOptions: await interfaceOptions(options),
     subnetFile: options.subnetFile,
     previousSubnets: await previousSubnets(options.subnetFile, log),
     ipMasq: options.ipMasq,
-    traffic: trafficWish(options),
+    traffic: wantedTraffic(options),
     guard: guardOptions(options),
     resyncMs: options.iptablesResync * 1000,
     blackholeRoute: options.ipBlackholeRoute,
@@ -45,7 +45,7 @@ export function guardOptions(options: Options): GuardOptions | undefined {
   return mode === 'off' ? undefined : { mode, allow, instance: instanceOf(options).name }
 }
 
-export function trafficWish(options: Options): TrafficWish {
+export function wantedTraffic(options: Options): WantedTraffic {
   return {
     masquerade: options.ipMasq,
     randomFully: !options.ipMasqFullyRandomDisable,
@@ -55,7 +55,7 @@ export function trafficWish(options: Options): TrafficWish {
   }
 }
 
-export async function interfaceWish(options: Options): Promise<InterfaceWish> {
+export async function interfaceOptions(options: Options): Promise<InterfaceOptions> {
   const { iface, ifaceCanReach, publicIp, publicIpv6 } = options
   // Loading the regular expressions costs as much as the rest of a start.
   const compile = options.ifaceRegex.length === 0 ? undefined : (await import('./go-regexp.ts')).compileGoRegexp

@@ -1,4 +1,4 @@
-import type { InterfaceWish } from '../../flanneld/host/external-interface.ts'
+import type { InterfaceOptions } from '../../flanneld/host/external-interface.ts'
 import { InterfaceChoice } from '../../flanneld/host/interface-choice.ts'
 import { compileGoRegexp } from '../../flanneld/options/go-regexp.ts'
 import type { HostAddress, HostInterface } from '../../kernel/host.ts'
@@ -30,13 +30,13 @@ export const docker0 = device('docker0', 8, ['172.17.0.1'], { kind: 'bridge' })
 
 export function open(setting: Setting, clock: VirtualClock) {
   let host: HostNow = { links: [] }
-  const wish = {
+  const interfaceOptions = {
     iface: setting.iface ?? [],
     ifaceRegex: (setting.regex ?? []).map(compileGoRegexp),
     ifaceCanReach: setting.canReach,
     publicIp: setting.publicIp,
     publicIpv6: undefined,
-  } as InterfaceWish
+  } as InterfaceOptions
   const kernel = {
     defaultRouteDevices: async () => (host.route === undefined ? [] : [host.route].flat()),
     routeTo: async () => host.reach && { device: host.reach.device, source: host.reach.source as IpAddr },
@@ -53,7 +53,7 @@ export function open(setting: Setting, clock: VirtualClock) {
       devices: () => new Set(['flannel.1', 'mine']),
       previous: () => previous,
     },
-    { wish },
+    { interfaceOptions },
   )
   return async (now: HostNow) => {
     host = now

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import {
   chooseExternalInterface,
   type HostSnapshot,
-  type InterfaceWish,
+  type InterfaceOptions,
   NoInterfaceError,
 } from '../../flanneld/host/external-interface.ts'
 import { compileGoRegexp } from '../../flanneld/options/go-regexp.ts'
@@ -26,7 +26,7 @@ const host: HostSnapshot = {
   canReach: { device: 'eth1', source: '10.0.0.5' as IpAddr },
 }
 
-const none: InterfaceWish = {
+const none: InterfaceOptions = {
   iface: [],
   ifaceRegex: [],
   ifaceCanReach: undefined,
@@ -35,14 +35,14 @@ const none: InterfaceWish = {
 }
 
 function choose(
-  wish: Partial<Record<keyof InterfaceWish, unknown>> & { regex?: string[] },
+  options: Partial<Record<keyof InterfaceOptions, unknown>> & { regex?: string[] },
   families: Family[] = [4],
   on: Partial<HostSnapshot> = {},
 ) {
-  const { regex = [], ...rest } = wish
+  const { regex = [], ...rest } = options
   const chosen = chooseExternalInterface(
     { ...host, ...on },
-    { ...none, ifaceRegex: regex.map(compileGoRegexp), ...rest } as InterfaceWish,
+    { ...none, ifaceRegex: regex.map(compileGoRegexp), ...rest } as InterfaceOptions,
     families,
   )
   return {
@@ -52,7 +52,7 @@ function choose(
 }
 
 describe('the external interface', () => {
-  const chosen: [what: string, wish: Parameters<typeof choose>[0], families: Family[], text: string][] = [
+  const chosen: [what: string, options: Parameters<typeof choose>[0], families: Family[], text: string][] = [
     ['by default route', {}, [4], 'eth0 192.168.1.5 -> 192.168.1.5'],
     ['by default route, IPv6 only', {}, [6], 'eth1 fd01::5 -> fd01::5'],
     ['by name', { iface: ['eth1'] }, [4], 'eth1 10.0.0.5 -> 10.0.0.5'],
@@ -122,11 +122,11 @@ describe('the external interface', () => {
       'eth1 fd01::5 -> fd01::5',
     ],
   ]
-  for (const [what, wish, families, text] of chosen) {
-    it(`is chosen ${what}`, () => assert.equal(choose(wish, families).text, text))
+  for (const [what, options, families, text] of chosen) {
+    it(`is chosen ${what}`, () => assert.equal(choose(options, families).text, text))
   }
 
-  const refused: [what: string, wish: Parameters<typeof choose>[0], families: Family[], text: RegExp][] = [
+  const refused: [what: string, options: Parameters<typeof choose>[0], families: Family[], text: RegExp][] = [
     [
       'a name that is not there, default route or not',
       { iface: ['eth9'] },
@@ -151,10 +151,10 @@ describe('the external interface', () => {
       /--iface=a, --iface=b, --iface-regex=c, --iface-can-reach=1\.2\.3\.4/,
     ],
   ]
-  for (const [what, wish, families, text] of refused) {
+  for (const [what, options, families, text] of refused) {
     it(`is not found for ${what}`, () => {
       assert.throws(
-        () => choose(wish, families),
+        () => choose(options, families),
         (cause) => cause instanceof NoInterfaceError && text.test(cause.message),
       )
     })

@@ -21,7 +21,7 @@ async function chosen(leases: readonly Lease[], last: { subnet?: string; publicI
     defaultRouteDevices: async () => ['eth0'],
     routesNear: async () => ({ routes: [], gateways: [] }),
   }
-  const wish = { iface: ['eth0'], ifaceRegex: [], ifaceCanReach: undefined, publicIpv6: undefined }
+  const interfaceOptions = { iface: ['eth0'], ifaceRegex: [], ifaceCanReach: undefined, publicIpv6: undefined }
   const levels = new LevelSet()
   levels.set({
     configuration: parseConfiguration('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}', 'test'),
@@ -36,7 +36,7 @@ async function chosen(leases: readonly Lease[], last: { subnet?: string; publicI
       overlay: () => undefined,
     },
     {
-      wish: { ...wish, publicIp: last.publicIp as IpAddr | undefined },
+      interfaceOptions: { ...interfaceOptions, publicIp: last.publicIp as IpAddr | undefined },
       nodeId: OURS,
       previousSubnets: new Map(last.subnet === undefined ? [] : [[4 as Family, last.subnet as Cidr]]),
     },

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { NoInterfaceError } from '../../flanneld/host/external-interface.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
 import { createLifecycle } from '../../flanneld/task-faults.ts'
 import { untilHad } from '../../flanneld/until-had.ts'
@@ -38,6 +39,7 @@ describe('a fault of a background task', () => {
     ['own lease', true, decisions, true],
     ['own lease', true, local, false],
     ['own lease', false, local, false],
+    ['host facts', false, [new NoInterfaceError('no interface fits')], true],
     ['planner', false, local, false],
     ['planner', true, local, false],
   ]

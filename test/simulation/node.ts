@@ -252,7 +252,13 @@ export class SimulatedNode {
     return {
       ...(wantedWays && { wantedWays }),
       nodeId,
-      wish: { iface: [], ifaceRegex: [], ifaceCanReach: undefined, publicIp: undefined, publicIpv6: undefined },
+      interfaceOptions: {
+        iface: [],
+        ifaceRegex: [],
+        ifaceCanReach: undefined,
+        publicIp: undefined,
+        publicIpv6: undefined,
+      },
       subnetFile: this.#subnetFile,
       previousSubnets: this.subnets,
       ipMasq: false,

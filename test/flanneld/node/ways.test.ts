@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import type { Configuration } from '../../../flanneld/node/configuration.ts'
+import { parseConfiguration } from '../../../flanneld/node/configuration.ts'
+import { Ways } from '../../../flanneld/node/ways.ts'
+import { ConditionSet } from '../../../flanneld/status/status.ts'
+import { OpFailure } from '../../../kernel/table.ts'
+import { ConfigError } from '../../../lib/errors.ts'
+import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
+
+const parsed = (backend: object) =>
+  parseConfiguration(JSON.stringify({ Network: '10.5.0.0/16', Backend: backend }), 'test')
+const first = parsed({ Type: 'vxlan' })
+const direct = parsed({ Type: 'vxlan', DirectRouting: true })
+const second = parsed({ Type: 'vxlan', VNI: 7 })
+
+/** Ways whose identities are numbers that count up. */
+function start(options: { refuse?: () => boolean; claim?: () => void } = {}) {
+  const clock = new VirtualClock()
+  const conditions = new ConditionSet({ clock })
+  const calls: string[] = []
+  const counting = (configuration: Configuration): Configuration => ({
+    ...configuration,
+    backend: {
+      ...configuration.backend,
+      prepare: async (config) => {
+        calls.push(`prepare ${JSON.stringify(config)}`)
+        if (options.refuse?.() && configuration === second)
+          throw new OpFailure({ code: 'ENOMEM', message: 'no memory' })
+        return { identity: calls.length, path: { backend: 'vxlan', data: new Map([[4, calls.length]]) } }
+      },
+    },
+  })
+  const claim = async () => {
+    calls.push('claim')
+    options.claim?.()
+  }
+  const ways = new Ways({ clock, conditions, claim, context: async () => ({}) as never })
+  const end = new AbortController()
+  let fault: unknown
+  const running = ways.run(end.signal).catch((cause) => {
+    fault = cause
+  })
+  const known = new Map([first, direct, second].map((configuration) => [configuration, counting(configuration)]))
+  const want = async (...wanted: readonly Configuration[]) => {
+    ways.want(wanted.map((configuration) => known.get(configuration) ?? configuration))
+    await settleTasks()
+  }
+  const stop = async () => {
+    end.abort()
+    await running
+    return fault
+  }
+  return { ways, want, stop, calls, conditions, clock, now: () => ways.changes.current ?? [] }
+}
+
+describe('the ways of a node', () => {
+  it('keep what peers know them by, whatever else of the configuration changes', async () => {
+    const world = start()
+    await world.want(first)
+    const [before] = world.now()
+    await world.clock.advance(5_000)
+    await world.want(direct)
+    const [after] = world.now()
+    assert.deepEqual([after?.identity, after?.path, after?.since], [before?.identity, before?.path, before?.since])
+    assert.deepEqual([before?.config, after?.config], [first.config, direct.config])
+    await world.want(second)
+    assert.notEqual(world.now()[0]?.identity, before?.identity)
+    await world.want(first)
+    assert.equal(world.now()[0]?.identity, before?.identity)
+    assert.equal(world.calls.filter((call) => call.startsWith('prepare')).length, 2)
+    assert.equal(await world.stop(), undefined)
+  })
+
+  it('are in the order in which they are wanted, and the same objects while nothing changes', async () => {
+    const world = start()
+    await world.want(first)
+    const [one] = world.now()
+    await world.want(first, second)
+    assert.equal(world.now()[0], one)
+    assert.equal(world.now().length, 2)
+    const both = world.now()
+    await world.want(first, second)
+    assert.equal(world.now(), both)
+    await world.want(second, first)
+    assert.deepEqual(world.now(), [both[1], both[0]])
+    await world.stop()
+  })
+
+  it('do not wait for one that the host refuses; it is tried again', async () => {
+    let refuse = true
+    const world = start({ refuse: () => refuse })
+    await world.want(first, second)
+    assert.deepEqual(
+      world.now().map(({ config }) => config),
+      [first.config],
+    )
+    assert.deepEqual(
+      world.conditions.list().map(({ code }) => code),
+      ['refused-by-host backend'],
+    )
+    refuse = false
+    await world.clock.advance(1_000)
+    assert.equal(world.now().length, 2)
+    assert.deepEqual(world.conditions.list(), [])
+    await world.stop()
+  })
+
+  it('are claimed before anything is prepared', async () => {
+    const taken = new ConfigError('Backend', 'is in use by another instance')
+    const world = start({
+      claim: () => {
+        throw taken
+      },
+    })
+    await world.want(first)
+    assert.deepEqual([world.calls, world.now()], [['claim'], []])
+    assert.equal(await world.stop(), taken)
+  })
+})
