@@ -272,6 +272,8 @@ describe('a pass with a journal', () => {
     const journal = new MemoryJournal()
     const rig = the.rig({}, journal)
     rig.kernel.put(the.sysctl(RP_FILTER, '1'))
+    await rig.want(vni(1))
+    await rig.clock.advance(1_000)
     rig.kernel.fault = ({ kind, verb }) =>
       kind === 'sysctl' && verb === 'update' ? { code: 'EBUSY', done: true } : undefined
     await rig.want(vni(1, [loose]))
