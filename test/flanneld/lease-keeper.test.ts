@@ -7,7 +7,7 @@ import { createLogger } from '../../lib/log.ts'
 import type { LeaseAttrs } from '../../subnet/types.ts'
 import { network } from '../backends/world.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
-import { FakeLeaseStore } from '../fakes/lease-store.ts'
+import { type Connection, FakeLeaseStore, goodConnection } from '../fakes/lease-store.ts'
 import { FakeLeaseTable } from '../fakes/lease-table.ts'
 import { networkOf } from '../subnet/leases.ts'
 
@@ -27,34 +27,13 @@ async function start(
     want?: LeaseAttrs
     clock?: VirtualClock
     table?: FakeLeaseTable
-    slowAnswers?: boolean
-    slowSteps?: number
+    connection?: Partial<Connection>
   } = {},
 ) {
   const clock = change.clock ?? new VirtualClock()
   const table = change.table ?? new FakeLeaseTable({ clock })
-  const store = new FakeLeaseStore({ table, random: () => 0 })
-  const { publish } = store
-  if (change.slowAnswers) {
-    store.publish = async (...args) => {
-      const own = await publish.apply(store, args)
-      await settleTasks()
-      return own
-    }
-  }
-  const { slowSteps } = change
-  if (slowSteps !== undefined) {
-    const never = new AbortController().signal
-    const pause = async () => {
-      for (let step = 0; step < slowSteps / 2; step += 1) await clock.sleep(1, never)
-    }
-    store.publish = async (...args) => {
-      await pause()
-      const own = await publish.apply(store, args)
-      await pause()
-      return own
-    }
-  }
+  const connection = change.connection && { ...goodConnection(), ...change.connection }
+  const store = new FakeLeaseStore({ table, random: () => 0 }, { ...(connection && { connection }) })
   const warnings: string[] = []
   const log = createLogger((severity, message) => {
     if (severity === 'warn') warnings.push(message)
@@ -66,6 +45,7 @@ async function start(
   want(change.want ?? attrs('a'))
   const end = new AbortController()
   let fault: unknown
+  const following = store.run(end.signal)
   const running = keeper.run(end.signal).catch((cause) => {
     fault = cause
   })
@@ -73,7 +53,7 @@ async function start(
   const stop = async () => {
     end.abort()
     await settleTasks()
-    await running
+    await Promise.all([running, following])
     return fault
   }
   return { clock, table, store, keeper, want, stop, warnings, state: () => keeper.state.current as LeaseState }
@@ -111,10 +91,10 @@ describe('lease keeper', () => {
   })
 
   it("does not take its own change for somebody else's when the watch is faster than the answer", async () => {
-    const world = await start({ slowAnswers: true })
+    const world = await start({ connection: { delayMs: 4 } })
+    await world.clock.advance(100)
     world.want(attrs('a', '192.168.64.77' as IpAddr))
-    await settleTasks()
-    await settleTasks()
+    await world.clock.advance(100)
     assert.match(world.table.value(idOf(world.state())) ?? '', /192\.168\.64\.77/)
     assert.deepEqual([world.keeper.renewals, world.warnings], [{ ok: 1, failed: 0 }, []])
     await world.stop()
@@ -397,19 +377,25 @@ describe('lease keeper', () => {
     await world.stop()
   })
 
-  it('publishes what is wanted last, at whatever point of a publish that is said', async () => {
-    for (let point = 0; point < 12; point += 1) {
-      const world = await start({ slowSteps: 8 })
-      await world.clock.advance(1_000)
-      const id = idOf(world.state())
-      world.want(attrs('a', '192.168.64.50' as IpAddr))
-      for (let turn = 0; turn < point; turn += 1) await world.clock.advance(1)
-      world.want(attrs('a', '192.168.64.51' as IpAddr))
-      await world.clock.advance(1_000)
-      assert.match(world.table.value(id) ?? '', /192\.168\.64\.51/, `at point ${point}`)
-      await world.stop()
-    }
-  })
+  for (const [what, connection] of [
+    ['slow', { delayMs: 4 }],
+    ['slow, and loses every third answer', { delayMs: 4, failOneOf: 3 }],
+    ['slow, and shows everything late', { delayMs: 4, lagMs: 9 }],
+  ] as const) {
+    it(`publishes what is wanted last, at whatever point of a publish that is said, to a store that is ${what}`, async () => {
+      for (let point = 0; point < 12; point += 1) {
+        const world = await start({ connection })
+        await world.clock.advance(2_000)
+        const id = idOf(world.state())
+        world.want(attrs('a', '192.168.64.50' as IpAddr))
+        for (let turn = 0; turn < point; turn += 1) await world.clock.advance(1)
+        world.want(attrs('a', '192.168.64.51' as IpAddr))
+        await world.clock.advance(3_000)
+        assert.match(world.table.value(id) ?? '', /192\.168\.64\.51/, `at point ${point}`)
+        await world.stop()
+      }
+    })
+  }
 
   it('waits while no subnet is free, and takes the first that is', async () => {
     const table = new FakeLeaseTable({ clock: new VirtualClock() })

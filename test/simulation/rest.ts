@@ -119,6 +119,9 @@ function assertRecord(world: World, node: SimulatedNode): void {
   const adopted = node.host.links().flatMap((link) => (kernel.makers.of(link) === FLANNEL ? link.name : []))
   const recorded = [...node.recorded.devices].filter((name) => !adopted.includes(name))
   assert.deepEqual(recorded.sort(), devices.sort(), `the record of node ${world.placeOf(node)}`)
+  const networks = NETWORKS[world.clusters.indexOf(node.cluster)]
+  const used = world.scenario.families.map((family) => networks?.[family])
+  assert.deepEqual(node.recorded.networks.map(({ network }) => network).sort(), used.sort(), 'networks on record')
   const path = `net/ipv4/conf/${UPLINK}/rp_filter`
   const setting = kernel.get(`sysctl ${path}`)
   const own = world.scenario.reversePath
