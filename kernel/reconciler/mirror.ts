@@ -104,9 +104,9 @@ export class KindMirror {
 
   /** What a pass has to compare with what is wanted; it stays on the list until one came to its end. */
   startComparing(): Keys {
-    const isWhole = this.#dirty === 'all' || this.#comparing === 'all'
-    if (isWhole) this.#comparing = 'all'
-    else if (isAny(this.#dirty)) this.#comparing = new Set([...this.#comparing, ...this.#dirty])
+    const [dirty, left] = [this.#dirty, this.#comparing]
+    if (dirty === 'all' || left === 'all') this.#comparing = 'all'
+    else this.#comparing = left.size === 0 ? dirty : new Set([...left, ...dirty])
     this.#dirty = new Set()
     return this.#comparing
   }
