@@ -1,11 +1,19 @@
+import type { Way } from '../../backends/way.ts'
+import type { IpAddr } from '../../lib/address.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { Lease, LeaseSnapshot } from '../../subnet/types.ts'
+import type { HostView } from '../host/host-view.ts'
 import { heldLease, leaseAttrs } from '../leases/lease-attrs.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
+import { reachOf } from './choose-way.ts'
+import { footprintOf } from './footprint.ts'
+import type { GuardOptions } from './guard-rules.ts'
 import type { Levels } from './levels.ts'
-import { type PlanOptions, type PlanSources, planAll } from './node-setup.ts'
 import type { NodePlan, Planner } from './planner.ts'
 import type { Sources } from './sources.ts'
 import { undecided, withoutRules } from './traffic.ts'
+import type { TrafficOptions } from './traffic-rules.ts'
 import type { WantedWays } from './ways.ts'
 
 export interface FoldNeeds extends Pick<Sources, 'ways' | 'traffic'> {
@@ -52,4 +60,50 @@ export async function fold(
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   return { verdicts, plan: levels.traffic === undefined ? withoutRules(plan, options.subnetFile) : plan }
+}
+
+interface PlanSources {
+  readonly network: NetworkConfig
+  readonly ways: readonly Way[]
+  readonly host: HostView
+  readonly own: Lease
+  readonly snapshot: LeaseSnapshot
+  /** Names of all devices of ours, of earlier configurations, too. */
+  readonly ours: ReadonlySet<string>
+  /** Sysctls that are changed now, with the host's own values. */
+  readonly originals: ReadonlyMap<string, string>
+  readonly storeAddresses: readonly IpAddr[]
+  /** Whether the last plan has a route at this key (`keyOf`), whatever stands there at the moment. */
+  readonly isPlanned: (key: string) => boolean
+}
+
+interface PlanOptions {
+  readonly subnetFile: string
+  readonly ipMasq: boolean
+  readonly blackholeRoute: boolean
+  readonly traffic: TrafficOptions
+  readonly guard?: GuardOptions | undefined
+}
+
+/** Judges the peers, looks up how they are reached and plans; `peers` and `planner` remember the last time. */
+async function planAll(
+  sources: PlanSources,
+  { peers, planner }: { readonly peers: PeerView; readonly planner: Planner },
+  options: PlanOptions,
+): Promise<Folded> {
+  const { network, ways, host, own, snapshot, ours, originals, storeAddresses, isPlanned } = sources
+  const scope = { ...footprintOf(ways.map((way) => ({ ...way, network }))), instance: options.traffic.instance }
+  const surroundings = host.surroundings({ ours, storeAddresses, isPlanned })
+  const verdicts = peers.judge({ snapshot, own, network, surroundings })
+  const facts = await host.facts(verdicts.planned, reachOf(ways), originals)
+  const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
+  const plan = planner.plan({
+    network,
+    ways,
+    own,
+    scope,
+    options: { ...options, storeAddresses },
+    ...peersAndFacts,
+  })
+  return { verdicts, plan }
 }

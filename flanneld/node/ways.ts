@@ -6,7 +6,7 @@ import { Latest } from '../../lib/latest.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
 import { type Configuration, wayKey } from './configuration.ts'
-import { footprintOf } from './node-setup.ts'
+import { footprintOf } from './footprint.ts'
 
 /** The configurations by which this node shall send and receive, the preferred one first; the same objects for the same configuration. */
 export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...Configuration[]]

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
+import { openHost } from '../../flanneld/host/open-host.ts'
 import { parseConfiguration } from '../../flanneld/node/configuration.ts'
 import { LevelSet } from '../../flanneld/node/levels.ts'
-import { openHost } from '../../flanneld/node/node-setup.ts'
 import type { HostKernel } from '../../kernel/host.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
