@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
+import { alloc } from '../../../backends/alloc.ts'
 import type { Reach } from '../../../backends/backend.ts'
 import { hostGw } from '../../../backends/host-gw.ts'
 import { ipip } from '../../../backends/ipip.ts'
@@ -47,17 +48,22 @@ const direct = wayOf(vxlan as AnyBackend, { config: { DirectRouting: true }, ide
 const onLink = wayOf(hostGw as AnyBackend)
 const inIp = wayOf(ipip as AnyBackend, { config: { DirectRouting: true } })
 const proxy = wayOf(udp as AnyBackend, { identity: { engine: 'userspace' } })
+const fou = wayOf(udp as AnyBackend, { identity: { engine: 'kernel' } })
+const none = wayOf(alloc as AnyBackend)
 export const WAYS: readonly (readonly Way[])[] = [
   [vxlan1],
   [direct],
   [onLink],
   [inIp],
   [proxy],
+  [fou],
+  [none],
   [vxlan1, vxlan2],
   [vxlan2, vxlan1],
   [direct, onLink],
   [vxlan1, inIp],
   [onLink, proxy],
+  [none, fou, vxlan2],
 ]
 
 /**
