@@ -51,12 +51,15 @@ export async function fold(
   const { network } = configuration
   traffic.want(network)
   if (leases === undefined || host === undefined || storeAddresses === undefined) return undefined
-  ways.want(wantedWays(configuration))
+  const wanted = wantedWays(configuration)
+  ways.want(wanted)
   if (levels.ways === undefined) return undefined
   keeper.setWant({ attrs: leaseAttrs(options.nodeId, levels.ways, await host.facts(new Map(), 'unused')), network })
   const own = heldLease(levels.lease)?.lease
   if (own === undefined) return undefined
-  const sources = { network, ways: levels.ways, host, own, snapshot: leases, storeAddresses, ...memory }
+  // What belongs to a way that is not prepared yet must not be taken for a leftover.
+  const complete = levels.ways.length >= wanted.length
+  const sources = { network, ways: levels.ways, complete, host, own, snapshot: leases, storeAddresses, ...memory }
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   return { verdicts, plan: levels.traffic === undefined ? withoutRules(plan, options.subnetFile) : plan }
@@ -65,6 +68,8 @@ export async function fold(
 interface PlanSources {
   readonly network: NetworkConfig
   readonly ways: readonly Way[]
+  /** Whether these are all. */
+  readonly complete: boolean
   readonly host: HostView
   readonly own: Lease
   readonly snapshot: LeaseSnapshot
@@ -96,14 +101,7 @@ async function planAll(
   const surroundings = host.surroundings({ ours, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
   const facts = await host.facts(verdicts.planned, reachOf(ways), originals)
-  const peersAndFacts = { peers: verdicts.planned, facts, complete: true }
-  const plan = planner.plan({
-    network,
-    ways,
-    own,
-    scope,
-    options: { ...options, storeAddresses },
-    ...peersAndFacts,
-  })
+  const known = { network, ways, own, scope, complete: sources.complete, peers: verdicts.planned, facts }
+  const plan = planner.plan({ ...known, options: { ...options, storeAddresses } })
   return { verdicts, plan }
 }

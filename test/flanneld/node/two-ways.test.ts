@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { AnyBackend } from '../../../backends/registry.ts'
 import { parseConfiguration } from '../../../flanneld/node/configuration.ts'
 import type { WantedWays } from '../../../flanneld/node/ways.ts'
 import { Latest } from '../../../lib/latest.ts'
@@ -43,11 +44,16 @@ describe('a node with two ways', () => {
     rmSync(folder, { recursive: true })
   })
 
-  /** One on each host, with these configurations; `second`: what the first one can receive by, too. */
-  async function start(configs: readonly string[], second: string): Promise<void> {
+  /** One on each host, with these configurations; `second`: what the first one can receive by, too, once it is prepared after so many ms. */
+  async function start(configs: readonly string[], second: string, prepareMs = 0): Promise<void> {
     const neighbourhood = new Neighbourhood({ clock, hosts: () => hosts })
     let seed = 0
-    const more = parseConfiguration(second, 'test')
+    const parsed = parseConfiguration(second, 'test')
+    const prepare: AnyBackend['prepare'] = async (...args) => {
+      await clock.sleep(prepareMs, new AbortController().signal)
+      return await parsed.backend.prepare(...args)
+    }
+    const more = { ...parsed, backend: { ...parsed.backend, prepare } }
     const random = () => {
       seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31
       return seed / 2 ** 31
@@ -117,6 +123,17 @@ describe('a node with two ways', () => {
       leaseOf(0)[1].Accepts?.map((path) => path.BackendType),
       ['vxlan', 'host-gw'],
     )
+  })
+
+  it('keeps what belongs to both over a restart, also while one is not prepared', async () => {
+    await start([vxlan(1), vxlan(1), vxlan(7)], vxlan(7), 200)
+    const [node] = nodes
+    await node?.stop()
+    node?.start()
+    for (let ms = 0; ms < 500; ms += 1) {
+      await clock.advance(1)
+      assert.deepEqual([sends(0, 1), sends(0, 2)], ['flannel.1', 'flannel.7'], `after ${ms} ms`)
+    }
   })
 
   it('is known by the same data over a restart, also where its devices are gone', async () => {
