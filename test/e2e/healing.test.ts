@@ -36,10 +36,13 @@ describe('healing', function () {
     await bringUp(lab.hosts)
     host = lab.host('h1')
     for (const each of lab.hosts) await knowsPeers(each, 4)
+    // 4 peers, each with a route, a nexthop object, a neighbour and an FDB entry; the device, its address with its local route. A peer
+    // counts as known while a pass is on its way to it.
+    await until(5_000, 'all is in place', async () => {
+      const overlay = await overlayOf(host)
+      assert.equal(overlay.length, 4 * 4 + 3, overlay.join('\n'))
+    })
     healthy = await networkOf(host)
-    const devices = await overlayOf(host)
-    // 4 peers, each with a route, a nexthop object, a neighbour and an FDB entry; the device, its address with its local route.
-    assert.equal(devices.length, 4 * 4 + 3, devices.join('\n'))
   })
 
   // What the test before has left in our way, where it failed: the next one begins on a healthy host.

@@ -45,6 +45,10 @@ describe('nexthop objects', function () {
     await lab.etcd.put(...strangerLease(1))
     await bringUp([h1, h2])
     for (const host of [h1, h2]) await knowsPeers(host, 2)
+    await until(5_000, 'each peer has its route', async () => {
+      const routes = [await h1.ipJson('route'), await h1.ipJson('-6', 'route')].flat()
+      assert.equal(routes.filter(({ nhid, protocol }) => nhid && protocol === '102').length, 3)
+    })
     healthy = await networkOf(h1)
   })
   afterEach(async function () {
