@@ -8,6 +8,7 @@ import { runCleanup } from './commands/cleanup.ts'
 import { runHandOver } from './commands/hand-over.ts'
 import { runPlan } from './commands/plan.ts'
 import { askStatus, runStatus } from './commands/status.ts'
+import { completionScript } from './completion/completion.ts'
 import { runDaemon } from './daemon.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { isJournal } from './log/log-format.ts'
@@ -21,7 +22,7 @@ import { instanceOf } from './state/instance.ts'
 
 const STOP_DEADLINE_MS = 4_000
 
-type Invocation = Exclude<CommandLine, { command: 'help' | 'version' }>
+type Invocation = Exclude<CommandLine, { command: 'help' | 'version' | 'completion' }>
 
 async function main(): Promise<number> {
   const line = parseCommandLine(process.argv.slice(2), process.env)
@@ -32,6 +33,10 @@ async function main(): Promise<number> {
   }
   if (line.command === 'version') {
     process[line.stream].write(`${manifest.version}\n`)
+    return 0
+  }
+  if (line.command === 'completion') {
+    process.stdout.write(completionScript(line.shell))
     return 0
   }
   // Other commands share the daemon's variables and must work beside any of them.

@@ -40,7 +40,9 @@ export const COMMANDS = {
   },
   'rotate-key': { summary: 'make a new wireguard key', available: false, flags: {} },
   version: { summary: 'print the version', available: true, flags: {} },
-  completion: { summary: 'print a completion script', available: false, flags: {} },
+  'completion bash': { summary: 'print the completion script for bash', available: true, flags: {} },
+  'completion zsh': { summary: 'print the completion script for zsh', available: true, flags: {} },
+  'completion fish': { summary: 'print the completion script for fish', available: true, flags: {} },
 } as const satisfies Record<string, CommandSpec>
 
 export type CommandName = keyof typeof COMMANDS

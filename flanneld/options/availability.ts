@@ -25,6 +25,10 @@ const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
   'allow-extension',
 ])
 
+export function isAvailable(name: FlagName): boolean {
+  return !NOT_YET.has(name)
+}
+
 /** The first flag that asks for what is not there yet. */
 export function firstUnavailable(options: Options, origins: Origins): ConfigError | undefined {
   for (const name of FLAG_NAMES) {
@@ -39,7 +43,7 @@ export function firstUnavailable(options: Options, origins: Origins): ConfigErro
 }
 
 function asksForMore(name: FlagName, options: Options): boolean {
-  if (!NOT_YET.has(name)) return false
+  if (isAvailable(name)) return false
   const spec: OptionSpec<unknown> = OPTION_TABLE[name]
   const value = (options as Readonly<Record<string, unknown>>)[optionKey(name)]
   return JSON.stringify(value) !== JSON.stringify(spec.read(spec.fallback as FlagValue as never))

@@ -12,12 +12,15 @@ export type Environment = Readonly<Record<string, string | undefined>>
 /** Where a value came from, for messages and for `availability.ts`. */
 export type Origins = ReadonlyMap<FlagName, 'flag' | 'variable'>
 
+type CompletionCommand = `completion ${'bash' | 'zsh' | 'fish'}`
+
 export type CommandLine =
   | { readonly command: 'help'; readonly text: string }
   /** `--version` answers on stderr as flannel does, the command on stdout. */
   | { readonly command: 'version'; readonly stream: 'stdout' | 'stderr' }
+  | { readonly command: 'completion'; readonly shell: 'bash' | 'zsh' | 'fish' }
   | {
-      readonly command: Exclude<CommandName, 'version'> | 'daemon'
+      readonly command: Exclude<CommandName, 'version' | CompletionCommand> | 'daemon'
       readonly options: Options
       readonly origins: Origins
       /** The command's own flags, as written. */
@@ -46,11 +49,28 @@ export function parseCommandLine(words: readonly string[], env: Environment): Co
   if (after.help) return { command: 'help', text: usageText(found.name) }
   if (after.rest.length > 0) throw new UsageError(unexpected(after.rest[0] ?? ''))
   if (!found.spec.available) throw new ConfigError(`command ${found.name}`, 'not available yet')
-  if (found.name === 'version') return { command: 'version', stream: 'stdout' }
+  switch (found.name) {
+    case 'version':
+      return { command: 'version', stream: 'stdout' }
+    case 'completion bash':
+      return { command: 'completion', shell: 'bash' }
+    case 'completion zsh':
+      return { command: 'completion', shell: 'zsh' }
+    case 'completion fish':
+      return { command: 'completion', shell: 'fish' }
+    default:
+      return commandLine(found.name, found.spec, [before.values, after.values], env)
+  }
+}
 
-  const flags = new Map([...after.values].filter(([name]) => Object.hasOwn(found.spec.flags, name)))
-  const values = new Map([...before.values, ...after.values])
-  return { command: found.name, ...evaluate(values, env), flags }
+function commandLine(
+  command: Exclude<CommandName, 'version' | CompletionCommand>,
+  spec: CommandSpec,
+  [before, after]: readonly [ReadonlyMap<string, FlagValue>, ReadonlyMap<string, FlagValue>],
+  env: Environment,
+): CommandLine {
+  const flags = new Map([...after].filter(([name]) => Object.hasOwn(spec.flags, name)))
+  return { command, ...evaluate(new Map([...before, ...after]), env), flags }
 }
 
 function parse(words: readonly string[], command: CommandSpec | undefined) {

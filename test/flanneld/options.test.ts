@@ -191,7 +191,6 @@ describe('the command line', () => {
     ['config', 'render'],
     ['switch', '--finish'],
     ['rotate-key'],
-    ['completion'],
   ]) {
     it(`says that ${words.join(' ')} is not available yet`, () => {
       assert.throws(
@@ -200,6 +199,11 @@ describe('the command line', () => {
       )
     })
   }
+
+  it('takes the name of the shell behind completion', () => {
+    assert.deepEqual(parseCommandLine(['completion', 'zsh'], {}), { command: 'completion', shell: 'zsh' })
+    assert.throws(() => parseCommandLine(['completion'], {}), UsageError)
+  })
 
   it('never throws anything but its two errors, whatever words and variables', () => {
     const value = fc.oneof(
