@@ -85,7 +85,7 @@ function assertReady(world: World, node: SimulatedNode): void {
 
 function assertReachable(world: World): void {
   for (const [from, to, family] of world.pairs()) {
-    if (world.isTaken(from, to.subnets.get(family)) || world.isTaken(to, from.subnets.get(family))) continue
+    if (world.isTaken(from, to) || world.isTaken(to, from)) continue
     const lost = world.lost(from, to, family)
     const who = `${world.placeOf(from)} does not reach ${world.placeOf(to)} by IPv${family}`
     assert.equal(lost, undefined, `${who}: ${lost}; ${JSON.stringify(from.conditions)}`)

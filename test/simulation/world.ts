@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { OwnershipScope } from '../../kernel/desired.ts'
-import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
+import type { Family, IpAddr } from '../../lib/address.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { ConfigText } from '../../subnet/types.ts'
 import { VirtualClock } from '../fakes/clock.ts'
@@ -109,10 +109,11 @@ export class World {
     return fate.host === to.host ? undefined : 'it arrives at another host'
   }
 
-  /** Whether a route of another program has the place of the one to this subnet. */
-  isTaken(from: SimulatedNode, subnet: Cidr | undefined): boolean {
+  /** Whether a route of another program has the place of one to this node: then its lease is rejected, with all its families. */
+  isTaken(from: SimulatedNode, to: SimulatedNode): boolean {
     const { makers } = from.host.kernel
-    return from.host.routes().some((route) => route.dst === subnet && !makers.of(route).startsWith('instance'))
+    const subnets = [...to.subnets.values()]
+    return from.host.routes().some((route) => subnets.includes(route.dst) && !makers.of(route).startsWith('instance'))
   }
 
   close(): void {
