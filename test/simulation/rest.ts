@@ -47,6 +47,8 @@ export async function comeToRest(world: World, invariants: Invariants): Promise<
 export async function assertAsFromScratch(world: World, node: SimulatedNode): Promise<void> {
   const { host, maker } = node
   const place = world.placeOf(node)
+  // A peer whose place is taken while this runs has all but its route; one that was taken before is rejected.
+  if (world.nodes.some((peer) => peer !== node && peer.cluster === node.cluster && world.isTaken(node, peer))) return
   const before = textsOf(host.madeBy(maker))
   node.kill()
   for (const object of host.madeBy(maker)) host.kernel.delete(keyOf(object))
