@@ -8,6 +8,9 @@ export interface SystemdEnvironment {
   readonly pid: number
 }
 
+/** How much longer a start may take, asked for anew in a third of it: one that hangs is ended after this. */
+const MORE_MS = 60_000
+
 /** What the service manager is told (systemd: Type=notify). Source: sd_notify(3), sd_watchdog_enabled(3). */
 export class Systemd {
   readonly #notifier: Notifier
@@ -46,10 +49,22 @@ export class Systemd {
 
   /** Feeds the watchdog from the event loop until the signal is aborted; a blocked loop feeds nothing. */
   async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#feed(signal), this.#prolongStart(signal)])
+  }
+
+  async #feed(signal: AbortSignal): Promise<void> {
     if (this.#watchdogMs === undefined) return
     while (!signal.aborted) {
       if (this.#isAlive()) this.#notifier.send('WATCHDOG=1')
       await this.#clock.sleep(this.#watchdogMs, signal).catch(() => {})
+    }
+  }
+
+  /** Until the node is ready: etcd or a configuration may be long in coming, and a manager ends a start after 90 s. */
+  async #prolongStart(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && !this.#ready) {
+      if (this.#isAlive()) this.#notifier.send(`EXTEND_TIMEOUT_USEC=${MORE_MS * 1000}`)
+      await this.#clock.sleep(MORE_MS / 3, signal).catch(() => {})
     }
   }
 }

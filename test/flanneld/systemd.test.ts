@@ -35,7 +35,10 @@ describe('the service manager', () => {
 
   it('is fed twice in its time, while the parts move', async () => {
     const abort = new AbortController()
-    const run = create('30000000').run(abort.signal)
+    const systemd = create('30000000')
+    systemd.ready()
+    sent = []
+    const run = systemd.run(abort.signal)
     await clock.advance(30_000)
     assert.deepEqual(sent, ['WATCHDOG=1', 'WATCHDOG=1', 'WATCHDOG=1'])
     alive = false
@@ -50,8 +53,31 @@ describe('the service manager', () => {
   })
 
   it('is not fed where it has no watchdog', async () => {
-    await create().run(new AbortController().signal)
-    assert.deepEqual(sent, [])
+    const systemd = create()
+    systemd.ready()
+    await systemd.run(new AbortController().signal)
+    assert.deepEqual(sent, ['READY=1'])
+  })
+
+  it('is asked for more time until the node is ready, while the parts move', async () => {
+    const more = 'EXTEND_TIMEOUT_USEC=60000000'
+    const abort = new AbortController()
+    const systemd = create()
+    const run = systemd.run(abort.signal)
+    await clock.advance(40_000)
+    assert.deepEqual(sent, [more, more, more])
+    alive = false
+    await clock.advance(60_000)
+    assert.equal(sent.length, 3)
+    alive = true
+    await clock.advance(20_000)
+    assert.equal(sent.length, 4)
+    systemd.ready()
+    await clock.advance(60_000)
+    assert.deepEqual(sent.slice(4), ['READY=1'])
+    assert.equal(clock.sleeping, 0)
+    abort.abort()
+    await run
   })
 
   const intervals: [usec: string | undefined, pid: string | undefined, ms: number | undefined][] = [
