@@ -3,6 +3,7 @@
 //   node scripts/ensure.mjs npm tools       ... and the Debian programs that tests, demo and benchmarks drive are there
 //   node scripts/ensure.mjs npm tools build ... and dist/ is newer than the sources
 //   node scripts/ensure.mjs nodes           the Node versions that dist/ is tested with lie in .tools/
+//   node scripts/ensure.mjs packaging       what makes a Debian package and what judges systemd's units are there
 //   node scripts/ensure.mjs docker          Debian's dockerd and firewalld are there; they are started by tests only
 //   node scripts/ensure.mjs npm vm          what lab/vm boots is there: qemu, and Debian's kernel in .tools/
 import { spawnSync } from 'node:child_process'
@@ -23,6 +24,13 @@ const tools = {
   etcdctl: 'etcd-client',
   openssl: 'openssl',
   iperf3: 'iperf3',
+}
+
+/** The same, for `npm run package` and the tests of what it makes. */
+const packagingTools = {
+  'dpkg-deb': 'dpkg',
+  'systemd-analyze': 'systemd',
+  man: 'man-db',
 }
 
 /** The same, for the virtual machine. */
@@ -49,6 +57,7 @@ const steps = {
   npm: ensureNpm,
   tools: ensureTools,
   build: ensureBuild,
+  packaging: ensurePackaging,
   nodes: ensureNodes,
   docker: ensureDocker,
   vm: ensureMachine,
@@ -153,6 +162,10 @@ function ensureNodes() {
     say(`npm ${command.join(' ')}`)
     spawnSync('npm', command, { cwd: '/', stdio: ['ignore', 2, 2] })
   }
+}
+
+function ensurePackaging() {
+  installIfPossible(packagingTools, 'no test of units and packages')
 }
 
 function ensureDocker() {

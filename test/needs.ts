@@ -6,7 +6,17 @@ import { delimiter, join } from 'node:path'
  * What a machine must offer for a test to run. The peers are real programs of others to test against, found only by the
  * variables of `peers`; `REQUIRE=etcd,peer:flanneld` makes it a failure when one is absent.
  */
-export type Capability = 'root' | 'netns' | 'etcd' | 'vm' | 'docker' | 'firewalld' | `peer:${string}` | `node:${string}`
+export type Capability =
+  | 'root'
+  | 'netns'
+  | 'etcd'
+  | 'vm'
+  | 'docker'
+  | 'firewalld'
+  | 'packaging'
+  | 'systemd'
+  | `peer:${string}`
+  | `node:${string}`
 
 const peers: Readonly<Record<string, string>> = {
   'peer:flanneld': 'FLANNELD_PEER',
@@ -30,6 +40,8 @@ export const capabilities: readonly Capability[] = [
   'vm',
   'docker',
   'firewalld',
+  'packaging',
+  'systemd',
   ...nodes,
   ...Object.keys(peers).map((peer) => peer as `peer:${string}`),
 ]
@@ -78,6 +90,8 @@ export function whyAbsent(capability: Capability): string | undefined {
   if (capability === 'docker') return whyMissing(['dockerd', 'containerd', 'busybox'], 'docker.io, busybox-static')
   if (capability === 'firewalld')
     return whyMissing(['firewalld', 'firewall-cmd', 'dbus-daemon'], 'firewalld, dbus-daemon')
+  if (capability === 'packaging') return whyMissing(['dpkg-deb', 'systemd-analyze', 'man'], 'dpkg, systemd, man-db')
+  if (capability === 'systemd') return whyAbsent('root') ?? whyAbsent('packaging') ?? whyNoServiceManager()
   if (capability.startsWith('node:')) return whyNoNode(capability.slice('node:'.length))
   const variable = peers[capability]
   if (variable === undefined) return `nothing is known about ${capability}`
@@ -96,6 +110,15 @@ function whyNoMachine(): string | undefined {
   if (missing !== undefined) return `no ${missing} in PATH (Documentation/lab-vm.md names the Debian packages)`
   const kernels = join(import.meta.dirname, '../.tools/vm')
   return existsSync(kernels) ? undefined : 'no kernel in .tools/vm (npm run vm -- --fetch)'
+}
+
+/** What `test/e2e/service-manager.ts` mounts. */
+function whyNoServiceManager(): string | undefined {
+  const script = `t=$(mktemp -d) && trap 'umount "$t"; rmdir "$t"' EXIT && mount -t cgroup2 cgroup2 "$t" && umount "$t" &&
+    mount -t tmpfs tmpfs "$t" && mkdir "$t/up" "$t/work" "$t/root" &&
+    mount -t overlay -o "lowerdir=/,upperdir=$t/up,workdir=$t/work" overlay "$t/root" && umount "$t/root"`
+  const { status, stderr } = spawnSync('unshare', ['--mount', 'sh', '-c', script], { encoding: 'utf8' })
+  return status === 0 ? undefined : `no second root for a systemd of its own (${stderr.trim()})`
 }
 
 function whyMissing(programs: readonly string[], packages: string): string | undefined {
