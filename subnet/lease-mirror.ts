@@ -35,6 +35,8 @@ export class LeaseMirror {
   #revision = 0n
   /** How far the lists and the watch have told everything. */
   #followed = 0n
+  /** Deletions that an answer has shown and the watch has not told of yet, with the revision of the answer. */
+  readonly #gone = new Map<string, bigint>()
   #snapshot: LeaseSnapshot | undefined
 
   get size(): number {
@@ -67,26 +69,13 @@ export class LeaseMirror {
   /** An event of the watch. An older state than the one known is ignored: it was learned already. */
   put(raw: RawLease): void {
     this.#follow(BigInt(raw.modified))
-    const known = this.#entries.get(raw.id)
-    if (known !== undefined && BigInt(known.modified) >= BigInt(raw.modified)) return
-    const entry = readEntry(raw)
-    this.#entries.set(raw.id, entry)
-    if (entry.lease === undefined) this.#drop(raw.id)
-    else this.#leases = this.#leases.patched([], [[raw.id, entry.lease]])
-    if (entry.rejected === undefined) this.#unreadable.delete(raw.id)
-    else this.#unreadable.set(raw.id, entry.rejected)
-    this.#changed(BigInt(raw.modified))
+    this.#put(raw)
   }
 
   /** An event of the watch. */
   remove(id: string, revision: string): void {
     this.#follow(BigInt(revision))
-    const known = this.#entries.get(id)
-    if (known === undefined || BigInt(known.modified) > BigInt(revision)) return
-    this.#entries.delete(id)
-    this.#drop(id)
-    this.#unreadable.delete(id)
-    this.#changed(BigInt(revision))
+    this.#remove(id, revision)
   }
 
   /**
@@ -95,10 +84,10 @@ export class LeaseMirror {
    */
   learn(id: string, raw: RawLease | undefined, revision: string): void {
     if (BigInt(raw?.modified ?? revision) <= this.#followed) return
-    const followed = this.#followed
-    if (raw === undefined) this.remove(id, revision)
-    else this.put(raw)
-    this.#followed = followed
+    if (raw === undefined) {
+      this.#remove(id, revision)
+      this.#gone.set(id, BigInt(revision))
+    } else this.#put(raw)
   }
 
   /** A whole list that replaces everything at `commit`; unchanged entries are taken over as they are. */
@@ -116,6 +105,10 @@ export class LeaseMirror {
           // Written by us after the list was read.
           if (BigInt(entry.modified) > revision) next.set(entry.id, entry)
         }
+        for (const [id, at] of this.#gone) {
+          if (sameHistory && at > revision) next.delete(id)
+          else this.#gone.delete(id)
+        }
         this.#entries = next
         this.#leases = PersistentMap.from(leasesOf(next.values()))
         this.#unreadable.clear()
@@ -127,8 +120,32 @@ export class LeaseMirror {
     }
   }
 
+  #put(raw: RawLease): void {
+    const known = this.#entries.get(raw.id)
+    if (known !== undefined && BigInt(known.modified) >= BigInt(raw.modified)) return
+    if ((this.#gone.get(raw.id) ?? 0n) >= BigInt(raw.modified)) return
+    const entry = readEntry(raw)
+    this.#entries.set(raw.id, entry)
+    if (entry.lease === undefined) this.#drop(raw.id)
+    else this.#leases = this.#leases.patched([], [[raw.id, entry.lease]])
+    if (entry.rejected === undefined) this.#unreadable.delete(raw.id)
+    else this.#unreadable.set(raw.id, entry.rejected)
+    this.#changed(BigInt(raw.modified))
+  }
+
+  #remove(id: string, revision: string): void {
+    const known = this.#entries.get(id)
+    if (known === undefined || BigInt(known.modified) > BigInt(revision)) return
+    this.#entries.delete(id)
+    this.#drop(id)
+    this.#unreadable.delete(id)
+    this.#changed(BigInt(revision))
+  }
+
   #follow(revision: bigint): void {
-    if (revision > this.#followed) this.#followed = revision
+    if (revision <= this.#followed) return
+    this.#followed = revision
+    for (const [id, at] of this.#gone) if (at <= revision) this.#gone.delete(id)
   }
 
   #drop(id: string): void {
@@ -155,7 +172,7 @@ function* leasesOf(entries: Iterable<MirrorEntry>): Generator<readonly [string, 
 
 /** A decimal revision as text of equal length. */
 function ageOf(created: string): string {
-  // V8 keeps the parts of a concatenation beside the result, but not those of a join: there are thousands of these texts.
+  // There are thousands of these texts, and joined ones take less memory than concatenated ones.
   return ['0'.repeat(Math.max(0, 20 - created.length)), created].join('')
 }
 

@@ -38,7 +38,7 @@ export function buildPeerTable(own: IpAddr, peers: readonly ProxyPeer[]): Shared
   return buffer
 }
 
-/** Reads what `buildPeerTable` made. Addresses are signed 32-bit numbers, which V8 keeps unboxed; 0 is no address. */
+/** Reads what `buildPeerTable` made. Addresses are signed 32-bit numbers; 0 is no address. */
 export class PeerTable {
   readonly own: number
   readonly #words: Int32Array

@@ -66,7 +66,7 @@ export class FollowedStore {
     return () => {
       if (history !== this.#history) return
       this.mirror.learn(id, raw, revision)
-      if (raw !== undefined) this.#mustShow(id, state)
+      this.#mustShow(id, state)
     }
   }
 
@@ -93,17 +93,14 @@ export class FollowedStore {
     this.#take(this.#read(), false)
   }
 
-  /**
-   * No entry is older than what was told, and none goes back. (Of a deletion that an answer showed nothing is remembered: an event from before
-   * it shows the entry once more, until the watch tells of the deletion.)
-   */
+  /** No entry is older than what was told, and none goes back. */
   assertNoneGoesBack(): void {
     for (const [id, states] of this.#states) {
       const version = this.mirror.entry(id)?.version
       const from = this.#shown.get(id) ?? 0
       const at = states.indexOf(version, from)
       assert.notEqual(at, -1, `${id} is at ${version}, which was before ${states[from]}`)
-      if (version !== undefined) this.#shown.set(id, at)
+      this.#shown.set(id, at)
     }
   }
 
