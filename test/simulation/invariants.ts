@@ -11,6 +11,8 @@ const LOOK_MS = 100
 const HEARD_MS = 5_000
 /** For so long a node may say that it is ready although it is not any more. */
 const NOTICED_MS = 10_000
+/** So long after the kernel has answered again what it refused is asked anew: until then the node judges by what it read last. */
+const ASKED_AGAIN_MS = 30_000
 
 /** Lets time pass and looks again and again whether all is as it must be at any time, whatever has happened. */
 export class Invariants {
@@ -100,7 +102,8 @@ export class Invariants {
   #lookWhetherReady(node: SimulatedNode): void {
     const now = this.#world.clock.now()
     const why = node.running && !isImpaired(node) ? whyNotReady(node) : undefined
-    if (why === undefined) this.#trueAt.set(node, now)
+    if (refuses(node.host)) this.#trueAt.set(node, now + ASKED_AGAIN_MS)
+    else if (why === undefined) this.#trueAt.set(node, Math.max(now, this.#trueAt.get(node) ?? 0))
     if (node.notReady.length > 0) return
     const lied = now - Math.max(this.#trueAt.get(node) ?? 0, node.startedAt)
     assert.ok(lied <= NOTICED_MS, `${this.#now} node ${this.#world.placeOf(node)} says that it is ready: ${why}`)
@@ -114,8 +117,11 @@ export class Invariants {
 /** A port of it does not work as it should now, so it may know less. */
 export function isImpaired({ connection, host }: SimulatedNode): boolean {
   const { lagMs, cut, failOneOf, delayMs } = connection
-  const refuses = host.kernel.fault({ index: 0, kind: 'route', verb: 'dump' }) !== undefined
-  return lagMs > 0 || delayMs > 100 || cut || failOneOf > 0 || refuses || host.kernelDelayMs > 0
+  return lagMs > 0 || delayMs > 100 || cut || failOneOf > 0 || refuses(host) || host.kernelDelayMs > 0
+}
+
+function refuses(host: SimulatedHost): boolean {
+  return host.kernel.fault({ index: 0, kind: 'route', verb: 'dump' }) !== undefined
 }
 
 /** A route of ours that must not be. */
