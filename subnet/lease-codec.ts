@@ -100,7 +100,8 @@ function claimFields({ node, nonce }: LeaseClaim): object {
   return { NodeID: node, Nonce: nonce }
 }
 
-function goJson(document: object): string {
+/** As Go writes JSON. */
+export function goJson(document: unknown): string {
   // Go escapes these in strings, and outside of strings they cannot occur.
   return JSON.stringify(document).replace(/[<>&\u2028\u2029]/g, goEscape)
 }
@@ -109,7 +110,8 @@ function goEscape(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
-function pathFields(path: PeerPath): object {
+/** As it stands in `Accepts`. */
+export function pathFields(path: PeerPath): object {
   return {
     BackendType: path.backend || undefined,
     BackendData: path.data.get(4) ?? undefined,
@@ -125,9 +127,12 @@ function pathFields(path: PeerPath): object {
 export function decodeLeaseValue(value: Uint8Array | string, subnets: Subnets): LeaseContent {
   const bytes = typeof value === 'string' ? Buffer.byteLength(value) : value.length
   if (bytes > largestValueBytes) throw new InvalidLease(`the value has ${bytes} bytes, more than ${largestValueBytes}`)
-  const document = parseJson(
-    typeof value === 'string' ? value : Buffer.from(value.buffer, value.byteOffset, bytes).toString(),
-  )
+  const text = typeof value === 'string' ? value : Buffer.from(value.buffer, value.byteOffset, bytes).toString()
+  return readLeaseDocument(parseJson(text), subnets)
+}
+
+/** As `decodeLeaseValue`, of the parsed value. @throws InvalidLease and nothing else */
+export function readLeaseDocument(document: unknown, subnets: Subnets): LeaseContent {
   checkShape(document, 1)
   try {
     return readContent(new JsonFields(document, ''), subnets)

@@ -88,16 +88,19 @@ const UNROUTABLE: readonly { readonly range: Cidr; readonly what: string }[] = [
   { range: 'ff00::/8' as Cidr, what: 'multicast groups' },
 ]
 
+/** Who chooses a node's subnet: it leases one by the rules of the configuration, or is assigned one (Kubernetes' podCIDR), whatever they say. */
+export type SubnetOrigin = 'leased' | 'assigned'
+
 /**
  * Reads a network configuration. `origin` (a file path or an etcd key) stands in messages about the document as a whole.
  * @throws ConfigError naming path, value and what was expected
  */
-export function parseNetworkConfig(text: string, origin: string): NetworkConfig {
+export function parseNetworkConfig(text: string, origin: string, subnets: SubnetOrigin = 'leased'): NetworkConfig {
   const document = new JsonFields(parseJson(text, origin), '')
   const warnings: string[] = []
   const families = new Map<Family, FamilyNetwork>()
   for (const rules of rulesOfFamilies) {
-    const network = parseFamily(document, rules)
+    const network = parseFamily(document, rules, subnets)
     if (network !== undefined) families.set(rules.family, network)
   }
   if (families.size === 0) throw new ConfigError('EnableIPv4', 'at least one of EnableIPv4 and EnableIPv6 must be true')
@@ -117,7 +120,7 @@ function parseJson(text: string, origin: string): unknown {
 }
 
 /** Undefined for a disabled family, whose keys are read (a wrong type is an error) but whose values are not checked. */
-function parseFamily(document: JsonFields, rules: FamilyRules): FamilyNetwork | undefined {
+function parseFamily(document: JsonFields, rules: FamilyRules, subnets: SubnetOrigin): FamilyNetwork | undefined {
   const { family, keys } = rules
   const enabled = document.boolean(keys.enable, rules.enabled)
   const network = cidrField(document, keys.network, family)
@@ -125,11 +128,15 @@ function parseFamily(document: JsonFields, rules: FamilyRules): FamilyNetwork | 
   const min = addressField(document, keys.min, family)
   const max = addressField(document, keys.max, family)
   if (!enabled) return undefined
-  if (network === undefined) throw new ConfigError(keys.network, `must be given when ${keys.enable} is true`)
+  if (network === undefined) {
+    const alone = family === 4 && document.raw('EnableIPv6') === true ? '; for IPv6 alone add "EnableIPv4": false' : ''
+    throw new ConfigError(keys.network, `must be given when ${keys.enable} is true${alone}`)
+  }
   const special = UNROUTABLE.find(({ range }) => contains(range, network))
   if (special !== undefined) {
     throw new ConfigError(keys.network, `must not lie in ${special.range}: these are ${special.what}`, network)
   }
+  if (subnets === 'assigned') return assignedFrom(network, rules)
   const subnetLen = checkSubnetLen(rules, network, len)
   const size = 1n << BigInt(addressBits(family) - subnetLen)
   const start = ipToNumber(networkAddress(network))
@@ -140,6 +147,15 @@ function parseFamily(document: JsonFields, rules: FamilyRules): FamilyNetwork | 
     throw new ConfigError(keys.min, `must not lie after ${keys.max} (${subnetMax})`, subnetMin)
   }
   return { network, subnetLen, subnetMin, subnetMax }
+}
+
+/** Any subnet inside; most have the usual length. */
+function assignedFrom(network: Cidr, { family, defaultLen }: FamilyRules): FamilyNetwork {
+  const subnetLen = Math.max(defaultLen, prefixLength(network))
+  const start = ipToNumber(networkAddress(network))
+  const size = (length: number) => 1n << BigInt(addressBits(family) - length)
+  const last = start + size(prefixLength(network)) - size(subnetLen)
+  return { network, subnetLen, subnetMin: networkAddress(network), subnetMax: ipFromNumber(family, last) }
 }
 
 function checkSubnetLen(rules: FamilyRules, network: Cidr, given: number): number {

@@ -1,6 +1,6 @@
 import type { Cidr, Family, IpAddr } from '../lib/address.ts'
 import type { Source } from '../lib/latest.ts'
-import type { NetworkConfig } from './network-config.ts'
+import type { NetworkConfig, SubnetOrigin } from './network-config.ts'
 import type { Surroundings } from './surroundings.ts'
 
 /** How a node can be reached: everything a sender must know. `backend` is flannel's BackendType; empty for udp and alloc. */
@@ -115,6 +115,8 @@ export interface StoreHealth {
   /** Why it is down, secrets left out. */
   readonly error?: string
   readonly endpoint?: string
+  /** What an operator can do while it is down; absent: as for etcd. */
+  readonly remedy?: string
   /** How often the whole list was read again, by cause. */
   readonly resyncs: ReadonlyMap<string, number>
 }
@@ -179,4 +181,6 @@ export interface ConfigText {
   readonly revision: string
   /** Where it came from, for messages: a file path or an etcd key. */
   readonly origin: string
+  /** Absent: leased. */
+  readonly subnets?: SubnetOrigin
 }

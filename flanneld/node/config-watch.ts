@@ -11,6 +11,8 @@ interface ConfigWatchNeeds {
   readonly log: Logger
 }
 
+type Document = Pick<ConfigText, 'origin' | 'subnets'> & { readonly text: string }
+
 /**
  * The network configuration: waited for while there is none, fatal when the first one is bad, and later the last good one stays in
  * use. A change goes into use at once where the node keeps its way of carrying packets; any other one is named, never ignored.
@@ -29,14 +31,14 @@ export class ConfigWatch {
     for await (const config of this.#needs.source.watch(signal)) this.#take(config)
   }
 
-  #take({ text, origin }: ConfigText): void {
+  #take({ text, origin, subnets }: ConfigText): void {
     const { conditions } = this.#needs
     if (text === undefined) {
       this.#missing(origin)
       return
     }
     conditions.clear('config-missing')
-    const next = this.#parse(text, origin)
+    const next = this.#parse({ text, origin, ...(subnets && { subnets }) })
     if (next === undefined) return
     const { current } = this.changes
     if (current === undefined) this.#begin(next)
@@ -54,10 +56,10 @@ export class ConfigWatch {
     })
   }
 
-  #parse(text: string, origin: string): Configuration | undefined {
+  #parse({ text, origin, subnets }: Document): Configuration | undefined {
     const { conditions } = this.#needs
     try {
-      const parsed = parseConfiguration(text, origin)
+      const parsed = parseConfiguration(text, origin, subnets)
       conditions.clear('config-invalid')
       return parsed
     } catch (cause) {

@@ -1,6 +1,6 @@
 import { checkFamilies } from '../../backends/families.ts'
 import { type AnyBackend, backendFor } from '../../backends/registry.ts'
-import { type NetworkConfig, parseNetworkConfig } from '../../subnet/network-config.ts'
+import { type NetworkConfig, parseNetworkConfig, type SubnetOrigin } from '../../subnet/network-config.ts'
 
 /** A network configuration together with what its backend's own parser makes of it. */
 export interface Configuration {
@@ -15,8 +15,8 @@ export interface Configuration {
 }
 
 /** @throws ConfigError naming path, value and what was expected */
-export function parseConfiguration(text: string, origin: string): Configuration {
-  const network = parseNetworkConfig(text, origin)
+export function parseConfiguration(text: string, origin: string, subnets?: SubnetOrigin): Configuration {
+  const network = parseNetworkConfig(text, origin, subnets)
   const backend = backendFor(network.backendType)
   const warnings = [...network.warnings]
   const config = backend.parseConfig(network.backend, warnings)

@@ -98,7 +98,7 @@ export function datastoreConditions(health: StoreHealth): readonly Condition[] {
       code: 'datastore-down',
       severity: 'warning',
       text: `the lease store does not answer (${since}): ${health.error ?? 'no reason known'}`,
-      remedy: 'traffic goes on with what is known; check the etcd endpoints, the certificates and the network',
+      remedy: `traffic goes on with what is known; ${health.remedy ?? 'check the etcd endpoints, the certificates and the network'}`,
     },
   ]
 }

@@ -1,8 +1,8 @@
 import { StoreUnavailable, TooLarge } from '../../subnet/etcd/errors.ts'
-import { HealthRecord } from '../../subnet/etcd/health-record.ts'
 import type { RangeClient } from '../../subnet/etcd/range-follower.ts'
 import type { Call, Event, KeyValue } from '../../subnet/etcd/rpc.ts'
 import type { WatchEvents } from '../../subnet/etcd/watch-stream.ts'
+import { HealthRecord } from '../../subnet/health-record.ts'
 import { VirtualClock } from './clock.ts'
 
 /** What the follower asks of etcd; `thorough`: reads for which etcd looks at every entry. */

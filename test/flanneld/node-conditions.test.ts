@@ -11,7 +11,7 @@ import {
 import type { Failure } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf, type Role } from '../../kernel/objects.ts'
 import type { Cidr } from '../../lib/address.ts'
-import { HealthRecord } from '../../subnet/etcd/health-record.ts'
+import { HealthRecord } from '../../subnet/health-record.ts'
 import { lease, NO_DATA } from '../backends/world.ts'
 import { VirtualClock } from '../fakes/clock.ts'
 import { surroundingsOf } from '../subnet/surroundings.ts'

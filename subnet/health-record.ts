@@ -1,13 +1,13 @@
-import type { Clock } from '../../lib/clock.ts'
-import { Latest } from '../../lib/latest.ts'
-import type { StoreHealth } from '../types.ts'
+import type { Clock } from '../lib/clock.ts'
+import { Latest } from '../lib/latest.ts'
+import type { StoreHealth } from './types.ts'
 
 /** A connection that was cut and is back in a tenth of a second was no outage. */
 const graceMs = 500
 
 /** The state of the connection as its users report it: up while none of them reports a fault. */
 export class HealthRecord {
-  readonly source = new Latest<StoreHealth>('etcd health')
+  readonly source = new Latest<StoreHealth>('health of the lease store')
   readonly #clock: Clock
   readonly #faults = new Map<string, string | undefined>()
   readonly #doubts = new Map<string, AbortController>()
@@ -17,8 +17,12 @@ export class HealthRecord {
   /** What is told of the outage: of several users with a fault the first one's, until all have the store back. */
   #told: { readonly user: string; readonly text: string } | undefined
 
-  constructor(needs: { clock: Clock }) {
+  readonly #remedy: { remedy?: string }
+
+  /** `remedy`: what an operator can do while the store is down. */
+  constructor(needs: { clock: Clock }, options: { remedy?: string } = {}) {
     this.#clock = needs.clock
+    this.#remedy = options
     this.#emit()
   }
 
@@ -77,6 +81,7 @@ export class HealthRecord {
       up: fault === undefined && this.#lastSuccess !== undefined,
       lastSuccess: this.#lastSuccess,
       resyncs: new Map(this.#resyncs),
+      ...this.#remedy,
       ...(fault === undefined ? {} : { error: fault }),
       ...(this.#endpoint === undefined ? {} : { endpoint: this.#endpoint }),
     })
