@@ -19,7 +19,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   koffi: ['kernel/ffi/', 'lab/enter-namespace.ts'],
   '@grpc/grpc-js': ['subnet/etcd/'],
   protobufjs: ['subnet/etcd/'],
-  '@kubernetes/client-node': ['subnet/kube/'],
+  'js-yaml': ['subnet/kube/access.ts'],
   'ipaddr.js': ['lib/'],
   re2js: ['flanneld/'],
   yargs: ['flanneld/', 'lab/'],

@@ -1,0 +1,102 @@
+import { ConfigError, messageOf } from '../../lib/errors.ts'
+import { JsonFields } from '../../lib/json-fields.ts'
+import { Secret } from '../../lib/log.ts'
+
+/** Text that stands in the kubeconfig itself, or in a file that is read again for each request. */
+export type Material = { readonly text: Secret } | { readonly file: string }
+
+/** How the API server is reached and who asks. */
+export interface ApiAccess {
+  readonly server: URL
+  readonly ca?: Material
+  readonly cert?: Material
+  readonly key?: Material
+  readonly token?: Material
+  readonly basic?: Secret
+  /** The name that the server's certificate must bear, in place of the host's. */
+  readonly serverName?: string
+  readonly insecure: boolean
+}
+
+/**
+ * The access of the current context. Programs and plug-ins that a kubeconfig names (`exec`, `auth-provider`) are refused: whoever can
+ * write the file could run anything as root.
+ * @param document the parsed YAML
+ * @param resolve makes a path absolute that is relative to the kubeconfig
+ * @throws ConfigError naming the path
+ */
+export function parseKubeconfig(document: unknown, resolve: (path: string) => string): ApiAccess {
+  const root = new JsonFields(document, '')
+  const context = named(root, 'contexts', 'context', root.string('current-context') ?? '')
+  const cluster = named(root, 'clusters', 'cluster', context.string('cluster') ?? '')
+  const userName = context.string('user') ?? ''
+  const user = userName === '' ? new JsonFields({}, 'user') : named(root, 'users', 'user', userName)
+  for (const plugin of ['exec', 'auth-provider']) {
+    if (user.raw(plugin) === undefined) continue
+    throw new ConfigError(
+      user.at(plugin),
+      'starts a program and is refused: use a token, a token file or a certificate',
+    )
+  }
+  const material = (fields: JsonFields, name: string): Material | undefined => {
+    const data = fields.string(`${name}-data`)
+    if (data !== undefined && data !== '') return { text: new Secret(Buffer.from(data, 'base64').toString()) }
+    const file = fields.string(name)
+    return file === undefined || file === '' ? undefined : { file: resolve(file) }
+  }
+  const basic = basicOf(user)
+  const serverName = cluster.string('tls-server-name')
+  const [ca, cert, key, token] = [
+    material(cluster, 'certificate-authority'),
+    material(user, 'client-certificate'),
+    material(user, 'client-key'),
+    tokenOf(user, resolve),
+  ]
+  return {
+    server: parseServer(cluster.string('server') ?? '', cluster.at('server')),
+    insecure: cluster.boolean('insecure-skip-tls-verify', false),
+    ...(ca && { ca }),
+    ...(cert && { cert }),
+    ...(key && { key }),
+    ...(token && { token }),
+    ...(basic && { basic }),
+    ...(serverName && { serverName }),
+  }
+}
+
+/** @throws ConfigError */
+export function parseServer(text: string, path: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new ConfigError(path, 'must be an http:// or https:// address', text)
+  }
+  // Not repeated: it may be a password.
+  if (url.username !== '' || url.password !== '') throw new ConfigError(path, 'must not hold a user or password')
+  return url
+}
+
+function named(root: JsonFields, list: string, part: string, name: string): JsonFields {
+  const rows = root.raw(list)
+  if (!Array.isArray(rows)) throw new ConfigError(list, 'must be a list', rows)
+  const index = rows.findIndex((row) => row?.name === name)
+  if (index < 0) throw new ConfigError(list, `must have an entry of the name that is referred to`, name)
+  return new JsonFields(rows[index]?.[part] ?? {}, `${list}[${index}].${part}`)
+}
+
+// The file wins, as for Kubernetes' own client: the token in it is renewed.
+function tokenOf(user: JsonFields, resolve: (path: string) => string): Material | undefined {
+  const file = user.string('tokenFile')
+  if (file !== undefined && file !== '') return { file: resolve(file) }
+  const token = user.string('token')
+  return token === undefined || token === '' ? undefined : { text: new Secret(token) }
+}
+
+function basicOf(user: JsonFields): Secret | undefined {
+  const [name, word] = [user.string('username'), user.string('password')]
+  return name === undefined || name === '' ? undefined : new Secret(`${name}:${word ?? ''}`)
+}
+
+/** @throws ConfigError that does not quote the file, which may hold secrets */
+export function notYaml(path: string, cause: unknown): ConfigError {
+  return new ConfigError(path, `must be a kubeconfig (${messageOf(cause).split('\n', 1)[0]})`)
+}

@@ -1,0 +1,230 @@
+import { Backoff } from '../../lib/backoff.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { messageOf } from '../../lib/errors.ts'
+import { Latest, type Source } from '../../lib/latest.ts'
+import type { Logger } from '../../lib/log.ts'
+import type { NetworkConfig } from '../network-config.ts'
+import type {
+  AcquireHints,
+  LeaseAttrs,
+  LeaseSnapshot,
+  LeaseStore,
+  LeaseWait,
+  OwnLease,
+  PublishHints,
+  StoreHealth,
+} from '../types.ts'
+import { type AnnotationNames, annotationNames } from './annotations.ts'
+import type { KubeClient } from './client.ts'
+import { ApiUnavailable, Expired, NotFound } from './errors.ts'
+import type { NodeFacts } from './node.ts'
+import { type FollowerTimes, NodeFollower, type NodeSink } from './node-follower.ts'
+import { NodeMirror } from './node-mirror.ts'
+import { findNodeName, type NodeNameOptions } from './node-name.ts'
+import { ownNode } from './own-node.ts'
+
+interface StoreNeeds {
+  readonly client: KubeClient
+  readonly clock: Clock
+  readonly log: Logger
+  readonly random: () => number
+}
+
+export interface KubeLeaseStoreOptions {
+  readonly nodeId: string
+  readonly node: NodeNameOptions
+  /** Ends in `/` or `-`. */
+  readonly annotationPrefix: string
+  /** Of the network configuration, for messages. */
+  readonly configOrigin: string
+  readonly times?: FollowerTimes
+}
+
+interface Want {
+  readonly attrs: LeaseAttrs
+  readonly network: NetworkConfig
+}
+
+/**
+ * Leases as flannel keeps them in Kubernetes: the Node's podCIDR is the subnet, its annotations say how it is reached. Nothing is chosen
+ * and nothing runs out; a Node has one writer, so what this node wants is compared with what stands there and what differs is patched.
+ */
+export class KubeLeaseStore implements LeaseStore {
+  readonly name = 'kubernetes leases'
+  readonly health: Source<StoreHealth>
+  readonly #needs: StoreNeeds
+  readonly #options: KubeLeaseStoreOptions
+  readonly #names: AnnotationNames
+  readonly #changes = new Latest<number>('kubernetes lease changes')
+  #mirror: NodeMirror | undefined
+  #want: Want | undefined
+  /** When annotations were written last, on the monotonic clock. */
+  #wrote: number | undefined
+  #count = 0
+
+  constructor(needs: StoreNeeds, options: KubeLeaseStoreOptions) {
+    this.#needs = needs
+    this.#options = options
+    this.#names = annotationNames(options.annotationPrefix)
+    this.health = needs.client.health.source
+  }
+
+  /** Counts changes of the Nodes. */
+  get changes(): Source<number> {
+    return this.#changes
+  }
+
+  /** The own Node as it was last seen. */
+  get node(): NodeFacts | undefined {
+    return this.#mirror?.own
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { node, nodeId, times } = this.#options
+    const name = await this.#whileUnavailable((stop) => findNodeName(this.#needs.client, node, stop), signal)
+    this.#mirror ??= new NodeMirror({ names: this.#names, own: { name, nodeId } })
+    await new NodeFollower({ ...this.#needs, sink: this.#sink(this.#mirror) }, times).run(signal)
+  }
+
+  async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
+    for await (const _ of this.#changes.watch(signal)) if (this.#mirror !== undefined) yield this.#mirror.snapshot()
+  }
+
+  async acquire(attrs: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease> {
+    return await this.#write({ attrs, network: hints.network }, hints, signal)
+  }
+
+  async publish(_own: OwnLease, attrs: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
+    return await this.#write({ attrs, network: hints.network }, hints, signal)
+  }
+
+  /** The own one counts as unreadable while anything in it is not as this node last wanted it. */
+  entry(id: string) {
+    const node = this.node
+    if (node?.name !== id || this.#want === undefined) {
+      const lease = this.#mirror?.snapshot().leases.get(id)
+      return lease && { lease, version: this.#mirror?.snapshot().revision ?? '' }
+    }
+    const own = this.#ownNode(node, this.#want)
+    const isSaid = own.at === 'known' && Object.keys(own.patch).length === 0
+    return { lease: isSaid ? own.lease : undefined, version: node.version }
+  }
+
+  /** Merges this into the own Node's status; everything else in it stays. */
+  async patchStatus(patch: object, signal: AbortSignal): Promise<void> {
+    const { client } = this.#needs
+    const name = this.node?.name
+    if (name === undefined) throw new ApiUnavailable('the own Node is not known yet')
+    const permission = { resource: 'nodes/status', verb: 'patch' } as const
+    const path = `/api/v1/nodes/${encodeURIComponent(name)}/status`
+    const node = await client.ask({ method: 'PATCH', path, permission, patch }, signal)
+    this.#mirror?.put(node)
+    this.#changed()
+  }
+
+  async #write(want: Want, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
+    this.#want = want
+    let told = ''
+    const tell = (wait: LeaseWait | undefined) => {
+      hints.waiting?.(wait)
+      if (wait !== undefined && wait.text !== told) this.#needs.log.warn('no subnet of this node', { why: wait.text })
+      told = wait?.text ?? ''
+    }
+    for await (const _ of this.#changes.watch(signal)) {
+      const node = this.node
+      if (node === undefined) {
+        tell(this.#noNode())
+        continue
+      }
+      const own = this.#ownNode(node, want)
+      if (own.at === 'waiting') {
+        tell(own.wait)
+        continue
+      }
+      tell(undefined)
+      const names = Object.keys(own.patch)
+      if (names.length === 0) return { lease: own.lease, expiresAt: undefined, version: node.version }
+      await this.#pace(signal)
+      this.#needs.log.info('annotations of the own node written', { node: node.name, names: names.join(' ') })
+      // What stands there then is looked at again: somebody may have changed it by now.
+      await this.#whileUnavailable((stop) => this.#annotate(own.patch, stop), signal)
+    }
+    throw signal.reason
+  }
+
+  /** A Node that is gone will be told of, and is waited for then. */
+  async #annotate(annotations: Readonly<Record<string, string | null>>, signal: AbortSignal): Promise<void> {
+    try {
+      await this.patchStatus({ metadata: { annotations } }, signal)
+    } catch (cause) {
+      if (!(cause instanceof NotFound)) throw cause
+    }
+  }
+
+  /** Whoever else writes the same annotations again and again is answered no faster. */
+  async #pace(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#needs
+    const next = this.#wrote === undefined ? 0 : this.#wrote + PACE_MS - clock.now()
+    if (next > 0) await clock.sleep(next, signal)
+    this.#wrote = clock.now()
+  }
+
+  #noNode(): LeaseWait {
+    const name = this.#options.node.nodeName || 'of this host'
+    return {
+      text: `there is no Node ${name} in the Kubernetes API`,
+      remedy: 'it is waited for: let the kubelet of this host register, or correct NODE_NAME',
+    }
+  }
+
+  #ownNode(node: NodeFacts, { attrs, network }: Want) {
+    return ownNode(node, attrs, { network, names: this.#names, origin: this.#options.configOrigin })
+  }
+
+  async #whileUnavailable<T>(work: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const { clock, client, log, random } = this.#needs
+    const backoff = new Backoff(this.#needs, { firstMs: 200, mostMs: 10_000 })
+    for (;;) {
+      try {
+        const done = await work(signal)
+        client.health.forget(USER)
+        return done
+      } catch (cause) {
+        signal.throwIfAborted()
+        if (!(cause instanceof ApiUnavailable || cause instanceof NotFound || cause instanceof Expired)) throw cause
+        client.health.failed(USER, cause.message)
+        log.debug('request to the API server failed, trying again', { error: messageOf(cause) })
+        const asked = cause instanceof ApiUnavailable ? cause.retryAfterMs : 0
+        await clock.sleep(Math.max(backoff.next(), asked * (1 + random() / 2)), signal)
+      }
+    }
+  }
+
+  #sink(mirror: NodeMirror): NodeSink {
+    const tellIf = (isChange: boolean) => {
+      if (isChange) this.#changed()
+    }
+    return {
+      beginList: () => {
+        const list = mirror.beginList()
+        return {
+          add: (object) => list.add(object),
+          commit: (revision) => {
+            list.commit(revision)
+            this.#changed()
+          },
+        }
+      },
+      put: (object) => tellIf(mirror.put(object)),
+      remove: (object) => tellIf(mirror.remove(object)),
+    }
+  }
+
+  #changed(): void {
+    this.#count += 1
+    this.#changes.set(this.#count)
+  }
+}
+
+const USER = 'own node'
+const PACE_MS = 1_000

@@ -1,0 +1,162 @@
+import { InvalidLease } from '../../lib/errors.ts'
+import { PersistentMap } from '../../lib/persistent-map.ts'
+import type { Lease, LeaseSnapshot, RejectedLease } from '../types.ts'
+import type { AnnotationNames } from './annotations.ts'
+import { type NodeFacts, readNode } from './node.ts'
+import { nodeLease } from './node-lease.ts'
+
+interface Entry {
+  readonly version: bigint
+  readonly lease: Lease | undefined
+  readonly rejected: RejectedLease | undefined
+}
+
+/** Who this node is. Its Node's name is what counts; a NodeID that stands elsewhere, too, was copied with the state directory. */
+export interface OwnName {
+  readonly name: string
+  readonly nodeId: string
+}
+
+/**
+ * The Nodes as the API was last seen to have them: of each its lease, and of the own one all facts. Most changes of a Node (its
+ * heartbeats) change neither, and then the snapshot stays the same.
+ */
+export class NodeMirror {
+  readonly #names: AnnotationNames
+  readonly #own: OwnName
+  #entries = new Map<string, Entry>()
+  #leases = PersistentMap.from<Lease>([])
+  #unreadable: ReadonlyMap<string, RejectedLease> = new Map()
+  #ownNode: NodeFacts | undefined
+  #revision = ''
+  #snapshot: LeaseSnapshot | undefined
+
+  constructor(needs: { readonly names: AnnotationNames; readonly own: OwnName }) {
+    this.#names = needs.names
+    this.#own = needs.own
+  }
+
+  get own(): NodeFacts | undefined {
+    return this.#ownNode
+  }
+
+  snapshot(): LeaseSnapshot {
+    this.#snapshot ??= { revision: this.#revision, leases: this.#leases, unreadable: [...this.#unreadable.values()] }
+    return this.#snapshot
+  }
+
+  /** Whether anything of ours has changed. Older states than the known one are ignored. */
+  put(object: unknown): boolean {
+    const read = this.#read(object)
+    if (read === undefined) return false
+    const { name, entry, node } = read
+    const known = this.#entries.get(name)
+    if (known !== undefined && known.version >= entry.version) return false
+    const lease = sameOr(known?.lease, entry.lease)
+    this.#entries.set(name, { ...entry, lease })
+    this.#follow(node.version)
+    const isOwnChange = name === this.#own.name && !isSameNode(this.#ownNode, node)
+    if (name === this.#own.name) this.#ownNode = node
+    const isSame = known !== undefined && lease === known.lease && isSameText(known.rejected, entry.rejected)
+    if (!isSame) this.#change(name, lease, entry.rejected)
+    return isOwnChange || !isSame
+  }
+
+  /** As `put`, of a deleted Node in its last state. */
+  remove(object: unknown): boolean {
+    const read = this.#read(object)
+    if (read === undefined) return false
+    const { name, entry, node } = read
+    const known = this.#entries.get(name)
+    this.#follow(node.version)
+    if (known === undefined || known.version > entry.version) return false
+    this.#entries.delete(name)
+    if (name === this.#own.name) this.#ownNode = undefined
+    this.#change(name, undefined, undefined)
+    return true
+  }
+
+  /** A whole list, which replaces everything at `commit`. */
+  beginList(): { add(object: unknown): void; commit(revision: string): void } {
+    const entries = new Map<string, Entry>()
+    let ownNode: NodeFacts | undefined
+    return {
+      add: (object) => {
+        const read = this.#read(object)
+        if (read === undefined) return
+        const { name, entry, node } = read
+        entries.set(name, { ...entry, lease: sameOr(this.#entries.get(name)?.lease, entry.lease) })
+        if (name === this.#own.name) ownNode = node
+      },
+      commit: (revision) => {
+        this.#entries = entries
+        this.#ownNode = ownNode
+        this.#leases = PersistentMap.from(leasesOf(entries))
+        const rejected = [...entries].flatMap(([name, entry]) =>
+          entry.rejected ? [[name, entry.rejected] as const] : [],
+        )
+        this.#unreadable = new Map(rejected)
+        this.#revision = revision
+        this.#snapshot = undefined
+      },
+    }
+  }
+
+  #read(object: unknown): { name: string; entry: Entry; node: NodeFacts } | undefined {
+    let node: NodeFacts
+    try {
+      node = readNode(object, this.#names.prefix)
+    } catch (cause) {
+      if (cause instanceof InvalidLease) return undefined
+      throw cause
+    }
+    const found = nodeLease(node, this.#names)
+    const version = /^\d+$/.test(node.version) ? BigInt(node.version) : 0n
+    const [lease, rejected] =
+      found === undefined || 'reason' in found ? [undefined, found] : [this.#named(found), undefined]
+    return { name: node.name, node, entry: { version, lease, rejected } }
+  }
+
+  /** flannel, and an earlier state directory, leave no NodeID of ours on the own Node. */
+  #named(lease: Lease): Lease {
+    const { name, nodeId } = this.#own
+    if (lease.id === name) return lease.node === nodeId ? lease : { ...lease, node: nodeId }
+    return lease.node !== '' && lease.node === nodeId ? { ...lease, node: '' } : lease
+  }
+
+  #change(name: string, lease: Lease | undefined, rejected: RejectedLease | undefined): void {
+    this.#leases = lease === undefined ? this.#leases.patched([name], []) : this.#leases.patched([], [[name, lease]])
+    const unreadable = new Map(this.#unreadable)
+    if (rejected === undefined) unreadable.delete(name)
+    else unreadable.set(name, rejected)
+    this.#unreadable = unreadable
+  }
+
+  #follow(version: string): void {
+    if (isNewer(version, this.#revision)) this.#revision = version
+    this.#snapshot = undefined
+  }
+}
+
+function isSameNode(a: NodeFacts | undefined, b: NodeFacts): boolean {
+  const said = ({ age, subnets, annotations, networkUnavailable }: NodeFacts) =>
+    JSON.stringify([age, [...subnets], [...annotations].sort(), networkUnavailable])
+  return a !== undefined && said(a) === said(b)
+}
+
+function isNewer(version: string, than: string): boolean {
+  return !/^\d+$/.test(than) || (/^\d+$/.test(version) && BigInt(version) > BigInt(than))
+}
+
+/** The known one where both say the same: whoever compares sees that nothing has changed. */
+function sameOr(known: Lease | undefined, next: Lease | undefined): Lease | undefined {
+  return known !== undefined && next !== undefined && JSON.stringify(known) === JSON.stringify(next) ? known : next
+}
+
+function isSameText(a: RejectedLease | undefined, b: RejectedLease | undefined): boolean {
+  return a?.reason === b?.reason && a?.text === b?.text
+}
+
+function* leasesOf(entries: ReadonlyMap<string, Entry>): Generator<readonly [string, Lease]> {
+  for (const [name, { lease }] of entries) if (lease !== undefined) yield [name, lease]
+}

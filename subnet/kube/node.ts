@@ -1,0 +1,68 @@
+import { type Cidr, type Family, familyOf, parseCidr } from '../../lib/address.ts'
+import { InvalidLease } from '../../lib/errors.ts'
+
+/** What is read of a Node object; the object itself is not kept. */
+export interface NodeFacts {
+  readonly name: string
+  readonly version: string
+  /** Text of equal length for all: creation time, then uid. */
+  readonly age: string
+  /** At most one of each family. */
+  readonly subnets: ReadonlyMap<Family, Cidr>
+  /** Those below the prefix. */
+  readonly annotations: ReadonlyMap<string, string>
+  /** The status of the condition NetworkUnavailable; undefined: there is none. */
+  readonly networkUnavailable: string | undefined
+}
+
+/** @throws InvalidLease for what is no Node object */
+export function readNode(object: unknown, prefix: string): NodeFacts {
+  const { metadata, spec, status } = fieldsOf(object)
+  const { name, resourceVersion, creationTimestamp, uid, annotations } = fieldsOf(metadata)
+  if (typeof name !== 'string' || name === '' || typeof resourceVersion !== 'string') {
+    throw new InvalidLease('it is no Node with a name and a resource version')
+  }
+  const kept = Object.entries(fieldsOf(annotations)).filter(
+    (entry): entry is [string, string] => entry[0].startsWith(prefix) && typeof entry[1] === 'string',
+  )
+  return {
+    name,
+    version: resourceVersion,
+    age: ageOf(creationTimestamp, uid),
+    subnets: subnetsIn(fieldsOf(spec)),
+    annotations: new Map(kept),
+    networkUnavailable: conditionIn(fieldsOf(status)),
+  }
+}
+
+/** The resource version of what a bookmark holds. */
+export function versionOf(object: unknown): string | undefined {
+  const { resourceVersion } = fieldsOf(fieldsOf(object)['metadata'])
+  return typeof resourceVersion === 'string' && resourceVersion !== '' ? resourceVersion : undefined
+}
+
+/** The fields of an object from outside; of anything else none. */
+export function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
+}
+
+function ageOf(created: unknown, uid: unknown): string {
+  // V8 keeps the parts of a concatenation beside the result, but not those of a join: there are thousands of these texts.
+  return [String(created ?? '').padEnd(20), String(uid ?? '')].join('')
+}
+
+function subnetsIn({ podCIDRs, podCIDR }: Readonly<Record<string, unknown>>): ReadonlyMap<Family, Cidr> {
+  const texts = Array.isArray(podCIDRs) && podCIDRs.length > 0 ? podCIDRs : [podCIDR]
+  const subnets = new Map<Family, Cidr>()
+  for (const text of texts) {
+    const cidr = typeof text === 'string' ? parseCidr(text) : undefined
+    if (cidr !== undefined && !subnets.has(familyOf(cidr))) subnets.set(familyOf(cidr), cidr)
+  }
+  return subnets
+}
+
+function conditionIn({ conditions }: Readonly<Record<string, unknown>>): string | undefined {
+  const list = Array.isArray(conditions) ? conditions.map(fieldsOf) : []
+  const found = list.find(({ type }) => type === 'NetworkUnavailable')?.['status']
+  return typeof found === 'string' ? found : undefined
+}

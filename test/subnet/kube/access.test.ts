@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { accessWarnings, apiAccess, readMaterial } from '../../../subnet/kube/access.ts'
+
+const document = (user: string, cluster = 'server: https://192.0.2.1:6443/base/') => `
+apiVersion: v1
+kind: Config
+current-context: here
+contexts:
+- name: elsewhere
+  context: { cluster: none, user: none }
+- name: here
+  context: { cluster: c, user: u }
+clusters:
+- name: c
+  cluster:
+    ${cluster}
+users:
+- name: u
+  user:
+    ${user}
+`
+
+describe('access to the API server', () => {
+  let folder: string
+  let file: string
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'kubeconfig-'))
+    file = join(folder, 'config')
+  })
+
+  afterEach(() => rmSync(folder, { recursive: true }))
+
+  async function read(text: string, apiUrl = '') {
+    writeFileSync(file, text, { mode: 0o600 })
+    return await apiAccess({ apiUrl, kubeconfigFile: file, serviceHost: undefined, servicePort: undefined })
+  }
+
+  it('is that of the current context, files beside the kubeconfig', async () => {
+    writeFileSync(join(folder, 'token'), 'word\n')
+    const ca = Buffer.from('CERT').toString('base64')
+    const access = await read(
+      document(
+        'tokenFile: token\n    token: old',
+        `server: https://192.0.2.1:6443\n    certificate-authority-data: ${ca}`,
+      ),
+    )
+    assert.equal(access.server.href, 'https://192.0.2.1:6443/')
+    assert.equal(await readMaterial(access.token), 'word\n')
+    assert.equal(await readMaterial(access.ca), 'CERT')
+    assert.equal(access.insecure, false)
+  })
+
+  it('has its server replaced by --kube-api-url', async () => {
+    const { server, token } = await read(document('token: word'), 'https://192.0.2.9')
+    assert.equal(server.href, 'https://192.0.2.9/')
+    assert.equal(await readMaterial(token), 'word')
+  })
+
+  it('is the service account of the pod', async () => {
+    const options = { apiUrl: '', kubeconfigFile: undefined }
+    const { server, token } = await apiAccess({ ...options, serviceHost: 'fd00::1', servicePort: '443' })
+    assert.equal(server.href, 'https://[fd00::1]/')
+    assert.deepEqual(token, { file: '/var/run/secrets/kubernetes.io/serviceaccount/token' })
+    await assert.rejects(apiAccess({ ...options, serviceHost: undefined, servicePort: undefined }), /--kubeconfig-file/)
+  })
+
+  const refused: [string, string, RegExp][] = [
+    ['exec', document('exec: { command: touch }'), /users\[0\]\.user\.exec: starts a program/],
+    ['auth-provider', document('auth-provider: { name: gcp }'), /auth-provider: starts a program/],
+    ['another scheme', document('token: x', 'server: ftp://a'), /clusters\[0\]\.cluster\.server: must be/],
+    ['a missing context', document('token: x').replace('current-context: here', 'current-context: gone'), /contexts/],
+    ['no YAML', 'a: [', /must be a kubeconfig/],
+    ['a text', 'hello', /must be a JSON object/],
+  ]
+  for (const [what, text, why] of refused) {
+    it(`refuses ${what}`, async () => await assert.rejects(read(text), { name: 'ConfigError', message: why }))
+  }
+
+  it('is warned of where others could use or change it', async () => {
+    const access = await read(document('token: x', 'server: http://192.0.2.1\n    insecure-skip-tls-verify: true'))
+    assert.equal((await accessWarnings(access, file)).length, 2)
+    rmSync(file)
+    writeFileSync(file, '', { mode: 0o644 })
+    assert.match((await accessWarnings(access, file)).at(-1) ?? '', /can be read by others/)
+  })
+
+  it('shows no secret', async () => {
+    const access = await read(document('token: hidden-word'))
+    assert.doesNotMatch(JSON.stringify(access), /hidden-word/)
+  })
+})
