@@ -8,9 +8,10 @@ import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { collectAfterStart, keepHeapSmall } from './heap.ts'
-import { openEtcd } from './leases/lease-source.ts'
+import { openLeases } from './leases/open-leases.ts'
 import { Agent } from './node/agent.ts'
 import { GuardWatch } from './node/guard-watch.ts'
+import { reportNetwork } from './node/network-report.ts'
 import { agentOptions, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
 import type { ProcessPort } from './process-port.ts'
@@ -64,7 +65,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     tunHolder,
   })
   const tables = [...kernel.tables, ...dataplanes.flatMap((dataplane) => dataplane.tables)]
-  const etcd = openEtcd({ clock, log, conditions, random: Math.random, env: port.env }, options)
+  const source = await openLeases({ clock, log, conditions, random: Math.random, env: port.env }, options, nodeId)
   const durations = new Histogram(RECONCILE_BOUNDS)
   const { etcdPrefix, subnetFile } = options
   const claim = new InstanceClaim(
@@ -81,11 +82,11 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     if (!wasReady && exitCodeOf(cause) !== 1) fatal.abort(cause)
     else sayFault({ log, conditions }, 'reconciler', cause)
   }
-  const settings = await agentOptions(options, nodeId, log)
+  const settings = await agentOptions(options, { nodeId, storeEndpoints: source.endpoints }, log)
   const agent = new Agent(
     {
       kernel: { ...kernel, tables },
-      ...etcd,
+      ...source,
       state,
       claim: (footprint) => claimFootprint({ claim, journal: state.journal }, footprint),
       conditions,
@@ -100,13 +101,17 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   )
   const guard = settings.guard && new GuardWatch({ guard: kernel.rules.guard, clock, log, conditions }, settings.guard)
   if (guard !== undefined) lifecycle.run('ingress guard', (stop) => guard.run(stop))
+  const { nodeNetwork } = source
+  if (nodeNetwork !== undefined) {
+    lifecycle.run('condition of the Node', (stop) => reportNetwork({ agent, node: nodeNetwork, clock, log }, stop))
+  }
   const endpoints = new StatusEndpoints(
     { agent, dataplanes, guard, conditions, durations, lifecycle, clock, log, port },
     { options, nodeId, startedAt, socketPath: instance.statusSocket },
   )
   port.onReload(() => {
     log.info('SIGHUP received, reading the configuration again')
-    etcd.configSource.refresh()
+    source.configSource.refresh()
   })
 
   lifecycle.run('heap', async (stop) => {

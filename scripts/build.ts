@@ -7,6 +7,7 @@ const entries: readonly Entry[] = [
   { source: 'flanneld/main.ts', file: 'flanneld', command: true },
   { source: 'backends/udp/worker.ts', file: 'udp-worker.js' },
   { source: 'node_modules/re2js/build/index.js', file: 're2js.js' },
+  { source: 'node_modules/js-yaml/dist/js-yaml.mjs', file: 'js-yaml.js' },
 ]
 
 const root = join(import.meta.dirname, '..')

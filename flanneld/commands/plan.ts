@@ -10,7 +10,7 @@ import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
 import { previousLease } from '../leases/last-lease.ts'
-import { openEtcd } from '../leases/lease-source.ts'
+import { openLeases } from '../leases/open-leases.ts'
 import { PeerView } from '../leases/peer-view.ts'
 import type { Configuration } from '../node/configuration.ts'
 import { type Folded, fold } from '../node/fold.ts'
@@ -75,15 +75,15 @@ async function look(
 ): Promise<{ configuration: Configuration; folded: Folded | undefined }> {
   const conditions = new ConditionSet({ clock })
   const log = silentLogger
-  const etcd = openEtcd({ clock, log, conditions, random: Math.random, env: port.env }, options)
   const { nodeId, entries } = state
-  const agent = { ...(await agentOptions(options, nodeId, log)), holdMs: 0 }
+  const leases = await openLeases({ clock, log, conditions, random: Math.random, env: port.env }, options, nodeId)
+  const agent = { ...(await agentOptions(options, { nodeId, storeEndpoints: leases.endpoints }, log)), holdMs: 0 }
   const levels = new LevelSet()
   const owned = ({ configuration }: Levels) =>
     configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf([configuration]), entries)
   const parts = { kernel, conditions, lifecycle, clock, log, randomBytes, levels, claim: async () => {} }
   const host = { devices: () => owned(levels.current).devices, overlay: () => undefined }
-  const sources = followSources({ ...etcd, ...parts, ...host }, agent)
+  const sources = followSources({ ...leases, ...parts, ...host }, agent)
   const peers = new PeerView({ clock, log }, agent)
   const needs = { ...sources, peers, planner: new Planner(), keeper: { setWant: () => {} }, wantedWays: oneWay }
   for await (const known of levels.changes.watch(signal)) {

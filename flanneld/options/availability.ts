@@ -13,12 +13,6 @@ import type { Origins } from './options.ts'
 
 /** Flags whose feature is not there yet: any value but the default is refused, so that nobody believes in what is not done. */
 const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>([
-  'kube-subnet-mgr',
-  'kube-api-url',
-  'kubeconfig-file',
-  'kube-annotation-prefix',
-  'net-config-path',
-  'set-node-network-unavailable',
   'allow-kubeconfig-exec',
   'cni-conf-file',
   'drain',

@@ -22,9 +22,13 @@ export async function requireNetAdmin(): Promise<void> {
   }
 }
 
-export async function agentOptions(options: Options, nodeId: string, log: Logger): Promise<AgentOptions> {
+export async function agentOptions(
+  options: Options,
+  known: Pick<AgentOptions, 'nodeId' | 'storeEndpoints'>,
+  log: Logger,
+): Promise<AgentOptions> {
   return {
-    nodeId,
+    ...known,
     interfaceOptions: await interfaceOptions(options),
     subnetFile: options.subnetFile,
     previousSubnets: await previousSubnets(options.subnetFile, log),
@@ -33,7 +37,6 @@ export async function agentOptions(options: Options, nodeId: string, log: Logger
     guard: guardOptions(options),
     resyncMs: options.iptablesResync * 1000,
     blackholeRoute: options.ipBlackholeRoute,
-    storeEndpoints: options.etcdEndpoints,
     protectedRanges: options.protectedCidrs,
     holdMs: options.hold * 60_000,
     renewMarginMs: options.subnetLeaseRenewMargin * 60_000,

@@ -58,7 +58,12 @@ export const OPTION_TABLE = {
   'kube-subnet-mgr': boolean(false, 'take leases from the Kubernetes API instead of etcd'),
   'kube-api-url': plain('', 'URL', 'Kubernetes API server; not needed inside a pod'),
   'kubeconfig-file': text('', 'FILE', 'kubeconfig; not needed inside a pod', as.optionalFilePath),
-  'kube-annotation-prefix': plain('flannel.alpha.coreos.com', 'PREFIX', 'prefix of the node annotations'),
+  'kube-annotation-prefix': text(
+    'flannel.alpha.coreos.com',
+    'PREFIX',
+    'prefix of the node annotations',
+    as.annotationPrefix,
+  ),
   'net-config-path': text(
     '/etc/kube-flannel/net-conf.json',
     'FILE',

@@ -87,6 +87,18 @@ export function storePrefix(text: string): string {
   return clean
 }
 
+/** `a.b/`, or `a.b/c-` where names shall begin with more. Source: flannel, pkg/subnet/kube/annotations.go. */
+export function annotationPrefix(text: string): string {
+  const slashed = text.includes('/') ? text : `${text}/`
+  const prefix = /[/-]$/.test(slashed) ? slashed : `${slashed}-`
+  if (!/^([a-z0-9_-]+\.)+[a-z0-9_-]+\/([a-z0-9_-]+-)?$/.test(prefix)) {
+    throw new Unusable(
+      'must be a domain in small letters, as in flannel.alpha.coreos.com, with at most one / and a word behind it',
+    )
+  }
+  return prefix
+}
+
 /** PATH_MAX and NAME_MAX of linux/limits.h, less what is written beside a file: its lock, and its next content. */
 const LONGEST_PATH = 4000
 const LONGEST_NAME = 220

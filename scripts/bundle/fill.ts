@@ -59,10 +59,10 @@ async function bundle(
       'process.env.GRPC_NODE_VERBOSITY': '"NONE"',
       KOFFI_PLATFORMS: JSON.stringify(platforms.join(', ')),
     },
-    // A file of its own, which hardly anybody loads: the program is read whole at each start.
-    alias: { re2js: './re2js.js' },
+    // Files of their own, which hardly anybody loads: the program is read whole at each start.
+    alias: { re2js: './re2js.js', 'js-yaml': './js-yaml.js' },
     // grpc-js would load proto-loader for its server's channelz and orca, which nobody here turns on.
-    external: ['./re2js.js', '@grpc/proto-loader'],
+    external: ['./re2js.js', './js-yaml.js', '@grpc/proto-loader'],
     plugins: [koffiNative()],
   })
   return Object.keys(result.metafile.inputs)

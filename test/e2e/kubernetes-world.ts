@@ -11,6 +11,8 @@ import { peerProgram } from '../needs.ts'
 import { until } from './world.ts'
 
 const token = 'admin-token'
+const daemonToken = 'daemon-token'
+const daemonUser = 'flannel'
 const apiUrl = `https://${controlPlane.address}:6443`
 /** What Services get their addresses from. */
 const serviceNetwork = '10.96.0.0/16'
@@ -18,21 +20,23 @@ const serviceNetwork = '10.96.0.0/16'
 /** A request to the API: `['POST', '/api/v1/nodes', {...}]`. */
 type Request = readonly [method: string, path: string, body: object]
 
-/** Sends the requests one after the other, in the namespace that it runs in; any answer but 2xx ends it. */
+/** Sends the requests one after the other, in the namespace that it runs in, and prints the answers; any but 2xx ends it. */
 const sender = `
 const https = require('node:https')
 let text = ''
 process.stdin.on('data', (chunk) => { text += chunk }).on('end', async () => {
   const { url, token, ca, requests } = JSON.parse(text)
+  const answers = []
   for (const [method, path, body] of requests) await new Promise((resolve, reject) => {
-    const headers = { authorization: 'Bearer ' + token, 'content-type': 'application/json' }
+    const headers = { authorization: 'Bearer ' + token, 'content-type': method === 'PATCH' ? 'application/strategic-merge-patch+json' : 'application/json' }
     const sent = https.request(url + path, { method, headers, ca, agent: false }, (response) => {
       let answer = ''
       response.setEncoding('utf8').on('data', (chunk) => { answer += chunk })
-      response.on('end', () => response.statusCode < 300 ? resolve() : reject(new Error(path + ' ' + response.statusCode + ' ' + answer)))
+      response.on('end', () => response.statusCode < 300 ? resolve(answers.push(answer)) : reject(new Error(path + ' ' + response.statusCode + ' ' + answer)))
     })
     sent.on('error', reject).end(method === 'GET' ? undefined : JSON.stringify(body))
   })
+  process.stdout.write(JSON.stringify(answers))
 })`
 
 /** A real API server with an etcd of its own beside the lab's; there is no kubelet and no controller: objects are what a test puts. */
@@ -53,9 +57,33 @@ export class Kubernetes {
     return kubernetes
   }
 
-  async send(...requests: readonly Request[]): Promise<void> {
+  /** The bodies of the answers. */
+  async send(...requests: readonly Request[]): Promise<readonly string[]> {
     const input = JSON.stringify({ url: apiUrl, token, ca: this.#ca, requests })
-    await this.#lab.controlPlane.exec([execPath, '-e', sender], { input })
+    const { stdout } = await this.#lab.controlPlane.exec([execPath, '-e', sender], { input })
+    return JSON.parse(stdout)
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: the test is the judge of its shape
+  async node(name: string): Promise<any> {
+    const [answer] = await this.send(['GET', `/api/v1/nodes/${name}`, {}])
+    return JSON.parse(answer ?? '')
+  }
+
+  /** The kubeconfig of an account that has the daemon's role and no other right. */
+  async daemonKubeconfig(): Promise<string> {
+    const roles = '/apis/rbac.authorization.k8s.io/v1'
+    const rule = (resource: string, ...verbs: string[]) => ({ apiGroups: [''], resources: [resource], verbs })
+    const rules = [rule('pods', 'get'), rule('nodes', 'get', 'list', 'watch'), rule('nodes/status', 'patch')]
+    const metadata = { name: daemonUser }
+    const roleRef = { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: daemonUser }
+    await this.send(
+      ['POST', `${roles}/clusterroles`, { metadata, rules }],
+      ['POST', `${roles}/clusterrolebindings`, { metadata, roleRef, subjects: [{ kind: 'User', name: daemonUser }] }],
+    )
+    const path = join(this.#folder, 'daemon-kubeconfig')
+    await writeFile(path, JSON.stringify(kubeconfigWith(this.#ca, daemonToken)), { mode: 0o600 })
+    return path
   }
 
   async addNodes(): Promise<void> {
@@ -146,9 +174,10 @@ export class Kubernetes {
         `--initial-cluster=lab=${peerUrl}`,
       ],
     })
-    await Promise.all([etcd.start(), certified, writeFile(file('tokens.csv'), `${token},admin,1,system:masters\n`)])
+    const tokens = `${token},admin,1,system:masters\n${daemonToken},${daemonUser},2,\n`
+    await Promise.all([etcd.start(), certified, writeFile(file('tokens.csv'), tokens)])
     this.#ca = (await run(['cat', file('cert')])).stdout
-    await writeFile(file('kubeconfig'), JSON.stringify(kubeconfigWith(this.#ca)))
+    await writeFile(file('kubeconfig'), JSON.stringify(kubeconfigWith(this.#ca, token)))
     const server = await namespace.start(
       [
         peerProgram('peer:kube-apiserver'),
@@ -186,7 +215,7 @@ interface ServiceOptions {
   readonly node: string
 }
 
-function kubeconfigWith(ca: string): object {
+function kubeconfigWith(ca: string, token: string): object {
   const cluster = { server: apiUrl, 'certificate-authority-data': Buffer.from(ca).toString('base64') }
   return {
     apiVersion: 'v1',

@@ -24,6 +24,11 @@ describe('what is not there yet', () => {
     return firstUnavailable(options, origins)?.message
   }
 
+  for (const word of ['--drain=11', '--allow-extension', '--allow-kubeconfig-exec', '--cni-conf-file=/x']) {
+    it(`is refused: ${word}`, () =>
+      assert.match(unavailable(word) ?? '', new RegExp(`^${word.split('=')[0]}: not available yet`)))
+  }
+
   for (const word of [
     '--kube-subnet-mgr',
     '--kube-api-url=https://x',
@@ -31,18 +36,6 @@ describe('what is not there yet', () => {
     '--kube-annotation-prefix=a.b/',
     '--net-config-path=/x',
     '--set-node-network-unavailable=false',
-    '--drain=11',
-    '--allow-extension',
-    '--allow-kubeconfig-exec',
-    '--cni-conf-file=/x',
-  ]) {
-    it(`is refused: ${word}`, () =>
-      assert.match(unavailable(word) ?? '', new RegExp(`^${word.split('=')[0]}: not available yet`)))
-  }
-
-  for (const word of [
-    '--kube-subnet-mgr=false',
-    '--net-config-path=/etc/kube-flannel/net-conf.json',
     '--ip-masq',
     '--ip-masq-fully-random-disable',
     '--iptables-resync=6',

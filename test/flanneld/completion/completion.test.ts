@@ -50,7 +50,7 @@ describe('completion', () => {
     [['--ip-masq', 'st'], ['status']],
     [['--subnet-file', import.meta.filename.slice(0, -2)], [import.meta.filename]],
     // Not available yet.
-    [['--kube-s'], []],
+    [['--allow-kubec'], []],
     [['rotate'], []],
   ]
   for (const [words, expected] of cases) {

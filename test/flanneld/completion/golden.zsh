@@ -10,6 +10,11 @@ _flanneld() {
     '*--etcd-cafile=[certificate authority of etcd'\''s servers; enough by itself]:etcd-cafile:_files'
     '*--etcd-username=[user for etcd]:etcd-username: '
     '*--etcd-password=[user'\''s password for etcd]:etcd-password: '
+    '*--kube-subnet-mgr[take leases from the Kubernetes API instead of etcd]'
+    '*--kube-api-url=[Kubernetes API server; not needed inside a pod]:kube-api-url: '
+    '*--kubeconfig-file=[kubeconfig; not needed inside a pod]:kubeconfig-file:_files'
+    '*--kube-annotation-prefix=[prefix of the node annotations]:kube-annotation-prefix: '
+    '*--net-config-path=[network configuration in Kubernetes mode]:net-config-path:_files'
     '*--iface=[interface for traffic between hosts; repeatable, the first that is found is taken]:iface: '
     '*--iface-regex=[as iface, by a Go regular expression over addresses, then names; tried after every iface]:iface-regex: '
     '*--iface-can-reach=[as iface, by the route that leads to this address]:iface-can-reach: '
@@ -24,6 +29,7 @@ _flanneld() {
     '*--ip-blackhole-route[drop what is sent to unused addresses of the own subnet (blackhole route)]'
     '*--healthz-ip=[address of the health and metrics server]:healthz-ip: '
     '*--healthz-port=[port of the health and metrics server; 0\: none]:healthz-port: '
+    '*--set-node-network-unavailable[set the node'\''s condition NetworkUnavailable (Kubernetes mode)]'
     '*-v[log level; from 1 on with debug lines]:v: '
     '*--vmodule=[log level for messages whose code matches a pattern]:vmodule: '
     '*--log_backtrace_at=[add a stack trace to the log line with this source part]:log_backtrace_at: '
@@ -42,7 +48,7 @@ _flanneld() {
   # Words that are no flags, nor values of flags.
   for ((at = 2; at < CURRENT; at++)); do
     case $words[at] in
-      --wait|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ((at++)) ;;
+      --wait|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ((at++)) ;;
       -*) ;;
       *) command="${command:+$command }$words[at]" ;;
     esac
@@ -54,7 +60,7 @@ _flanneld() {
     '') offered=('status:show how the running daemon is; 0 ok, 1 degraded, 2 down, 3 cannot ask' 'plan:print what would be changed and change nothing' 'cleanup:remove every device, route and file of the daemon' 'hand-over:leave a stopped daemon'\''s host to flannel: what flannel takes over stays, all else goes' 'version:print the version' 'completion:') ;;
     'completion') offered=('bash:print the completion script for bash' 'zsh:print the completion script for zsh' 'fish:print the completion script for fish') ;;
   esac
-  if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ]]; then
+  if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ]]; then
     _describe command offered
     return
   fi

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Host } from '../../lab/host.ts'
+import { Lab } from '../../lab/lab.ts'
+import { needs } from '../needs.ts'
+import { Kubernetes } from './kubernetes-world.ts'
+import { knowsPeers, logsInFailure, networkOf, oneSegment, ready, startDaemon, status, until, vxlan } from './world.ts'
+
+const prefix = 'flannel.alpha.coreos.com'
+const nodes = '/api/v1/nodes'
+
+describe('leases from the Kubernetes API', function () {
+  needs(this, 'netns', 'etcd', 'peer:kube-apiserver')
+  this.timeout(120_000)
+  let lab: Lab
+  let kubernetes: Kubernetes
+  let args: readonly string[]
+
+  before(async () => {
+    lab = await Lab.create({ segments: oneSegment(2), etcd: false })
+    kubernetes = await Kubernetes.start(lab)
+    const netConf = join(lab.folder, 'net-conf.json')
+    await writeFile(netConf, JSON.stringify(vxlan))
+    const kubeconfig = await kubernetes.daemonKubeconfig()
+    args = ['--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`, `--net-config-path=${netConf}`]
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+  })
+
+  after(async () => {
+    await lab?.close()
+  })
+
+  const node = (name: string, podCIDR?: string) => ({
+    metadata: { name },
+    spec: podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] },
+  })
+  const start = (host: Host) => startDaemon(host, { args, env: { NODE_NAME: host.label } })
+  const annotate = (name: string, annotations: Record<string, string | null>) =>
+    kubernetes.send(['PATCH', `${nodes}/${name}`, { metadata: { annotations } }])
+
+  it('waits for a podCIDR and names the flag, then routes to each other, and containers ping', async () => {
+    const [h1, h2] = lab.hosts as [Host, Host]
+    await kubernetes.send(['POST', nodes, node('h1')], ['POST', nodes, node('h2', '10.5.2.0/24')])
+    await Promise.all([start(h1), start(h2)])
+    await ready(h2)
+    await until(5_000, 'the missing podCIDR is named', async () => {
+      const waiting = (await status(h1)).conditions.find(({ code }: { code: string }) => code === 'lease-waiting')
+      assert.match(waiting?.text ?? '', /Node h1 has no podCIDR yet/)
+      assert.match(waiting.remedy, /--allocate-node-cidrs/)
+    })
+    await kubernetes.send(['PATCH', `${nodes}/h1`, { spec: { podCIDR: '10.5.1.0/24', podCIDRs: ['10.5.1.0/24'] } }])
+    await Promise.all(lab.hosts.map((host) => ready(host)))
+    await Promise.all(lab.hosts.map((host) => knowsPeers(host, 1)))
+    const containers = [await h1.addContainer('c1'), await h2.addContainer('c1')]
+    await containers[0]?.exec(['ping', '-c', '1', '-W', '2', '10.5.2.2'])
+    const { metadata, status: said } = await kubernetes.node('h1')
+    assert.equal(metadata.annotations[`${prefix}/public-ip`], h1.address)
+    assert.equal(metadata.annotations[`${prefix}/backend-type`], 'vxlan')
+    assert.match(metadata.annotations[`${prefix}/backend-data`], /^\{"VNI":1,"VtepMAC":"[0-9a-f:]{17}"\}$/)
+    await until(5_000, 'the network is reported', async () => {
+      const found = (await kubernetes.node('h1')).status.conditions ?? said.conditions
+      const [condition] = found.filter(({ type }: { type: string }) => type === 'NetworkUnavailable')
+      assert.deepEqual([condition?.status, condition?.reason], ['False', 'FlannelIsUp'])
+    })
+  })
+
+  it('restores its annotations, and follows the overwriting of its address', async () => {
+    await annotate('h1', { [`${prefix}/public-ip`]: '203.0.113.1', [`${prefix}/backend-data`]: null })
+    const address = async () => (await kubernetes.node('h1')).metadata.annotations[`${prefix}/public-ip`]
+    const is = (expected: string) =>
+      until(10_000, `the address is ${expected}`, async () => assert.equal(await address(), expected))
+    const own = lab.host('h1').address
+    await is(own)
+    await annotate('h1', { [`${prefix}/public-ip-overwrite`]: '192.168.64.77' })
+    await is('192.168.64.77')
+    await until(5_000, 'the peer sends there', async () =>
+      assert.ok((await networkOf(lab.host('h2'))).some((line) => line.includes('dst 192.168.64.77'))),
+    )
+    await annotate('h1', { [`${prefix}/public-ip-overwrite`]: null })
+    await is(own)
+  })
+
+  it('keeps its hardware address over a restart without its state and device', async () => {
+    const h1 = lab.host('h1')
+    const data = async () => (await kubernetes.node('h1')).metadata.annotations[`${prefix}/backend-data`]
+    const before = await data()
+    await h1.daemon?.stop()
+    await h1.exec(['rm', '-rf', h1.paths.stateDir])
+    await h1.ip('link', 'del', 'flannel.1')
+    await start(h1)
+    await ready(h1)
+    assert.equal(await data(), before)
+  })
+
+  it('takes the podCIDR of a Node that was deleted and made again', async () => {
+    const h1 = lab.host('h1')
+    await kubernetes.send(['DELETE', `${nodes}/h1`, {}], ['POST', nodes, node('h1', '10.5.9.0/24')])
+    await until(10_000, 'subnet.env has the new subnet', async () =>
+      assert.deepEqual((await h1.subnetEnv()).families[0]?.subnet, '10.5.9.0/24'),
+    )
+    await until(10_000, 'the peer has the new route only', async () => {
+      const routes = (await networkOf(lab.host('h2'))).filter((line) => /^10\.5\.[19]\.0\/24 /.test(line))
+      assert.deepEqual(routes.map((line) => line.split(' ')[0]).sort(), ['10.5.9.0/24'])
+    })
+  })
+})
