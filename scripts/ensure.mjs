@@ -3,7 +3,8 @@
 //   node scripts/ensure.mjs npm tools       ... and the Debian programs that tests, demo and benchmarks drive are there
 //   node scripts/ensure.mjs npm tools build ... and dist/ is newer than the sources
 //   node scripts/ensure.mjs nodes           the Node versions that dist/ is tested with lie in .tools/
-//   node scripts/ensure.mjs packaging       what makes a Debian package and what judges systemd's units are there
+//   node scripts/ensure.mjs packaging       what makes a Debian package is there
+//   node scripts/ensure.mjs service         ... and systemd, which judges its units and runs them in a test
 //   node scripts/ensure.mjs docker          Debian's dockerd and firewalld are there; they are started by tests only
 //   node scripts/ensure.mjs npm vm          what lab/vm boots is there: qemu, and Debian's kernel in .tools/
 import { spawnSync } from 'node:child_process'
@@ -26,9 +27,14 @@ const tools = {
   iperf3: 'iperf3',
 }
 
-/** The same, for `npm run package` and the tests of what it makes. */
+/** The same, for `npm run package`. */
 const packagingTools = {
   'dpkg-deb': 'dpkg',
+}
+
+/** The same, for the tests of what that makes. */
+const serviceTools = {
+  ...packagingTools,
   'systemd-analyze': 'systemd',
   man: 'man-db',
 }
@@ -57,7 +63,8 @@ const steps = {
   npm: ensureNpm,
   tools: ensureTools,
   build: ensureBuild,
-  packaging: ensurePackaging,
+  packaging: () => installIfPossible(packagingTools, 'no Debian package'),
+  service: () => installIfPossible(serviceTools, 'no test of units and packages'),
   nodes: ensureNodes,
   docker: ensureDocker,
   vm: ensureMachine,
@@ -162,10 +169,6 @@ function ensureNodes() {
     say(`npm ${command.join(' ')}`)
     spawnSync('npm', command, { cwd: '/', stdio: ['ignore', 2, 2] })
   }
-}
-
-function ensurePackaging() {
-  installIfPossible(packagingTools, 'no test of units and packages')
 }
 
 function ensureDocker() {

@@ -84,7 +84,7 @@ describe('the package under systemd', function () {
     await manager.sh(`mkdir -p /run/systemd/system/flanneld.service.d
       printf '[Service]\\nTimeoutStartSec=3\\nWatchdogSec=6\\n' >/run/systemd/system/flanneld.service.d/times.conf
       sed -i '/nonsense/d' /etc/default/flanneld
-      echo 'FLANNELD_ETCD_ENDPOINTS=${lab.etcd.url}' >>/etc/default/flanneld
+      printf 'FLANNELD_ETCD_ENDPOINTS=${lab.etcd.url}\\nFLANNELD_IP_MASQ=true\\n' >>/etc/default/flanneld
       systemctl daemon-reload
       systemctl enable flanneld
       systemctl start --no-block flanneld`)
@@ -98,13 +98,19 @@ describe('the package under systemd', function () {
     await knowsPeers(peer, 1)
   })
 
+  it('lacks nothing in what its unit leaves it', async () => {
+    const { conditions, notReady } = JSON.parse(await manager.sh('flanneld status -o json || true'))
+    assert.deepEqual([conditions.map(({ code }: { code: string }) => code), notReady], [['etcd-in-clear'], []])
+    assert.match(await manager.sh('iptables-save -t nat; nft list ruleset'), /masquerade/i)
+  })
+
   it('starts the Docker that had to wait, with the subnet and what the operator wants', async () => {
     await until(10_000, 'Docker is up', async () => assert.equal(await manager.show('docker', 'ActiveState'), 'active'))
     const network = await subnet()
     await until(5_000, 'its command line', async () =>
       assert.equal(
         await manager.sh('cat /run/dockerd'),
-        `-H fd:// --debug --bip=${network}.1/24 --ip-masq=true --mtu=1450\n`,
+        `-H fd:// --debug --bip=${network}.1/24 --ip-masq=false --mtu=1450\n`,
       ),
     )
   })
