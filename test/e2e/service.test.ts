@@ -1,21 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs } from '../needs.ts'
+import { furnish } from './service-host.ts'
 import { ServiceManager } from './service-manager.ts'
 import { knowsPeers, logsInFailure, oneSegment, startDaemon, steady, until, vxlan } from './world.ts'
-
-const root = join(import.meta.dirname, '../..')
-const docker = `[Unit]
-StartLimitBurst=3
-[Service]
-EnvironmentFile=-/etc/default/docker
-ExecStart=/usr/local/sbin/dockerd -H fd:// $DOCKER_OPTS
-Restart=on-failure
-`
-const dockerd = '#!/bin/sh\necho "$@" >/run/dockerd\nexec sleep 1000000\n'
 
 /** The Debian package under a real systemd, in namespaces; beside it a host with a daemon of the lab's. Each test goes on where the last one ended. */
 describe('the package under systemd', function () {
@@ -31,14 +20,8 @@ describe('the package under systemd', function () {
     peer = lab.host('h2')
     await startDaemon(peer)
     await peer.subnetEnv()
-    execFileSync(process.execPath, ['--import', 'tsx', 'scripts/package.ts', lab.folder], { cwd: root })
     manager = await ServiceManager.boot(lab, lab.host('h1'))
-    await manager.sh('cat >/usr/local/sbin/dockerd; chmod 755 /usr/local/sbin/dockerd', { input: dockerd })
-    await manager.sh('cat >/etc/systemd/system/docker.service', { input: docker })
-    // Where systemd's services look for it.
-    await manager.sh(`command -v node >/dev/null || ln -s ${process.execPath} /usr/local/bin/node`)
-    const [file = ''] = execFileSync('sh', ['-c', 'ls *.deb'], { cwd: lab.folder, encoding: 'utf8' }).split('\n')
-    await manager.copy(join(lab.folder, file), '/root/flanneld.deb')
+    await furnish(lab, manager)
   })
   afterEach(async function () {
     await logsInFailure(this.currentTest?.err, lab)
