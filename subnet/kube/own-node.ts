@@ -40,13 +40,17 @@ export function ownNode(
     return [[family, partOf(subnet, address, want.tunnelIps.get(family), overwriteOf(node, names, family))] as const]
   })
   const { name: id, age } = node
-  const { node: nodeId, primary, accepts } = want
-  const lease = { id, node: nodeId, primary, accepts, families: new FamilyMap(parts), age, reserved: false }
+  const [primary, accepts] = [asRead(want.primary), want.accepts.map(asRead)]
+  const lease = { id, node: want.node, primary, accepts, families: new FamilyMap(parts), age, reserved: false }
   const patch: Record<string, string | null> = {}
   for (const [name, wanted] of annotationsOf(lease, names)) {
     if ((node.annotations.get(name) ?? null) !== wanted) patch[name] = wanted
   }
   return { at: 'known', lease, patch }
+}
+
+function asRead({ backend, data }: PeerPath): PeerPath {
+  return { backend, data: new FamilyMap(data) }
 }
 
 // Packets come from the node's own address all the same.

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readState } from '../../subnet/etcd/range-reads.ts'
-import { describeLeaseStore } from '../conformance/lease-store.ts'
+import { describeAnyLeaseStore } from '../conformance/any-lease-store.ts'
+import { anyWorld, describeLeaseStore, type LeaseWorld } from '../conformance/lease-store.ts'
 import { EtcdServer } from './etcd-server.ts'
 import { forEachVersion } from './versions.ts'
 import { access, Daemons, folder } from './world.ts'
@@ -36,7 +37,7 @@ forEachVersion((name, program) => {
     }
   })
 
-  describeLeaseStore(name, async () => {
+  const open = async (): Promise<LeaseWorld> => {
     await server.ctl(['del', '--prefix', ''])
     const daemons = new Daemons()
     const put = async (id: string, value: string, { reserved }: { reserved: boolean }) => {
@@ -54,5 +55,7 @@ forEachVersion((name, program) => {
       },
       close: () => daemons.close(),
     }
-  })
+  }
+  describeLeaseStore(name, open)
+  describeAnyLeaseStore(name, async () => anyWorld(await open()))
 })

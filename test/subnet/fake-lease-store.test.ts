@@ -1,5 +1,6 @@
 import { systemClock } from '../../lib/clock.ts'
-import { describeLeaseStore } from '../conformance/lease-store.ts'
+import { describeAnyLeaseStore } from '../conformance/any-lease-store.ts'
+import { anyWorld, describeLeaseStore, type LeaseWorld } from '../conformance/lease-store.ts'
 import { type Connection, FakeLeaseStore } from '../fakes/lease-store.ts'
 import { FakeLeaseTable } from '../fakes/lease-table.ts'
 
@@ -9,7 +10,7 @@ for (const [what, connection] of [
   ['fake', undefined],
   ['fake over a slow connection that loses answers', slow],
 ] as const) {
-  describeLeaseStore(what, async () => {
+  const open = async (): Promise<LeaseWorld> => {
     const table = new FakeLeaseTable({ clock: systemClock })
     const end = new AbortController()
     return {
@@ -27,5 +28,7 @@ for (const [what, connection] of [
       expires: async (id) => table.snapshot().leases.get(id)?.reserved === false,
       close: async () => end.abort(),
     }
-  })
+  }
+  describeLeaseStore(what, open)
+  describeAnyLeaseStore(what, async () => anyWorld(await open()))
 }
