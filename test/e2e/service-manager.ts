@@ -62,6 +62,8 @@ hostname host
 pivot_root . old
 umount -l old
 rmdir old
+# As a booted systemd does itself: LoadCredential= mounts by way of another namespace.
+mount --make-rshared /
 exec env -i container=lab PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
   /lib/systemd/systemd --unit=nothing.target --log-target=console --show-status=no`
 
