@@ -33,6 +33,7 @@ export async function openKube(needs: SourceNeeds, options: Options, nodeId: str
     store,
     reconnectStore: async () => client.giveUp(),
     endpoints: [client.endpoint],
+    givenAddresses: () => store.givenAddresses(),
     ...(options.setNodeNetworkUnavailable && {
       nodeNetwork: {
         changes: store.changes,

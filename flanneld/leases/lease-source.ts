@@ -1,3 +1,4 @@
+import type { Family, IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
@@ -16,6 +17,8 @@ export interface LeaseSource {
   readonly reconnectStore: (why: string) => Promise<void>
   /** Addresses that no peer's subnet may take away. */
   readonly endpoints: readonly string[]
+  /** Public addresses of this host that an operator has put into the store, once its leases are known; absent: there are none. */
+  readonly givenAddresses?: () => ReadonlyMap<Family, IpAddr>
   /** Absent where nobody asks for it. */
   readonly nodeNetwork?: NodeNetwork
 }

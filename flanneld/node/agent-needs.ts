@@ -1,6 +1,6 @@
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import type { Cidr, Family } from '../../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
 import type { Lifecycle } from '../../lib/lifecycle.ts'
@@ -25,6 +25,8 @@ export interface AgentNeeds {
   readonly store: LeaseStore
   /** For a connection that nothing may come back on. */
   readonly reconnectStore: (why: string) => Promise<void>
+  /** Of this host, in place of those of its flags, once the leases are known; absent: none. */
+  readonly givenAddresses?: () => ReadonlyMap<Family, IpAddr>
   readonly state: StateDir
   /** Await it before anything of what a configuration uses is made. @throws ConfigError when another instance uses a part of it */
   readonly claim: (footprint: OwnershipScope) => Promise<void>

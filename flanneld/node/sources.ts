@@ -1,7 +1,7 @@
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { HostKernel } from '../../kernel/host.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import type { Cidr } from '../../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
 import { type Lifecycle, runTogether } from '../../lib/lifecycle.ts'
@@ -25,6 +25,7 @@ export interface SourceNeeds {
   readonly kernel: { readonly host: HostKernel; readonly rules: Pick<Kernel['rules'], 'sets'> }
   readonly configSource: Source<ConfigText>
   readonly store: LeaseStore
+  readonly givenAddresses?: (() => ReadonlyMap<Family, IpAddr>) | undefined
   /** For a connection that nothing may come back on. */
   readonly reconnectStore: (why: string) => Promise<void>
   readonly conditions: ConditionSet
@@ -70,7 +71,10 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   lifecycle.run('lease store', (stop) => store.run(stop))
   follow(store, (leases) => ({ leases }))
 
-  const host = openHost({ ...needs, kernel: kernel.host }, options)
+  const host = openHost(
+    { ...needs, kernel: kernel.host },
+    { ...options, interfaceOptions: withGiven(options.interfaceOptions, needs.givenAddresses) },
+  )
   lifecycle.run('host facts', async (stop) => {
     // The one says which families are needed, the others which address this host had.
     await levels.known(['configuration', 'leases'], stop)
@@ -107,4 +111,25 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   follow(traffic.changes, (chosen) => ({ traffic: chosen }))
 
   return { host, ways, traffic }
+}
+
+/** As they are when the host is read first: a public address decides which interface is chosen, and that stays. */
+function withGiven(
+  options: InterfaceOptions,
+  givenAddresses: (() => ReadonlyMap<Family, IpAddr>) | undefined,
+): InterfaceOptions {
+  let known: ReadonlyMap<Family, IpAddr> | undefined
+  const given = (family: Family) => {
+    known ??= givenAddresses?.()
+    return known?.get(family)
+  }
+  return {
+    ...options,
+    get publicIp() {
+      return given(4) ?? options.publicIp
+    },
+    get publicIpv6() {
+      return given(6) ?? options.publicIpv6
+    },
+  }
 }

@@ -12,6 +12,7 @@ export interface FamilyAnnotations {
   readonly data: string
   readonly publicIp: string
   readonly overwrite: string
+  readonly nodePublicIp: string
   readonly tunnelIp: string
 }
 
@@ -21,6 +22,7 @@ export function annotationNames(prefix: string): AnnotationNames {
     data: `${prefix}backend-${data}`,
     publicIp: `${prefix}public-ip${suffix}`,
     overwrite: `${prefix}public-ip${suffix}-overwrite`,
+    nodePublicIp: `${prefix}node-public-ip${suffix}`,
     tunnelIp: `${prefix}tunnel-ip${suffix}`,
   })
   return {

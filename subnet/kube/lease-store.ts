@@ -1,6 +1,8 @@
+import { FAMILIES, type Family, type IpAddr } from '../../lib/address.ts'
 import { Backoff } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
+import { FamilyMap } from '../../lib/family-map.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../network-config.ts'
@@ -19,6 +21,7 @@ import type { KubeClient } from './client.ts'
 import { ApiUnavailable, Expired, NotFound } from './errors.ts'
 import type { NodeFacts } from './node.ts'
 import { type FollowerTimes, NodeFollower, type NodeSink } from './node-follower.ts'
+import { addressIn } from './node-lease.ts'
 import { NodeMirror } from './node-mirror.ts'
 import { findNodeName, type NodeNameOptions } from './node-name.ts'
 import { ownNode } from './own-node.ts'
@@ -77,6 +80,17 @@ export class KubeLeaseStore implements LeaseStore {
   /** The own Node as it was last seen. */
   get node(): NodeFacts | undefined {
     return this.#mirror?.own
+  }
+
+  /** Public addresses that an operator has given this node, in place of those of its flags. */
+  givenAddresses(): ReadonlyMap<Family, IpAddr> {
+    const { node } = this
+    const found = FAMILIES.map(
+      (family) => [family, node && addressIn(node, this.#names.families[family].nodePublicIp, family)] as const,
+    )
+    return new FamilyMap(
+      found.flatMap(([family, address]) => (address === undefined ? [] : [[family, address] as const])),
+    )
   }
 
   async run(signal: AbortSignal): Promise<void> {

@@ -1,4 +1,4 @@
-import { type Cidr, FAMILIES, type Family, familyOf, parseIp } from '../../lib/address.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, type IpAddr, parseIp } from '../../lib/address.ts'
 import { InvalidLease, printable } from '../../lib/errors.ts'
 import { largestValueBytes, readLeaseDocument } from '../lease-codec.ts'
 import type { Lease, RejectedLease } from '../types.ts'
@@ -66,8 +66,8 @@ function jsonIn(annotations: ReadonlyMap<string, string>, name: string): unknown
   }
 }
 
-/** An address that an operator has put in place of the node's own. */
-export function overwriteOf(node: NodeFacts, names: AnnotationNames, family: Family) {
-  const address = parseIp(node.annotations.get(names.families[family].overwrite) ?? '')
+/** An address that an operator has put into this annotation. */
+export function addressIn(node: NodeFacts, annotation: string, family: Family): IpAddr | undefined {
+  const address = parseIp(node.annotations.get(annotation) ?? '')
   return address !== undefined && familyOf(address) === family ? address : undefined
 }

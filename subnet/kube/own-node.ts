@@ -5,7 +5,7 @@ import type { NetworkConfig } from '../network-config.ts'
 import type { FamilyLease, Lease, LeaseAttrs, LeaseWait, PeerPath } from '../types.ts'
 import type { AnnotationNames } from './annotations.ts'
 import type { NodeFacts } from './node.ts'
-import { overwriteOf } from './node-lease.ts'
+import { addressIn } from './node-lease.ts'
 
 /** Pure: what this node's own lease is, and what its annotations have to say for it. */
 
@@ -37,7 +37,12 @@ export function ownNode(
   const parts = FAMILIES.flatMap((family) => {
     const [subnet, address] = [subnets.get(family), want.publicIps.get(family)]
     if (subnet === undefined || address === undefined) return []
-    return [[family, partOf(subnet, address, want.tunnelIps.get(family), overwriteOf(node, names, family))] as const]
+    return [
+      [
+        family,
+        partOf(subnet, address, want.tunnelIps.get(family), addressIn(node, names.families[family].overwrite, family)),
+      ] as const,
+    ]
   })
   const { name: id, age } = node
   const [primary, accepts] = [asRead(want.primary), want.accepts.map(asRead)]

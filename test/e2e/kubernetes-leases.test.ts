@@ -107,4 +107,16 @@ describe('leases from the Kubernetes API', function () {
       assert.deepEqual(routes.map((line) => line.split(' ')[0]).sort(), ['10.5.9.0/24'])
     })
   })
+
+  it('uses the address that its Node names', async () => {
+    const h2 = lab.host('h2')
+    await h2.daemon?.stop()
+    await h2.ip('addr', 'add', '192.168.64.99/24', 'dev', 'eth0')
+    await annotate('h2', { [`${prefix}/node-public-ip`]: '192.168.64.99' })
+    await start(h2)
+    await until(10_000, 'it is published, and the device uses it', async () => {
+      assert.equal((await kubernetes.node('h2')).metadata.annotations[`${prefix}/public-ip`], '192.168.64.99')
+      assert.ok((await networkOf(h2)).some((line) => /vxlan id 1 local 192\.168\.64\.99 /.test(line)))
+    })
+  })
 })
