@@ -38,7 +38,10 @@ async function debianPackage(): Promise<string> {
   return file
 }
 
-/** To be unpacked at /: `tar -C / -xf`. It never overwrites a host's options: these lie among the documentation. */
+/**
+ * To be unpacked at /: `tar -C / -xf`. It never overwrites a host's options: these lie among the documentation. No folders are in it,
+ * or tar would put one in the place of a link (/usr/sbin on newer Fedora).
+ */
 async function archive(): Promise<string> {
   const stage = join(work, 'tar')
   const moved = entries.map((entry) =>
@@ -48,17 +51,8 @@ async function archive(): Promise<string> {
   const file = join(work, 'flanneld.tar.gz')
   // Without -n gzip would note the time.
   const owner = ['--owner=0', '--group=0', '--numeric-owner']
-  run('tar', [
-    '-C',
-    stage,
-    '--sort=name',
-    '--format=gnu',
-    ...owner,
-    '--use-compress-program=gzip -9n',
-    '-cf',
-    file,
-    'usr',
-  ])
+  const paths = moved.map(({ path }) => path).sort()
+  run('tar', ['-C', stage, '--format=gnu', ...owner, '--use-compress-program=gzip -9n', '-cf', file, ...paths])
   return file
 }
 

@@ -63,10 +63,18 @@ describe('the packages', function () {
     assert.equal(readFileSync(join(host, 'etc/default/flanneld'), 'utf8'), environmentFile())
     assert.equal(run('dpkg-deb', '-I', debian, 'conffiles').stdout, '/etc/default/flanneld\n')
     const packed = run('tar', '-tf', archive).stdout.trim().split('\n')
-    assert.ok(packed.every((path) => path.startsWith('usr/')))
+    assert.ok(packed.every((path) => /^usr\/.*[^/]$/.test(path)))
     const inDebian = filesBelow(host).filter((path) => !path.startsWith('etc/'))
-    const inArchive = packed.filter((path) => !path.endsWith('/') && !path.includes('etc-default-flanneld'))
+    const inArchive = packed.filter((path) => !path.includes('etc-default-flanneld'))
     assert.deepEqual(inArchive.sort(), inDebian.sort())
+  })
+
+  it('can be unpacked where a folder is a link', () => {
+    const other = join(world, 'other')
+    mkdirSync(join(other, 'usr/bin'), { recursive: true })
+    symlinkSync('bin', join(other, 'usr/sbin'))
+    run('tar', '-C', other, '-xf', archive)
+    assert.equal(run(join(other, 'usr/bin/flanneld'), 'version').stdout, `${version}\n`)
   })
 
   it('have a manual page that groff has nothing to say about', () => {
