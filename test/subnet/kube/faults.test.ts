@@ -7,6 +7,7 @@ import { silentLogger } from '../../../lib/log.ts'
 import { KubeClient } from '../../../subnet/kube/client.ts'
 import type { Material } from '../../../subnet/kube/kubeconfig.ts'
 import { KubeLeaseStore } from '../../../subnet/kube/lease-store.ts'
+import type { NodeNameOptions } from '../../../subnet/kube/node-name.ts'
 import type { LeaseWait, StoreHealth } from '../../../subnet/types.ts'
 import { attrs, hints, network, snapshotWhere } from '../../conformance/lease-store.ts'
 import { until } from '../../until.ts'
@@ -14,6 +15,8 @@ import { ApiSimulator, bareNode, flannelNode, sendJson } from './api-simulator.t
 
 const publicIp = 'flannel.alpha.coreos.com/public-ip'
 const want = attrs('id-of-1', '192.168.64.1')
+
+const byName = { nodeName: 'n1', podName: '', podNamespace: '' }
 
 describe('leases from Kubernetes, on an API server with faults', function () {
   this.timeout(20_000)
@@ -33,15 +36,15 @@ describe('leases from Kubernetes, on an API server with faults', function () {
     await api.close()
   })
 
-  function open(options: { token?: Material; answerMs?: number; watchMs?: number } = {}) {
-    const { token, answerMs = 1_000, watchMs = 1_000 } = options
+  function open(options: { token?: Material; answerMs?: number; watchMs?: number; node?: NodeNameOptions } = {}) {
+    const { token, answerMs = 1_000, watchMs = 1_000, node = byName } = options
     const access = { server: api.url, insecure: false, ...(token && { token }) }
     const client = new KubeClient({ clock: systemClock }, { access, answerMs })
     const store = new KubeLeaseStore(
       { client, clock: systemClock, log: silentLogger, random: () => 0 },
       {
         nodeId: 'id-of-1',
-        node: { nodeName: 'n1', podName: '', podNamespace: '' },
+        node,
         annotationPrefix: 'flannel.alpha.coreos.com/',
         configOrigin: 'net-conf.json',
         times: { watchMs, graceMs: 200 },
@@ -245,6 +248,29 @@ describe('leases from Kubernetes, on an API server with faults', function () {
     await store.acquire(want, hints, over.signal)
     assert.equal(refused, 2)
     await health(store, ({ up }) => up)
+  })
+
+  it('learns from its pod which Node it is', async () => {
+    api.fault = (request, response) => {
+      if (request.url !== '/api/v1/namespaces/kube-flannel/pods/flannel-x') return false
+      sendJson(response, 200, { spec: { nodeName: 'n1' } })
+      return true
+    }
+    const pod = { nodeName: '', podName: 'flannel-x', podNamespace: 'kube-flannel' }
+    const own = await open({ node: pod }).store.acquire(want, hints, over.signal)
+    assert.equal(own.lease.id, 'n1')
+  })
+
+  it('answers who writes its annotations again and again once a second, and no faster', async () => {
+    const { store } = open()
+    const own = await store.acquire(want, hints, over.signal)
+    const began = systemClock.now()
+    for (let times = 0; times < 2; times += 1) {
+      api.put(bareNode(1))
+      await until(5_000, 'it is seen', async () => assert.equal(store.entry('n1')?.lease, undefined))
+      await store.publish(own, want, { network }, over.signal)
+    }
+    assert.ok(systemClock.now() - began >= 1_900)
   })
 
   it('does not tell of heartbeats', async () => {
