@@ -6,6 +6,10 @@ import type { OpFailure } from '../kernel/table.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
+import { judge } from './check/judge.ts'
+import type { Line } from './check/line.ts'
+import { readDocker } from './check/read/docker.ts'
+import { readVariables } from './check/read/variables.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { collectAfterStart, keepHeapSmall } from './heap.ts'
 import { openLeases } from './leases/open-leases.ts'
@@ -31,6 +35,8 @@ export interface DaemonNeeds {
   readonly clock: Clock
   readonly log: Logger
   readonly port: ProcessPort
+  /** Options that were given, by flag or variable. */
+  readonly given: Iterable<string>
 }
 
 /** Runs until the process shall stop. What it throws decides on the exit code. */
@@ -114,6 +120,12 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     source.configSource.refresh()
   })
 
+  lifecycle.run('checks', async (stop) => {
+    sayFindings(log, judge({ variables: await readVariables(port.env, needs.given) }))
+    await untilReady(agent, stop)
+    if (!stop.aborted) sayFindings(log, judge({ docker: await readDocker(options.subnetFile) }))
+  })
+
   lifecycle.run('heap', async (stop) => {
     await untilReady(agent, stop)
     if (stop.aborted) return
@@ -137,6 +149,11 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     lock.release()
   }
   if (fatal.signal.aborted && !port.stop.aborted) throw fatal.signal.reason
+}
+
+/** Of `flanneld check` what the daemon does not find out by its own work, and so would never name. */
+function sayFindings(log: Logger, lines: readonly Line[]): void {
+  for (const { check, level, text, remedy } of lines) if (level !== 'ok') log.warn(text, { check, remedy })
 }
 
 async function untilReady(agent: Agent, signal: AbortSignal): Promise<void> {

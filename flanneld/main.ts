@@ -4,6 +4,7 @@ import { systemClock } from '../lib/clock.ts'
 import { messageOf, UsageError } from '../lib/errors.ts'
 import { createLogger } from '../lib/log.ts'
 import manifest from '../package.json' with { type: 'json' }
+import { runCheck } from './commands/check.ts'
 import { runCleanup } from './commands/cleanup.ts'
 import { runHandOver } from './commands/hand-over.ts'
 import { runPlan } from './commands/plan.ts'
@@ -73,10 +74,16 @@ async function run(line: Invocation): Promise<number> {
   try {
     switch (line.command) {
       case 'daemon':
-        await runDaemon(needs, options)
+        await runDaemon({ ...needs, given: line.origins.keys() }, options)
         return 0
       case 'plan':
         return await runPlan(needs, options)
+      case 'check':
+        return await runCheck(needs, options, {
+          given: line.origins.keys(),
+          unavailable: firstUnavailable(options, line.origins),
+          flags: line.flags,
+        })
       case 'cleanup':
         return await runCleanup(needs, options)
       case 'hand-over':

@@ -24,7 +24,12 @@ export const COMMANDS = {
     },
   },
   plan: { summary: 'print what would be changed and change nothing', available: true, flags: {} },
-  check: { summary: 'look for what this host lacks', available: false, flags: {} },
+  check: {
+    summary:
+      'tell what on this host, in etcd or in Docker would keep the daemon from its work; 0 ok, 1 warnings, 2 failures',
+    available: true,
+    flags: { o: { syntax: 'text', placeholder: 'json', help: 'print it as a document' } },
+  },
   cleanup: { summary: 'remove every device, route and file of the daemon', available: true, flags: {} },
   'hand-over': {
     summary: "leave a stopped daemon's host to flannel: what flannel takes over stays, all else goes",

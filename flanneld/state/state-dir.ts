@@ -1,4 +1,4 @@
-import type { JournalEntries } from '../../kernel/reconciler/journal.ts'
+import { type JournalEntries, NO_ENTRIES } from '../../kernel/reconciler/journal.ts'
 import type { Source } from '../../lib/latest.ts'
 import { type Logger, silentLogger } from '../../lib/log.ts'
 import type { DiskWrites } from './disk-writes.ts'
@@ -59,6 +59,9 @@ export interface PeekedState {
   readonly nodeId: string
   readonly entries: JournalEntries
 }
+
+/** Before the first start. */
+export const NOTHING_ON_RECORD: PeekedState = { nodeId: '', entries: NO_ENTRIES }
 
 /** @throws PermissionError */
 export async function peekState(path: string, uid: number): Promise<PeekedState | undefined> {

@@ -15,11 +15,18 @@ const PROC: ProcFiles = {
 }
 
 /** Where it cannot be seen: in another pid namespace, say, or the kernel itself. */
-const UNSEEN = 'another program'
+export const UNSEEN = 'another program'
 
 /** Who has a UDP port of this network namespace, as `dnsmasq (pid 812)`, or `another program`. */
 export function udpPortHolder(port: number, files: ProcFiles = PROC): string {
-  const sockets = new Set(['udp', 'udp6'].flatMap((table) => inodesOf(`/proc/thread-self/net/${table}`, port, files)))
+  return portHolder('udp', port, files) ?? UNSEEN
+}
+
+/** The same of either protocol, with TCP who listens; undefined: nobody. */
+export function portHolder(protocol: 'udp' | 'tcp', port: number, files: ProcFiles = PROC): string | undefined {
+  const tables = [protocol, `${protocol}6`].map((table) => `/proc/thread-self/net/${table}`)
+  const sockets = new Set(tables.flatMap((table) => inodesOf(table, port, files)))
+  if (sockets.size === 0) return undefined
   sockets.delete('0')
   if (sockets.size === 0) return UNSEEN
   const holds = (pid: string, fd: string) => {
@@ -49,14 +56,19 @@ function processThat(holds: (pid: string, fd: string) => boolean, files: ProcFil
   return UNSEEN
 }
 
-/** Source: proc_net_udp(5): number, local address and port in hexadecimal, ..., inode as the tenth column. */
+// A TCP port is a connection's, too.
+function isOwning(state: string | undefined, path: string): boolean {
+  return !/tcp6?$/.test(path) || state === '0A'
+}
+
+/** Source: proc_net_udp(5): number, local address and port in hexadecimal, the peer's, state, ..., inode as the tenth column. */
 function inodesOf(path: string, port: number, files: ProcFiles): readonly string[] {
   const hex = port.toString(16).toUpperCase().padStart(4, '0')
   return attempt(() => files.read(path), '')
     .split('\n')
     .flatMap((line) => {
       const columns = line.trim().split(/\s+/)
-      return columns[1]?.endsWith(`:${hex}`) ? [columns[9] ?? '0'] : []
+      return columns[1]?.endsWith(`:${hex}`) && isOwning(columns[3], path) ? [columns[9] ?? '0'] : []
     })
 }
 

@@ -1,6 +1,6 @@
 import { type Cidr, contains, overlaps } from '../../lib/address.ts'
 import type { SavedRules, SavedTable } from '../rules/iptables-text.ts'
-import { programName } from '../rules/iptables-words.ts'
+import { type IptablesWorld, programName } from '../rules/iptables-words.ts'
 import { directAccessObstacles, directAccessRules } from './docker-direct.ts'
 import { type ForeignRule, leadsToUs, readRule, verdictOf } from './foreign-rule.ts'
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
@@ -22,7 +22,7 @@ export function obstaclesOf(path: PacketPath, foreign: ForeignRules): readonly O
     const program = programName({ world, family: path.family })
     const raw = rules.get('raw')?.get('PREROUTING')?.rules ?? []
     if (path.hook === 'forward') found.push(...directAccessObstacles(`${program} -t raw PREROUTING`, raw, path.network))
-    found.push(...(path.hook === 'forward' ? forwardObstacles : postroutingObstacles)(path.network, program, rules))
+    found.push(...(path.hook === 'forward' ? forwardObstacles : postroutingObstacles)(path, world, rules))
   }
   for (const chain of path.hook === 'forward' ? foreign.chains : []) {
     const isBefore = chain.hook === 'prerouting'
@@ -31,7 +31,12 @@ export function obstaclesOf(path: PacketPath, foreign: ForeignRules): readonly O
   return found.slice(0, MOST)
 }
 
-function forwardObstacles(network: Cidr, program: string, saved: SavedRules): readonly Obstacle[] {
+function forwardObstacles(
+  { network, family }: PacketPath,
+  world: IptablesWorld,
+  saved: SavedRules,
+): readonly Obstacle[] {
+  const program = programName({ world, family })
   const filter = saved.get('filter')
   const forward = filter?.get('FORWARD')
   if (filter === undefined || forward === undefined) return []
@@ -40,7 +45,8 @@ function forwardObstacles(network: Cidr, program: string, saved: SavedRules): re
   if (found === undefined) return []
   const command = ['-s', '-d'].map((side) => `${program} -I FORWARD ${side} ${network} -j ACCEPT`).join('; ')
   const { drop } = found
-  if (drop === undefined) return [{ text: `the policy of ${program} FORWARD drops what no rule accepts`, command }]
+  if (drop === undefined)
+    return [{ text: `the policy of ${program} FORWARD drops what no rule accepts`, command, policyOf: world }]
   const rule = filter.get(drop.chain)?.rules[drop.rule - 1] ?? ''
   return [{ text: `rule ${drop.rule} of ${program} ${drop.chain} drops overlay traffic: ${rule}`, command }]
 }
@@ -62,7 +68,12 @@ function walkRule(rule: ForeignRule, network: Cidr, chains: SavedTable): WalkRul
   }
 }
 
-function postroutingObstacles(network: Cidr, program: string, saved: SavedRules): readonly Obstacle[] {
+function postroutingObstacles(
+  { network, family }: PacketPath,
+  world: IptablesWorld,
+  saved: SavedRules,
+): readonly Obstacle[] {
+  const program = programName({ world, family })
   const found: Obstacle[] = []
   for (const [index, text] of (saved.get('nat')?.get('POSTROUTING')?.rules ?? []).entries()) {
     const rule = readRule(text)

@@ -1,4 +1,5 @@
 import type { Cidr, Family } from '../../lib/address.ts'
+import type { IptablesWorld } from '../rules/iptables-words.ts'
 import { type OuterPacket, tunnelName } from './packet-fate.ts'
 
 /** Packets of ours about which rules of other programs decide, too: does one of these drop them? */
@@ -16,6 +17,8 @@ export interface Obstacle {
   readonly text: string
   /** What would open the way; empty where only its owner can know. */
   readonly command: string
+  /** A policy, which is asked after the rules: those of ours in this world of iptables open it as soon as they stand. */
+  readonly policyOf?: IptablesWorld
 }
 
 /** As conditions have called it since the first version. */

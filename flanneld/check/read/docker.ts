@@ -1,0 +1,84 @@
+import { readdir, readFile, readlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseSubnetFile } from '../../state/subnet-file.ts'
+import type { DockerFacts, DockerProcess, DockerUnit } from '../facts.ts'
+import { expandCommand, parseEnvironmentFile, parseUnit } from '../systemd-unit.ts'
+
+/** The first one that has a file of a name is the one that counts. Source: systemd.unit(5). */
+const UNIT_FOLDERS = [
+  '/etc/systemd/system',
+  '/run/systemd/system',
+  '/usr/local/lib/systemd/system',
+  '/usr/lib/systemd/system',
+  '/lib/systemd/system',
+]
+const UNIT = 'docker.service'
+const CNI_FOLDER = '/etc/cni/net.d'
+const DAEMON_JSON = '/etc/docker/daemon.json'
+
+/** `root`: the folder that stands for `/`. */
+export async function readDocker(subnetPath: string, root = '/'): Promise<DockerFacts> {
+  const at = (path: string) => join(root, path)
+  const processes = await readProcesses(at('/proc'))
+  const unit = await readUnit(at)
+  const path = fileNamed(unit?.words ?? processes.find(({ here }) => here)?.words ?? [])
+  const text = await readText(at(path))
+  const known = parseSubnetFile((await readText(subnetPath)) ?? '')
+  return {
+    ...(text !== undefined && { file: { path, text } }),
+    ...(unit && { unit }),
+    processes,
+    ...(known.ok && { subnetFile: known.file }),
+    subnetPath,
+    hasCni: (await readdir(at(CNI_FOLDER)).catch(() => [])).some((name) => /\.conf(list)?$/.test(name)),
+  }
+}
+
+function fileNamed(words: readonly string[]): string {
+  const index = words.findIndex((word) => /^--config-file(=|$)/.test(word))
+  const [, value] = words[index]?.split('=') ?? []
+  return value ?? (index < 0 ? undefined : words[index + 1]) ?? DAEMON_JSON
+}
+
+async function readUnit(at: (path: string) => string): Promise<DockerUnit | undefined> {
+  let unit: string | undefined
+  const dropIns = new Map<string, string>()
+  for (const folder of UNIT_FOLDERS) {
+    unit ??= await readText(at(`${folder}/${UNIT}`))
+    const inside = `${folder}/${UNIT}.d`
+    for (const name of await readdir(at(inside)).catch(() => []))
+      if (name.endsWith('.conf') && !dropIns.has(name))
+        dropIns.set(name, (await readText(at(`${inside}/${name}`))) ?? '')
+  }
+  if (unit === undefined) return undefined
+  const inOrder = [...dropIns].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, text]) => text)
+  const { execStart, environment, files } = parseUnit([unit, ...inOrder])
+  const variables = new Map(environment)
+  const missing: string[] = []
+  for (const { path, required } of files) {
+    const text = await readText(at(path))
+    if (text === undefined && required) missing.push(path)
+    for (const [name, value] of parseEnvironmentFile(text ?? '')) variables.set(name, value)
+  }
+  return { words: expandCommand(execStart, variables).slice(1), missing }
+}
+
+async function readProcesses(proc: string): Promise<readonly DockerProcess[]> {
+  const found: DockerProcess[] = []
+  const own = await readlink(join(proc, 'self/ns/net')).catch(() => '')
+  for (const name of await readdir(proc).catch(() => [])) {
+    if (!/^\d+$/.test(name) || (await readText(join(proc, name, 'comm')))?.trim() !== 'dockerd') continue
+    const command = (await readText(join(proc, name, 'cmdline'))) ?? ''
+    const status = (await readText(join(proc, name, 'status'))) ?? ''
+    const network = await readlink(join(proc, name, 'ns/net')).catch(() => '')
+    const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1] ?? 0)
+    // Root's in another namespace is another host's, of a lab say.
+    if (network !== own && uid === 0) continue
+    found.push({ pid: Number(name), words: command.split('\0').slice(1, -1), uid, here: network === own })
+  }
+  return found
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  return await readFile(path, 'utf8').catch(() => undefined)
+}

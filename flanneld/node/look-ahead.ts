@@ -1,0 +1,114 @@
+import { randomBytes } from 'node:crypto'
+import type { Kernel } from '../../kernel/kernel.ts'
+import { originalsOf, scopeOf, scopeWith } from '../../kernel/reconciler/journal.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { Lifecycle } from '../../lib/lifecycle.ts'
+import { silentLogger } from '../../lib/log.ts'
+import { untilFirst } from '../../lib/signals.ts'
+import { previousLease } from '../leases/last-lease.ts'
+import type { LeaseWant } from '../leases/lease-keeper.ts'
+import { openLeases } from '../leases/open-leases.ts'
+import { PeerView } from '../leases/peer-view.ts'
+import { agentOptions } from '../options/node-options.ts'
+import type { Options } from '../options/options.ts'
+import type { ProcessPort } from '../process-port.ts'
+import type { PeekedState } from '../state/state-dir.ts'
+import { type Condition, ConditionSet } from '../status/status.ts'
+import type { Configuration } from './configuration.ts'
+import { type Folded, fold } from './fold.ts'
+import { footprintOf } from './footprint.ts'
+import { LevelSet, type Levels } from './levels.ts'
+import { Planner } from './planner.ts'
+import { type PresumedLease, presumeLease } from './presumed-lease.ts'
+import { followSources } from './sources.ts'
+import { oneWay } from './ways.ts'
+
+interface LookAheadNeeds {
+  readonly clock: Clock
+  readonly port: ProcessPort
+  readonly kernel: Kernel
+}
+
+interface LookAheadOptions {
+  readonly options: Options
+  readonly state: PeekedState
+  /** Of a node without a lease: `held` says no more about it, `presumed` goes on as if it had the one that it would ask for. */
+  readonly leases: 'held' | 'presumed'
+}
+
+export interface Outlook {
+  readonly configuration: Configuration
+  /** Absent without a lease. */
+  readonly folded?: Folded
+  readonly levels: Levels
+  readonly presumed?: PresumedLease
+  /** That hold by now. */
+  readonly conditions: readonly Condition[]
+}
+
+/**
+ * What the daemon would plan now: its sources and its fold, with nobody who leases or applies anything. Waits for the store and the
+ * configuration as long as the signal lasts. Throws what would end the daemon.
+ */
+export async function lookAhead(
+  needs: LookAheadNeeds,
+  options: LookAheadOptions,
+  signal: AbortSignal,
+): Promise<Outlook> {
+  const fault = new AbortController()
+  const onFault = (_task: string, cause: unknown) => {
+    fault.abort(cause)
+    return 'ended' as const
+  }
+  const lifecycle = new Lifecycle({ clock: needs.clock, onFault })
+  try {
+    return await untilFirst([signal, fault.signal], (stop) => look({ ...needs, lifecycle }, options, stop))
+  } finally {
+    await lifecycle.stop()
+  }
+}
+
+async function look(
+  { clock, port, lifecycle, kernel }: LookAheadNeeds & { lifecycle: Lifecycle },
+  { options, state, leases: which }: LookAheadOptions,
+  signal: AbortSignal,
+): Promise<Outlook> {
+  const conditions = new ConditionSet({ clock })
+  const log = silentLogger
+  const { nodeId, entries } = state
+  const source = await openLeases({ clock, log, conditions, random: Math.random, env: port.env }, options, nodeId)
+  const agent = { ...(await agentOptions(options, { nodeId, storeEndpoints: source.endpoints }, log)), holdMs: 0 }
+  const levels = new LevelSet()
+  const owned = ({ configuration }: Levels) =>
+    configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf([configuration]), entries)
+  const parts = { kernel, conditions, lifecycle, clock, log, randomBytes, levels, claim: async () => {} }
+  const host = { devices: () => owned(levels.current).devices, overlay: () => undefined }
+  const sources = followSources({ ...source, ...parts, ...host }, agent)
+  const peers = new PeerView({ clock, log }, agent)
+  let want: LeaseWant | undefined
+  const keeper = {
+    setWant: (wanted: LeaseWant) => {
+      want = wanted
+    },
+  }
+  const needs = { ...sources, peers, planner: new Planner(), keeper, wantedWays: oneWay }
+  for await (const known of levels.changes.watch(signal)) {
+    const { configuration, leases, traffic } = known
+    const outlook = configuration && { configuration, levels: known, conditions: conditions.list() }
+    const memory = { ours: owned(known).devices, originals: originalsOf(entries), isPlanned: () => false }
+    const foldWith = (lease: Levels['lease']) => fold({ ...known, ...(lease && { lease }) }, needs, memory, agent)
+    let own = leases && known.host && previousLease(leases, nodeId, known.host)
+    let presumed: PresumedLease | undefined
+    if (outlook && known.host !== undefined && own === undefined) {
+      if (which === 'held') return outlook
+      await foldWith(undefined)
+      presumed = presumeLease(known, want, memory, agent)
+      if (presumed?.conflict !== undefined) return { ...outlook, presumed }
+      own = presumed?.lease
+    }
+    const folded = await foldWith(own && { at: 'held', own: { lease: own, expiresAt: undefined, version: '' } })
+    if (outlook && folded !== undefined && traffic !== undefined)
+      return { ...outlook, folded, ...(presumed && { presumed }) }
+  }
+  throw signal.reason
+}
