@@ -97,8 +97,8 @@ describe('configuration', function () {
     await lab.configure({ ...vxlan, Backend: { Type: 'wireguard' } })
     const cases: readonly [DaemonOptions, RegExp][] = [
       [{}, /Backend\.Type: is not available yet.*got "wireguard"/],
-      [{ args: ['--kube-subnet-mgr'] }, /--kube-subnet-mgr: not available yet/],
-      [{ env: { FLANNELD_KUBE_SUBNET_MGR: 'true' } }, /FLANNELD_KUBE_SUBNET_MGR: not available yet/],
+      [{ args: ['--drain=5'] }, /--drain: not available yet/],
+      [{ env: { FLANNELD_DRAIN: '5' } }, /FLANNELD_DRAIN: not available yet/],
     ]
     for (const [options, says] of cases) {
       const { code, stderr } = await refused(options)
