@@ -5,7 +5,18 @@ import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs, peerProgram } from '../needs.ts'
 import { Kubernetes } from './kubernetes-world.ts'
-import { knowsPeers, logsInFailure, networkOf, oneSegment, ready, startDaemon, status, until, vxlan } from './world.ts'
+import {
+  flanneld,
+  knowsPeers,
+  logsInFailure,
+  networkOf,
+  oneSegment,
+  ready,
+  startDaemon,
+  status,
+  until,
+  vxlan,
+} from './world.ts'
 
 const prefix = 'flannel.alpha.coreos.com'
 const nodes = '/api/v1/nodes'
@@ -58,6 +69,9 @@ describe('leases from the Kubernetes API', function () {
       await Promise.all(lab.hosts.map((host) => knowsPeers(host, 1)))
       const containers = [await h1.addContainer('c1'), await h2.addContainer('c1')]
       await containers[0]?.exec(['ping', '-c', '1', '-W', '2', '10.5.2.2'])
+      const check = await flanneld(h1, ['check'], { args, env: { NODE_NAME: 'h1' } })
+      assert.match(check.stdout, /^ok {4}mtu +vxlan leaves containers 1450 of 1500 bytes$/m)
+      assert.doesNotMatch(check.stdout, /^fail|etcd/m)
       const { metadata, status: said } = await kubernetes.node('h1')
       assert.equal(metadata.annotations[`${prefix}/public-ip`], h1.address)
       assert.equal(metadata.annotations[`${prefix}/backend-type`], 'vxlan')
