@@ -6,7 +6,7 @@ import { checkDocker } from '../../../flanneld/check/checks/docker.ts'
 import { readDocker } from '../../../flanneld/check/read/docker.ts'
 
 const SUBNET_ENV = 'FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n'
-const UNIT = '[Unit]\nExecStart=/none\n[Service]\nExecStart=/usr/bin/dockerd -H fd:// \\\n  $DOCKER_OPTS\n'
+const UNIT = '[Service]\nExecStart=/usr/bin/dockerd -H fd:// \\\n  $DOCKER_OPTS\n[Install]\nExecStart=/none\n'
 const OPTIONS = 'DOCKER_OPTS=" --bip=10.5.72.1/24 --ip-masq=false --mtu=1450"\n'
 const unitPath = 'usr/lib/systemd/system/docker.service'
 const dropIn = 'etc/systemd/system/docker.service.d/flannel.conf'
