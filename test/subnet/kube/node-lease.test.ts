@@ -117,6 +117,15 @@ describe('the mirror of Nodes', () => {
     assert.equal(mirror.snapshot().leases.get('n2'), before)
   })
 
+  it('tells of the own Node when something of it matters, a heartbeat does not', () => {
+    const mirror = open()
+    const network = (status: string) => ({ conditions: [{ type: 'NetworkUnavailable', status }] })
+    assert.equal(mirror.put(stored({ ...bareNode(1), status: network('True') })), true)
+    assert.equal(mirror.put(stored({ ...bareNode(1), status: { ...network('True'), beat: 1 } })), false)
+    assert.equal(mirror.put(stored({ ...bareNode(1), status: network('False') })), true)
+    assert.equal(mirror.put(stored({ ...bareNode(1, '10.5.9.0/24'), status: network('False') })), true)
+  })
+
   it('forgets what a list does not have', () => {
     const mirror = open()
     for (const n of [1, 2]) mirror.put(stored(flannelNode(n)))
