@@ -1,11 +1,14 @@
 import fc from 'fast-check'
-import { repeat } from '../long.ts'
+import { long } from '../long.ts'
 import { outcome } from './property.ts'
 
 describe('the simulation', function () {
   this.timeout(600_000)
 
   it('comes to rest from every history with everybody reachable, and loses nobody on the way', async () => {
-    await fc.assert(outcome(), { numRuns: repeat(100, 10_000) })
+    // The same histories for the same program: what a rare one finds must not meet somebody who changed something else. `npm run
+    // simulate` and the long form look for new ones.
+    const histories = long ? { numRuns: 10_000 } : { numRuns: 100, seed: 1 }
+    await fc.assert(outcome(), histories)
   })
 })
