@@ -25,7 +25,7 @@ export class RouteMonitor {
   }
 
   static async start(host: Host, device = 'flannel.1'): Promise<RouteMonitor> {
-    const [program = '', ...args] = [...host.enter, 'ip', '-rcvbuf', '33554432', 'monitor', 'route', 'address']
+    const [program = '', ...args] = [...host.enter, 'ip', '-rcvbuf', '268435456', 'monitor', 'route', 'address']
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'], env: host.environment() })
     const monitor = new RouteMonitor(child, device)
     // It does not say when it begins to listen, so something is changed until it tells of it.
