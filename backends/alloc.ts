@@ -11,6 +11,7 @@ export const alloc: Backend<null, null> = {
     warnings.push(...fields.unknownKeys())
     return null
   },
+  written: () => ({}),
   prepare: async () => ({ identity: null, path: { backend: '', data: new Map() } }),
   local: ({ facts }) => ({ objects: [], mtu: facts.external.mtu, notices: [] }),
   peer: () => ({ objects: [] }),

@@ -199,6 +199,8 @@ export interface Backend<C, I> {
   readonly families?: readonly Family[]
   /** Throws ConfigError with a path below `Backend`; `warnings` receives unknown keys. */
   parseConfig(raw: unknown, warnings: string[]): C
+  /** The keys of `Backend` but for its type, as they are written, each with the value in use: `parseConfig` of them gives the same config. */
+  written(config: C): Readonly<Record<string, unknown>>
   /** Throws ConfigError for values that are good in themselves and make something of this network that no kernel takes. */
   check?(config: C, network: NetworkConfig): void
   /**

@@ -13,6 +13,7 @@ export const hostGw: Backend<null, null> = {
     warnings.push(...fields.unknownKeys())
     return null
   },
+  written: () => ({}),
   prepare: async (_config, context) => {
     for (const publicIp of context.facts.external.publicIps.values()) {
       if (!context.facts.ownAddresses.has(publicIp)) {

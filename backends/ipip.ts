@@ -22,6 +22,7 @@ export const ipip: Backend<IpipConfig, null> = {
     warnings.push(...fields.unknownKeys())
     return { directRouting }
   },
+  written: ({ directRouting }) => ({ DirectRouting: directRouting }),
   lasting: () => null,
   prepare: async () => ({ identity: null, path: { backend: 'ipip', data: new Map() } }),
   local: planLocal,

@@ -1,11 +1,14 @@
 import { fstatSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import process from 'node:process'
+import { text as textOf } from 'node:stream/consumers'
 import { systemClock } from '../lib/clock.ts'
 import { messageOf, UsageError } from '../lib/errors.ts'
 import { createLogger } from '../lib/log.ts'
 import manifest from '../package.json' with { type: 'json' }
 import { runCheck } from './commands/check.ts'
 import { runCleanup } from './commands/cleanup.ts'
+import { runConfigRender, runConfigValidate, unreadable } from './commands/config.ts'
 import { runHandOver } from './commands/hand-over.ts'
 import { runPlan } from './commands/plan.ts'
 import { askStatus, runStatus } from './commands/status.ts'
@@ -70,7 +73,15 @@ async function run(line: Invocation): Promise<number> {
   const log = createLogger(output.sink)
   for (const warning of line.warnings) log.warn('variable ignored', { warning })
   const port = processPort(stopSignal())
-  const needs = { clock: systemClock, log, port, print: (text: string) => process.stdout.write(text) }
+  const needs = {
+    clock: systemClock,
+    log,
+    port,
+    read: readInput,
+    print: (text: string) => process.stdout.write(text),
+    complain: (text: string) => process.stderr.write(text),
+  }
+  const file = line.operand ?? ''
   try {
     switch (line.command) {
       case 'daemon':
@@ -84,14 +95,17 @@ async function run(line: Invocation): Promise<number> {
           unavailable: firstUnavailable(options, line.origins),
           flags: line.flags,
         })
+      case 'config validate':
+        return await runConfigValidate(needs, options, { file, flags: line.flags })
+      case 'config render':
+        return await runConfigRender(needs, options, { file, flags: line.flags })
       case 'cleanup':
         return await runCleanup(needs, options)
       case 'hand-over':
         return await runHandOver(needs, options)
       case 'status': {
-        const complain = (text: string) => process.stderr.write(text)
         const ask = (signal: AbortSignal) => askStatus(instanceOf(options).statusSocket, signal)
-        return await runStatus({ ...needs, ask, complain }, line.flags, port.stop)
+        return await runStatus({ ...needs, ask }, line.flags, port.stop)
       }
       default:
         throw new UsageError(`command ${line.command} is not available yet`)
@@ -104,6 +118,15 @@ async function run(line: Invocation): Promise<number> {
     return exitCodeOf(cause)
   } finally {
     output.flush()
+  }
+}
+
+/** @throws Error with a sentence for the operator */
+async function readInput(file: string): Promise<string> {
+  try {
+    return file === '-' ? await textOf(process.stdin) : await readFile(file, 'utf8')
+  } catch (cause) {
+    throw unreadable(file, cause)
   }
 }
 

@@ -54,7 +54,7 @@ interface FamilyRules {
   readonly longestNetwork: number
 }
 
-const rulesOfFamilies: readonly FamilyRules[] = [
+export const familyRules: readonly FamilyRules[] = [
   {
     family: 4,
     keys: { enable: 'EnableIPv4', network: 'Network', len: 'SubnetLen', min: 'SubnetMin', max: 'SubnetMax' },
@@ -99,7 +99,7 @@ export function parseNetworkConfig(text: string, origin: string, subnets: Subnet
   const document = new JsonFields(parseJson(text, origin), '')
   const warnings: string[] = []
   const families = new Map<Family, FamilyNetwork>()
-  for (const rules of rulesOfFamilies) {
+  for (const rules of familyRules) {
     const network = parseFamily(document, rules, subnets)
     if (network !== undefined) families.set(rules.family, network)
   }

@@ -10,6 +10,7 @@ export const udp: Backend<UdpConfig, UdpIdentity> = {
   wireType: '',
   families: [4],
   parseConfig: parseUdpConfig,
+  written: ({ port, engine }) => ({ Port: port, Engine: engine }),
   prepare: async (config, context) => ({
     identity: { engine: await chooseEngine(config, context.hasFou) },
     path: { backend: '', data: new Map() },

@@ -1,6 +1,6 @@
 import type { Family, MacAddr } from '../../lib/address.ts'
 import type { Backend, PrepareContext, Prepared } from '../backend.ts'
-import { checkVxlanConfig, parseVxlanConfig, type VxlanConfig } from './config.ts'
+import { checkVxlanConfig, parseVxlanConfig, type VxlanConfig, writtenVxlan } from './config.ts'
 import { fitsVni, planVxlan, planVxlanPeer, type VtepIdentity } from './plan.ts'
 import { decodeVtep, encodeVtep, randomMac, vtepDevice } from './vtep.ts'
 
@@ -8,6 +8,7 @@ export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   type: 'vxlan',
   wireType: 'vxlan',
   parseConfig: parseVxlanConfig,
+  written: writtenVxlan,
   check: (config, network) => checkVxlanConfig(config, network.families.keys()),
   lasting: ({ vni, port, gbp }) => ({ vni, port, gbp }),
   prepare: async (config, context) => prepareVtep(config, context),

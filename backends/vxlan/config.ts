@@ -38,6 +38,10 @@ export function parseVxlanConfig(raw: unknown, warnings: string[]): VxlanConfig 
   return config
 }
 
+export function writtenVxlan({ vni, port, gbp, learning, directRouting, outerMtu = 0 }: VxlanConfig) {
+  return { VNI: vni, Port: port, GBP: gbp, Learning: learning, DirectRouting: directRouting, MTU: outerMtu }
+}
+
 /**
  * Which numbers the devices allow depends on the families: each has a device of its own. An MTU with which only IPv6
  * cannot work beside IPv4 is no fault here: one family's trouble leaves the other alone.

@@ -9,6 +9,8 @@ export interface CommandFlag {
 export interface CommandSpec {
   readonly summary: string
   readonly available: boolean
+  /** A file, or `-` for the standard input, that must follow. */
+  readonly operand?: 'FILE|-'
   readonly flags: Readonly<Record<string, CommandFlag>>
 }
 
@@ -36,8 +38,23 @@ export const COMMANDS = {
     available: true,
     flags: {},
   },
-  'config validate': { summary: 'check a network configuration', available: false, flags: {} },
-  'config render': { summary: 'print a network configuration with its defaults', available: false, flags: {} },
+  'config validate': {
+    summary: 'check a network configuration; 0 a daemon can use it, 78 it cannot',
+    available: true,
+    operand: 'FILE|-',
+    flags: {
+      strict: { syntax: 'boolean', placeholder: '', help: 'unknown keys are a fault' },
+      o: { syntax: 'text', placeholder: 'json', help: 'print it as a document' },
+    },
+  },
+  'config render': {
+    summary: 'print a network configuration with every default written out',
+    available: true,
+    operand: 'FILE|-',
+    flags: {
+      o: { syntax: 'text', placeholder: 'json', help: 'of each value also where it comes from and its default' },
+    },
+  },
   switch: {
     summary: 'end a change of backend although peers still need the old one',
     available: false,

@@ -1,4 +1,4 @@
-import { commandSteps, type FlagWord, type Vocabulary } from './vocabulary.ts'
+import { type CommandWord, commandSteps, type FlagWord, type Vocabulary } from './vocabulary.ts'
 
 /** For bash without any package beside it. Words are told apart as bash does: `=` is one by itself. */
 export function bashCompletion(vocabulary: Vocabulary): string {
@@ -31,6 +31,9 @@ ${wordCases(everyFlag)}
     esac
   done
   case $command in
+${filesBehind(commands)}
+  esac
+  case $command in
 ${[...commandSteps(vocabulary)].map(([before, words]) => `    '${before}') [[ $word != -* ]] && offered='${[...words].join(' ')}' ;;`).join('\n')}
 ${commands
   .filter((command) => command.flags.length > 0)
@@ -42,6 +45,11 @@ ${commands
 }
 complete -F _flanneld flanneld
 `
+}
+
+function filesBehind(commands: readonly CommandWord[]): string {
+  const names = commands.filter(({ takesFile }) => takesFile).map(({ name }) => `'${name}'`)
+  return `    ${names.join('|')}) [[ $word != -* ]] && { compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")); return; } ;;`
 }
 
 function flagNames(flags: readonly FlagWord[]): string {

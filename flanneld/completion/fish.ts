@@ -12,6 +12,8 @@ export function fishCompletion(vocabulary: Vocabulary): string {
       lines.push(`complete -c flanneld -n ${quote(when(before, words))} -a ${quote(word)}${described}`)
     }
   }
+  for (const { name, takesFile } of commands)
+    if (takesFile) lines.push(`complete -c flanneld -n ${quote(when(name, []))} -F`)
   for (const { name, flags: own } of commands)
     for (const flag of own) lines.push(`complete -c flanneld -n ${quote(when(name, []))} ${flagWords(flag)}`)
   for (const flag of flags) lines.push(`complete -c flanneld ${flagWords(flag)}`)

@@ -17,6 +17,8 @@ export interface CommandWord {
   readonly name: string
   readonly summary: string
   readonly flags: readonly FlagWord[]
+  /** A file follows. */
+  readonly takesFile: boolean
 }
 
 /** All that can be written behind `flanneld`, but for what is not available yet. */
@@ -34,9 +36,10 @@ const BESIDE_THE_TABLE: readonly FlagWord[] = [
 export function vocabulary(): Vocabulary {
   const commands = Object.entries<CommandSpec>(COMMANDS).filter(([, { available }]) => available)
   return {
-    commands: commands.map(([name, { summary, flags }]) => ({
+    commands: commands.map(([name, { summary, flags, operand }]) => ({
       name,
       summary,
+      takesFile: operand !== undefined,
       flags: Object.entries(flags).map(([flag, spec]) => flagWord(flag, spec)),
     })),
     flags: [...FLAG_NAMES.filter(isAvailable).map((name) => flagWord(name, OPTION_TABLE[name])), ...BESIDE_THE_TABLE],

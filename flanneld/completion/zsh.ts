@@ -14,10 +14,14 @@ export function zshCompletion(vocabulary: Vocabulary): string {
   const own = commands
     .filter((command) => command.flags.length > 0)
     .map((command) => `    ${quote(command.name)}) own=(${command.flags.map(specification).join(' ')}) ;;`)
+  const fileTakers = commands
+    .filter(({ takesFile }) => takesFile)
+    .map(({ name }) => quote(name))
+    .join('|')
   return `#compdef flanneld
 _flanneld() {
   local -a own shared offered
-  local command= at
+  local command= operand= at
   shared=(
 ${flags.map((flag) => `    ${specification(flag)}`).join('\n')}
   )
@@ -33,13 +37,16 @@ ${flags.map((flag) => `    ${specification(flag)}`).join('\n')}
 ${own.join('\n')}
   esac
   case $command in
+    ${fileTakers}) operand=_files ;;
+  esac
+  case $command in
 ${steps.join('\n')}
   esac
   if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (${takingValue(flags)}) ]]; then
     _describe command offered
     return
   fi
-  _arguments $own $shared '*: :'
+  _arguments $own $shared "*: :$operand"
 }
 if [[ $funcstack[1] == _flanneld ]]; then _flanneld "$@"; else compdef _flanneld flanneld; fi
 `

@@ -25,6 +25,8 @@ export type CommandLine =
       readonly origins: Origins
       /** The command's own flags, as written. */
       readonly flags: ReadonlyMap<string, FlagValue>
+      /** What stands behind the command, where it takes something. */
+      readonly operand?: string
       /** Variables that could not be read; their defaults stand. */
       readonly warnings: readonly string[]
     }
@@ -47,7 +49,13 @@ export function parseCommandLine(words: readonly string[], env: Environment): Co
   if (found === undefined) throw new UsageError(unexpected(before.rest[0] ?? ''))
   const after = parse(found.rest, found.spec)
   if (after.help) return { command: 'help', text: usageText(found.name) }
-  if (after.rest.length > 0) throw new UsageError(unexpected(after.rest[0] ?? ''))
+  const operand = found.spec.operand && after.rest[0]
+  // Unlike Go's, flags may also follow it.
+  const last = operand === undefined ? after : parse(after.rest.slice(1), found.spec)
+  if (last.help) return { command: 'help', text: usageText(found.name) }
+  if (last.rest.length > 0) throw new UsageError(unexpected(last.rest[0] ?? ''))
+  if (found.spec.operand && operand === undefined)
+    throw new UsageError(`${found.name} needs a file, or - for the standard input`)
   if (!found.spec.available) throw new ConfigError(`command ${found.name}`, 'not available yet')
   switch (found.name) {
     case 'version':
@@ -59,7 +67,10 @@ export function parseCommandLine(words: readonly string[], env: Environment): Co
     case 'completion fish':
       return { command: 'completion', shell: 'fish' }
     default:
-      return commandLine(found.name, found.spec, [before.values, after.values], env)
+      return {
+        ...commandLine(found.name, found.spec, [before.values, new Map([...after.values, ...last.values])], env),
+        ...(operand !== undefined && { operand }),
+      }
   }
 }
 

@@ -28,7 +28,7 @@ function daemonUsage(): string {
 function commandUsage(command: CommandName): string {
   const spec: CommandSpec = COMMANDS[command]
   return [
-    `Usage: flanneld ${command} [FLAG]...`,
+    `Usage: flanneld ${command} [FLAG]...${spec.operand === undefined ? '' : ` ${spec.operand}`}`,
     '',
     `${spec.summary}${later(spec)}`,
     '',

@@ -189,7 +189,21 @@ describe('the command line', () => {
     assert.deepEqual([line.options.etcdPrefix, line.options.subnetFile], ['/a', '/x/y'])
   })
 
-  for (const words of [['config', 'validate'], ['config', 'render'], ['switch', '--finish'], ['rotate-key']]) {
+  it('takes a file behind a command that needs one, with its flags on either side', () => {
+    for (const words of [
+      ['config', 'render', '-o', 'json', '-'],
+      ['config', 'render', '-', '-o', 'json'],
+    ]) {
+      const line = parseCommandLine(words, {})
+      assert.ok(line.command === 'config render')
+      assert.deepEqual([line.operand, [...line.flags]], ['-', [['o', 'json']]])
+    }
+    assert.throws(() => parseCommandLine(['config', 'render'], {}), UsageError)
+    assert.throws(() => parseCommandLine(['config', 'render', 'a', 'b'], {}), UsageError)
+    assert.throws(() => parseCommandLine(['status', 'a'], {}), UsageError)
+  })
+
+  for (const words of [['switch', '--finish'], ['rotate-key']]) {
     it(`says that ${words.join(' ')} is not available yet`, () => {
       assert.throws(
         () => parseCommandLine(words, {}),

@@ -49,6 +49,15 @@ describe('completion', () => {
     [['--etcd-prefix', '=', '/x', 'st'], ['status']],
     [['--ip-masq', 'st'], ['status']],
     [['--subnet-file', import.meta.filename.slice(0, -2)], [import.meta.filename]],
+    [
+      ['config', ''],
+      ['validate', 'render'],
+    ],
+    [['config', 'validate', import.meta.filename.slice(0, -2)], [import.meta.filename]],
+    [
+      ['config', 'validate', '--st'],
+      ['--strict', '--state-dir', '--status-socket'],
+    ],
     // Not available yet.
     [['--allow-kubec'], []],
     [['rotate'], []],

@@ -1,7 +1,7 @@
 #compdef flanneld
 _flanneld() {
   local -a own shared offered
-  local command= at
+  local command= operand= at
   shared=(
     '*--etcd-endpoints=[etcd servers, separated by commas]:etcd-endpoints: '
     '*--etcd-prefix=[key in etcd below which configuration and leases lie]:etcd-prefix: '
@@ -48,7 +48,7 @@ _flanneld() {
   # Words that are no flags, nor values of flags.
   for ((at = 2; at < CURRENT; at++)); do
     case $words[at] in
-      --wait|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ((at++)) ;;
+      --wait|-o|-o|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ((at++)) ;;
       -*) ;;
       *) command="${command:+$command }$words[at]" ;;
     esac
@@ -56,15 +56,21 @@ _flanneld() {
   case $command in
     'status') own=('*--wait=[ask again until all is well, at most this long (5m)]:wait: ' '*--brief[one line]' '*-o[print the status document itself]:o:(json)') ;;
     'check') own=('*-o[print it as a document]:o:(json)') ;;
+    'config validate') own=('*--strict[unknown keys are a fault]' '*-o[print it as a document]:o:(json)') ;;
+    'config render') own=('*-o[of each value also where it comes from and its default]:o:(json)') ;;
   esac
   case $command in
-    '') offered=('status:show how the running daemon is; 0 ok, 1 degraded, 2 down, 3 cannot ask' 'plan:print what would be changed and change nothing' 'check:tell what on this host, in etcd or in Docker would keep the daemon from its work; 0 ok, 1 warnings, 2 failures' 'cleanup:remove every device, route and file of the daemon' 'hand-over:leave a stopped daemon'\''s host to flannel: what flannel takes over stays, all else goes' 'version:print the version' 'completion:') ;;
+    'config validate'|'config render') operand=_files ;;
+  esac
+  case $command in
+    '') offered=('status:show how the running daemon is; 0 ok, 1 degraded, 2 down, 3 cannot ask' 'plan:print what would be changed and change nothing' 'check:tell what on this host, in etcd or in Docker would keep the daemon from its work; 0 ok, 1 warnings, 2 failures' 'cleanup:remove every device, route and file of the daemon' 'hand-over:leave a stopped daemon'\''s host to flannel: what flannel takes over stays, all else goes' 'config:' 'version:print the version' 'completion:') ;;
+    'config') offered=('validate:check a network configuration; 0 a daemon can use it, 78 it cannot' 'render:print a network configuration with every default written out') ;;
     'completion') offered=('bash:print the completion script for bash' 'zsh:print the completion script for zsh' 'fish:print the completion script for fish') ;;
   esac
   if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ]]; then
     _describe command offered
     return
   fi
-  _arguments $own $shared '*: :'
+  _arguments $own $shared "*: :$operand"
 }
 if [[ $funcstack[1] == _flanneld ]]; then _flanneld "$@"; else compdef _flanneld flanneld; fi
