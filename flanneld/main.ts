@@ -6,12 +6,14 @@ import { systemClock } from '../lib/clock.ts'
 import { messageOf, UsageError } from '../lib/errors.ts'
 import { createLogger } from '../lib/log.ts'
 import manifest from '../package.json' with { type: 'json' }
+import { askDaemon } from './commands/ask-daemon.ts'
 import { runCheck } from './commands/check.ts'
 import { runCleanup } from './commands/cleanup.ts'
 import { runConfigRender, runConfigValidate, unreadable } from './commands/config.ts'
 import { runHandOver } from './commands/hand-over.ts'
 import { runPlan } from './commands/plan.ts'
 import { askStatus, runStatus } from './commands/status.ts'
+import { runSwitch } from './commands/switch.ts'
 import { completionScript } from './completion/completion.ts'
 import { runDaemon } from './daemon.ts'
 import { exitCodeOf } from './exit-code.ts'
@@ -106,6 +108,11 @@ async function run(line: Invocation): Promise<number> {
       case 'status': {
         const ask = (signal: AbortSignal) => askStatus(instanceOf(options).statusSocket, signal)
         return await runStatus({ ...needs, ask }, line.flags, port.stop)
+      }
+      case 'switch': {
+        const order = (signal: AbortSignal) =>
+          askDaemon(instanceOf(options).statusSocket, { method: 'POST', path: '/switch' }, signal)
+        return await runSwitch({ ...needs, order }, port.stop)
       }
       default:
         throw new UsageError(`command ${line.command} is not available yet`)

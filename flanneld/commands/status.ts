@@ -1,17 +1,13 @@
-import { request } from 'node:http'
-import { type Clock, withDeadline } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { messageOf, UsageError } from '../../lib/errors.ts'
 import type { FlagValue } from '../options/go-flags.ts'
 import type { StatusDocument } from '../status/status.ts'
+import { askDaemon, CANNOT_ASK } from './ask-daemon.ts'
 import { statusLine, statusText } from './status-text.ts'
 
-/** A node with 5,000 peers says about 2 MB. */
-const MOST_BYTES = 64 * 1024 * 1024
-const ASK_MS = 5000
 const AGAIN_MS = 500
 
 const EXIT_CODE: Readonly<Record<StatusDocument['state'], number>> = { ok: 0, degraded: 1, down: 2 }
-const CANNOT_ASK = 3
 
 export interface StatusCommandNeeds {
   readonly clock: Clock
@@ -64,46 +60,10 @@ async function askOnce(
 
 /** Asks the daemon behind the socket. Throws an Error with a sentence for the operator. */
 export async function askStatus(socketPath: string | undefined, signal: AbortSignal): Promise<StatusDocument> {
-  if (socketPath === undefined) throw new Error('no status socket: --status-socket is empty')
-  let text: string
-  try {
-    text = await withDeadline(ASK_MS, signal, (limited) => get(socketPath, limited))
-  } catch (cause) {
-    throw new Error(explain(socketPath, cause), { cause })
-  }
+  const text = await askDaemon(socketPath, { method: 'GET', path: '/' }, signal)
   const document: unknown = parseJson(text)
   if (!isStatusDocument(document)) throw new Error(`${socketPath} does not answer with a flannel.status/v1 document`)
   return document
-}
-
-function get(socketPath: string, signal: AbortSignal): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, path: '/', agent: false, signal }, (response) => {
-      const chunks: Buffer[] = []
-      let bytes = 0
-      response.on('data', (chunk: Buffer) => {
-        chunks.push(chunk)
-        bytes += chunk.length
-        if (bytes > MOST_BYTES) response.destroy(new Error('the answer is too long'))
-      })
-      response.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')))
-      response.on('error', reject)
-    })
-    asked.on('error', reject)
-    asked.end()
-  })
-}
-
-function explain(socketPath: string, cause: unknown): string {
-  switch ((cause as NodeJS.ErrnoException).code) {
-    case 'ENOENT':
-    case 'ECONNREFUSED':
-      return `flanneld is not running: nobody answers at ${socketPath}`
-    case 'EACCES':
-      return `no permission to ask at ${socketPath}: be root or in its group`
-    default:
-      return `cannot ask at ${socketPath}: ${messageOf(cause)}`
-  }
 }
 
 function parseJson(text: string): unknown {

@@ -56,9 +56,9 @@ export const COMMANDS = {
     },
   },
   switch: {
-    summary: 'end a change of backend although peers still need the old one',
-    available: false,
-    flags: { finish: { syntax: 'boolean', placeholder: '', help: 'remove the old paths now' } },
+    summary: 'use the network configuration that the running daemon holds back because it was changed back and forth',
+    available: true,
+    flags: {},
   },
   'rotate-key': { summary: 'make a new wireguard key', available: false, flags: {} },
   version: { summary: 'print the version', available: true, flags: {} },

@@ -31,6 +31,26 @@ export function flatDocument({ Backend, ...network }: ConfigDocument): ReadonlyM
   return new Map([...Object.entries(network), ...backend])
 }
 
+/** Tells configurations apart that are not parsed to the same. */
+export function parsedKey(configuration: Configuration): string {
+  return JSON.stringify(documentOf(configuration))
+}
+
+/** What differs, in the words of the document. */
+export function differences(before: Configuration, after: Configuration): readonly string[] {
+  const left = flatDocument(documentOf(before))
+  const right = flatDocument(documentOf(after))
+  return [...new Set([...left.keys(), ...right.keys()])]
+    .filter((key) => !same(left.get(key), right.get(key)))
+    .map((key) => `${key} ${shown(key, left.get(key))} -> ${shown(key, right.get(key))}`)
+}
+
+function shown(key: string, value: unknown): string {
+  if (value === undefined) return 'absent'
+  if (/psk|password/i.test(key)) return '[redacted]'
+  return typeof value === 'string' ? value : JSON.stringify(value).slice(0, 80)
+}
+
 /**
  * Every value of a configuration. What is a default is found out by the parser itself, from the document without the key.
  * @throws ConfigError naming path, value and what was expected

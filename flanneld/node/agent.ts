@@ -30,6 +30,7 @@ export class Agent {
   readonly #levels = new LevelSet()
   readonly #keeper: LeaseKeeper
   readonly #planning: Planning
+  #config: Sources['config'] | undefined
   #store: StoreHealth | undefined
   #count = 0
 
@@ -70,6 +71,11 @@ export class Agent {
     return this.readiness().flatMap(({ ok, text }) => (ok ? [] : [text]))
   }
 
+  /** Uses the configuration that waits because it was changed back and forth. What differs, in words; undefined: none waits. */
+  useWaitingConfiguration(): readonly string[] | undefined {
+    return this.#config?.useWaiting()
+  }
+
   /** Follows everything and keeps planning until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { lifecycle, storeHealth, conditions } = this.#needs
@@ -82,6 +88,7 @@ export class Agent {
     })
     const known = { devices: () => planning.owned().devices, overlay: () => planning.overlay() }
     const sources = followSources({ ...this.#needs, ...known, levels: this.#levels }, this.#options)
+    this.#config = sources.config
     this.#followLease()
     this.#followKernel(sources)
     const again = () => this.#levels.set({})

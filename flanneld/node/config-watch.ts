@@ -1,13 +1,19 @@
+import { Alarm } from '../../lib/alarm.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
+import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { ConfigText } from '../../subnet/types.ts'
+import { differences } from '../config/values.ts'
 import type { ConditionSet } from '../status/status.ts'
-import { type Configuration, differences, parseConfiguration, wayKey } from './configuration.ts'
+import { type Configuration, parseConfiguration, wayKey } from './configuration.ts'
+import { FlipGuard } from './flip-guard.ts'
 
 interface ConfigWatchNeeds {
   readonly source: Source<ConfigText>
   readonly conditions: ConditionSet
+  readonly clock: Clock
   readonly log: Logger
 }
 
@@ -21,28 +27,61 @@ export class ConfigWatch {
   /** In use. */
   readonly changes = new Latest<Configuration>('configuration in use')
   readonly #needs: ConfigWatchNeeds
+  readonly #flips: FlipGuard
+  readonly #alarm: Alarm
 
   constructor(needs: ConfigWatchNeeds) {
     this.#needs = needs
+    this.#flips = new FlipGuard(needs)
+    this.#alarm = new Alarm(needs)
   }
 
   /** Follows the source until the signal is aborted. @throws ConfigError only for the first configuration */
   async run(signal: AbortSignal): Promise<void> {
-    for await (const config of this.#needs.source.watch(signal)) this.#take(config)
+    const follow = async (stop: AbortSignal) => {
+      for await (const config of this.#needs.source.watch(stop)) this.#take(config)
+    }
+    await runTogether([follow, (stop) => this.#wait(stop)], signal)
+  }
+
+  /** Uses what waits because the configuration was changed back and forth. What differs, in words; undefined: nothing waits. */
+  useWaiting(): readonly string[] | undefined {
+    const { current } = this.changes
+    const waited = this.#flips.overrule()
+    this.#alarm.ring()
+    if (current === undefined || waited === undefined) return undefined
+    this.#change(current, waited)
+    return differences(current, waited)
+  }
+
+  async #wait(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#alarm.stop(), { once: true })
+    while (!signal.aborted) {
+      await this.#alarm.until(this.#flips.dueAt ?? Number.POSITIVE_INFINITY)
+      const { current } = this.changes
+      const due = this.#flips.due()
+      if (current !== undefined && due !== undefined) this.#change(current, due)
+    }
   }
 
   #take({ text, origin, subnets }: ConfigText): void {
     const { conditions } = this.#needs
     if (text === undefined) {
+      this.#flips.retract()
       this.#missing(origin)
       return
     }
     conditions.clear('config-missing')
     const next = this.#parse({ text, origin, ...(subnets && { subnets }) })
-    if (next === undefined) return
+    if (next === undefined) {
+      this.#flips.retract()
+      return
+    }
     const { current } = this.changes
+    const isAdmitted = this.#flips.admits(next, current)
+    this.#alarm.ring()
     if (current === undefined) this.#begin(next)
-    else this.#change(current, next)
+    else if (isAdmitted) this.#change(current, next)
   }
 
   #missing(origin: string): void {
@@ -68,7 +107,7 @@ export class ConfigWatch {
         code: 'config-invalid',
         severity: 'warning',
         text: `the new network configuration is not usable, the last good one stays: ${cause.message}`,
-        remedy: `correct ${cause.path} in ${origin}`,
+        remedy: `correct ${cause.path === origin ? '' : `${cause.path} in `}${origin}`,
       })
       return undefined
     }
@@ -76,7 +115,7 @@ export class ConfigWatch {
 
   #begin(first: Configuration): void {
     const { network, backend, origin } = first
-    this.#warn(first)
+    this.#warn(first, [])
     const networks = [...network.families.values()].map((part) => part.network).join(' ')
     this.#needs.log.info('network configuration read', { origin, backend: backend.type, networks })
     this.changes.set(first)
@@ -84,11 +123,11 @@ export class ConfigWatch {
 
   #change(before: Configuration, next: Configuration): void {
     const { conditions, log } = this.#needs
-    const changes = differences(before.network, next.network)
+    const changes = differences(before, next)
     if (wayKey(before) === wayKey(next)) {
       conditions.clear('config-restart-needed')
+      this.#warn(next, before.warnings)
       if (changes.length === 0) return
-      this.#warn(next)
       log.info('network configuration changed', { origin: next.origin, changes: changes.join('; ') })
       this.changes.set(next)
       return
@@ -101,7 +140,8 @@ export class ConfigWatch {
     })
   }
 
-  #warn({ warnings }: Configuration): void {
-    for (const warning of warnings) this.#needs.log.warn('configuration has an unknown key', { warning })
+  #warn({ warnings }: Configuration, known: readonly string[]): void {
+    for (const warning of warnings)
+      if (!known.includes(warning)) this.#needs.log.warn('configuration has an unknown key', { warning })
   }
 }

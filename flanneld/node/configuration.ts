@@ -38,33 +38,3 @@ export function wayKey({ network, backend, config }: Pick<Configuration, 'networ
     network.nftables,
   ])
 }
-
-/** What differs, in the words of the document. */
-export function differences(before: NetworkConfig, after: NetworkConfig): readonly string[] {
-  const left = flatten(before)
-  const right = flatten(after)
-  return [...new Set([...left.keys(), ...right.keys()])]
-    .filter((key) => left.get(key) !== right.get(key))
-    .map((key) => `${key} ${left.get(key) ?? 'absent'} -> ${right.get(key) ?? 'absent'}`)
-}
-
-function flatten(config: NetworkConfig): Map<string, string> {
-  const rows = new Map<string, string>([
-    ['EnableNFTables', String(config.nftables)],
-    ['Backend.Type', config.backendType],
-  ])
-  for (const [family, part] of config.families) {
-    const prefix = family === 4 ? '' : 'IPv6'
-    rows.set(`${prefix}Network`, part.network)
-    rows.set(`${prefix}SubnetLen`, String(part.subnetLen))
-    rows.set(`${prefix}SubnetMin`, part.subnetMin)
-    rows.set(`${prefix}SubnetMax`, part.subnetMax)
-  }
-  if (typeof config.backend === 'object' && config.backend !== null) {
-    for (const [key, value] of Object.entries(config.backend)) {
-      if (key.toLowerCase() === 'type') continue
-      rows.set(`Backend.${key}`, /psk|key|password/i.test(key) ? '[redacted]' : JSON.stringify(value).slice(0, 80))
-    }
-  }
-  return rows
-}

@@ -51,6 +51,7 @@ export interface SourceOptions extends LastRun {
 
 /** What the fold tells what is wanted, and what others ask. */
 export interface Sources {
+  readonly config: Pick<ConfigWatch, 'useWaiting'>
   readonly host: HostView
   readonly ways: Ways
   readonly traffic: TrafficChoice
@@ -110,7 +111,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   lifecycle.run('traffic rules', (stop) => traffic.run(stop))
   follow(traffic.changes, (chosen) => ({ traffic: chosen }))
 
-  return { host, ways, traffic }
+  return { config, host, ways, traffic }
 }
 
 /** As they are when the host is read first: a public address decides which interface is chosen, and that stays. */

@@ -15,11 +15,17 @@ export interface ServerLimits {
 
 export const USUAL_LIMITS: ServerLimits = { requestMs: 5000, connections: 64, headerBytes: 8192 }
 
+/** What may be asked: GET and HEAD by what is read, POST by what is ordered; of neither is a body read. Must not throw. */
+export interface Answers {
+  readonly get: (url: URL) => Answer
+  readonly post?: (url: URL) => Answer
+}
+
 /**
- * An HTTP server for a few small readers: GET and HEAD only, one request a connection, no body, and nobody holds it up.
- * Whoever sends slowly, much, or from too many sockets is cut off. `answer` must not throw.
+ * An HTTP server for a few small readers: GET and HEAD, and POST where there is something to order; one request a connection, no body, and nobody holds it up.
+ * Whoever sends slowly, much, or from too many sockets is cut off.
  */
-export function createBoundedServer(answer: (url: URL) => Answer, limits: ServerLimits): Server {
+export function createBoundedServer(answers: Answers, limits: ServerLimits): Server {
   const server = createServer(
     {
       headersTimeout: limits.requestMs,
@@ -29,7 +35,7 @@ export function createBoundedServer(answer: (url: URL) => Answer, limits: Server
       maxHeaderSize: limits.headerBytes,
     },
     (request, response) => {
-      const { status, body, type } = reply(request, answer)
+      const { status, body, type } = reply(request, answers)
       const bytes = Buffer.from(body)
       response.writeHead(status, {
         'content-type': type ?? 'text/plain; charset=utf-8',
@@ -48,8 +54,10 @@ export function createBoundedServer(answer: (url: URL) => Answer, limits: Server
   return server
 }
 
-function reply(request: IncomingMessage, answer: (url: URL) => Answer): Answer {
-  if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, body: 'method not allowed' }
+function reply(request: IncomingMessage, { get, post }: Answers): Answer {
+  const isRead = request.method === 'GET' || request.method === 'HEAD'
+  const answer = isRead ? get : request.method === 'POST' ? post : undefined
+  if (answer === undefined) return { status: 405, body: 'method not allowed' }
   // A path with dots would be resolved by URL; none of ours has any.
   const target = request.url ?? ''
   if (!target.startsWith('/') || /\.\.|%2e/i.test(target) || target.length > 1024)

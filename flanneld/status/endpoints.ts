@@ -13,7 +13,7 @@ import { EventLoopLag } from './event-loop-lag.ts'
 import { HealthServer } from './health.ts'
 import { type Histogram, renderMetrics } from './metrics.ts'
 import type { Condition, ConditionSet, StatusDocument } from './status.ts'
-import { StatusSocket } from './status-socket.ts'
+import { type Orders, StatusSocket } from './status-socket.ts'
 import { statusDocument } from './status-view.ts'
 
 export interface EndpointNeeds {
@@ -115,7 +115,7 @@ export class StatusEndpoints {
       text: '`flanneld status` cannot ask this daemon',
       remedy: 'name another place by --status-socket',
       open: async () => {
-        const socket = new StatusSocket({ status: () => this.#status() }, { path })
+        const socket = new StatusSocket({ status: () => this.#status(), orders: ordersOf(this.#needs) }, { path })
         try {
           await socket.listen()
         } catch (cause) {
@@ -192,6 +192,17 @@ export class StatusEndpoints {
     if (ready && !this.#wasReady) log.info('node is ready')
     if (!ready && this.#wasReady) log.warn('node is not ready any more', { why: reason })
     this.#wasReady = ready
+  }
+}
+
+function ordersOf({ agent, log }: Pick<EndpointNeeds, 'agent' | 'log'>): Orders {
+  return {
+    switch: () => {
+      const changes = agent.useWaitingConfiguration()
+      if (changes === undefined) return 'nothing waits: what the network configuration says is followed'
+      log.info('network configuration used by order of the operator', { changes: changes.join('; ') })
+      return `the network configuration that waited is used now: ${changes.join('; ')}`
+    },
   }
 }
 

@@ -65,7 +65,7 @@ export class HealthServer {
   readonly #server: Server
 
   constructor(sources: HealthSources, limits: ServerLimits = USUAL_LIMITS) {
-    this.#server = createBoundedServer((url) => healthAnswer(url, sources), limits)
+    this.#server = createBoundedServer({ get: (url) => healthAnswer(url, sources) }, limits)
   }
 
   /** Resolves with the port once it is open; rejects when it cannot be opened, and may be asked again. */

@@ -3,24 +3,40 @@ import type { Server } from 'node:http'
 import { connect } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { AlreadyRunningError } from '../../lib/errors.ts'
-import { closeServer, createBoundedServer, type ServerLimits, USUAL_LIMITS } from './bounded-server.ts'
+import { type Answer, closeServer, createBoundedServer, type ServerLimits, USUAL_LIMITS } from './bounded-server.ts'
 import type { StatusDocument } from './status.ts'
 
 /** Longest path of a unix socket in bytes. Source: sockaddr_un. */
 const MOST_PATH_BYTES = 107
 
-/** Serves the status document to `flanneld status` and to anybody in the socket's group: `curl --unix-socket PATH http://localhost/`. */
+const NOT_FOUND: Answer = { status: 404, body: 'not found' }
+
+/** What `flanneld switch` brings about, and the answer to the operator. */
+export interface Orders {
+  readonly switch: () => string
+}
+
+/**
+ * Serves the status document to `flanneld status` and to anybody in the socket's group: `curl --unix-socket PATH http://localhost/`;
+ * and takes the operator's orders, `POST /switch`.
+ */
 export class StatusSocket {
   readonly #server: Server
   readonly #path: string
   #inode: number | undefined
 
-  constructor(needs: { status: () => StatusDocument }, options: { path: string; limits?: ServerLimits }) {
+  constructor(
+    needs: { status: () => StatusDocument; orders: Orders },
+    options: { path: string; limits?: ServerLimits },
+  ) {
     this.#path = options.path
-    this.#server = createBoundedServer((url) => {
-      if (url.pathname !== '/') return { status: 404, body: 'not found' }
+    const get = (url: URL): Answer => {
+      if (url.pathname !== '/') return NOT_FOUND
       return { status: 200, body: `${JSON.stringify(needs.status())}\n`, type: 'application/json' }
-    }, options.limits ?? USUAL_LIMITS)
+    }
+    const post = (url: URL): Answer =>
+      url.pathname === '/switch' ? { status: 200, body: `${needs.orders.switch()}\n` } : NOT_FOUND
+    this.#server = createBoundedServer({ get, post }, options.limits ?? USUAL_LIMITS)
   }
 
   /**

@@ -106,7 +106,7 @@ describe('a change of the configuration', function () {
       [h1, h2].map((host) => host.daemon?.pid),
       pids,
     )
-    assert.equal(await countInLog(h1, /network configuration changed .*Backend\.DirectRouting absent -> true/), 1)
+    assert.equal(await countInLog(h1, /network configuration changed .*Backend\.DirectRouting false -> true/), 1)
     assert.equal(await countInLog(h1, /flanneld started/), 1)
   })
 

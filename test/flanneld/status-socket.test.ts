@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
+import { askDaemon } from '../../flanneld/commands/ask-daemon.ts'
 import { askStatus } from '../../flanneld/commands/status.ts'
 import type { StatusDocument } from '../../flanneld/status/status.ts'
 import { StatusSocket } from '../../flanneld/status/status-socket.ts'
@@ -18,8 +19,15 @@ describe('the status socket', () => {
   let path: string
   let document: StatusDocument
   let socket: StatusSocket
+  let ordered = 0
+  const orders = {
+    switch: () => {
+      ordered += 1
+      return 'done'
+    },
+  }
   const limits = { requestMs: 150, connections: 8, headerBytes: 8192 }
-  const create = () => new StatusSocket({ status: () => document }, { path, limits })
+  const create = () => new StatusSocket({ status: () => document, orders }, { path, limits })
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'status-'))
@@ -45,6 +53,16 @@ describe('the status socket', () => {
     assert.equal(existsSync(path), false)
   })
 
+  it('takes orders by POST only, and answers each', async () => {
+    await socket.listen()
+    ordered = 0
+    assert.equal(await askDaemon(path, { method: 'POST', path: '/switch' }, never), 'done\n')
+    assert.equal(ordered, 1)
+    await assert.rejects(askDaemon(path, { method: 'GET', path: '/switch' }, never), /answered with 404/)
+    await assert.rejects(askDaemon(path, { method: 'POST', path: '/' }, never), /answered with 404/)
+    assert.equal(ordered, 1)
+  })
+
   it('replaces one that nobody serves any more', async () => {
     await socket.listen()
     // What a killed process leaves: the name of a socket that is gone.
@@ -67,11 +85,11 @@ describe('the status socket', () => {
     const file = join(folder, 'file')
     writeFileSync(file, 'precious')
     await assert.rejects(
-      new StatusSocket({ status: () => document }, { path: file }).listen(),
+      new StatusSocket({ status: () => document, orders }, { path: file }).listen(),
       /is no socket; remove it/,
     )
     await assert.rejects(
-      new StatusSocket({ status: () => document }, { path: join(folder, 'x'.repeat(100)) }).listen(),
+      new StatusSocket({ status: () => document, orders }, { path: join(folder, 'x'.repeat(100)) }).listen(),
       /too long/,
     )
   })

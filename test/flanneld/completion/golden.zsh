@@ -63,7 +63,7 @@ _flanneld() {
     'config validate'|'config render') operand=_files ;;
   esac
   case $command in
-    '') offered=('status:show how the running daemon is; 0 ok, 1 degraded, 2 down, 3 cannot ask' 'plan:print what would be changed and change nothing' 'check:tell what on this host, in etcd or in Docker would keep the daemon from its work; 0 ok, 1 warnings, 2 failures' 'cleanup:remove every device, route and file of the daemon' 'hand-over:leave a stopped daemon'\''s host to flannel: what flannel takes over stays, all else goes' 'config:' 'version:print the version' 'completion:') ;;
+    '') offered=('status:show how the running daemon is; 0 ok, 1 degraded, 2 down, 3 cannot ask' 'plan:print what would be changed and change nothing' 'check:tell what on this host, in etcd or in Docker would keep the daemon from its work; 0 ok, 1 warnings, 2 failures' 'cleanup:remove every device, route and file of the daemon' 'hand-over:leave a stopped daemon'\''s host to flannel: what flannel takes over stays, all else goes' 'config:' 'switch:use the network configuration that the running daemon holds back because it was changed back and forth' 'version:print the version' 'completion:') ;;
     'config') offered=('validate:check a network configuration; 0 a daemon can use it, 78 it cannot' 'render:print a network configuration with every default written out') ;;
     'completion') offered=('bash:print the completion script for bash' 'zsh:print the completion script for zsh' 'fish:print the completion script for fish') ;;
   esac

@@ -12,10 +12,11 @@ const good = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 
 async function start(...texts: readonly (string | undefined)[]) {
   const source = new Latest<ConfigText>('config')
-  const conditions = new ConditionSet({ clock: new VirtualClock() })
+  const clock = new VirtualClock()
+  const conditions = new ConditionSet({ clock })
   const lines: string[] = []
   const log = createLogger((_severity, message, fields) => void lines.push(`${message} ${JSON.stringify(fields)}`))
-  const watch = new ConfigWatch({ source, conditions, log })
+  const watch = new ConfigWatch({ source, conditions, clock, log })
   const end = new AbortController()
   let fault: unknown
   const running = watch.run(end.signal).catch((cause) => {
@@ -33,7 +34,7 @@ async function start(...texts: readonly (string | undefined)[]) {
   }
   const codes = () => conditions.list().map(({ code }) => code)
   const inUse = () => watch.changes.current
-  return { inUse, tell, stop, codes, conditions, lines }
+  return { inUse, tell, stop, codes, conditions, lines, clock, watch }
 }
 
 describe('network configuration', () => {
@@ -78,7 +79,7 @@ describe('network configuration', () => {
     assert.deepEqual(world.codes(), ['config-restart-needed'])
     const text = world.conditions.list()[0]?.text ?? ''
     assert.match(text, /SubnetLen 24 -> 25/)
-    assert.match(text, /Backend\.VNI absent -> 7/)
+    assert.match(text, /Backend\.VNI 1 -> 7/)
     await world.tell(good)
     assert.deepEqual(world.codes(), [])
     await world.stop()
@@ -91,7 +92,6 @@ describe('network configuration', () => {
     ['Backend.DirectRouting', config({}, { DirectRouting: true })],
     ['Backend.Learning', config({}, { Learning: true })],
     ['Backend.MTU', config({}, { MTU: 1400 })],
-    ['Backend.VNI', config({}, { VNI: 1 })],
     ['SubnetMin', config({ SubnetMin: '10.5.8.0' })],
     ['SubnetMax', config({ SubnetMax: '10.5.8.0' })],
   ]
@@ -134,6 +134,15 @@ describe('network configuration', () => {
     })
   }
 
+  it('is no other one when it is only written in another way', async () => {
+    const world = await start(good)
+    const first = world.inUse()
+    await world.tell(` {"network":"10.5.0.0/16","SubnetLen":24,"Backend":{"type":"VXLAN","VNI":1,"Port":0}} `)
+    assert.equal(world.inUse(), first)
+    assert.equal(world.lines.length, 1)
+    await world.stop()
+  })
+
   it('never shows a secret that has changed', async () => {
     const psk = (value: string) => `{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","PSK":"${value}"}}`
     const world = await start(psk('canary-one'), psk('canary-two'))
@@ -148,5 +157,102 @@ describe('network configuration', () => {
       [['config-missing', 'warning']],
     )
     await world.stop()
+  })
+
+  describe('that is changed back and forth', () => {
+    const a = config({}, { MTU: 1400 })
+    const b = config({}, { MTU: 1300 })
+    const c = config({}, { MTU: 1200 })
+    const mtu = (world: Awaited<ReturnType<typeof start>>) =>
+      (world.inUse()?.config as { readonly outerMtu: number } | undefined)?.outerMtu
+    const quarrel = async () => {
+      const world = await start(a)
+      for (const text of [b, a, b, a, b]) {
+        await world.clock.advance(1_000)
+        await world.tell(text)
+      }
+      return world
+    }
+
+    it('is followed four times and then held, by name', async () => {
+      const world = await quarrel()
+      assert.deepEqual([mtu(world), world.codes()], [1300, ['config-flips']])
+      await world.tell(a)
+      assert.deepEqual([mtu(world), world.codes()], [1300, ['config-held', 'config-flips']])
+      const [held] = world.conditions.list()
+      assert.match(held?.text ?? '', /Backend\.MTU 1300 -> 1400$/)
+      assert.match(
+        held?.remedy ?? '',
+        /who writes etcd:\/coreos\.com\/network\/config: .*ExecStartPre.*flanneld switch/,
+      )
+      await world.tell(b)
+      assert.deepEqual([mtu(world), world.codes()], [1300, ['config-flips']])
+      await world.stop()
+    })
+
+    it('is used after ten quiet minutes, and not before', async () => {
+      const world = await quarrel()
+      await world.clock.advance(590_000)
+      await world.tell(a)
+      await world.clock.advance(599_000)
+      assert.equal(mtu(world), 1300)
+      await world.clock.advance(1_000)
+      assert.deepEqual([mtu(world), world.codes()], [1400, []])
+      assert.equal(world.clock.sleeping, 0)
+      await world.tell(b)
+      assert.equal(mtu(world), 1300)
+      await world.stop()
+    })
+
+    it('is used at once by order, and all is forgotten then', async () => {
+      const world = await quarrel()
+      assert.equal(world.watch.useWaiting(), undefined)
+      const again = await quarrel()
+      await again.tell(a)
+      assert.deepEqual(again.watch.useWaiting(), ['Backend.MTU 1300 -> 1400'])
+      assert.deepEqual([mtu(again), again.codes()], [1400, []])
+      await again.tell(b)
+      assert.deepEqual([mtu(again), again.codes()], [1300, []])
+      await world.stop()
+      await again.stop()
+    })
+
+    it('may still become one that nobody had written before', async () => {
+      const world = await quarrel()
+      await world.tell(a)
+      await world.tell(c)
+      assert.deepEqual([mtu(world), world.codes()], [1200, ['config-flips']])
+      await world.tell(a)
+      assert.deepEqual([mtu(world), world.codes()], [1200, ['config-held', 'config-flips']])
+      await world.stop()
+    })
+
+    it('is not used when it is gone, or cannot be used any more', async () => {
+      for (const [text, code] of [
+        [undefined, 'config-missing'],
+        [a.slice(0, -1), 'config-invalid'],
+      ] as const) {
+        const world = await quarrel()
+        await world.tell(a)
+        await world.tell(text)
+        assert.deepEqual(world.codes(), [code, 'config-flips'])
+        await world.clock.advance(600_000)
+        assert.deepEqual([mtu(world), world.codes()], [1300, [code]])
+        await world.tell(a)
+        assert.equal(mtu(world), 1400)
+        await world.stop()
+      }
+    })
+
+    it('is no quarrel where half of a value, or the same value in other words, came in between', async () => {
+      const world = await start(a)
+      for (let n = 0; n < 6; n += 1) {
+        await world.tell(a.slice(0, 20 + n))
+        await world.tell(undefined)
+        await world.tell(`${a}${' '.repeat(n)}`)
+      }
+      assert.deepEqual([mtu(world), world.codes()], [1400, []])
+      await world.stop()
+    })
   })
 })
