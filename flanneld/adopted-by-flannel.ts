@@ -1,7 +1,7 @@
 import type { IptablesChain } from '../kernel/kinds/iptables-chain/kind.ts'
 import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from '../kernel/objects.ts'
 import { ruleWords } from '../kernel/rules/iptables-words.ts'
-import { instanceOfChain, instanceOfTable } from '../kernel/rules/names.ts'
+import { instanceOfChain, instanceOfTable, isMarkTable } from '../kernel/rules/names.ts'
 
 /**
  * Of this instance's objects those that flannel takes over at its start as if it had made them, in the form in which it
@@ -37,7 +37,7 @@ export function adoptedByFlannel(objects: readonly KernelObject[]): readonly Ker
 /** Rules that flannel itself would find: it and the default instance use the same names. */
 export function bearsFlannelsName(object: KernelObject): boolean {
   if (object.kind === 'iptables-chain') return instanceOfChain(object.name) === ''
-  return object.kind === 'nft-table' && instanceOfTable(object.name) === ''
+  return object.kind === 'nft-table' && instanceOfTable(object.name) === '' && !isMarkTable(object.name)
 }
 
 function isAdopted({ driver }: Link): boolean {

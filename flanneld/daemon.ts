@@ -6,6 +6,7 @@ import type { OpFailure } from '../kernel/table.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
+import { watchDocker } from './check/docker-watch.ts'
 import { judge } from './check/judge.ts'
 import type { Line } from './check/line.ts'
 import { readDocker } from './check/read/docker.ts'
@@ -125,6 +126,9 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     await untilReady(agent, stop)
     if (!stop.aborted) sayFindings(log, judge({ docker: await readDocker(options.subnetFile) }))
   })
+
+  const { passes } = agent.reconciler
+  lifecycle.run('Docker', (stop) => watchDocker({ conditions, clock, passes }, subnetFile, stop))
 
   lifecycle.run('heap', async (stop) => {
     await untilReady(agent, stop)

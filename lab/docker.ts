@@ -17,7 +17,7 @@ const startMs = 60_000
 /** Debian's dockerd in a host of the lab. Whatever it mounts is its own; its containers and cgroups go with `stop`. */
 export class Docker {
   readonly #host: Host
-  readonly #program: Program
+  #program: Program
   readonly #socket: string
 
   private constructor(host: Host, program: Program, socket: string) {
@@ -31,29 +31,37 @@ export class Docker {
     // Short: the longest socket below must fit 108 bytes.
     const folder = join(host.folder, 'd')
     await mkdir(folder, { recursive: true })
-    const socket = join(folder, 'sock')
-    const program = await host.start(
-      [
-        ...['unshare', '--mount', '--propagation', 'private', 'dockerd', '--storage-driver', 'overlay2'],
-        ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', join(folder, 'pid')],
-        ...['-H', `unix://${socket}`, '--cgroup-parent', `/${host.name}`, '--userland-proxy=false', ...args],
-      ],
-      { log: join(host.folder, 'dockerd.log') },
-    )
-    const docker = new Docker(host, program, socket)
+    const docker = new Docker(host, await launch(host, args), join(folder, 'sock'))
     await docker.#answers()
     await docker.#importImage()
     return docker
   }
 
-  /** A container on the default bridge that does nothing; names have two characters at least. */
-  async run(name: string): Promise<DockerContainer> {
+  /** A container on the default bridge that does nothing; names have two characters at least. `more`: options of `docker run`. */
+  async run(name: string, ...more: readonly string[]): Promise<DockerContainer> {
     // The mark lets the lab's end find it even when this process has crashed.
     const mark = `${labVariable}=${this.#host.labId}`
-    await this.#docker('run', '--detach', '--env', mark, '--name', name, image, '/bin/sleep', '86400')
+    await this.#docker('run', '--detach', '--env', mark, '--name', name, ...more, image, '/bin/sleep', '86400')
+    return await this.container(name)
+  }
+
+  /** As it runs now: after a restart it has another process, and maybe another address. */
+  async container(name: string): Promise<DockerContainer> {
     const format = '{{.State.Pid}} {{.NetworkSettings.IPAddress}}'
     const [pid = '', address = ''] = (await this.#docker('inspect', '--format', format, name)).trim().split(' ')
     return new DockerContainer(this.#host, { name, pid: Number(pid), address: address as IpAddr })
+  }
+
+  async restartContainer(name: string): Promise<DockerContainer> {
+    await this.#docker('restart', '--time', '0', name)
+    return await this.container(name)
+  }
+
+  /** Another dockerd in its place, with options of its own; which containers run then is Docker's to decide. */
+  async restart(args: readonly string[]): Promise<void> {
+    await this.#program.stop(15_000)
+    this.#program = await launch(this.#host, args)
+    await this.#answers()
   }
 
   async stop(): Promise<void> {
@@ -100,6 +108,25 @@ export class Docker {
         await run(['find', folder, '-depth', '-type', 'd', '-exec', 'rmdir', '{}', ';'], { anyCode: true })
     }
   }
+}
+
+async function launch(host: Host, args: readonly string[]): Promise<Program> {
+  const folder = join(host.folder, 'd')
+  return await host.start(
+    [
+      ...['unshare', '--mount', '--propagation', 'private', 'dockerd', '--storage-driver', 'overlay2'],
+      ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', join(folder, 'pid')],
+      ...[
+        '-H',
+        `unix://${join(folder, 'sock')}`,
+        '--cgroup-parent',
+        `/${host.name}`,
+        '--userland-proxy=false',
+        ...args,
+      ],
+    ],
+    { log: join(host.folder, 'dockerd.log') },
+  )
 }
 
 /** A container's network namespace, entered by its process. The image has nothing but busybox, programs come from outside. */

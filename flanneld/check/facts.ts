@@ -109,6 +109,8 @@ export interface DockerFacts {
   readonly subnetPath: string
   /** Containers get their addresses by CNI here, and Docker need not know of the subnet. */
   readonly hasCni: boolean
+  /** Of each device, with the lengths of their prefixes. Without a bridge that nobody is connected to. */
+  readonly addresses: ReadonlyMap<string, readonly string[]>
 }
 
 export interface DockerUnit {

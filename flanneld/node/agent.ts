@@ -123,6 +123,7 @@ export class Agent {
     kernel.monitor.start(listener, (event) => host.paths.onNeighbourState(event))
     watchTables({ lifecycle, reconciler }, kernel.tables)
     lifecycle.run('iptables resync', (stop) => traffic.resync(stop))
+    lifecycle.run("Docker's mark", (stop) => traffic.followDocker(stop))
     const rules = { reader: kernel.rules.obstacles, monitor: kernel.rules.monitor }
     const obstacles = new ObstacleWatch({
       ...this.#needs,

@@ -22,7 +22,7 @@ import { TrafficChoice } from './traffic.ts'
 import { Ways } from './ways.ts'
 
 export interface SourceNeeds {
-  readonly kernel: { readonly host: HostKernel; readonly rules: Pick<Kernel['rules'], 'sets'> }
+  readonly kernel: { readonly host: HostKernel; readonly rules: Pick<Kernel['rules'], 'sets' | 'obstacles'> }
   readonly configSource: Source<ConfigText>
   readonly store: LeaseStore
   readonly givenAddresses?: (() => ReadonlyMap<Family, IpAddr>) | undefined
@@ -107,7 +107,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   follow(ways.changes, (known) => ({ ways: known }))
 
   // The programs that are asked answer while the leases are read and the own one is acquired.
-  const traffic = new TrafficChoice({ sets: kernel.rules.sets, conditions, clock, log }, options)
+  const traffic = new TrafficChoice({ ...kernel.rules, conditions, clock, log }, options)
   lifecycle.run('traffic rules', (stop) => traffic.run(stop))
   follow(traffic.changes, (chosen) => ({ traffic: chosen }))
 

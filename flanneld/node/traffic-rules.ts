@@ -1,10 +1,13 @@
 import type { IptablesChain, IptablesJump } from '../../kernel/kinds/iptables-chain/kind.ts'
 import type { NftChain } from '../../kernel/kinds/nft-table/kind.ts'
 import type { DesiredObject } from '../../kernel/objects.ts'
+import type { PacketMark } from '../../kernel/obstacles/docker-forward.ts'
 import type { IptablesWorld } from '../../kernel/rules/iptables-words.ts'
 import {
   FORWARD_CHAIN,
   FORWARD_COMMENT,
+  MARK_COMMENT,
+  MARK_TABLES,
   MASQUERADE_CHAIN,
   MASQUERADE_COMMENT,
   NFT_CHAINS,
@@ -27,6 +30,8 @@ export interface TrafficOptions {
   readonly tool: 'nftables' | 'iptables'
   /** Where rules of iptables go; in nftables mode only those that open Docker's chain. */
   readonly world: IptablesWorld
+  /** With which Docker lets packets to its containers, where its rules are of nftables. */
+  readonly dockerMark?: PacketMark
   /** Stands in the names of chains and tables; empty for the default instance. */
   readonly instance: string
 }
@@ -64,6 +69,7 @@ export function trafficObjects(
     if (part === undefined) continue
     if (options.tool === 'iptables') objects.push(...iptablesChains(family, part, options))
     else if (options.forward) objects.push(dockerOpening(family, part.net, options))
+    if (options.forward && options.dockerMark) objects.push(markTable(family, part.net, options.dockerMark, options))
     objects.push(...forwardingSysctls(family, options))
   }
   return objects
@@ -182,6 +188,40 @@ function dockerOpening(family: Family, net: Cidr, options: TrafficOptions): Desi
     jumps: [dockerJump(chain.name)],
     onlyBeside: 'DOCKER-USER',
   }
+}
+
+/**
+ * No accept counts in Docker's own table of nftables: it drops but for what bears its mark (`docker-forward.ts`). To the same packets as
+ * with iptables: what goes to the network.
+ */
+function markTable(family: Family, net: Cidr, { mark, mask }: PacketMark, { instance }: TrafficOptions): DesiredObject {
+  const rest = ~mask >>> 0
+  const set = rest === 0 ? hex(mark) : `meta mark & ${hex(rest)} ^ ${hex(mark)}`
+  const text = `${nftFamily(family)} daddr ${net} meta mark set ${set}`
+  return {
+    kind: 'nft-table',
+    role: {
+      class: 'advisory',
+      remedy: `set Docker's mark ${hex(mark)} on what goes to ${net}, before the forward chain of Docker's table`,
+    },
+    family,
+    name: namedFor(instance, MARK_TABLES[family]),
+    chains: [
+      {
+        name: NFT_CHAINS.mark,
+        type: 'filter',
+        hook: 'forward',
+        // Before Docker's, at 0.
+        priority: -1,
+        policy: 'accept',
+        rules: markedRules(MARK_COMMENT, [text]),
+      },
+    ],
+  }
+}
+
+function hex(bits: number): string {
+  return `0x${bits.toString(16)}`
 }
 
 function forwardChain(

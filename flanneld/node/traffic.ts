@@ -1,4 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Kernel } from '../../kernel/kernel.ts'
+import type { PacketMark } from '../../kernel/obstacles/docker-forward.ts'
+import { OpFailure } from '../../kernel/table.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
@@ -8,8 +11,12 @@ import type { ConditionSet } from '../status/status.ts'
 import type { NodePlan } from './planner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
+/** The kernel is asked whether any rule has changed, and a program started only where Docker has a table. */
+const DOCKER_MS = 2_000
+
 interface TrafficNeeds {
   readonly sets: Kernel['rules']['sets']
+  readonly obstacles: Pick<Kernel['rules']['obstacles'], 'dockerMark'>
   readonly conditions: ConditionSet
   readonly clock: Clock
   readonly log: Logger
@@ -61,7 +68,35 @@ export class TrafficChoice {
         const tool = options.tool === 'nftables' ? 'nft' : `iptables-${options.world}`
         log.info('traffic rules chosen', { tool, why: reason, masquerade: wanted.masquerade, forward: wanted.forward })
       }
-      this.changes.set(options)
+      const dockerMark = await this.#dockerMark()
+      this.changes.set(dockerMark === undefined ? options : { ...options, dockerMark })
+    }
+  }
+
+  /**
+   * Follows the mark that Docker takes with its rules of nftables. One that was seen stays until there is another: each start of Docker makes
+   * its table anew, and for a moment without. Until the signal is aborted.
+   */
+  async followDocker(signal: AbortSignal): Promise<void> {
+    if (!this.#options.traffic.forward) return
+    for (;;) {
+      await this.#needs.clock.sleep(DOCKER_MS, signal)
+      const options = this.changes.current
+      if (options === undefined) continue
+      const dockerMark = await this.#dockerMark()
+      if (dockerMark === undefined || isDeepStrictEqual(dockerMark, options.dockerMark)) continue
+      this.changes.set({ ...options, dockerMark })
+    }
+  }
+
+  async #dockerMark(): Promise<PacketMark | undefined> {
+    if (!this.#options.traffic.forward) return undefined
+    try {
+      return await this.#needs.obstacles.dockerMark()
+    } catch (cause) {
+      // What cannot be read is said where rules of ours are concerned.
+      if (cause instanceof OpFailure) return this.changes.current?.dockerMark
+      throw cause
     }
   }
 

@@ -38,7 +38,16 @@ export function directAccessObstacles(where: string, rules: readonly string[], n
 
 /** The same of a chain that `nft -j` has listed. */
 export function directAccessRules(rules: readonly NftExpressions[]): readonly string[] {
-  return rules.map((expressions) => iptablesWords(expressions))
+  return rules.map((expressions) => iptablesWords(expressions.map(withoutLoopback)))
+}
+
+/** `iifname != { docker0, lo }` (29) as `iifname != docker0`: a further device would be one that the network trusts. */
+function withoutLoopback(expression: NftExpressions[number]): NftExpressions[number] {
+  const match = expression['match'] as { op?: string; right?: { set?: unknown } } | undefined
+  const set = match?.right?.set
+  if (match?.op !== '!=' || !Array.isArray(set)) return expression
+  const devices = set.filter((name) => name !== 'lo')
+  return devices.length === 1 ? { match: { ...match, right: devices[0] } } : expression
 }
 
 /** Until 28.1 there is a rule for each published port. */

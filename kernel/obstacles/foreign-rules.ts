@@ -17,4 +17,6 @@ export interface ForeignChain {
 export interface ForeignRules {
   readonly iptables: readonly { readonly world: IptablesWorld; readonly rules: SavedRules }[]
   readonly chains: readonly ForeignChain[]
+  /** Devices with an address in the network. */
+  readonly devices?: ReadonlySet<string>
 }

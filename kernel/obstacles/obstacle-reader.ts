@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
+import { type Cidr, cidrOf, contains, parseInterfaceCidr } from '../../lib/address.ts'
 import type { BaseChain } from '../netlink/nftables-messages.ts'
 import {
   NF_INET_FORWARD,
@@ -11,6 +13,7 @@ import { instanceOfGuard, instanceOfTable } from '../rules/names.ts'
 import { runProgram } from '../rules/program.ts'
 import { type RuleSets, WORLDS } from '../rules/rule-sets.ts'
 import { DOCKER_TABLE } from './docker-direct.ts'
+import { isDockers, markOfDocker, type PacketMark } from './docker-forward.ts'
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
 import { allWaysOut, type NftExpressions, waysOut } from './nft-rule.ts'
 import { obstaclesOf } from './obstacles.ts'
@@ -20,6 +23,8 @@ import type { Obstacle, PacketPath } from './packet-path.ts'
 export class ObstacleReader {
   readonly #sets: RuleSets
   #chains: { readonly generation: number | undefined; readonly found: readonly FoundChain[] } | undefined
+
+  #mark: { readonly generation: number | undefined; readonly found: PacketMark | undefined } | undefined
 
   constructor(needs: { sets: RuleSets }) {
     this.#sets = needs.sets
@@ -43,11 +48,24 @@ export class ObstacleReader {
       const hooks = HOOKS_OF[hook]
       const chains = hooks.length === 0 ? [] : await this.#foreignChains()
       const here = chains.filter(({ family, chain }) => families.includes(family) && hooks.includes(chain.hook ?? ''))
-      const foreign = { iptables, chains: here.map(({ chain }) => chain) }
+      const devices = here.some(({ chain }) => isDockers(chain)) ? devicesIn(path.network) : new Set<string>()
+      const foreign = { iptables, chains: here.map(({ chain }) => chain), devices }
       const obstacles = await this.#confirmed(path, foreign, obstaclesOf(path, foreign))
       const closed = family === 6 && hook === 'forward' && !(await forwardsIpv6())
       found.push(closed ? [NO_FORWARDING, ...obstacles] : obstacles)
     }
+    return found
+  }
+
+  /** The mark with which Docker lets packets to its containers; undefined: Docker has no table of nftables, or takes none. @throws OpFailure */
+  async dockerMark(): Promise<PacketMark | undefined> {
+    const generation = await this.#sets.netfilter.generation()
+    if (this.#mark !== undefined && generation !== undefined && this.#mark.generation === generation)
+      return this.#mark.found
+    let found: PacketMark | undefined
+    for (const { family, name } of await this.#sets.netfilter.tables())
+      if (name === DOCKER_TABLE) found ??= markOfDocker(await listRules(['table', family, name]))
+    this.#mark = { generation, found }
     return found
   }
 
@@ -118,6 +136,17 @@ async function forwardsIpv6(): Promise<boolean> {
   return text.trim() !== '0'
 }
 
+/** A bridge without containers, which is not among them, drops nothing that anybody waits for. */
+function devicesIn(network: Cidr): ReadonlySet<string> {
+  const devices = Object.entries(networkInterfaces()).filter(([, addresses]) =>
+    (addresses ?? []).some(({ cidr }) => {
+      const parsed = parseInterfaceCidr(cidr ?? '')
+      return parsed !== undefined && contains(network, cidrOf(parsed.address, parsed.length))
+    }),
+  )
+  return new Set(devices.map(([name]) => name))
+}
+
 /** As chains are called in events. */
 function innerNames({ name, inner }: ForeignChain): readonly string[] {
   const table = name.slice(0, name.lastIndexOf(' '))
@@ -147,8 +176,11 @@ async function readChain({ family, table, name, policy }: BaseChain, hook: Hook)
     const rules = (await listRules(['chain', family, table, name])).get(name) ?? []
     // A packet that is known is followed on conditions, too.
     const ways = hook === 'input' ? allWaysOut : waysOut
-    if (ways(rules).length === 0) return { ...chain, rules }
+    // Docker's lead on by maps of devices.
+    const isDockersForward = table === DOCKER_TABLE && hook === 'forward'
+    if (ways(rules).length === 0 && !isDockersForward) return { ...chain, rules }
     const all = await listRules(['table', family, table])
+    if (isDockersForward) return { ...chain, rules, inner: all }
     const inner = new Map<string, NftExpressions[]>()
     // Grows while it is gone through.
     const reached = new Set(ways(rules))

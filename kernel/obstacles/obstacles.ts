@@ -2,6 +2,7 @@ import { type Cidr, contains, overlaps } from '../../lib/address.ts'
 import type { SavedRules, SavedTable } from '../rules/iptables-text.ts'
 import { type IptablesWorld, programName } from '../rules/iptables-words.ts'
 import { directAccessObstacles, directAccessRules } from './docker-direct.ts'
+import { dockerForwardObstacles, isDockers } from './docker-forward.ts'
 import { type ForeignRule, leadsToUs, readRule, verdictOf } from './foreign-rule.ts'
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
 import { readNftRule } from './nft-rule.ts'
@@ -26,6 +27,7 @@ export function obstaclesOf(path: PacketPath, foreign: ForeignRules): readonly O
   }
   for (const chain of path.hook === 'forward' ? foreign.chains : []) {
     const isBefore = chain.hook === 'prerouting'
+    if (!isBefore && isDockers(chain)) found.push(...dockerForwardObstacles(chain, foreign.devices ?? new Set()))
     found.push(...(isBefore ? dockerObstacles(path.network, chain) : chainObstacles(path, chain)))
   }
   return found.slice(0, MOST)

@@ -4,7 +4,10 @@ export const FORWARD_CHAIN = 'FLANNEL-FWD'
 export const MASQUERADE_COMMENT = 'flanneld masq'
 export const FORWARD_COMMENT = 'flanneld forward'
 export const NFT_TABLES = { 4: 'flannel-ipv4', 6: 'flannel-ipv6' } as const
-export const NFT_CHAINS = { masquerade: 'postrtg', forward: 'forward' } as const
+/** Ours alone, whichever tool the other rules go to: what Docker shall let through gets its mark there. */
+export const MARK_TABLES = { 4: 'flannel-docker-ipv4', 6: 'flannel-docker-ipv6' } as const
+export const MARK_COMMENT = 'flanneld mark'
+export const NFT_CHAINS = { masquerade: 'postrtg', forward: 'forward', mark: 'dockermark' } as const
 
 /** Several daemons on one host must not share chains: all but the default instance have their name in them. */
 export function namedFor(instance: string, name: string): string {
@@ -12,7 +15,7 @@ export function namedFor(instance: string, name: string): string {
 }
 
 const OWN = new RegExp(`^(?:${MASQUERADE_CHAIN}|${FORWARD_CHAIN})(?:-([0-9a-f]{8}))?$`)
-const OWN_TABLE = /^flannel-ipv[46](?:-([0-9a-f]{8}))?$/
+const OWN_TABLE = /^flannel-(?:docker-)?ipv[46](?:-([0-9a-f]{8}))?$/
 
 /** The instance that a chain's name speaks of, empty for the default one; undefined for any other chain. */
 export function instanceOfChain(name: string): string | undefined {
@@ -29,6 +32,11 @@ export function commentOfChain(chain: string): string {
 export function instanceOfTable(name: string): string | undefined {
   const match = OWN_TABLE.exec(name)
   return match === null ? undefined : (match[1] ?? '')
+}
+
+/** flannel knows nothing of these tables. */
+export function isMarkTable(name: string): boolean {
+  return Object.values(MARK_TABLES).some((table) => name.startsWith(table))
 }
 
 /** The table of the ingress guard, of the family inet. */

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { Docker, type DockerContainer } from '../../lab/docker.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
@@ -17,24 +15,9 @@ import {
   vxlan,
 } from '../e2e/world.ts'
 import { needs } from '../needs.ts'
+import { dockerOptions, startDocker } from './docker-world.ts'
 
 const masq = { args: ['--ip-masq'] }
-
-const script = join(import.meta.dirname, '../../packaging/docker/mk-docker-opts.sh')
-
-/** What mk-docker-opts makes of subnet.env. Its own masquerade is off when flannel's is on. */
-async function dockerOptions(host: Host): Promise<readonly string[]> {
-  const file = join(host.folder, 'docker.env')
-  await host.exec([script, '-f', host.paths.subnetFile, '-d', file, '-c'])
-  const words = /^DOCKER_OPTS="(.*)"$/m.exec(await readFile(file, 'utf8'))?.[1]
-  return (words ?? '').trim().split(' ')
-}
-
-/** Forwarding off, as after the boot of a host: dockerd then turns it on and sets the policy of FORWARD to DROP. */
-async function startDocker(host: Host, more: readonly string[] = []): Promise<Docker> {
-  await host.sysctl({ 'net/ipv4/ip_forward': 0 })
-  return await Docker.start(host, [...(await dockerOptions(host)), ...more])
-}
 
 for (const tool of ['iptables', 'nftables'] as const) {
   describe(`dockerd and our rules in ${tool}`, function () {

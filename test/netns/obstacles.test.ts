@@ -5,6 +5,19 @@ import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import type { Cidr, IpAddr } from '../../lib/address.ts'
 import { ownNamespace } from './own-namespace.ts'
 
+/** A bridge with a container's end in it, on the overlay. */
+const overlayBridge = `ip link show ov0 >/dev/null 2>&1 || {
+  ip link add ov0 type bridge; ip addr add 10.5.1.1/24 dev ov0; ip link add ov1 type veth peer name ov2
+  ip link set ov1 master ov0; ip link set ov1 up; ip link set ov2 up; ip link set ov0 up
+  until ip -o link show ov0 | grep -q LOWER_UP; do sleep 0.05; done; }`
+const docker29 = (rule: string) => `nft 'table ip docker-bridges {
+  map filter-forward-in-jumps { type ifname : verdict; elements = { "ov0" : jump filter-forward-in__ov0, "docker0" : jump filter-forward-in__docker0 }; }
+  chain filter-forward-in__docker0 { ct state established,related counter accept; iifname "docker0" counter accept comment "ICC"; counter drop comment "UNPUBLISHED PORT DROP"; }
+  chain filter-forward-in__ov0 { ct state established,related counter accept; ${rule} iifname "ov0" counter accept comment "ICC"; counter drop comment "UNPUBLISHED PORT DROP"; }
+  chain filter-FORWARD { type filter hook forward priority filter; policy accept; oifname vmap @filter-forward-in-jumps; }
+  chain raw-PREROUTING { type filter hook prerouting priority raw; policy accept; }
+}'`
+
 const path: PacketPath = { hook: 'forward', family: 4, network: '10.5.0.0/16' as Cidr }
 
 describe('what stands in the way of forwarded packets', function () {
@@ -74,6 +87,34 @@ describe('what stands in the way of forwarded packets', function () {
         chain raw-PREROUTING { type filter hook prerouting priority raw; policy accept; ip daddr 10.5.1.2 iifname != "docker0" counter drop comment "DROP DIRECT ACCESS"; }
       }'`,
       /^chain ip docker-bridges raw-PREROUTING drops what peers send/,
+    ],
+    [
+      'Docker 29 by nftables, which drops for its whole network',
+      path,
+      `nft 'table ip docker-bridges {
+        chain raw-PREROUTING { type filter hook prerouting priority raw; policy accept; ip daddr 10.5.1.0/24 iifname != { "docker0", "lo" } counter drop comment "SUBNET DROP EXTERNAL"; }
+      }'`,
+      /^chain ip docker-bridges raw-PREROUTING drops what peers send to 10\.5\.1\.0\/24 /,
+    ],
+    [
+      'Docker 29 by nftables, whose network trusts a device',
+      path,
+      `nft 'table ip docker-bridges {
+        chain raw-PREROUTING { type filter hook prerouting priority raw; policy accept; ip daddr 10.5.1.0/24 iifname != { "docker0", "lo", "flannel.1" } counter drop; }
+      }'`,
+      undefined,
+    ],
+    [
+      'Docker 29 by nftables with direct routing, in front of its bridge on the overlay',
+      path,
+      `${overlayBridge}; ${docker29('')}`,
+      /^chain ip docker-bridges filter-forward-in__ov0 drops what peers send to containers of ov0/,
+    ],
+    [
+      'Docker 29 by nftables with direct routing and a mark',
+      path,
+      `${overlayBridge}; ${docker29('meta mark and 4096 == 4096 counter accept;')}`,
+      undefined,
     ],
     [
       'a reject at the end of the input',

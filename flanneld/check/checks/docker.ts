@@ -1,19 +1,10 @@
-import {
-  type Cidr,
-  cidrOf,
-  contains,
-  firstHost,
-  parseCidr,
-  parseInterfaceCidr,
-  prefixLength,
-} from '../../../lib/address.ts'
-import type { SubnetFile } from '../../state/subnet-file.ts'
+import { contains, parseCidr } from '../../../lib/address.ts'
+import type { Condition } from '../../status/status.ts'
+import { dockerDisagreements, subnetOf } from '../docker-agreement.ts'
 import { type DockerOptions, optionOf, readDaemonJson, readFlags } from '../docker-options.ts'
 import type { DockerFacts, Facts } from '../facts.ts'
 import { fail, type Line, ok, warn } from '../line.ts'
 
-const USE_SCRIPT =
-  'make its options by mk-docker-opts.sh and let its unit read them (EnvironmentFile=/run/docker_opts.env, $DOCKER_OPTS behind dockerd), then restart Docker'
 const CHECK = 'docker-options'
 
 export function checkDocker({ docker }: Facts): readonly Line[] {
@@ -39,7 +30,7 @@ function checkOptions(docker: DockerFacts): readonly Line[] {
   const { file, unit, processes } = docker
   const running = processes.find(({ here }) => here)
   if (file === undefined && unit === undefined && running === undefined) return []
-  const json = file === undefined ? new Map<string, unknown>() : readDaemonJson(file.text)
+  const json = fileOptions(docker)
   if (json === undefined)
     return [
       fail(
@@ -57,12 +48,28 @@ function checkOptions(docker: DockerFacts): readonly Line[] {
   )
   // The next start is by the unit. One that runs has what it was started with.
   const next = { flags: readFlags(unit?.words ?? running?.words ?? []), file: json }
-  const inUse = { flags: readFlags(running?.words ?? unit?.words ?? []), file: json }
+  const inUse = running === undefined ? next : { flags: readFlags(running.words), file: json }
   lines.push(...checkConflicts(next, file?.path ?? ''), ...checkRange(next))
   const { subnetFile } = docker
   if (subnetFile === undefined) return lines.length > 0 ? lines : [ok(CHECK, 'agree with each other')]
-  if (lines.length === 0) lines.push(...checkSubnet(inUse, subnetFile, docker))
+  if (lines.length === 0)
+    for (const { code, text, remedy } of dockerDisagreements(inUse, { ...docker, file: subnetFile }))
+      lines.push(warn(code, text, remedy))
   return lines.length > 0 ? lines : [ok(CHECK, 'agree with each other and with the leased subnet')]
+}
+
+/** Undefined: daemon.json is no JSON object. */
+function fileOptions({ file }: DockerFacts): DockerOptions['file'] | undefined {
+  return file === undefined ? new Map() : readDaemonJson(file.text)
+}
+
+/** Where the Docker that runs and subnet.env disagree; none as long as one of them is not there. */
+export function runningDisagreements(docker: DockerFacts): readonly Condition[] {
+  const { processes, subnetFile } = docker
+  const running = processes.find(({ here }) => here)
+  const file = fileOptions(docker)
+  if (running === undefined || subnetFile === undefined || file === undefined) return []
+  return dockerDisagreements({ flags: readFlags(running.words), file }, { ...docker, file: subnetFile })
 }
 
 /** Combinations that dockerd refuses. */
@@ -95,52 +102,4 @@ function checkRange(options: DockerOptions): Line[] {
   if (subnet === undefined || inner === undefined || contains(subnet, inner)) return []
   const text = `fixed-cidr ${range} lies outside of ${subnet}, the subnet of the bridge: containers get no address that others reach`
   return [fail(CHECK, text, 'remove fixed-cidr, or name a part of the leased subnet')]
-}
-
-/** Against what the daemon has written to subnet.env. */
-function checkSubnet(
-  options: DockerOptions,
-  { subnets, mtu, ipMasq }: SubnetFile,
-  { subnetPath: path, hasCni }: DockerFacts,
-): Line[] {
-  const leased = subnets.get(4)
-  const bridge = optionOf(options, 'bridge')
-  if (leased === undefined || bridge !== undefined) return []
-  const lines: Line[] = []
-  const bip = optionOf(options, 'bip')
-  const wanted = `${firstHost(leased)}/${prefixLength(leased)}`
-  if (bip === undefined && !hasCni)
-    lines.push(
-      warn(
-        CHECK,
-        `Docker is not given the leased subnet ${leased} (no bip): its containers are not in the overlay`,
-        USE_SCRIPT,
-      ),
-    )
-  if (bip !== undefined && subnetOf(bip) !== leased)
-    lines.push(warn(CHECK, `Docker's bip is ${bip}, and the leased subnet is ${leased} (${wanted})`, USE_SCRIPT))
-  if (bip === undefined) return lines
-  const dockers = Number(optionOf(options, 'mtu') ?? '1500')
-  if (dockers > mtu)
-    lines.push(
-      warn(
-        CHECK,
-        `Docker's mtu is ${dockers}, and the overlay carries ${mtu} bytes (${path}): large packets are lost`,
-        USE_SCRIPT,
-      ),
-    )
-  if (ipMasq && optionOf(options, 'ip-masq') !== 'false' && optionOf(options, 'iptables') !== 'false')
-    lines.push(
-      warn(
-        CHECK,
-        'both Docker and flanneld masquerade: containers see packets of other hosts come from an address of the host',
-        'give Docker --ip-masq=false, as mk-docker-opts.sh does',
-      ),
-    )
-  return lines
-}
-
-function subnetOf(bip: string | undefined): Cidr | undefined {
-  const parsed = parseInterfaceCidr(bip ?? '')
-  return parsed === undefined ? undefined : cidrOf(parsed.address, parsed.length)
 }

@@ -26,7 +26,7 @@ const cases: readonly (readonly [name: string, files: Readonly<Record<string, st
   [
     'no bip',
     { ...good, 'run/docker_opts.env': '' },
-    /^warn docker-options: .*leased subnet 10\.5\.72\.0\/24 \(no bip\).* -> make its options by mk-docker-opts/,
+    /^warn docker-subnet: .*leased subnet 10\.5\.72\.0\/24 \(no bip\).* -> make its options by mk-docker-opts/,
   ],
   [
     'no bip beside CNI',
@@ -36,22 +36,22 @@ const cases: readonly (readonly [name: string, files: Readonly<Record<string, st
   [
     'the subnet of the day before',
     { ...good, 'run/docker_opts.env': OPTIONS.replace('10.5.72.', '10.5.9.') },
-    /^warn docker-options: Docker's bip is 10\.5\.9\.1\/24/,
+    /^warn docker-subnet: Docker's bip is 10\.5\.9\.1\/24/,
   ],
   [
     'an MTU that is too large',
     { ...good, 'run/docker_opts.env': OPTIONS.replace('1450', '1500') },
-    /^warn docker-options: Docker's mtu is 1500, and the overlay carries 1450/,
+    /^warn docker-mtu: Docker's mtu is 1500, and the overlay carries 1450/,
   ],
   [
     'an MTU that was forgotten',
     { ...good, 'run/docker_opts.env': OPTIONS.replace(' --mtu=1450', '') },
-    /^warn docker-options: Docker's mtu is 1500/,
+    /^warn docker-mtu: Docker's mtu is 1500/,
   ],
   [
     'two that masquerade',
     { ...good, 'run/docker_opts.env': OPTIONS.replace(' --ip-masq=false', '') },
-    /^warn docker-options: both Docker and flanneld masquerade/,
+    /^warn docker-masquerade: both Docker and flanneld masquerade/,
   ],
   [
     'a Docker without iptables',
@@ -134,7 +134,7 @@ const cases: readonly (readonly [name: string, files: Readonly<Record<string, st
   [
     'one that runs with other options',
     { ...good, ...process(['--bip=10.5.9.1/24', '--mtu=1450', '--ip-masq=false']) },
-    /^warn docker-options: Docker's bip is 10\.5\.9\.1\/24/,
+    /^warn docker-subnet: Docker's bip is 10\.5\.9\.1\/24/,
   ],
   [
     'one that runs without a unit',
@@ -162,7 +162,7 @@ describe("check of Docker's options", () => {
       await mkdir(join(root, 'proc', pid, 'ns'), { recursive: true })
       await symlink(target, join(root, 'proc', pid, 'ns/net'))
     }
-    const lines = checkDocker({ docker: await readDocker(join(root, 'subnet.env'), root) })
+    const lines = checkDocker({ docker: await readDocker(join(root, 'subnet.env'), { root, addresses: new Map() }) })
     return lines.map(
       ({ level, check, text, remedy }) => `${level} ${check}: ${text}${remedy === undefined ? '' : ` -> ${remedy}`}`,
     )
