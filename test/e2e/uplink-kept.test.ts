@@ -83,6 +83,16 @@ describe('the uplink in use', function () {
       assert.match(stdout, new RegExp(` dst ${address.replaceAll('.', '\\.')} `))
     })
 
+  type Place = readonly [address: string, device: string]
+  /** In one go: on a busy machine a pause between two commands is long enough for the daemon to choose another uplink. */
+  const readdress = (from: Place, to: Place) =>
+    host.ipBatch([
+      `addr del ${from[0]}/24 dev ${from[1]}`,
+      `addr add ${to[0]}/24 dev ${to[1]}`,
+      // It went with the last address, and etcd is behind it.
+      `route replace default via ${gateway}`,
+    ])
+
   it('stays beside a floating address, with the daemon started again, too', async () => {
     await host.ip('addr', 'add', `${floating}/32`, 'dev', 'eth0')
     await until(1_000, 'it is told', kept)
@@ -132,10 +142,7 @@ describe('the uplink in use', function () {
     const [old, next] = [host.address, '192.168.64.99']
     await until(15_000, 'it is the first again', async () => assert((await publicAddresses()).includes(old)))
     const change = async (from: string, to: string) => {
-      await host.ip('addr', 'del', `${from}/24`, 'dev', 'eth0')
-      await host.ip('addr', 'add', `${to}/24`, 'dev', 'eth0')
-      // It went with the last address, and etcd is behind it.
-      await host.ip('route', 'replace', 'default', 'via', gateway)
+      await readdress([from, 'eth0'], [to, 'eth0'])
       await peerSends(to)
       await reached(1_000)
       assert.equal(await identity(), made)
@@ -149,11 +156,7 @@ describe('the uplink in use', function () {
       const [link] = await host.ipJson('-d', 'link', 'show', device)
       assert.equal(link.linkinfo.info_data.link, name)
     }
-    const move = async (from: string, to: string) => {
-      await host.ip('addr', 'del', `${host.address}/24`, 'dev', from)
-      await host.ip('addr', 'add', `${host.address}/24`, 'dev', to)
-      await host.ip('route', 'replace', 'default', 'via', gateway)
-    }
+    const move = (from: string, to: string) => readdress([host.address, from], [host.address, to])
     await host.ip('link', 'add', 'br0', 'up', 'type', 'bridge')
     await host.ip('link', 'set', 'eth0', 'master', 'br0')
     await move('eth0', 'br0')
