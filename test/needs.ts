@@ -23,6 +23,8 @@ const peers: Readonly<Record<string, string>> = {
   'peer:flannel-cni': 'FLANNEL_CNI',
   'peer:kube-apiserver': 'KUBE_APISERVER',
   'peer:kube-proxy': 'KUBE_PROXY',
+  'peer:kubectl': 'KUBECTL',
+  'peer:helm': 'HELM',
   'peer:etcd-3.6': 'ETCD_36',
   'peer:etcd-3.7': 'ETCD_37',
 }

@@ -19,6 +19,7 @@ export const suites: readonly Suite[] = [
   { name: 'unit', folders: [], needs: [], minutes: 3, minutesLong: 30 },
   { name: 'build', folders: ['build'], needs: [], minutes: 5, minutesLong: 5 },
   { name: 'etcd', folders: ['etcd'], needs: ['etcd'], minutes: 10, minutesLong: 60 },
+  { name: 'chart', folders: ['chart'], needs: [], minutes: 10, minutesLong: 10 },
   { name: 'kube', folders: ['kube'], needs: ['etcd'], minutes: 5, minutesLong: 10 },
   { name: 'netns', folders: ['netns'], needs: ['netns'], minutes: 10, minutesLong: 60 },
   { name: 'lab', folders: ['lab'], needs: ['netns', 'etcd'], minutes: 10, minutesLong: 30 },

@@ -40,6 +40,7 @@ export class ApiServer {
       `--etcd-servers=${etcd.url}`,
       '--service-cluster-ip-range=10.96.0.0/16',
       '--authorization-mode=RBAC',
+      '--allow-privileged=true',
       `--token-auth-file=${file('tokens.csv')}`,
       `--tls-cert-file=${file('cert')}`,
       `--tls-private-key-file=${file('key')}`,
