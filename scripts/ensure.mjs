@@ -6,6 +6,8 @@
 //   node scripts/ensure.mjs packaging       what makes a Debian package is there
 //   node scripts/ensure.mjs service         ... and systemd, which judges its units and runs them in a test
 //   node scripts/ensure.mjs docker          Debian's dockerd and firewalld are there; they are started by tests only
+//   node scripts/ensure.mjs image           what goes into the container image is there
+//   node scripts/ensure.mjs cluster         ... and containerd and what a node of a Kubernetes cluster needs beside it
 //   node scripts/ensure.mjs npm vm          what lab/vm boots is there: qemu, and Debian's kernel in .tools/
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
@@ -13,7 +15,7 @@ import { join } from 'node:path'
 
 const root = join(import.meta.dirname, '..')
 
-/** program -> Debian package; a package is installed when its program is missing. */
+/** program, or path of a file -> Debian package; a package is installed when it is missing. */
 const tools = {
   ip: 'iproute2',
   ping: 'iputils-ping',
@@ -57,6 +59,23 @@ const dockerTools = {
   'dbus-daemon': 'dbus-daemon',
 }
 
+/** The same, for `npm run image`. */
+const imageTools = {
+  nft: 'nftables',
+  iptables: 'iptables',
+  '/usr/lib/cni/bridge': 'containernetworking-plugins',
+}
+
+/** The same, for the suite `cluster`. */
+const clusterTools = {
+  ...imageTools,
+  containerd: 'containerd',
+  runc: 'runc',
+  busybox: 'busybox-static',
+  gcc: 'gcc',
+  '/usr/include/stdio.h': 'libc6-dev',
+}
+
 const quietly = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
 
 const steps = {
@@ -68,6 +87,8 @@ const steps = {
   nodes: ensureNodes,
   docker: ensureDocker,
   vm: ensureMachine,
+  image: () => installIfPossible(imageTools, 'no container image'),
+  cluster: () => installIfPossible(clusterTools, 'no Kubernetes cluster'),
 }
 
 ensureNode()
@@ -121,6 +142,7 @@ function missingPackages(programs) {
 }
 
 function found(program) {
+  if (program.startsWith('/')) return existsSync(program)
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
   return folders.some((folder) => executable(join(folder, program)))
 }

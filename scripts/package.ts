@@ -4,13 +4,14 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import manifest from '../package.json' with { type: 'json' }
 import { controlEntries, debianArchitecture } from './package/control.ts'
+import { sourceDate } from './package/source-date.ts'
 import { OPTIONS_FILE, type PackageEntry, packageEntries, writeTree } from './package/tree.ts'
 
 const root = join(import.meta.dirname, '..')
 const target = resolve(process.argv[2] ?? join(root, 'build/packages'))
 const work = join(target, `.new-${process.pid}`)
 
-const date = sourceDate()
+const date = sourceDate(root)
 const { version, description } = manifest
 const architecture = debianArchitecture(await readdir(join(root, 'dist/koffi')))
 const entries = await packageEntries(root, { version, date })
@@ -66,13 +67,4 @@ function run(program: string, args: readonly string[]): void {
     env: { ...process.env, SOURCE_DATE_EPOCH: String(date), LC_ALL: 'C' },
     stdio: ['ignore', 'ignore', 'inherit'],
   })
-}
-
-/** Seconds since 1970 of what is packed, so that the same sources make the same bytes: https://reproducible-builds.org/specs/source-date-epoch/ */
-function sourceDate(): number {
-  const given =
-    process.env['SOURCE_DATE_EPOCH'] ??
-    execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' })
-  if (!/^\d{1,10}\s*$/.test(given)) throw new Error(`SOURCE_DATE_EPOCH must be seconds since 1970, not ${given}`)
-  return Number(given)
 }
