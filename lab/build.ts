@@ -15,11 +15,31 @@ export async function build(layout: Layout, options: { rpFilter: RpFilter; signa
   await inParallel(layout.hosts, 4, async (host) => {
     await inside(host.namespace, sysctls(options.rpFilter), hostLines(host, layout.router), signal)
   })
-  const ports = layout.hosts.flatMap((host) => host.nics)
-  const plug = ports.map(({ port, bridge }) => `link set ${port} master ${bridge} up`)
+  const plug = layout.hosts.flatMap(plugLines)
   plug.push(`addr add ${controlPlane.router}/24 dev cp`, 'link set cp up')
   await inside(layout.controlPlane, sysctls(0), controlPlaneLines(layout.router), signal)
   await inside(layout.router, [], plug, signal)
+}
+
+/** The namespace of one host anew, as a reboot leaves it: empty but for its interfaces. No process may be in it any more. */
+export async function rebuildHost(
+  host: HostLayout,
+  router: string,
+  options: { rpFilter: RpFilter; signal: AbortSignal },
+): Promise<void> {
+  const { signal } = options
+  // The kernel takes a namespace down when it finds the time: the names at the router's end must be free before.
+  for (const { port } of host.nics) await run(['ip', '-n', router, 'link', 'del', port], { signal })
+  await run(['ip', '-batch', '-'], {
+    input: lines([`netns del ${host.namespace}`, `netns add ${host.namespace}`]),
+    signal,
+  })
+  await inside(host.namespace, sysctls(options.rpFilter), hostLines(host, router), signal)
+  await inside(router, [], plugLines(host), signal)
+}
+
+function plugLines(host: HostLayout): readonly string[] {
+  return host.nics.map(({ port, bridge }) => `link set ${port} master ${bridge} up`)
 }
 
 /** Runs `work` over the items, `width` at a time. The first failure stops the others before their next item, then is thrown. */

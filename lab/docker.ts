@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { IpAddr } from '../lib/address.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -11,10 +11,9 @@ import type { Program } from './program.ts'
 /** Another `docker` may come first in PATH. */
 const client = '/usr/bin/docker'
 const image = 'lab'
-const cgroups = '/sys/fs/cgroup'
 const startMs = 60_000
 
-/** Debian's dockerd in a host of the lab. Whatever it mounts is its own; its containers and cgroups go with `stop`. */
+/** Debian's dockerd in a host of the lab. Whatever it mounts is its own; its containers go with `stop`, its cgroups with the lab. */
 export class Docker {
   readonly #host: Host
   #program: Program
@@ -70,7 +69,6 @@ export class Docker {
       if (ids.length > 0) await this.#docker('rm', '--force', ...ids)
     }
     await this.#program.stop(15_000)
-    await this.#removeCgroups()
     await rm(join(this.#host.folder, 'd'), { recursive: true, force: true })
   }
 
@@ -97,16 +95,6 @@ export class Docker {
 
   async #docker(...args: readonly string[]): Promise<string> {
     return (await run([client, '-H', `unix://${this.#socket}`, ...args], { timeout: 60_000 })).stdout
-  }
-
-  /** They are outside of every namespace and nobody else removes them. */
-  async #removeCgroups(): Promise<void> {
-    for (const controller of await readdir(cgroups).catch(() => [])) {
-      const folder = join(cgroups, controller, this.#host.name)
-      const tasks = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(() => undefined)
-      if (tasks !== undefined)
-        await run(['find', folder, '-depth', '-type', 'd', '-exec', 'rmdir', '{}', ';'], { anyCode: true })
-    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { removeCgroups } from './cgroups.ts'
 import { run } from './command.ts'
 import { namespacePrefix } from './layout.ts'
 import type { ProcessIdentity } from './proc.ts'
@@ -61,6 +62,8 @@ export async function removeLab(id: string): Promise<void> {
       anyCode: true,
     })
   }
+  // They are outside of every namespace.
+  await removeCgroups(namespacePrefix(id))
   await rm(labFolder(id), { recursive: true, force: true })
   await rm(join(recordFolder, `${id}.json`), { force: true })
 }

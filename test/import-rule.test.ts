@@ -9,7 +9,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   kernel: ['lib/', 'kernel/'],
   backends: ['lib/', 'subnet/', 'kernel/objects.ts', 'kernel/table.ts', 'backends/'],
   flanneld: ['lib/', 'subnet/', 'kernel/', 'backends/', 'flanneld/', 'package.json'],
-  lab: ['lib/', 'kernel/ffi/', 'lab/'],
+  // The images of the cluster's pods are written as the product's own.
+  lab: ['lib/', 'kernel/ffi/', 'lab/', 'scripts/image/', 'scripts/package/'],
 }
 /** The one file that crosses: the udp worker reads and writes the tun itself. */
 const exceptions: Readonly<Record<string, string>> = { 'backends/udp/worker.ts': 'kernel/ffi/' }

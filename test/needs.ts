@@ -13,6 +13,7 @@ export type Capability =
   | 'vm'
   | 'docker'
   | 'firewalld'
+  | 'cluster'
   | 'packaging'
   | 'systemd'
   | `peer:${string}`
@@ -22,8 +23,11 @@ const peers: Readonly<Record<string, string>> = {
   'peer:flanneld': 'FLANNELD_PEER',
   'peer:flannel-cni': 'FLANNEL_CNI',
   'peer:kube-apiserver': 'KUBE_APISERVER',
+  'peer:kube-controller-manager': 'KUBE_CONTROLLER_MANAGER',
   'peer:kube-proxy': 'KUBE_PROXY',
+  'peer:kube-scheduler': 'KUBE_SCHEDULER',
   'peer:kubectl': 'KUBECTL',
+  'peer:kubelet': 'KUBELET',
   'peer:helm': 'HELM',
   'peer:etcd-3.6': 'ETCD_36',
   'peer:etcd-3.7': 'ETCD_37',
@@ -42,6 +46,7 @@ export const capabilities: readonly Capability[] = [
   'vm',
   'docker',
   'firewalld',
+  'cluster',
   'packaging',
   'systemd',
   ...nodes,
@@ -92,6 +97,7 @@ export function whyAbsent(capability: Capability): string | undefined {
   if (capability === 'docker') return whyMissing(['dockerd', 'containerd', 'busybox'], 'docker.io, busybox-static')
   if (capability === 'firewalld')
     return whyMissing(['firewalld', 'firewall-cmd', 'dbus-daemon'], 'firewalld, dbus-daemon')
+  if (capability === 'cluster') return whyAbsent('netns') ?? whyNoCluster()
   if (capability === 'packaging') return whyMissing(['dpkg-deb', 'systemd-analyze', 'man'], 'dpkg, systemd, man-db')
   if (capability === 'systemd') return whyAbsent('root') ?? whyAbsent('packaging') ?? whyNoServiceManager()
   if (capability.startsWith('node:')) return whyNoNode(capability.slice('node:'.length))
@@ -121,6 +127,17 @@ function whyNoServiceManager(): string | undefined {
     mount -t overlay -o "lowerdir=/,upperdir=$t/up,workdir=$t/work" overlay "$t/root" && umount "$t/root"`
   const { status, stderr } = spawnSync('unshare', ['--mount', 'sh', '-c', script], { encoding: 'utf8' })
   return status === 0 ? undefined : `no second root for a systemd of its own (${stderr.trim()})`
+}
+
+function whyNoCluster(): string | undefined {
+  const missing = whyMissing(
+    ['containerd', 'runc', 'busybox', 'gcc', 'openssl'],
+    'containerd, runc, busybox-static, gcc',
+  )
+  if (missing !== undefined) return missing
+  const files = ['/usr/lib/cni/bridge', '/usr/include/stdio.h', '/sys/fs/cgroup/memory/cgroup.procs']
+  const absent = files.find((file) => !existsSync(file))
+  return absent && `no ${absent} (Debian: containernetworking-plugins, libc6-dev; cgroups of version 1)`
 }
 
 function whyMissing(programs: readonly string[], packages: string): string | undefined {

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import type { Json } from '../../lab/cluster/api.ts'
+import { Cluster, type ClusterOptions } from '../../lab/cluster/cluster.ts'
+import type { Pod } from '../../lab/cluster/pod.ts'
+import { programsFrom } from '../../lab/cluster/programs.ts'
+import { busyboxImage } from '../../lab/cluster/test-images.ts'
+import type { Namespace } from '../../lab/namespace.ts'
+import type { Program } from '../../lab/program.ts'
+import type { Capability } from '../needs.ts'
+import { until } from '../until.ts'
+import { flannelImages, ourImage } from './images.ts'
+
+export const programs: readonly Capability[] = [
+  'cluster',
+  'etcd',
+  'peer:kube-apiserver',
+  'peer:kube-controller-manager',
+  'peer:kube-scheduler',
+  'peer:kubelet',
+  'peer:kube-proxy',
+  'peer:kubectl',
+  // Its plugin is what the conflist of flannel's manifest names.
+  'peer:flannel-cni',
+  'peer:flanneld',
+]
+
+let folder: string | undefined
+let images: readonly string[] = []
+let shared: Promise<Cluster> | undefined
+
+/** One cluster for all files: n1 and n2, with our image and flannel's. What a test changes it puts back. */
+export async function sharedCluster(): Promise<Cluster> {
+  shared ??= newCluster()
+  return await shared
+}
+
+export async function newCluster(options: Omit<ClusterOptions, 'programs' | 'images'> = {}): Promise<Cluster> {
+  if (folder === undefined) {
+    folder = await mkdtemp(join(tmpdir(), 'flanneld-images-'))
+    images = [await ourImage(folder), ...(await flannelImages(folder))]
+  }
+  return await Cluster.create({ programs: await programsFrom(process.env), images, ...options })
+}
+
+after(async function () {
+  this.timeout(60_000)
+  await (await shared?.catch(() => undefined))?.close()
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+})
+
+/** Applies the objects and waits until the daemon set runs on every node and the nodes are Ready. */
+export async function install(cluster: Cluster, objects: readonly (string | object)[]): Promise<void> {
+  await cluster.apply(...objects)
+  await rolledOut(cluster)
+  await nodesReady(cluster)
+}
+
+export async function rolledOut(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['-n', 'kube-flannel', 'rollout', 'status', 'daemonset/kube-flannel-ds', '--timeout=180s'], {
+    timeout: 190_000,
+  })
+}
+
+export async function nodesReady(cluster: Cluster): Promise<void> {
+  await until(60_000, 'all nodes are Ready', async () => {
+    for (const { metadata, status } of await cluster.list('/api/v1/nodes')) {
+      const condition = (type: string) => status.conditions.find((one: Json) => one.type === type)?.status
+      assert.deepEqual([condition('Ready'), condition('NetworkUnavailable')], ['True', 'False'], metadata.name)
+    }
+  })
+}
+
+export interface PodSpec {
+  readonly name: string
+  readonly node: string
+  readonly labels?: Readonly<Record<string, string>>
+  readonly hostPort?: number
+}
+
+// Says who asks, and who answers: `[::ffff:10.244.0.5] a`.
+const answer = [
+  'mkdir -p /tmp/cgi-bin',
+  "printf '#!/bin/sh\\necho; echo $REMOTE_ADDR $HOSTNAME\\n' >/tmp/cgi-bin/who",
+  'chmod +x /tmp/cgi-bin/who',
+  'exec httpd -f -p 80 -h /tmp',
+].join('\n')
+
+export function podObject({ name, node, labels = {}, hostPort }: PodSpec): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels: { app: name, ...labels } },
+    spec: {
+      nodeName: node,
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        {
+          name: 'main',
+          image: busyboxImage,
+          args: ['-c', answer],
+          ports: [{ containerPort: 80, ...(hostPort === undefined ? {} : { hostPort }) }],
+        },
+      ],
+    },
+  }
+}
+
+/** Pods that answer on port 80 with the address that asks and their own name. */
+export async function startPods(cluster: Cluster, specs: readonly PodSpec[]): Promise<readonly Pod[]> {
+  await cluster.apply(...specs.map(podObject))
+  const names = specs.map(({ name }) => `pod/${name}`)
+  await cluster.kubectl(['wait', '--for=condition=Ready', '--timeout=90s', ...names])
+  return await Promise.all(specs.map(({ name }) => cluster.pod(name)))
+}
+
+export async function deletePods(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['delete', 'pods,services', '--selector', 'app', '--wait', '--timeout=60s'])
+}
+
+/** The same outside of the cluster; there the name is `outside`. */
+export async function answering(where: Namespace, folder: string, port: number): Promise<Program> {
+  const script = join(folder, 'www/cgi-bin/who')
+  await mkdir(dirname(script), { recursive: true })
+  await writeFile(script, '#!/bin/sh\necho; echo $REMOTE_ADDR outside\n', { mode: 0o755 })
+  return await where.start(['busybox', 'httpd', '-f', '-p', String(port), '-h', join(folder, 'www')], {
+    log: join(folder, 'www.log'),
+  })
+}
+
+/** Who asked and who answered, as the pod behind the address says; undefined without an answer within two seconds. */
+export async function ask(
+  from: Namespace,
+  address: string,
+  port = 80,
+): Promise<{ client: string; pod: string } | undefined> {
+  const { stdout } = await from.exec(['busybox', 'nc', '-w', '2', address, String(port)], {
+    anyCode: true,
+    input: 'GET /cgi-bin/who HTTP/1.0\r\n\r\n',
+  })
+  const [client = '', pod = ''] = stdout.trimEnd().split('\n').at(-1)?.split(' ') ?? []
+  return pod === '' ? undefined : { client: client.replace(/^\[(::ffff:)?|\]$/g, ''), pod }
+}
+
+/** The end of what daemons and nodes said, printed when a test has failed. */
+export async function logsInFailure(error: Error | undefined, cluster: Cluster | undefined): Promise<void> {
+  if (error === undefined || cluster === undefined) return
+  const nodes = await Promise.all(cluster.nodes.map((node) => node.logs(1_500)))
+  const show = async (...args: string[]) => (await cluster.kubectl(args, { anyCode: true })).stdout
+  const pods = await show('get', 'pods', '-A', '-o', 'wide')
+  const daemons = await show('-n', 'kube-flannel', 'logs', '--selector', 'app=flannel', '--tail=40', '--prefix')
+  process.stderr.write(`${[...nodes, pods, daemons].join('\n')}\n`)
+}
