@@ -35,18 +35,24 @@ interface Fault {
   readonly text: string
 }
 
+/** What of a lease nothing is wrong with by itself, and what is wrong with the rest. */
+interface AloneVerdict {
+  /** Undefined: nothing of it can be routed. */
+  readonly candidate: Lease | undefined
+  readonly faults: readonly Fault[]
+}
+
 interface Rejection {
   readonly lease: Lease
   readonly fault: Fault
-  /** Whatever other leases there are. */
-  readonly alone: boolean
 }
 
 /**
  * Which leases may become routes (the harm rule): all but those that would take away something that works, or are no leases. What only a
  * backend can judge (VNI, port, keys) is left to it. First each lease is judged by itself; of the rest, those whose subnet contains
  * addresses of others go, and with them those whose address lies in a subnet that stays (`containing`); of two that exclude each other then,
- * the older one stays. So the verdicts do not depend on the order of the snapshot.
+ * the older one stays. So the verdicts do not depend on the order of the snapshot. What only the place of one family's subnet breaks on this
+ * host leaves the lease its other family.
  *
  * A change of the snapshot costs the judgement of the leases that changed, of those that hold the same as they do, and so on while
  * verdicts change. A change of what is judged by begins anew. The verdicts are those of a new judge.
@@ -56,8 +62,10 @@ export class PeerJudge {
   #rules: PeerRules | undefined
   #judged: ReadonlyMap<string, Lease> = new Map()
   #accepted = PersistentMap.from<Lease>([])
-  /** By id. */
-  #rejected = new Map<string, Rejection>()
+  /** By id; what is wrong with leases by themselves, in all their families or in one. */
+  #faulty = new Map<string, readonly Rejection[]>()
+  /** By id; those that others exclude. */
+  #excluded = new Map<string, Rejection>()
 
   judge(input: PeerRuleInput): PeerVerdicts {
     const { leases, unreadable } = input.snapshot
@@ -65,7 +73,8 @@ export class PeerJudge {
     const changes = changesBetween(this.#judged, leases).filter(({ key }) => key !== input.own?.id)
     if (changes.length > 0) this.#judgeChanges(rules, changes)
     this.#judged = leases
-    const rejected = [...this.#rejected.values()].sort((a, b) => olderFirst(a.lease, b.lease))
+    const rejected = [...[...this.#faulty.values()].flat(), ...this.#excluded.values()]
+    rejected.sort((a, b) => olderFirst(a.lease, b.lease))
     return {
       accepted: this.#accepted,
       rejected: [
@@ -85,7 +94,8 @@ export class PeerJudge {
     this.#rules = new PeerRules(input)
     this.#judged = new Map()
     this.#accepted = PersistentMap.from<Lease>([])
-    this.#rejected = new Map()
+    this.#faulty = new Map()
+    this.#excluded = new Map()
     return this.#rules
   }
 
@@ -94,29 +104,37 @@ export class PeerJudge {
     const isFirst = this.#judged.size === 0
     const concerned = (lease: Lease) => (isFirst ? [] : index.concerned(lease))
     const pending = new Set<Lease>()
-    for (const { before } of changes) {
-      if (before === undefined || !this.#isCandidate(before)) continue
-      for (const other of concerned(before)) pending.add(other)
-      index.forget(before)
+    const gone = changes.flatMap(({ key }) => this.#candidateOf(key) ?? [])
+    for (const lease of gone) {
+      for (const other of concerned(lease)) pending.add(other)
+      index.forget(lease)
     }
-    for (const { before } of changes) if (before !== undefined) pending.delete(before)
+    for (const lease of gone) pending.delete(lease)
+    const come: Lease[] = []
     for (const { key, after } of changes) {
-      this.#rejected.delete(key)
-      const fault = after && rules.alone(after)
+      this.#faulty.delete(key)
+      this.#excluded.delete(key)
       if (after === undefined) continue
-      if (fault !== undefined) this.#rejected.set(key, { lease: after, fault, alone: true })
-      else index.add(after)
+      const { candidate, faults } = rules.alone(after)
+      if (faults.length > 0)
+        this.#faulty.set(
+          key,
+          faults.map((fault) => ({ lease: after, fault })),
+        )
+      if (candidate === undefined) continue
+      index.add(candidate)
+      come.push(candidate)
     }
-    for (const { key, after } of changes) {
-      if (after === undefined || this.#rejected.has(key)) continue
-      pending.add(after)
-      for (const other of concerned(after)) pending.add(other)
+    for (const lease of come) {
+      pending.add(lease)
+      for (const other of concerned(lease)) pending.add(other)
     }
     this.#decide(rules, changes, this.#verdictsOf(rules, pending, concerned))
   }
 
-  #isCandidate({ id }: Lease): boolean {
-    return this.#accepted.has(id) || this.#rejected.get(id)?.alone === false
+  /** What was judged beside others the last time. */
+  #candidateOf(id: string): Lease | undefined {
+    return this.#accepted.get(id) ?? this.#excluded.get(id)?.lease
   }
 
   /** The oldest first: whoever an older one excludes is known by then. Where a verdict changes, it may change those of younger ones. */
@@ -149,8 +167,8 @@ export class PeerJudge {
     const now = new Map<string, Lease | undefined>()
     for (const [lease, fault] of verdicts) {
       now.set(lease.id, fault === undefined ? lease : undefined)
-      if (fault === undefined) this.#rejected.delete(lease.id)
-      else this.#rejected.set(lease.id, { lease, fault, alone: false })
+      if (fault === undefined) this.#excluded.delete(lease.id)
+      else this.#excluded.set(lease.id, { lease, fault })
     }
     for (const { key } of changes) if (!now.has(key)) now.set(key, undefined)
     const differing = [...now].filter(([id, lease]) => this.#accepted.get(id) !== lease)
@@ -191,21 +209,38 @@ class PeerRules {
     this.own = [...(own?.families.values() ?? [])].flatMap(({ subnet }) => harm.ofOwn(subnet) ?? [])
   }
 
-  /** What is wrong with a lease by itself. */
-  alone(lease: Lease): Fault | undefined {
+  /** Whatever other leases there are. */
+  alone(lease: Lease): AloneVerdict {
+    const whole = this.#faultOf(lease)
+    if (whole !== undefined) return { candidate: undefined, faults: [whole] }
+    const faults: Fault[] = []
+    const families = new Map(lease.families)
+    for (const [family, place] of this.#places) {
+      const part = lease.families.get(family)
+      const harm = part && place.harmOf(part.subnet)
+      if (harm === undefined) continue
+      faults.push(harm)
+      families.delete(family)
+    }
+    if (faults.length === 0) return { candidate: lease, faults }
+    const isLeft = [...families.keys()].some((family) => this.#places.has(family))
+    return { candidate: isLeft ? { ...lease, families } : undefined, faults }
+  }
+
+  #faultOf(lease: Lease): Fault | undefined {
     if (lease.reserved && lease.node === '' && lease.primary.backend === '') {
       return { reason: 'unclaimed-reservation', text: 'the node for which the subnet is reserved has not come yet' }
     }
-    const { own, network } = this.#input
+    const { own } = this.#input
     if (own !== undefined && own.node !== '' && lease.node === own.node) {
       return { reason: 'own-identity', text: `it carries this node's NodeID, whose lease is ${own.id}` }
     }
     let checked = 0
-    for (const family of network.families.keys()) {
+    for (const [family, place] of this.#places) {
       const part = lease.families.get(family)
       if (part === undefined) continue
       checked += 1
-      const fault = this.#places.get(family)?.judge(part.subnet) ?? this.#addressRules.judge(part)
+      const fault = place.judge(part.subnet) ?? this.#addressRules.judge(part)
       if (fault !== undefined) return fault
     }
     return checked === 0

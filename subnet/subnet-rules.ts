@@ -9,7 +9,9 @@ export class SubnetRules {
   readonly #network: Cidr
   readonly #range: ReturnType<typeof rangeOf>
   readonly #own: Cidr | undefined
-  readonly #forbidden: readonly { reason: string; label: string; ranges: RangeSet }[]
+  readonly #ownRange: RangeSet
+  /** Undefined: there is none, as a rule. */
+  readonly #protected: RangeSet | undefined
   readonly #harm: HarmRules
 
   constructor(
@@ -23,28 +25,28 @@ export class SubnetRules {
     this.#own = needs.own?.families.get(family)?.subnet
     this.#harm = needs.harm
     const isOfFamily = (cidr: Cidr) => familyOf(cidr) === family && prefixLength(cidr) > 0
-    this.#forbidden = [
-      {
-        reason: 'own-subnet',
-        label: 'the own subnet',
-        ranges: new RangeSet(this.#own === undefined ? [] : [this.#own]),
-      },
-      {
-        reason: 'protected-range',
-        label: 'the protected',
-        ranges: new RangeSet(needs.protectedRanges.filter(isOfFamily)),
-      },
-    ]
+    const protectedRanges = needs.protectedRanges.filter(isOfFamily)
+    this.#ownRange = new RangeSet(this.#own === undefined ? [] : [this.#own])
+    this.#protected = protectedRanges.length === 0 ? undefined : new RangeSet(protectedRanges)
   }
 
+  /** Whether it is a subnet of the network that a peer can have. */
   judge(subnet: Cidr): { reason: string; text: string } | undefined {
     const range = rangeOf(subnet)
     if (range.first < this.#range.first || range.last > this.#range.last) {
       return { reason: 'outside-network', text: `${subnet} does not lie inside ${this.#network}` }
     }
-    for (const { reason, label, ranges } of this.#forbidden) {
-      const other = ranges.overlapping(range)
-      if (other !== undefined) return { reason, text: `${subnet} overlaps ${label} ${other.cidr}` }
+    if (this.#ownRange.overlapping(range) !== undefined) {
+      return { reason: 'own-subnet', text: `${subnet} overlaps the own subnet ${this.#own}` }
+    }
+    return undefined
+  }
+
+  /** What a route to it would take away from this host. */
+  harmOf(subnet: Cidr): { reason: string; text: string } | undefined {
+    const other = this.#protected?.overlapping(rangeOf(subnet))
+    if (other !== undefined) {
+      return { reason: 'protected-range', text: `${subnet} overlaps the protected ${other.cidr}` }
     }
     return this.#harm.ofPeer(subnet, this.#own)
   }

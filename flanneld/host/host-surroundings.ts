@@ -21,7 +21,10 @@ export interface SurroundingsInput {
   readonly ours: ReadonlySet<string>
   /** Of the store's endpoints, as far as they are known. */
   readonly storeAddresses: readonly IpAddr[]
-  /** Whether the last plan has a route at this key (`keyOf`): a foreign one there came later, and is the reconciler's to repair or to show. */
+  /**
+   * Whether the last plan has a route at this key (`keyOf`). One of protocol boot there came later, and the reconciler takes its place
+   * again. One of another program stays there, and the peer is judged by it, as after a restart.
+   */
   readonly isPlanned: (key: string) => boolean
 }
 
@@ -102,10 +105,9 @@ export class HostSurroundings {
   #foreignRoutes({ ours, isPlanned }: SurroundingsInput): readonly HostRoute[] {
     const names = [...ours].join()
     if (this.#routes?.nearby !== this.#nearby || this.#routes.ours !== names) {
-      const foreign = this.#nearby.routes.filter(
-        ({ device, dst, metric }) =>
-          !isOverlay(device, ours) && !isPlanned(keyOf({ ...NO_ROUTE, family: familyOf(dst), dst, metric })),
-      )
+      const isRepaired = ({ protocol, dst, metric }: HostRouteEntry) =>
+        protocol === BOOT_PROTOCOL && isPlanned(keyOf({ ...NO_ROUTE, family: familyOf(dst), dst, metric }))
+      const foreign = this.#nearby.routes.filter((route) => !isOverlay(route.device, ours) && !isRepaired(route))
       this.#routes = { nearby: this.#nearby, ours: names, routes: foreign.map(hostRoute) }
     }
     return this.#routes.routes

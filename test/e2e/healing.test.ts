@@ -201,17 +201,23 @@ describe('healing', function () {
     assert.ok((await countInLog(host, /link repaired .*was=missing/)) > 0)
   })
 
-  it('leaves a foreign route in our way alone: that peer is degraded, the others work', async () => {
+  it('leaves another program’s route in our way alone: that peer is rejected, as after a restart, the others work', async () => {
     const dst = '10.5.1.0/24'
     await host.ip('route', 'del', dst)
     // Faster than the healing, or after it: what counts is who has the key in the end.
     await host.exec(['sh', '-c', `ip route replace ${dst} via 192.168.64.1 proto static`])
-    await until(healMs, 'the peer is degraded', async () => {
-      const { peers, state, ready } = await status(host)
-      const degraded = peers.filter((peer: { state: string }) => peer.state !== 'ok')
-      assert.deepEqual([state, ready, degraded.length], ['degraded', true, 1])
-      assert.equal(degraded[0].id, '10.5.1.0-24')
-      assert.match(degraded[0].reason, /foreign|proto|static|not ours/)
+    await until(healMs, 'the peer is rejected', async () => {
+      const { peers, rejected, state, ready } = await status(host)
+      assert.deepEqual([state, ready], ['degraded', true])
+      assert.ok(peers.every((peer: { id: string; state: string }) => peer.state === 'ok' && peer.id !== '10.5.1.0-24'))
+      assert.deepEqual(
+        rejected.map(({ id, reason }: { id: string; reason: string }) => `${id} ${reason}`),
+        ['10.5.1.0-24 host-range'],
+      )
+      assert.match(
+        rejected[0].text,
+        /is the destination of this host's route 10\.5\.1\.0\/24 via 192\.168\.64\.1 dev eth0/,
+      )
     })
     assert.match(await host.ip('route', 'show', dst), /via 192\.168\.64\.1 dev eth0 proto static/)
     await reaches()

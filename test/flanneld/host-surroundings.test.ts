@@ -86,7 +86,7 @@ describe('what the harm rule knows of the host', () => {
     )
   })
 
-  it('tells flannel\u2019s routes from those of the host, and leaves out what stands where one of ours is planned', async () => {
+  it('tells flannel\u2019s routes from those of the host, and leaves out what the reconciler replaces', async () => {
     const routes = [
       route('10.0.0.0/8'),
       route('10.5.2.0/24', { protocol: 3, via: '192.168.64.2' as IpAddr }),
@@ -94,12 +94,14 @@ describe('what the harm rule knows of the host', () => {
       route('10.5.4.0/24', { protocol: 3, device: 'flannel.2' }),
       route('10.5.5.0/24', { protocol: 4, metric: 7, type: 7 }),
       route('10.5.6.0/24', { protocol: 3, type: 6 }),
-      route('10.5.7.0/24', { protocol: 4 }),
+      route('10.5.7.0/24', { protocol: 3 }),
+      route('10.5.9.0/24', { protocol: 4 }),
       route('10.5.8.0/24', { protocol: 3, metric: 500, via: '192.168.64.2' as IpAddr }),
     ]
     const { host, of } = start({ routes, gateways: [] })
     await host.read()
-    const found = of({ isPlanned: (key) => key === 'route 10.5.7.0/24 metric 0' }).routes
+    const planned = ['route 10.5.7.0/24 metric 0', 'route 10.5.9.0/24 metric 0']
+    const found = of({ isPlanned: (key) => planned.includes(key) }).routes
     assert.deepEqual(
       found.map(({ text, adoptable, type }) => `${text}${adoptable ? ' adoptable' : ''} ${type}`),
       [
@@ -108,6 +110,7 @@ describe('what the harm rule knows of the host', () => {
         '10.5.3.0/24 dev eth0 unicast',
         'unreachable 10.5.5.0/24 dev eth0 metric 7 other',
         'blackhole 10.5.6.0/24 dev eth0 blackhole',
+        '10.5.9.0/24 dev eth0 unicast',
         '10.5.8.0/24 via 192.168.64.2 dev eth0 metric 500 unicast',
       ],
     )

@@ -1,5 +1,5 @@
 import type { ObjectKind, Route } from '../../kernel/objects.ts'
-import { BOOT_PROTOCOL, defaultMetric } from '../../kernel/objects.ts'
+import { BOOT_PROTOCOL, defaultMetric, keyOf } from '../../kernel/objects.ts'
 import { type Cidr, FAMILIES, familyOf, type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Damage, Step } from './history.ts'
 import { FLANNEL, type SimulatedHost, UPLINK } from './host.ts'
@@ -96,6 +96,7 @@ export class Events {
         host.kernelDelayMs = step.ms
         return
       case 'disk':
+        this.#forgetStrictPaths(host, step)
         Object.assign(node.disk, { full: step.full, delayMs: step.delayMs })
         return
       case 'lease deleted':
@@ -103,8 +104,15 @@ export class Events {
       case 'rack is elsewhere':
         return moveRack(host, step.isElsewhere)
       case 'foreign route':
-        return putForeignRoutes(node, this.#world.node(step.peer))
+        return this.#foreignRoutes(node, this.#world.node(step.peer), step)
     }
+  }
+
+  // A strict filter that cannot be written down stays strict. A peer that finds its direct path first loses what it sends by it
+  // until this one has found it, too.
+  #forgetStrictPaths(host: SimulatedHost, { full, delayMs }: Extract<Step, { do: 'disk' }>): void {
+    const { backend, reversePath } = this.#world.scenario
+    if (backend === 'direct' && reversePath === '1' && (full || delayMs > 0)) this.#invariants.disturb(host)
   }
 
   async #move(host: SimulatedHost, step: Extract<Step, { do: 'move' }>): Promise<void> {
@@ -155,6 +163,23 @@ export class Events {
     node.cluster.table.put(lease.id, lease.value)
   }
 
+  #foreignRoutes(
+    { host }: SimulatedNode,
+    peer: SimulatedNode,
+    { how, isOne }: Extract<Step, { do: 'foreign route' }>,
+  ): void {
+    if (peer.host === host || host.kernel.get(`link ${UPLINK}`) === undefined) return
+    for (const [family, dst] of [...peer.subnets].slice(0, isOne ? 1 : undefined)) {
+      const foreign = route(dst, { via: host.addressOf(family, 254), device: UPLINK })
+      const there = host.kernel.get(keyOf(foreign))
+      const isOthers = there !== undefined && host.kernel.makers.of(there) === OTHERS
+      if (how === 'remove' && isOthers) host.kernel.change({ verb: 'remove', object: there })
+      if (how === 'remove' || isOthers || (how === 'add' && there !== undefined)) continue
+      this.#invariants.disturb(host)
+      host.put(foreign, OTHERS)
+    }
+  }
+
   #rack(what: 'arrives' | 'leaves'): void {
     const { table } = this.#world.node(0).cluster
     for (const { id, value } of RACK) {
@@ -189,16 +214,6 @@ function moveRack(host: SimulatedHost, isElsewhere: boolean): void {
     const there = { ...route(subnetOf(lease), { via: host.addressOf(4, 254), device: UPLINK }), metric: VPN_METRIC }
     if (isElsewhere && host.kernel.get(`link ${UPLINK}`) !== undefined) host.put(there, OTHERS)
     else host.kernel.change({ verb: 'remove', object: there })
-  }
-}
-
-function putForeignRoutes({ host }: SimulatedNode, peer: SimulatedNode): void {
-  if (peer.host === host || host.kernel.get(`link ${UPLINK}`) === undefined) return
-  for (const [family, dst] of peer.subnets) {
-    const metric = defaultMetric(family)
-    if (host.kernel.get(`route ${dst} metric ${metric}`) !== undefined) continue
-    const via = host.addressOf(family, 254)
-    host.put({ ...route(dst, { via, device: UPLINK }), metric }, OTHERS)
   }
 }
 

@@ -45,7 +45,14 @@ export type Step =
   | { readonly do: 'rack'; readonly what: 'arrives' | 'leaves' }
   /** Another program has, or has no more, routes to the subnets of the rack. */
   | { readonly do: 'rack is elsewhere'; readonly node: number; readonly isElsewhere: boolean }
-  | { readonly do: 'foreign route'; readonly node: number; readonly peer: number }
+  /** Another program writes routes to the subnets of a peer, in one family or in all: beside ours, over ours, or takes them back. */
+  | {
+      readonly do: 'foreign route'
+      readonly node: number
+      readonly peer: number
+      readonly how: 'add' | 'replace' | 'remove'
+      readonly isOne: boolean
+    }
   | { readonly do: 'config'; readonly text: number }
 
 /** Histories of so many nodes. */
@@ -93,7 +100,16 @@ export function histories(nodes: number): fc.Arbitrary<readonly Step[]> {
     { weight: 2, arbitrary: fc.record({ do: of('strange lease'), lease: fc.nat({ max: STRANGE_LEASES.length - 1 }) }) },
     { weight: 2, arbitrary: fc.record({ do: of('rack'), what: of('arrives', 'arrives', 'leaves') }) },
     { weight: 2, arbitrary: fc.record({ do: of('rack is elsewhere'), node, isElsewhere: of(true, true, false) }) },
-    { weight: 1, arbitrary: fc.record({ do: of('foreign route'), node, peer: node }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        do: of('foreign route'),
+        node,
+        peer: node,
+        how: of('add', 'replace', 'remove'),
+        isOne: is,
+      }),
+    },
     { weight: 1, arbitrary: fc.record({ do: of('config'), text: fc.nat({ max: 7 }) }) },
   )
   return fc.array(step, { minLength: 1, maxLength: 25, size: 'max' })

@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { long } from '../long.ts'
+import { KNOWN_HISTORIES, PLAIN } from './known-histories.ts'
 import { outcome } from './property.ts'
+import { simulate } from './simulation.ts'
 
 describe('the simulation', function () {
   this.timeout(600_000)
@@ -11,4 +13,8 @@ describe('the simulation', function () {
     const histories = long ? { numRuns: 10_000 } : { numRuns: 70, seed: 1 }
     await fc.assert(outcome(), histories)
   })
+
+  for (const [what, differs, history] of KNOWN_HISTORIES) {
+    it(`comes to rest where ${what}`, () => simulate({ ...PLAIN, ...differs }, history))
+  }
 })

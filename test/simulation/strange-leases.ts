@@ -12,13 +12,16 @@ export interface StrangeLease {
   readonly value: string
 }
 
+/** NodeID of one that has a NodeID. */
+export const STRANGER = 'f'.repeat(32)
+
 const MAC = '02:bb:00:00:00:0'
 
 /** What anybody can write below the prefix. Some of it may be routed, now or once the victim has moved. */
 export const STRANGE_LEASES: readonly ((victim: Victim) => StrangeLease | undefined)[] = [
   () => ({ id: '10.64.250.0-24', value: 'nonsense' }),
   () => lease('10.64.251.0-24', { publicIp: '127.0.0.1', mac: `${MAC}1` }),
-  ({ address }) => lease('10.64.252.0-24', { publicIp: address, mac: `${MAC}2`, node: 'f'.repeat(32) }),
+  ({ address }) => lease('10.64.252.0-24', { publicIp: address, mac: `${MAC}2`, node: STRANGER }),
   () => lease('192.0.2.0-24', { publicIp: '198.51.100.1', mac: `${MAC}3` }),
   () => lease('10.64.253.0-24', { publicIp: '198.51.100.2', mac: 'not a mac' }),
   () => lease('10.64.200.0-22', { publicIp: '198.51.100.3', mac: `${MAC}4` }),

@@ -109,11 +109,11 @@ export class World {
     return fate.host === to.host ? undefined : 'it arrives at another host'
   }
 
-  /** Whether a route of another program has the place of one to this node: then its lease is rejected, with all its families. */
-  isTaken(from: SimulatedNode, to: SimulatedNode): boolean {
+  /** Whether a route of another program has the place of one to this node, which is rejected with this family then. */
+  isTaken(from: SimulatedNode, to: SimulatedNode, family: Family): boolean {
     const { makers } = from.host.kernel
-    const subnets = [...to.subnets.values()]
-    return from.host.routes().some((route) => subnets.includes(route.dst) && !makers.of(route).startsWith('instance'))
+    const subnet = to.subnets.get(family)
+    return from.host.routes().some((route) => route.dst === subnet && !makers.of(route).startsWith('instance'))
   }
 
   close(): void {

@@ -251,6 +251,35 @@ describe('acceptPeers', () => {
     assert.deepEqual(reasons([lease('10.5.2.0/24')], { network: dual }), [])
   })
 
+  it('leaves a lease the family that nothing of this host lies in the way of', () => {
+    const both = lease('10.5.97.0/24 fc00:0:0:5::/64', { ip: '10.0.0.1', ip6: 'fe80::1', age: 1 })
+    const younger = lease('10.5.97.0/25 fc00:0:0:6::/64', { ip: '10.0.0.1', ip6: 'fe80::1', age: 2 })
+    for (const [ranges, families, faults] of [
+      [['10.5.96.0/20'], [6], ['protected-range']],
+      [['fc00:0:0:5::/64'], [4], ['protected-range']],
+      [['10.5.96.0/20', 'fc00:0:0:5::/64'], [], ['protected-range', 'protected-range']],
+    ] as const) {
+      const protectedRanges = ranges as readonly unknown[] as readonly Cidr[]
+      const { accepted, rejected } = judge([both], { network: dual, protectedRanges })
+      assert.deepEqual([...(accepted.get(both.id)?.families.keys() ?? [])], families)
+      assert.deepEqual(
+        rejected.map(({ reason }) => reason),
+        faults,
+      )
+    }
+    // In the family that is left it excludes others as ever.
+    const protectedRanges = ['10.5.96.0/20' as Cidr]
+    assert.deepEqual(reasons([both, younger], { network: dual, protectedRanges }), [
+      `${both.id} protected-range`,
+      `${younger.id} protected-range`,
+      `${younger.id} duplicate-public-address`,
+    ])
+    const peers = new PeerJudge()
+    const input = { ...base, network: dual, protectedRanges }
+    peers.judge({ ...input, snapshot: snapshot([both]) })
+    assert.deepEqual([...peers.judge({ ...input, snapshot: snapshot([]) }).accepted.keys()], [])
+  })
+
   it('shows what the store could not read', () => {
     const unreadable = [{ id: 'notes', reason: 'foreign-key', text: 'x' }]
     assert.deepEqual(acceptPeers({ ...base, snapshot: snapshot([], unreadable) }).rejected, unreadable)

@@ -1,0 +1,55 @@
+import type { Step } from './history.ts'
+import type { Scenario } from './scenario.ts'
+
+/** What the others differ from. */
+export const PLAIN: Scenario = {
+  backend: 'vxlan',
+  families: [4],
+  isInside: false,
+  hasSecond: false,
+  hasGuard: false,
+  hasFlannel: false,
+  reversePath: '0',
+  hasRack: false,
+  isRunning: true,
+  seed: 1,
+}
+
+const foreignRoute = { do: 'foreign route', node: 0, peer: 1, how: 'replace' } as const
+const fullDisk = { do: 'disk', node: 0, full: true } as const
+
+/** What once did not come to rest, by what was wrong. */
+export const KNOWN_HISTORIES: readonly (readonly [what: string, differs: Partial<Scenario>, readonly Step[]])[] = [
+  [
+    'another program takes the place of a route: the peer stayed accepted until a restart',
+    {},
+    [{ ...foreignRoute, isOne: false }],
+  ],
+  [
+    'another program takes the place of a route of one family: the peer was lost in both',
+    { families: [4, 6], hasGuard: true },
+    [{ ...foreignRoute, isOne: true }],
+  ],
+  [
+    'a strict filter stays because the disk is full: what a peer sends directly is lost until its reply is seen here, too',
+    { backend: 'direct', reversePath: '1', isRunning: false },
+    [
+      { ...fullDisk, delayMs: 0 },
+      { do: 'start', node: 0 },
+      { do: 'start', node: 1 },
+      { do: 'kill', node: 0 },
+      { do: 'start', node: 0 },
+    ],
+  ],
+  [
+    'a node whose identity could not be written is started again: its lease was taken for a stranger’s',
+    { hasGuard: true, isRunning: false },
+    [
+      { ...fullDisk, delayMs: 30 },
+      { do: 'start', node: 2 },
+      { do: 'start', node: 0 },
+      { do: 'move', node: 1, afterMs: 0, times: 1, pauseMs: 1_800, isBack: false },
+      { do: 'stop', node: 0 },
+    ],
+  ],
+]
