@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { needs } from '../needs.ts'
 import { useCluster } from './cluster.ts'
-import { chart, type Manifest, manifests, namespace, render } from './helm.ts'
+import { chart, namespace, render } from './helm.ts'
 
 const at = ['--namespace', namespace]
 const names = [
@@ -26,11 +26,6 @@ describe('with a real API server', function () {
   const cluster = useCluster(this)
 
   const exists = (name: string) => cluster().kubectl(['get', name, ...at]).ok
-  const dryRun = (items: readonly Manifest[]): readonly Manifest[] => {
-    const args = ['create', '--dry-run=server', '--validate=strict', '-o', 'yaml', ...at, '-f', '-']
-    const list = { apiVersion: 'v1', kind: 'List', items }
-    return manifests(cluster().done(cluster().kubectl(args, JSON.stringify(list))))
-  }
 
   before(() => {
     cluster().done(cluster().kubectl(['create', 'namespace', namespace]))
@@ -46,7 +41,7 @@ describe('with a real API server', function () {
     ]
     for (const values of table) {
       const objects = Object.values(render(values))
-      assert.equal(dryRun(objects).length, objects.length)
+      assert.equal(cluster().dryRun(objects, namespace).length, objects.length)
     }
   })
 
@@ -61,7 +56,7 @@ describe('with a real API server', function () {
       ]),
     )
     const { PodMonitor } = render({ metrics: { podMonitor: { enabled: true } } })
-    assert.equal(dryRun([PodMonitor]).length, 1)
+    assert.equal(cluster().dryRun([PodMonitor], namespace).length, 1)
   })
 
   describe('Helm', () => {

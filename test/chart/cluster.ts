@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ApiServer } from '../kube/api-server.ts'
-import { helm, kubectl, type Manifest, type Ran } from './helm.ts'
+import { helm, kubectl, type Manifest, manifests, type Ran } from './helm.ts'
 
 /** Helm and kubectl beside a real API server. There is no kubelet and no controller: objects are what somebody puts. */
 export class Cluster {
@@ -34,6 +34,13 @@ export class Cluster {
   done(ran: Ran): string {
     assert.ok(ran.ok, ran.stderr)
     return ran.stdout
+  }
+
+  /** What the API server would make of these objects, its defaults filled in; unknown fields are refused. */
+  dryRun(items: readonly Manifest[], namespace: string): readonly Manifest[] {
+    const args = ['create', '--dry-run=server', '--validate=strict', '-o', 'yaml', '--namespace', namespace, '-f', '-']
+    const list = { apiVersion: 'v1', kind: 'List', items }
+    return manifests(this.done(this.kubectl(args, JSON.stringify(list))))
   }
 
   get(...args: readonly string[]): Manifest {
