@@ -13,6 +13,7 @@ import { readDocker } from './check/read/docker.ts'
 import { readVariables } from './check/read/variables.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { collectAfterStart, keepHeapSmall } from './heap.ts'
+import { momentReader } from './last-known/moment.ts'
 import { openLeases } from './leases/open-leases.ts'
 import { Agent } from './node/agent.ts'
 import { GuardWatch } from './node/guard-watch.ts'
@@ -72,6 +73,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     tunHolder,
   })
   const tables = [...kernel.tables, ...dataplanes.flatMap((dataplane) => dataplane.tables)]
+  const moment = await momentReader(clock)
   const source = await openLeases({ clock, log, conditions, random: Math.random, env: port.env }, options, nodeId)
   const durations = new Histogram(RECONCILE_BOUNDS)
   const { etcdPrefix, subnetFile } = options
@@ -94,6 +96,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     {
       kernel: { ...kernel, tables },
       ...source,
+      moment,
       state,
       claim: (footprint) => claimFootprint({ claim, journal: state.journal }, footprint),
       conditions,

@@ -60,7 +60,7 @@ export function decideLease(question: LeaseQuestion): LeaseDecision {
   // Reservations that are not needed stay: they are the operator's, and peers ignore them while nobody claims them.
   const surplus = candidates.find((lease) => lease !== chosen && (!lease.reserved || !fitsNetwork(lease, network)))
   if (surplus !== undefined) return { type: 'delete', lease: surplus, why: whyDelete(surplus, question) }
-  if (chosen === undefined) return createSomewhere(question)
+  if (chosen === undefined) return hints.keep ? decideOnly(question, hints.keep) : createSomewhere(question)
   return takeOver(chosen, want)
 }
 

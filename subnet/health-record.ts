@@ -14,6 +14,7 @@ export class HealthRecord {
   readonly #resyncs = new Map<string, number>()
   #lastSuccess: number | undefined
   #endpoint: string | undefined
+  #cluster: string | undefined
   /** What is told of the outage: of several users with a fault the first one's, until all have the store back. */
   #told: { readonly user: string; readonly text: string } | undefined
 
@@ -60,6 +61,13 @@ export class HealthRecord {
     if (this.#faults.delete(user)) this.#emit()
   }
 
+  /** The leases were read from this cluster. */
+  identified(cluster: string): void {
+    if (cluster === this.#cluster) return
+    this.#cluster = cluster
+    this.#emit()
+  }
+
   resynced(cause: string): void {
     this.#resyncs.set(cause, (this.#resyncs.get(cause) ?? 0) + 1)
     this.#emit()
@@ -84,6 +92,7 @@ export class HealthRecord {
       ...this.#remedy,
       ...(fault === undefined ? {} : { error: fault }),
       ...(this.#endpoint === undefined ? {} : { endpoint: this.#endpoint }),
+      ...(this.#cluster === undefined ? {} : { cluster: this.#cluster }),
     })
   }
 }

@@ -59,6 +59,8 @@ export interface LeaseSnapshot {
   readonly leases: ReadonlyMap<string, Lease>
   /** Entries that could not be decoded. */
   readonly unreadable: readonly RejectedLease[]
+  /** What was known before this start, of a store that has not answered yet: some may be gone, others missing. */
+  readonly recorded?: boolean
 }
 
 /** What a node wants to say about itself; the subnet is found by the store. */
@@ -115,6 +117,8 @@ export interface StoreHealth {
   /** Why it is down, secrets left out. */
   readonly error?: string
   readonly endpoint?: string
+  /** Id of the etcd cluster that the leases were read from; absent before that, and where there is none. */
+  readonly cluster?: string
   /** What an operator can do while it is down; absent: as for etcd. */
   readonly remedy?: string
   /** How often the whole list was read again, by cause. */
@@ -173,6 +177,8 @@ export interface AcquireHints extends PublishHints {
   readonly protectedRanges?: readonly Cidr[]
   /** After a loss: nothing but this subnet (per family) is acceptable. */
   readonly only?: ReadonlyMap<Family, Cidr>
+  /** Told to containers since this start, when the store had not answered: where no lease is ours, nothing but this subnet is acceptable. */
+  readonly keep?: ReadonlyMap<Family, Cidr>
 }
 
 /** The text of the network configuration, as the store has it now; undefined while there is none. */

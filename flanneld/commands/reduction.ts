@@ -12,6 +12,7 @@ import type { ObjectTable } from '../../kernel/table.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/log.ts'
 import { bearsFlannelsName } from '../adopted-by-flannel.ts'
+import { forgetLastKnown } from '../last-known/keep.ts'
 import { requireNetAdmin } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
@@ -85,6 +86,7 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
     await state.journal.clear()
     // Also before flannel takes over: on the way back its subnet counts, which subnet.env names.
     await forgetLastSubnets(state.files)
+    await forgetLastKnown(state.files)
     for (const command of await reduction.afterwards(isOnRecord)) print(`${command}\n`)
     return 0
   } finally {

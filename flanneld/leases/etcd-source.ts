@@ -16,6 +16,7 @@ export function openEtcd(needs: SourceNeeds, options: Options): LeaseSource {
   const prefix = options.etcdPrefix
   return {
     endpoints: options.etcdEndpoints,
+    identity: { kind: 'etcd', prefix, marks: options.etcdEndpoints.map((endpoint) => endpoint.replace(/\/+$/, '')) },
     configSource: new EtcdConfigSource({ ...needs, client }, { prefix }),
     storeHealth: client.health.source,
     reconnectStore: (why) => client.giveUp(why),

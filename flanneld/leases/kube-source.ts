@@ -1,5 +1,5 @@
 import { ConfigError } from '../../lib/errors.ts'
-import { accessWarnings, apiAccess } from '../../subnet/kube/access.ts'
+import { accessWarnings, apiAccess, clusterMarks } from '../../subnet/kube/access.ts'
 import { KubeClient } from '../../subnet/kube/client.ts'
 import { FileConfigSource } from '../../subnet/kube/config-file.ts'
 import { KubeLeaseStore } from '../../subnet/kube/lease-store.ts'
@@ -33,6 +33,7 @@ export async function openKube(needs: SourceNeeds, options: Options, nodeId: str
     store,
     reconnectStore: async () => client.giveUp(),
     endpoints: [client.endpoint],
+    identity: { kind: 'kubernetes', prefix: options.kubeAnnotationPrefix, marks: await clusterMarks(access) },
     givenAddresses: () => store.givenAddresses(),
     ...(options.setNodeNetworkUnavailable && {
       nodeNetwork: {

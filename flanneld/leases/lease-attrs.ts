@@ -23,7 +23,20 @@ export function leaseAttrs(
   return { node, primary: ways[0].path, accepts, publicIps, tunnelIps }
 }
 
-/** After a loss running containers keep their addresses: moving them is the operator's decision. */
+/** After a loss, and while the store cannot be asked, running containers keep their addresses: moving them is the operator's decision. */
 export function heldLease(state: LeaseState | undefined): OwnLease | undefined {
-  return state?.at === 'held' ? state.own : state?.at === 'lost' ? state.last : undefined
+  switch (state?.at) {
+    case 'held':
+    case 'recorded':
+      return state.own
+    case 'lost':
+      return state.last
+    default:
+      return undefined
+  }
+}
+
+/** Whether containers may be told the subnet anew. */
+export function isCertain(state: LeaseState | undefined): boolean {
+  return state?.at !== 'recorded' || state.isGood
 }

@@ -24,6 +24,8 @@ import { isOlder, sameAttrs, sameLease } from './lease-comparison.ts'
 export type LeaseState =
   | { readonly at: 'acquiring'; readonly waitingFor?: string; readonly remedy?: string }
   | { readonly at: 'held'; readonly own: OwnLease }
+  /** That of the last run, while the store cannot be asked; unless `isGood`, it may have expired meanwhile. */
+  | { readonly at: 'recorded'; readonly own: OwnLease; readonly isGood: boolean }
   | { readonly at: 'lost'; readonly last: OwnLease; readonly conflict: LeaseConflict; readonly text: string }
 
 /** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
@@ -105,6 +107,13 @@ export class LeaseKeeper {
     this.#wake.abort()
   }
 
+  /** Before the store has answered: the lease of the last run, and whether it can be relied upon. */
+  recall(own: OwnLease, isGood: boolean): void {
+    const state = this.state.current
+    const isAsked = state?.at === 'recorded' || (state?.at === 'acquiring' && state.waitingFor === undefined)
+    if (isAsked) this.state.set({ at: 'recorded', own, isGood })
+  }
+
   /** Runs until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     await runTogether([(stop) => this.#watch(stop), (stop) => this.#keep(stop)], signal)
@@ -116,35 +125,39 @@ export class LeaseKeeper {
       const [want, published] = [this.#want, this.#published]
       if (want === undefined) await this.#pause(LONGEST_SLEEP_MS, signal)
       else if (state?.at === 'held' && published !== undefined) await this.#hold(want, published, signal)
-      else await this.#acquire(want, state?.at === 'lost' ? state : undefined, signal)
+      else await this.#acquire(want, state, signal)
     }
   }
 
-  async #acquire(
-    { attrs, network }: LeaseWant,
-    lost: (LeaseState & { at: 'lost' }) | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #acquire({ attrs, network }: LeaseWant, state: LeaseState | undefined, signal: AbortSignal): Promise<void> {
+    const lost = state?.at === 'lost' ? state : undefined
+    const served = state?.at === 'recorded' && state.isGood ? state.own : undefined
+    const last = lost?.last ?? served
     const only = lost && { only: subnetsOf(lost.last.lease), yieldTo: stillRivals(lost.conflict) }
+    const kept = served && { keep: subnetsOf(served.lease) }
     const waiting = (wait: LeaseWait | undefined) => this.#waiting(wait)
     const { sinceBoot, surroundings, protectedRanges } = this.#options
     const beside = { ...(surroundings && { surroundings }), ...(protectedRanges && { protectedRanges }) }
     this.#judged = lost && this.#store.entry(lost.last.lease.id)?.version
     try {
       const previous = await this.#options.previous(network)
-      const hints = { network, previous, sinceBoot, waiting, ...beside, ...only }
+      const hints = { network, previous, sinceBoot, waiting, ...beside, ...only, ...kept }
       const own = await this.#store.acquire(attrs, hints, signal)
       this.#held(attrs, own)
     } catch (cause) {
       if (signal.aborted) return
-      if (lost === undefined) this.#notAcquired(cause)
-      else this.#lost(cause, lost.last)
+      // Nothing was known of it before.
+      if (served !== undefined) this.#judged = this.#store.entry(served.lease.id)?.version
+      if (last === undefined) this.#notAcquired(cause)
+      else this.#lost(cause, last)
       await this.#pause(this.#retryMs, signal)
     }
   }
 
   #waiting(wait: LeaseWait | undefined): void {
-    if (this.state.current?.at !== 'acquiring') return
+    const at = this.state.current?.at
+    // The store has answered: what was on record is no longer so.
+    if (at !== 'acquiring' && (at !== 'recorded' || wait === undefined)) return
     this.state.set({ at: 'acquiring', ...(wait && { waitingFor: wait.text, remedy: wait.remedy }) })
   }
 

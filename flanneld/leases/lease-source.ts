@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { ConfigText, LeaseStore, StoreHealth } from '../../subnet/types.ts'
+import type { StoreIdentity } from '../last-known/record.ts'
 import type { NodeNetwork } from '../node/network-report.ts'
 import type { Environment } from '../options/options.ts'
 import type { ConditionSet } from '../status/status.ts'
@@ -15,6 +16,7 @@ export interface LeaseSource {
   readonly store: LeaseStore
   /** Gives up the connection: the next use of it opens another. */
   readonly reconnectStore: (why: string) => Promise<void>
+  readonly identity: StoreIdentity
   /** Addresses that no peer's subnet may take away. */
   readonly endpoints: readonly string[]
   /** Public addresses of this host that an operator has put into the store, once its leases are known; absent: there are none. */

@@ -8,6 +8,7 @@ import type { Logger } from '../../lib/log.ts'
 import type { ConfigText, LeaseStore, StoreHealth } from '../../subnet/types.ts'
 import type { InterfaceOptions } from '../host/external-interface.ts'
 import type { WantedTraffic } from '../host/traffic-choice.ts'
+import type { Moment, StoreIdentity } from '../last-known/record.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
 import type { StateDir } from '../state/state-dir.ts'
@@ -27,6 +28,10 @@ export interface AgentNeeds {
   readonly reconnectStore: (why: string) => Promise<void>
   /** Of this host, in place of those of its flags, once the leases are known; absent: none. */
   readonly givenAddresses?: () => ReadonlyMap<Family, IpAddr>
+  /** By which the store is known again at a start that cannot reach it. */
+  readonly identity: StoreIdentity
+  /** Of this host, now. */
+  readonly moment: () => Moment
   readonly state: StateDir
   /** Await it before anything of what a configuration uses is made. @throws ConfigError when another instance uses a part of it */
   readonly claim: (footprint: OwnershipScope) => Promise<void>

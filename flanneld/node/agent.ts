@@ -1,8 +1,11 @@
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import { watchTables } from '../../kernel/reconciler/watch-tables.ts'
+import type { Family, IpAddr } from '../../lib/address.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
 import { aborted } from '../../lib/signals.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
+import { keepLastKnown } from '../last-known/keep.ts'
+import { recallLastKnown } from '../last-known/recall.ts'
 import { LeaseKeeper, OWN_LEASE } from '../leases/lease-keeper.ts'
 import { keepLastSubnets, lastSubnets } from '../state/own-subnet.ts'
 import type { Check } from '../status/health.ts'
@@ -32,6 +35,8 @@ export class Agent {
   readonly #planning: Planning
   #config: Sources['config'] | undefined
   #store: StoreHealth | undefined
+  /** On record, of a store that had not answered when the host was read first. */
+  #given: ReadonlyMap<Family, IpAddr> | undefined
   #count = 0
 
   constructor(needs: AgentNeeds, options: AgentOptions) {
@@ -87,10 +92,12 @@ export class Agent {
       this.#changed()
     })
     const known = { devices: () => planning.owned().devices, overlay: () => planning.overlay() }
-    const sources = followSources({ ...this.#needs, ...known, levels: this.#levels }, this.#options)
+    const givenAddresses = () => this.#given ?? this.#needs.givenAddresses?.() ?? new Map()
+    const sources = followSources({ ...this.#needs, ...known, givenAddresses, levels: this.#levels }, this.#options)
     this.#config = sources.config
     this.#followLease()
     this.#followKernel(sources)
+    this.#followRecord(sources)
     const again = () => this.#levels.set({})
     const held = { ...this.#needs, peers: planning.peers, changes: this.changes, onRelease: again }
     lifecycle.run('held peers', (stop) => releaseHeld(held, stop))
@@ -112,6 +119,25 @@ export class Agent {
     })
     const network = () => this.#levels.current.configuration?.network
     lifecycle.run('own subnet', (stop) => keepLastSubnets(state.files, network, this.#keeper.state, stop))
+  }
+
+  /** What was known before this start counts until the store answers; what is known now is for the next one. */
+  #followRecord({ config }: Sources): void {
+    const { lifecycle, state, identity, givenAddresses } = this.#needs
+    const here = { nodeId: this.#options.nodeId, store: identity }
+    const needs = { ...this.#needs, files: state.files, here }
+    const onGiven = (given: ReadonlyMap<Family, IpAddr>) => {
+      this.#given = given
+    }
+    const recall = { ...needs, config, levels: this.#levels, keeper: this.#keeper, onGiven }
+    lifecycle.run('last known leases', (stop) => recallLastKnown(recall, stop))
+    const keep = {
+      ...needs,
+      changes: this.changes,
+      view: () => this.view,
+      given: () => givenAddresses?.() ?? new Map(),
+    }
+    lifecycle.run('record of the leases', (stop) => keepLastKnown(keep, stop))
   }
 
   #followKernel({ host, traffic }: Sources): void {

@@ -29,6 +29,7 @@ export class ConfigWatch {
   readonly #needs: ConfigWatchNeeds
   readonly #flips: FlipGuard
   readonly #alarm: Alarm
+  #isTold = false
 
   constructor(needs: ConfigWatchNeeds) {
     this.#needs = needs
@@ -64,8 +65,18 @@ export class ConfigWatch {
     }
   }
 
+  /**
+   * Takes the configuration of an earlier run into use, while the source has said nothing yet. What it says later counts as a change.
+   */
+  recall(recorded: Configuration): void {
+    if (this.#isTold || this.changes.current !== undefined) return
+    this.#flips.admits(recorded, undefined)
+    this.#begin(recorded)
+  }
+
   #take({ text, origin, subnets }: ConfigText): void {
     const { conditions } = this.#needs
+    this.#isTold = true
     if (text === undefined) {
       this.#flips.retract()
       this.#missing(origin)

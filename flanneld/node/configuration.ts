@@ -10,6 +10,8 @@ export interface Configuration {
   readonly config: unknown
   /** Where it came from, for messages: a file path or an etcd key. */
   readonly origin: string
+  /** As it stands there. */
+  readonly text: string
   /** Unknown keys and other things worth a line in the log. */
   readonly warnings: readonly string[]
 }
@@ -22,7 +24,7 @@ export function parseConfiguration(text: string, origin: string, subnets?: Subne
   const config = backend.parseConfig(network.backend, warnings)
   checkFamilies(backend, network)
   backend.check?.(config, network)
-  return { network, backend, config, origin, warnings }
+  return { network, backend, config, origin, text, warnings }
 }
 
 /**

@@ -3,7 +3,7 @@ import type { IpAddr } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease, LeaseSnapshot } from '../../subnet/types.ts'
 import type { HostView } from '../host/host-view.ts'
-import { heldLease, leaseAttrs } from '../leases/lease-attrs.ts'
+import { heldLease, isCertain, leaseAttrs } from '../leases/lease-attrs.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
 import { reachOf } from './choose-way.ts'
@@ -12,7 +12,7 @@ import type { GuardOptions } from './guard-rules.ts'
 import type { Levels } from './levels.ts'
 import type { NodePlan, Planner } from './planner.ts'
 import type { Sources } from './sources.ts'
-import { undecided, withoutRules } from './traffic.ts'
+import { undecided, withoutSubnetFile } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 import type { WantedWays } from './ways.ts'
 
@@ -57,12 +57,13 @@ export async function fold(
   keeper.setWant({ attrs: leaseAttrs(options.nodeId, levels.ways, await host.facts(new Map(), 'unused')), network })
   const own = heldLease(levels.lease)?.lease
   if (own === undefined) return undefined
-  // What belongs to a way that is not prepared yet must not be taken for a leftover.
-  const complete = levels.ways.length >= wanted.length
+  // What belongs to a way that is not prepared yet, or to a peer that is not on record, must not be taken for a leftover.
+  const complete = levels.ways.length >= wanted.length && !leases.recorded
   const sources = { network, ways: levels.ways, complete, host, own, snapshot: leases, storeAddresses, ...memory }
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
-  return { verdicts, plan: levels.traffic === undefined ? withoutRules(plan, options.subnetFile) : plan }
+  const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
+  return { verdicts, plan: mayTell ? plan : withoutSubnetFile(plan, options.subnetFile) }
 }
 
 interface PlanSources {

@@ -51,7 +51,7 @@ export interface SourceOptions extends LastRun {
 
 /** What the fold tells what is wanted, and what others ask. */
 export interface Sources {
-  readonly config: Pick<ConfigWatch, 'useWaiting'>
+  readonly config: Pick<ConfigWatch, 'useWaiting' | 'recall'>
   readonly host: HostView
   readonly ways: Ways
   readonly traffic: TrafficChoice

@@ -28,10 +28,10 @@ export function undecided(wanted: WantedTraffic): TrafficOptions {
 }
 
 /**
- * What may be done while a slow program keeps the rules waiting: peers, but no subnet.env, by which others take the node for
- * ready, and no removal, because rules that are there may be wanted.
+ * What may be done while a slow program keeps the rules waiting, or the own lease may have expired: peers, but no subnet.env, by which
+ * others take the node for ready, and no removal, because rules that are there may be wanted.
  */
-export function withoutRules({ desired, ...plan }: NodePlan, subnetFile: string): NodePlan {
+export function withoutSubnetFile({ desired, ...plan }: NodePlan, subnetFile: string): NodePlan {
   const files = [...desired.objects].flatMap(([key, object]) =>
     object.kind === 'file' && object.path === subnetFile ? [key] : [],
   )

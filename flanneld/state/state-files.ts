@@ -7,8 +7,11 @@ import type { PrivateFiles } from './private-files.ts'
 /** A directory of small files: `PrivateFiles`, or a disk in memory. */
 export type FilePort = Pick<PrivateFiles, 'path' | 'read' | 'has' | 'write' | 'remove'>
 
+/** Made when it is written, where it is too long to be kept in memory. */
+type Text = string | (() => string)
+
 interface Kept {
-  readonly text: string
+  readonly text: Text
   readonly effect: string
   readonly onWritten: () => void
 }
@@ -49,7 +52,7 @@ export class StateFiles {
    * "... could not be written: "; `onWritten` hears when it is on disk, at once or later.
    * @throws PermissionError as `DiskWrites.attempt`
    */
-  async keep(name: string, text: string, effect: string, onWritten: () => void = () => {}): Promise<boolean> {
+  async keep(name: string, text: Text, effect: string, onWritten: () => void = () => {}): Promise<boolean> {
     const kept = { text, effect, onWritten }
     this.#kept.set(name, kept)
     return await this.#write(name, kept)
@@ -76,7 +79,7 @@ export class StateFiles {
 
   async #write(name: string, { text, effect, onWritten }: Kept): Promise<boolean> {
     const write = async () => {
-      await this.#files.write(name, text)
+      await this.#files.write(name, typeof text === 'string' ? text : text())
       onWritten()
     }
     return await this.writes.attempt({ path: join(this.path, name), effect, write })

@@ -5,7 +5,7 @@ import { unmetRequirements } from '../../kernel/reconciler/settlement.ts'
 import { assertNever, ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import type { Overlap } from '../../subnet/route-overlaps.ts'
 import type { Harm } from '../../subnet/surroundings.ts'
-import type { LeaseConflict, StoreHealth } from '../../subnet/types.ts'
+import type { LeaseConflict, OwnLease, StoreHealth } from '../../subnet/types.ts'
 import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
@@ -19,6 +19,7 @@ import type { Condition } from './status.ts'
 
 export function leaseConditions(state: LeaseState): readonly Condition[] {
   if (state.at === 'held') return []
+  if (state.at === 'recorded') return state.isGood ? [] : [expiredCondition(state.own)]
   if (state.at === 'lost') {
     return [
       {
@@ -37,6 +38,17 @@ export function leaseConditions(state: LeaseState): readonly Condition[] {
 
 const WAIT_REMEDY =
   'it is tried again by itself: let the lease store answer; if all subnets are taken, delete leases of hosts that are gone or make the network larger; if hosts, gateways or routes lie in them, move Network or SubnetMin and SubnetMax beside these'
+function expiredCondition({ lease, expiresAt }: OwnLease): Condition {
+  const when = expiresAt === undefined ? '' : `, at ${new Date(expiresAt).toISOString()} by the clock of this host`
+  return {
+    code: 'lease-unsure',
+    severity: 'error',
+    text: `the lease may have expired${when}: ${lease.id} of the last run, and the lease store does not answer`,
+    remedy:
+      'it is renewed when the store answers; until then containers that run keep their addresses, and new ones wait',
+  }
+}
+
 const NEW_SUBNET = 'stop the daemon, run `flanneld cleanup`, and start it again'
 
 /** None of these takes the lease away from who holds it now. */
@@ -241,7 +253,7 @@ export function readinessChecks(
   failures: ReadonlyMap<string, Failure>,
   conditions: readonly Condition[],
 ): readonly Check[] {
-  const isHeld = lease?.at === 'held'
+  const isHeld = lease?.at === 'held' || (lease?.at === 'recorded' && lease.isGood)
   const [noConfig] = conditions.filter(({ code }) => code === 'config-missing')
   const [noStore] = conditions.filter(({ code }) => code === 'datastore-down')
   const broken = unmetRequirements(failures.values())

@@ -77,7 +77,7 @@ function externalOf({ host }: AgentView): StatusDocument['external'] {
 }
 
 function leaseOf({ lease: state }: AgentView): StatusDocument['lease'] {
-  if (state?.at !== 'held') return null
+  if (state?.at !== 'held' && state?.at !== 'recorded') return null
   const { lease, expiresAt } = state.own
   return {
     id: lease.id,

@@ -162,6 +162,7 @@ export class RangeFollower {
       for (const entry of page.entries) list.add(entry)
     }
     if (list === undefined || position === undefined) throw new TypeError('a list without a page')
+    client.health.identified(position.cluster)
     list.commit(position.revision)
     this.#position = position
   }

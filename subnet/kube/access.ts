@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
@@ -66,6 +67,17 @@ export async function accessWarnings(
     ...(insecure ? ["the API server's certificate is not checked (insecure-skip-tls-verify)"] : []),
     ...(mode === 0 ? [] : [`${kubeconfigFile} can be read by others than its owner`]),
   ]
+}
+
+/**
+ * By what a cluster is known while it does not answer: each certificate of its authority, so that one which is replaced step by step
+ * stays known; the address where there is none. In a pod the address says nothing: it is that of the first Service in every cluster.
+ */
+export async function clusterMarks({ ca, server }: ApiAccess): Promise<readonly string[]> {
+  const text = await readMaterial(ca).catch(() => undefined)
+  const certificates = text?.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  if (certificates.length === 0) return [server.origin]
+  return certificates.map((each) => createHash('sha256').update(each.replace(/\s/g, '')).digest('hex'))
 }
 
 /** As it is now: tokens and certificates are renewed while the daemon runs. */

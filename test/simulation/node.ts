@@ -235,6 +235,8 @@ export class SimulatedNode {
       storeHealth: new Latest<StoreHealth>('simulated health'),
       store: new FakeLeaseStore({ table, random, call: (work) => process.call(work) }, { connection }),
       reconnectStore: async () => {},
+      identity: { kind: 'etcd', prefix: '/', marks: ['simulation'] },
+      moment: () => ({ wall: clock.wall(), bootId: '', uptimeMs: clock.now() }),
       state,
       claim: (footprint) => claimFootprint({ claim: { make }, journal: state.journal }, footprint),
       conditions,
