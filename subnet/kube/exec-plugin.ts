@@ -1,0 +1,205 @@
+import { execFile } from 'node:child_process'
+import type { Clock } from '../../lib/clock.ts'
+import { ConfigError, messageOf } from '../../lib/errors.ts'
+import { JsonFields } from '../../lib/json-fields.ts'
+import { Secret } from '../../lib/log.ts'
+import { ApiUnavailable } from './errors.ts'
+
+/** A program that a kubeconfig names to get credentials. Source: client.authentication.k8s.io/v1 and v1beta1 of Kubernetes. */
+export interface ExecSpec {
+  readonly apiVersion: string
+  /** Absolute, or a name that is looked for in PATH. */
+  readonly command: string
+  readonly args: readonly string[]
+  /** In addition to the daemon's environment. */
+  readonly env: Readonly<Record<string, string>>
+  /** What the program is told of the cluster; absent: nothing. */
+  readonly cluster?: object
+  /** How to get the program. */
+  readonly hint: string
+}
+
+export interface ExecCredentials {
+  readonly token?: Secret
+  readonly cert?: string
+  readonly key?: Secret
+}
+
+const VERSIONS = ['client.authentication.k8s.io/v1', 'client.authentication.k8s.io/v1beta1']
+/** A cloud's own API may be slow; an answer to a request waits for it. */
+const TIMEOUT_MS = 20_000
+const MOST_BYTES = 1024 * 1024
+/** Credentials that end sooner are not used any more: they have to arrive. */
+const MARGIN_MS = 10_000
+/** A server that refuses what the program has just given is not a reason to ask it again. */
+const AGAIN_MS = 10_000
+
+/**
+ * @param resolve makes a path absolute that is relative to the kubeconfig
+ * @throws ConfigError
+ */
+export function readExecSpec(fields: JsonFields, resolve: (path: string) => string, cluster: object): ExecSpec {
+  const apiVersion = fields.string('apiVersion') ?? ''
+  if (!VERSIONS.includes(apiVersion))
+    throw new ConfigError(fields.at('apiVersion'), `must be ${VERSIONS.join(' or ')}`, apiVersion)
+  const command = fields.string('command') ?? ''
+  if (command === '') throw new ConfigError(fields.at('command'), 'must name a program')
+  if (fields.string('interactiveMode') === 'Always')
+    throw new ConfigError(fields.at('interactiveMode'), 'must not be Always: a daemon has no terminal')
+  const env = listOf(fields, 'env').map((item, index) => {
+    const entry = new JsonFields(item, `${fields.at('env')}[${index}]`)
+    const name = entry.string('name') ?? ''
+    if (!/^[^=\0]+$/.test(name)) throw new ConfigError(entry.at('name'), 'must be the name of a variable', name)
+    return [name, entry.string('value') ?? ''] as const
+  })
+  const args = listOf(fields, 'args').map((item) => {
+    if (typeof item !== 'string') throw new ConfigError(fields.at('args'), 'must be a list of texts', item)
+    return item
+  })
+  return {
+    apiVersion,
+    command: command.includes('/') ? resolve(command) : command,
+    args,
+    env: Object.fromEntries(env),
+    ...(fields.boolean('provideClusterInfo', false) && { cluster }),
+    hint: fields.string('installHint') ?? '',
+  }
+}
+
+interface Cached {
+  readonly credentials: ExecCredentials
+  /** On the wall clock, ms; infinite: until they are refused. */
+  readonly until: number
+  /** On the monotonic clock. */
+  readonly since: number
+}
+
+/** Runs the program when there are no credentials, or no longer; never twice at a time, and never by a shell. */
+export class ExecPlugin {
+  readonly #clock: Pick<Clock, 'now' | 'wall'>
+  readonly #spec: ExecSpec
+  readonly #environment: NodeJS.ProcessEnv
+  readonly #timeoutMs: number
+  #cached: Cached | undefined
+  #running: Promise<ExecCredentials> | undefined
+
+  constructor(
+    needs: { readonly clock: Pick<Clock, 'now' | 'wall'>; readonly env: NodeJS.ProcessEnv },
+    options: { readonly spec: ExecSpec; readonly timeoutMs?: number },
+  ) {
+    this.#clock = needs.clock
+    this.#spec = options.spec
+    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS
+    const info = { apiVersion: options.spec.apiVersion, kind: 'ExecCredential', spec: infoOf(options.spec) }
+    this.#environment = { ...needs.env, ...options.spec.env, KUBERNETES_EXEC_INFO: JSON.stringify(info) }
+  }
+
+  /** @throws ApiUnavailable: a later try may succeed */
+  async credentials(): Promise<ExecCredentials> {
+    const cached = this.#cached
+    if (cached !== undefined && this.#clock.wall() < cached.until - MARGIN_MS) return cached.credentials
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+    })
+    return await this.#running
+  }
+
+  /** The server has refused them. */
+  refused(): void {
+    if (this.#cached !== undefined && this.#clock.now() - this.#cached.since >= AGAIN_MS) this.#cached = undefined
+  }
+
+  async #run(): Promise<ExecCredentials> {
+    const text = await this.#output()
+    try {
+      const { credentials, until } = readCredential(text, this.#spec.apiVersion)
+      this.#cached = { credentials, until, since: this.#clock.now() }
+      return credentials
+    } catch (cause) {
+      // Not the text itself: it may hold a token.
+      const why = cause instanceof SyntaxError ? 'it is no JSON' : messageOf(cause)
+      throw new ApiUnavailable(`${this.#spec.command} of the kubeconfig gave no ExecCredential: ${why}`, { cause })
+    }
+  }
+
+  async #output(): Promise<string> {
+    const { command, args, hint } = this.#spec
+    const limits = {
+      timeout: this.#timeoutMs,
+      killSignal: 'SIGKILL',
+      maxBuffer: MOST_BYTES,
+      encoding: 'utf8',
+      env: this.#environment,
+    } as const
+    return await new Promise((resolve, reject) => {
+      const child = execFile(command, args, limits, (error, stdout, stderr) => {
+        if (error === null) resolve(stdout)
+        else reject(new ApiUnavailable(whyFailed(command, error, { stderr, hint, timeoutMs: this.#timeoutMs })))
+      })
+      child.stdin?.on('error', () => {})
+      child.stdin?.end()
+    })
+  }
+}
+
+function infoOf({ cluster }: ExecSpec): object {
+  return { interactive: false, ...(cluster && { cluster }) }
+}
+
+function readCredential(text: string, apiVersion: string): { credentials: ExecCredentials; until: number } {
+  const document = new JsonFields(JSON.parse(text), '')
+  if (document.raw('kind') !== 'ExecCredential') throw new ConfigError('kind', 'must be ExecCredential')
+  if (document.raw('apiVersion') !== apiVersion) throw new ConfigError('apiVersion', `must be ${apiVersion}`)
+  const status = new JsonFields(document.raw('status'), 'status')
+  const word = (name: string): string | undefined => {
+    const value = status.raw(name)
+    if (value === undefined || value === '') return undefined
+    // Without the value.
+    if (typeof value !== 'string') throw new ConfigError(status.at(name), 'must be a text')
+    return value
+  }
+  const [token, cert, key] = [word('token'), word('clientCertificateData'), word('clientKeyData')]
+  if (token === undefined && (cert === undefined || key === undefined))
+    throw new ConfigError('status', 'must have a token, or clientCertificateData with clientKeyData')
+  if ((cert === undefined) !== (key === undefined))
+    throw new ConfigError('status', 'must have clientCertificateData and clientKeyData together')
+  const ends = word('expirationTimestamp')
+  const until = ends === undefined ? Number.POSITIVE_INFINITY : Date.parse(ends)
+  if (Number.isNaN(until)) throw new ConfigError(status.at('expirationTimestamp'), 'must be a time (RFC 3339)')
+  const credentials = {
+    ...(token && { token: new Secret(token) }),
+    ...(cert && { cert }),
+    ...(key && { key: new Secret(key) }),
+  }
+  return { credentials, until }
+}
+
+function whyFailed(
+  command: string,
+  error: Error & { readonly code?: string | number | null; readonly killed?: boolean },
+  { stderr, hint, timeoutMs }: { readonly stderr: string; readonly hint: string; readonly timeoutMs: number },
+): string {
+  const program = `${command} of the kubeconfig`
+  const remedy = hint === '' ? '' : ` (${line(hint)})`
+  if (error.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return `${program} printed more than ${MOST_BYTES} bytes`
+  if (error.killed) return `${program} did not end within ${timeoutMs / 1000} s and was killed`
+  if (error.code === 'ENOENT') return `${program} is not installed${remedy}`
+  if (error.code === 'EACCES') return `${program} may not be executed`
+  const said = line(stderr)
+  return `${program} ended with ${error.code ?? 'a signal'}${said === '' ? '' : `: ${said}`}`
+}
+
+/** The first line; words that could be a token are left out. */
+function line(text: string): string {
+  const [first = ''] = text.trim().split('\n', 1)
+  return first
+    .replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
+    .replace(/[\w+/=.-]{24,}/g, (word) => (word.startsWith('/') ? word : '[redacted]'))
+    .slice(0, 200)
+}
+
+function listOf(fields: JsonFields, name: string): readonly unknown[] {
+  const value = fields.raw(name) ?? []
+  if (!Array.isArray(value)) throw new ConfigError(fields.at(name), 'must be a list', value)
+  return value
+}
