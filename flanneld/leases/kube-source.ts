@@ -15,6 +15,7 @@ export async function openKube(needs: SourceNeeds, options: Options, nodeId: str
   const access = await apiAccess({
     apiUrl: options.kubeApiUrl,
     kubeconfigFile,
+    allowExec: options.allowKubeconfigExec,
     serviceHost: env['KUBERNETES_SERVICE_HOST'],
     servicePort: env['KUBERNETES_SERVICE_PORT'],
   })

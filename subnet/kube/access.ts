@@ -11,6 +11,8 @@ export interface AccessOptions {
   /** `KUBERNETES_SERVICE_HOST` and `_PORT`, of the environment. */
   readonly serviceHost: string | undefined
   readonly servicePort: string | undefined
+  /** Whether the kubeconfig may name a program that gives the credentials. */
+  readonly allowExec?: boolean
 }
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -19,7 +21,7 @@ const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 export async function apiAccess({ apiUrl, ...options }: AccessOptions): Promise<ApiAccess> {
   const server = apiUrl === '' ? undefined : parseServer(apiUrl, '--kube-api-url')
   if (options.kubeconfigFile !== undefined) {
-    const read = await readKubeconfig(options.kubeconfigFile)
+    const read = await readKubeconfig(options.kubeconfigFile, options.allowExec ?? false)
     return server === undefined ? read : { ...read, server }
   }
   if (server !== undefined) return { server, insecure: false }
@@ -35,7 +37,7 @@ export async function apiAccess({ apiUrl, ...options }: AccessOptions): Promise<
   }
 }
 
-async function readKubeconfig(path: string): Promise<ApiAccess> {
+async function readKubeconfig(path: string, allowExec: boolean): Promise<ApiAccess> {
   let text: string
   try {
     text = await readFile(path, 'utf8')
@@ -50,7 +52,21 @@ async function readKubeconfig(path: string): Promise<ApiAccess> {
   } catch (cause) {
     throw notYaml(path, cause)
   }
-  return parseKubeconfig(document, (file) => resolve(dirname(path), file))
+  const access = parseKubeconfig(document, (file) => resolve(dirname(path), file), { allowExec })
+  if (access.exec !== undefined) for (const file of [resolve(path), access.exec.command]) await refuseOthers(file)
+  return access
+}
+
+/** Whoever can write these runs what he likes with the daemon's rights. A name that is looked for in PATH is not looked at. */
+async function refuseOthers(path: string): Promise<void> {
+  if (!path.startsWith('/')) return
+  const [found, self] = await Promise.all([stat(path).catch(() => undefined), stat('/proc/self')])
+  if (found === undefined) return
+  const why = 'as it decides what is run'
+  if ((found.mode & 0o022) !== 0)
+    throw new ConfigError(path, `must not be writable by others, ${why}; run: chmod go-w ${path}`)
+  if (found.uid !== 0 && found.uid !== self.uid)
+    throw new ConfigError(path, `must not belong to another user, ${why}; run: chown ${self.uid} ${path}`)
 }
 
 /** What an operator should know of this access. */

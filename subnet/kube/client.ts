@@ -5,6 +5,7 @@ import { messageOf } from '../../lib/errors.ts'
 import { HealthRecord } from '../health-record.ts'
 import { readMaterial } from './access.ts'
 import { ApiUnavailable, answerError, type Permission } from './errors.ts'
+import { ExecPlugin } from './exec-plugin.ts'
 import type { ApiAccess } from './kubeconfig.ts'
 
 export interface ApiRequest {
@@ -26,12 +27,19 @@ export class KubeClient {
   readonly health: HealthRecord
   readonly #access: ApiAccess
   readonly #answerMs: number
+  readonly #plugin: ExecPlugin | undefined
   readonly #agents = { 'http:': new HttpAgent({ keepAlive: true }), 'https:': new HttpsAgent({ keepAlive: true }) }
 
-  constructor(needs: { clock: Clock }, options: { access: ApiAccess; answerMs?: number }) {
+  /** `env`: of the program that the access may name. */
+  constructor(
+    needs: { clock: Clock; env?: Readonly<NodeJS.ProcessEnv> },
+    options: { access: ApiAccess; answerMs?: number },
+  ) {
     this.health = new HealthRecord(needs, { remedy: REMEDY })
     this.#access = options.access
     this.#answerMs = options.answerMs ?? ANSWER_MS
+    const { exec: spec } = options.access
+    this.#plugin = spec && new ExecPlugin({ clock: needs.clock, env: needs.env ?? {} }, { spec })
   }
 
   get endpoint(): string {
@@ -77,6 +85,7 @@ export class KubeClient {
       const status = response.statusCode ?? 0
       if (status >= 200 && status < 300) return response
       const body = await textOf(response)
+      if (status === UNAUTHORIZED) this.#plugin?.refused()
       if (status === UNAUTHORIZED && !isAgain) continue
       const retryAfter = response.headers['retry-after']
       throw answerError(status, body, { retryAfter, permission: request.permission })
@@ -115,17 +124,20 @@ export class KubeClient {
 
   async #credentials() {
     const { ca, cert, key, token, basic } = this.#access
+    const given = await this.#plugin?.credentials()
     try {
       const [caText, certText, keyText, tokenText] = await Promise.all([ca, cert, key, token].map(readMaterial))
+      const bearer = given?.token?.reveal() ?? tokenText?.trim()
+      // Else it would be two headers.
+      if (bearer !== undefined && !/^[\x21-\x7e]+$/.test(bearer)) throw new Error('the token is not one word')
+      const [ownCert, ownKey] = [given?.cert ?? certText, given?.key?.reveal() ?? keyText]
       const authorization =
-        tokenText !== undefined
-          ? `Bearer ${tokenText.trim()}`
-          : basic && `Basic ${Buffer.from(basic.reveal()).toString('base64')}`
+        bearer !== undefined ? `Bearer ${bearer}` : basic && `Basic ${Buffer.from(basic.reveal()).toString('base64')}`
       return {
         headers: authorization === undefined ? {} : { authorization },
         ...(caText && { ca: caText }),
-        ...(certText && { cert: certText }),
-        ...(keyText && { key: keyText }),
+        ...(ownCert && { cert: ownCert }),
+        ...(ownKey && { key: ownKey }),
       }
     } catch (cause) {
       throw new ApiUnavailable(`a token or certificate cannot be read: ${messageOf(cause)}`, { cause })

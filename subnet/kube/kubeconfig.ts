@@ -1,6 +1,7 @@
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import { Secret } from '../../lib/log.ts'
+import { type ExecSpec, readExecSpec } from './exec-plugin.ts'
 
 /** Text that stands in the kubeconfig itself, or in a file that is read again for each request. */
 export type Material = { readonly text: Secret } | { readonly file: string }
@@ -13,29 +14,39 @@ export interface ApiAccess {
   readonly key?: Material
   readonly token?: Material
   readonly basic?: Secret
+  /** Gives token or certificate in place of those above. */
+  readonly exec?: ExecSpec
   /** The name that the server's certificate must bear, in place of the host's. */
   readonly serverName?: string
   readonly insecure: boolean
 }
 
 /**
- * The access of the current context. Programs and plug-ins that a kubeconfig names (`exec`, `auth-provider`) are refused: whoever can
- * write the file could run anything as root.
+ * The access of the current context. A program that a kubeconfig names (`exec`) is refused unless `allowExec`: whoever can write the
+ * file could run anything as root. `auth-provider` is what Kubernetes has taken out of its own clients, and refused always.
  * @param document the parsed YAML
  * @param resolve makes a path absolute that is relative to the kubeconfig
  * @throws ConfigError naming the path
  */
-export function parseKubeconfig(document: unknown, resolve: (path: string) => string): ApiAccess {
+export function parseKubeconfig(
+  document: unknown,
+  resolve: (path: string) => string,
+  { allowExec }: { readonly allowExec: boolean },
+): ApiAccess {
   const root = new JsonFields(document, '')
   const context = named(root, 'contexts', 'context', root.string('current-context') ?? '')
   const cluster = named(root, 'clusters', 'cluster', context.string('cluster') ?? '')
   const userName = context.string('user') ?? ''
   const user = userName === '' ? new JsonFields({}, 'user') : named(root, 'users', 'user', userName)
-  for (const plugin of ['exec', 'auth-provider']) {
-    if (user.raw(plugin) === undefined) continue
+  if (user.raw('auth-provider') !== undefined) {
+    const instead = 'use exec with --allow-kubeconfig-exec, a token, a token file or a certificate'
+    throw new ConfigError(user.at('auth-provider'), `is not supported, as in Kubernetes' own clients: ${instead}`)
+  }
+  const execRaw = user.raw('exec')
+  if (execRaw !== undefined && !allowExec) {
     throw new ConfigError(
-      user.at(plugin),
-      'starts a program and is refused: use a token, a token file or a certificate',
+      user.at('exec'),
+      'starts a program and is refused: use a token, a token file or a certificate, or allow it by --allow-kubeconfig-exec',
     )
   }
   const material = (fields: JsonFields, name: string): Material | undefined => {
@@ -45,6 +56,10 @@ export function parseKubeconfig(document: unknown, resolve: (path: string) => st
     return file === undefined || file === '' ? undefined : { file: resolve(file) }
   }
   const basic = basicOf(user)
+  const exec =
+    execRaw === undefined
+      ? undefined
+      : readExecSpec(new JsonFields(execRaw, user.at('exec')), resolve, clusterInfo(cluster))
   const serverName = cluster.string('tls-server-name')
   const [ca, cert, key, token] = [
     material(cluster, 'certificate-authority'),
@@ -60,6 +75,7 @@ export function parseKubeconfig(document: unknown, resolve: (path: string) => st
     ...(key && { key }),
     ...(token && { token }),
     ...(basic && { basic }),
+    ...(exec && { exec }),
     ...(serverName && { serverName }),
   }
 }
@@ -73,6 +89,21 @@ export function parseServer(text: string, path: string): URL {
   // Not repeated: it may be a password.
   if (url.username !== '' || url.password !== '') throw new ConfigError(path, 'must not hold a user or password')
   return url
+}
+
+/** As a program is told of the cluster (`Cluster` of client.authentication.k8s.io). */
+function clusterInfo(cluster: JsonFields): object {
+  const text = (name: string) => {
+    const value = cluster.string(name)
+    return value === undefined ? {} : { [name]: value }
+  }
+  return {
+    ...text('server'),
+    ...text('tls-server-name'),
+    ...(cluster.boolean('insecure-skip-tls-verify', false) && { 'insecure-skip-tls-verify': true }),
+    ...text('certificate-authority-data'),
+    ...text('proxy-url'),
+  }
 }
 
 function named(root: JsonFields, list: string, part: string, name: string): JsonFields {

@@ -98,6 +98,7 @@ describe('a local failure', function () {
         'write-failed footprint.json',
         'write-failed node-id',
         'write-failed own-subnet.json',
+        'write-failed snapshot.json',
         'write-failed sysctls.json',
       ]),
     )

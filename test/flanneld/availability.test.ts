@@ -24,7 +24,7 @@ describe('what is not there yet', () => {
     return firstUnavailable(options, origins)?.message
   }
 
-  for (const word of ['--drain=11', '--allow-extension', '--allow-kubeconfig-exec', '--cni-conf-file=/x']) {
+  for (const word of ['--drain=11', '--allow-extension', '--cni-conf-file=/x']) {
     it(`is refused: ${word}`, () =>
       assert.match(unavailable(word) ?? '', new RegExp(`^${word.split('=')[0]}: not available yet`)))
   }
@@ -33,6 +33,7 @@ describe('what is not there yet', () => {
     '--kube-subnet-mgr',
     '--kube-api-url=https://x',
     '--kubeconfig-file=/x',
+    '--allow-kubeconfig-exec',
     '--kube-annotation-prefix=a.b/',
     '--net-config-path=/x',
     '--set-node-network-unavailable=false',

@@ -70,7 +70,7 @@ describe('access to the API server', () => {
 
   const refused: [string, string, RegExp][] = [
     ['exec', document('exec: { command: touch }'), /users\[0\]\.user\.exec: starts a program/],
-    ['auth-provider', document('auth-provider: { name: gcp }'), /auth-provider: starts a program/],
+    ['auth-provider', document('auth-provider: { name: gcp }'), /auth-provider: is not supported/],
     ['another scheme', document('token: x', 'server: ftp://a'), /clusters\[0\]\.cluster\.server: must be/],
     ['a missing context', document('token: x').replace('current-context: here', 'current-context: gone'), /contexts/],
     ['no YAML', 'a: [', /must be a kubeconfig/],
