@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Cluster } from '../../lab/cluster/cluster.ts'
+import type { ClusterNode } from '../../lab/cluster/node.ts'
+import { needs } from '../needs.ts'
+import { until } from '../until.ts'
+import { manifestObjects } from './manifest.ts'
+import { deletePods, install, logsInFailure, programs, sharedCluster, startPods } from './world.ts'
+
+const folder = join(import.meta.dirname, '../../packaging/kubernetes')
+const prefix = 'flannel.alpha.coreos.com/'
+
+describe('an uninstall, as Documentation/kubernetes-cluster.md has it', function () {
+  needs(this, ...programs)
+  this.timeout(240_000)
+  let cluster: Cluster
+
+  before(async () => {
+    cluster = await sharedCluster()
+    await install(cluster, await manifestObjects())
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, cluster)
+  })
+
+  after(async () => {
+    if (cluster !== undefined) await install(cluster, await manifestObjects())
+  })
+
+  const all = async (node: ClusterNode, argv: readonly string[]) => (await node.exec(argv, { anyCode: true })).stdout
+  /** Whatever of the network of pods the host has. */
+  const traces = async (node: ClusterNode) => {
+    const kernel = await all(node, [
+      'sh',
+      '-c',
+      'ip link; ip route show table all; ip neigh; ip nexthop; nft list ruleset; iptables-save; ip6tables-save',
+    ])
+    const files = await all(node, ['find', ...['/etc/cni/net.d', '/opt/cni/bin/flannel', '/run/flannel'], '-type', 'f'])
+    const state = await all(node, ['find', '/var/lib/flannel', '/var/lib/cni', '-mindepth', '1', '-type', 'f'])
+    const ours = /flannel|cni0|10\.244\.|proto 102/i
+    return `${kernel}\n${files}\n${state}`
+      .split('\n')
+      .filter((line) => ours.test(line) && !/KUBE-|kube-proxy/.test(line))
+  }
+
+  it('leaves nothing on the nodes', async () => {
+    await startPods(cluster, [
+      { name: 'a', node: 'n1' },
+      { name: 'b', node: 'n2' },
+    ])
+    await deletePods(cluster)
+    for (const node of cluster.nodes) assert.notDeepEqual(await traces(node), [])
+
+    await cluster.kubectl(['-n', 'kube-flannel', 'delete', 'daemonset', 'kube-flannel-ds', '--wait', '--timeout=60s'])
+    await until(60_000, 'its pods are gone', async () => {
+      assert.deepEqual(await cluster.list('/api/v1/namespaces/kube-flannel/pods'), [])
+    })
+    await cluster.apply(await readFile(join(folder, 'cleanup.yml'), 'utf8'))
+    const cleanup = 'daemonset/kube-flannel-cleanup'
+    await cluster.kubectl(['-n', 'kube-flannel', 'rollout', 'status', cleanup, '--timeout=120s'], { timeout: 130_000 })
+    await cluster.kubectl(['-n', 'kube-flannel', 'delete', cleanup, '--wait', '--timeout=60s'])
+    for (const node of cluster.nodes) {
+      await node.exec(['ip', 'link', 'del', 'cni0'])
+      assert.deepEqual(await traces(node), [], node.label)
+    }
+  })
+
+  it('takes the annotations along where they are asked for', async () => {
+    const names = ['backend-type', 'backend-data', 'backend-v6-data', 'kube-subnet-manager', 'public-ip', 'public-ipv6']
+    const ours = ['node-id', 'accepts', 'tunnel-ip', 'tunnel-ipv6']
+    await cluster.kubectl(['annotate', 'nodes', '--all', ...[...names, ...ours].map((name) => `${prefix}${name}-`)])
+    for (const { metadata } of await cluster.list('/api/v1/nodes')) {
+      assert.deepEqual(
+        Object.keys(metadata.annotations).filter((name) => name.startsWith(prefix)),
+        [],
+      )
+    }
+  })
+
+  it('is refused by a daemon that still runs', async () => {
+    await install(cluster, await manifestObjects())
+    await cluster.apply(await readFile(join(folder, 'cleanup.yml'), 'utf8'))
+    try {
+      await until(60_000, 'it says why', async () => {
+        const pods = await cluster.list('/api/v1/namespaces/kube-flannel/pods?labelSelector=app%3Dflannel-cleanup')
+        assert.equal(pods.length, 2)
+        for (const { status } of pods) {
+          const [kernel] = status.initContainerStatuses
+          assert.equal((kernel.state.terminated ?? kernel.lastState.terminated)?.exitCode, 75)
+        }
+      })
+    } finally {
+      await cluster.kubectl(['-n', 'kube-flannel', 'delete', 'daemonset', 'kube-flannel-cleanup', '--wait'])
+    }
+  })
+})
