@@ -208,6 +208,8 @@ export interface Backend<C, I> {
    * configs that are equal in it are one way. Absent: all of the config.
    */
   lasting?(config: C): unknown
+  /** Why the kernel does not have devices of both configs of this backend at once, though they have other names; undefined: it does. */
+  beside?(one: C, other: C): string | undefined
   /** The one impure step: keys, MAC. Called once for each way of this node. */
   prepare(config: C, context: PrepareContext): Promise<Prepared<I>>
   /** Own device, address, sysctls, MTU. */

@@ -30,6 +30,7 @@ import { StateDir } from './state/state-dir.ts'
 import { StatusEndpoints } from './status/endpoints.ts'
 import { Histogram, RECONCILE_BOUNDS } from './status/metrics.ts'
 import { ConditionSet } from './status/status.ts'
+import { UdpProbes } from './switch/udp-probes.ts'
 import { createLifecycle, faultGroup, sayFault } from './task-faults.ts'
 import { untilHad } from './until-had.ts'
 
@@ -104,6 +105,8 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
       clock,
       log,
       randomBytes,
+      random: Math.random,
+      probes: new UdpProbes({ clock, randomBytes }),
       onPass,
       onPassFault,
     },

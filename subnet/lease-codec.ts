@@ -25,7 +25,7 @@ const keyForm = /^(\d+\.\d+\.\d+\.\d+)-(\d+)(?:&([a-f\d:]+)-(\d+))?$/
 const unspecified: Readonly<Record<Family, IpAddr>> = { 4: '0.0.0.0' as IpAddr, 6: '::' as IpAddr }
 
 /** What a lease says beside its place in the store. */
-export type LeaseContent = Pick<Lease, 'node' | 'primary' | 'accepts' | 'families' | 'claim' | 'refused'>
+export type LeaseContent = Pick<Lease, 'node' | 'primary' | 'accepts' | 'sends' | 'families' | 'claim' | 'refused'>
 type Subnets = ReadonlyMap<Family, Cidr>
 
 /** `10.5.52.0-24`, `10.5.52.0-24&fc00:0:0:1::-64`, or `0.0.0.0-0&fc00:0:0:1::-64` for IPv6 alone (flannel, subnet.MakeSubnetKey). */
@@ -80,6 +80,7 @@ export function encodeLeaseValue(content: LeaseContent): string {
     ...pathFields(content.primary),
     NodeID: content.node || undefined,
     Accepts: content.accepts.length === 0 ? undefined : content.accepts.map(pathFields),
+    Sends: content.sends?.length ? content.sends.map(pathFields) : undefined,
     TunnelIP: v4?.tunnelIp,
     TunnelIPv6: v6?.tunnelIp,
     Claim: content.claim && claimFields(content.claim),
@@ -170,12 +171,14 @@ function readContent(fields: JsonFields, subnets: Subnets): LeaseContent {
   }
   const claim = readClaim(fields.raw('Claim'))
   const refused = readRefused(fields.raw('Refused'))
+  const sends = readPaths(fields, 'Sends')
   return {
     node: fields.string('NodeID') ?? '',
     primary: readPath(fields),
-    accepts: readAccepts(fields),
+    accepts: readPaths(fields, 'Accepts'),
     families: new FamilyMap(families),
-    // Thousands of leases have neither, and shall have no room for them.
+    // Thousands of leases have none of these, and shall have no room for them.
+    ...(sends.length === 0 ? {} : { sends }),
     ...(claim === undefined ? {} : { claim }),
     ...(refused.length === 0 ? {} : { refused }),
   }
@@ -209,11 +212,11 @@ function addressField(fields: JsonFields, name: string, family: Family): IpAddr 
 
 const NOTHING: readonly PeerPath[] = []
 
-function readAccepts(fields: JsonFields): readonly PeerPath[] {
-  const list = fields.raw('Accepts')
+function readPaths(fields: JsonFields, name: 'Accepts' | 'Sends'): readonly PeerPath[] {
+  const list = fields.raw(name)
   if (list === undefined) return NOTHING
-  if (!Array.isArray(list)) throw new ConfigError(fields.at('Accepts'), 'must be an array', list)
-  return list.map((item, index) => readPath(new JsonFields(item, `Accepts[${index}]`)))
+  if (!Array.isArray(list)) throw new ConfigError(fields.at(name), 'must be an array', list)
+  return list.map((item, index) => readPath(new JsonFields(item, `${name}[${index}]`)))
 }
 
 function readPath(fields: JsonFields): PeerPath {

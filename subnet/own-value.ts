@@ -15,8 +15,8 @@ export function written(id: string, want: LeaseAttrs, said: Said = {}): { id: st
     const tunnelIp = want.tunnelIps.get(family)
     families.set(family, { subnet, publicIp, ...(tunnelIp === undefined ? {} : { tunnelIp }) })
   }
-  const { node, primary, accepts } = want
-  return { id, value: encodeLeaseValue({ node, primary, accepts, families, ...said }) }
+  const { node, primary, accepts, sends } = want
+  return { id, value: encodeLeaseValue({ node, primary, accepts, sends, families, ...said }) }
 }
 
 /** A refusal is about one address. */

@@ -33,6 +33,8 @@ export interface Lease {
   readonly primary: PeerPath
   /** Every way in which the node can receive now; empty while that is just `primary`. */
   readonly accepts: readonly PeerPath[]
+  /** The ways that the node uses towards somebody, while it says so: during a change of its backend. Absent: by that of its own type. */
+  readonly sends?: readonly PeerPath[] | undefined
   readonly families: ReadonlyMap<Family, FamilyLease>
   /** Which of two overlapping leases is older: compared as text of equal length, smaller is older. */
   readonly age: string
@@ -68,6 +70,8 @@ export interface LeaseAttrs {
   readonly node: string
   readonly primary: PeerPath
   readonly accepts: readonly PeerPath[]
+  /** Absent: as that of the only way. */
+  readonly sends?: readonly PeerPath[] | undefined
   /** Per enabled family. */
   readonly publicIps: ReadonlyMap<Family, IpAddr>
   readonly tunnelIps: ReadonlyMap<Family, IpAddr>

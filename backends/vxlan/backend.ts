@@ -11,6 +11,11 @@ export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   written: writtenVxlan,
   check: (config, network) => checkVxlanConfig(config, network.families.keys()),
   lasting: ({ vni, port, gbp }) => ({ vni, port, gbp }),
+  // Source: vxlan_find_sock of drivers/net/vxlan/vxlan_core.c, which takes the flags of a socket for a part of its address.
+  beside: (one, other) =>
+    one.port === other.port && one.gbp !== other.gbp
+      ? `GBP is a property of the UDP port ${one.port}, so it changes together with Backend.Port only`
+      : undefined,
   prepare: async (config, context) => prepareVtep(config, context),
   local: planVxlan,
   peer: planVxlanPeer,

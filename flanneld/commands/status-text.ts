@@ -43,6 +43,7 @@ export function statusText(status: StatusDocument): string {
         ? 'none yet'
         : `${backend.type}, MTU ${backend.mtu}${backend.devices.length > 0 ? `, ${backend.devices.join(' ')}` : ''}`,
     ],
+    ...changeRow(status),
     ...dataPlaneRow(status),
     ...guardRow(status),
     [
@@ -59,6 +60,7 @@ export function statusText(status: StatusDocument): string {
       'rejected',
       status.rejected.map(({ id, reason, text }) => `${id}: ${reason}: ${text}`),
     ),
+    ...section('waited for by the change of the backend', waitingLines(status)),
     ...section('refused by the guard', offenderLines(status)),
     ...section('not ready', status.notReady),
     ...section(
@@ -109,6 +111,23 @@ function both(values: PerFamily): string {
 // The daemon says what others wrote into their leases: none of it may drive the terminal.
 function clean(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?')
+}
+
+function changeRow({ backendChange: change }: StatusDocument): [string, string][] {
+  // A daemon of an earlier version says nothing of it.
+  if (change === null || change === undefined) return []
+  const { from, to, phase, peers, since, obstacle } = change
+  const blocked = obstacle === '' ? '' : `; blocked: ${obstacle}`
+  return [
+    [
+      'changing',
+      `from ${from.join(', ')} to ${to}, ${phase}, ${peers.moved} of ${peers.total} peers moved, since ${since}${blocked}`,
+    ],
+  ]
+}
+
+function waitingLines({ backendChange }: StatusDocument): readonly string[] {
+  return (backendChange?.waiting ?? []).map(({ id, family, reason }) => `${id} (${family}) ${reason}`)
 }
 
 function dataPlaneRow({ dataPlane }: StatusDocument): [string, string][] {

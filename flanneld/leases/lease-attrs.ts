@@ -1,15 +1,11 @@
 import type { HostFacts } from '../../backends/backend.ts'
-import type { Way } from '../../backends/way.ts'
 import type { Family, IpAddr } from '../../lib/address.ts'
 import type { LeaseAttrs, OwnLease } from '../../subnet/types.ts'
+import type { Advertised } from './advertised.ts'
 import type { LeaseState } from './lease-keeper.ts'
 
-/** What this node publishes; of several ways the first is what a node of flannel sees. Where it does not own its public address it says from where its packets really come. */
-export function leaseAttrs(
-  node: string,
-  ways: readonly [Pick<Way, 'path'>, ...Pick<Way, 'path'>[]],
-  facts: HostFacts,
-): LeaseAttrs {
+/** What this node publishes. Where it does not own its public address it says from where its packets really come. */
+export function leaseAttrs(node: string, { accepts: ways, sends }: Advertised, facts: HostFacts): LeaseAttrs {
   const { publicIps, addresses } = facts.external
   const tunnelIps = new Map<Family, IpAddr>()
   for (const [family, publicIp] of publicIps) {
@@ -20,7 +16,8 @@ export function leaseAttrs(
   }
   // A single way is said once, as flannel would.
   const accepts = ways.length === 1 ? [] : ways.map(({ path }) => path)
-  return { node, primary: ways[0].path, accepts, publicIps, tunnelIps }
+  const said = sends === undefined ? {} : { sends: sends.map(({ path }) => path) }
+  return { node, primary: ways[0].path, accepts, ...said, publicIps, tunnelIps }
 }
 
 /** After a loss, and while the store cannot be asked, running containers keep their addresses: moving them is the operator's decision. */

@@ -1,4 +1,5 @@
 import type { Lease, LeaseAttrs, PeerPath } from '../../subnet/types.ts'
+import type { Advertised } from './advertised.ts'
 
 /** Whether two leases say the same to others. */
 export function sameLease(a: Lease, b: Lease): boolean {
@@ -9,17 +10,37 @@ export function sameAttrs(a: LeaseAttrs, b: LeaseAttrs): boolean {
   return a === b || JSON.stringify(attrsOf(a)) === JSON.stringify(attrsOf(b))
 }
 
+/** Whether the lease says this of its node's ways. */
+export function says({ primary, accepts, sends }: Lease, told: Advertised): boolean {
+  const [first] = told.accepts
+  const wanted = [
+    pathOf(first.path),
+    told.accepts.length === 1 ? [] : told.accepts.map(({ path }) => pathOf(path)),
+    told.sends?.map(({ path }) => pathOf(path)) ?? [],
+  ]
+  return JSON.stringify([pathOf(primary), accepts.map(pathOf), sends?.map(pathOf) ?? []]) === JSON.stringify(wanted)
+}
+
 /** Store revisions grow; one that is no number cannot be compared and counts as current. */
 export function isOlder(revision: string, than: string): boolean {
   return /^\d+$/.test(revision) && /^\d+$/.test(than) && BigInt(revision) < BigInt(than)
 }
 
-function saidBy({ node, primary, accepts, families, claim, refused }: Lease): unknown {
-  return [node, pathOf(primary), accepts.map(pathOf), [...families], claim?.node, claim?.nonce, refused ?? []]
+function saidBy({ node, primary, accepts, sends, families, claim, refused }: Lease): unknown {
+  return [
+    node,
+    pathOf(primary),
+    accepts.map(pathOf),
+    sends?.map(pathOf) ?? [],
+    [...families],
+    claim?.node,
+    claim?.nonce,
+    refused ?? [],
+  ]
 }
 
-function attrsOf({ node, primary, accepts, publicIps, tunnelIps }: LeaseAttrs): unknown {
-  return [node, pathOf(primary), accepts.map(pathOf), [...publicIps], [...tunnelIps]]
+function attrsOf({ node, primary, accepts, sends, publicIps, tunnelIps }: LeaseAttrs): unknown {
+  return [node, pathOf(primary), accepts.map(pathOf), sends?.map(pathOf) ?? [], [...publicIps], [...tunnelIps]]
 }
 
 function pathOf({ backend, data }: PeerPath): unknown {

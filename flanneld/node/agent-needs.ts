@@ -13,6 +13,8 @@ import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
 import type { StateDir } from '../state/state-dir.ts'
 import type { ConditionSet } from '../status/status.ts'
+import type { ChangeCounts, ChangeStatus } from '../switch/change-status.ts'
+import type { ProbePort } from '../switch/probe-port.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import type { Levels } from './levels.ts'
 import type { NodePlan } from './planner.ts'
@@ -41,6 +43,10 @@ export interface AgentNeeds {
   readonly log: Logger
   readonly randomBytes: (count: number) => Uint8Array
   /** Hears the duration of every pass of the reconciler, in seconds. */
+  /** From 0 to below 1. */
+  readonly random: () => number
+  /** For a change of the backend. */
+  readonly probes: ProbePort
   readonly onPass: (seconds: number) => void
   /** Hears of a fault of the program that ended a pass; the next one is tried all the same. */
   readonly onPassFault: (cause: unknown) => void
@@ -65,7 +71,11 @@ export interface AgentOptions {
   readonly renewMarginMs: number
   /** How long peers that vanished together are kept. */
   readonly holdMs: number
-  /** Absent: one way, that of the configuration in use. */
+  /** Whether the store carries what a node says of its ways: without that the backend changes with a restart only. */
+  readonly changesLive: boolean
+  /** After so long a change of the backend that still waits for somebody is a warning. */
+  readonly drainMs: number
+  /** In place of those that the configuration, and a change of it, want. */
   readonly wantedWays?: WantedWays
 }
 
@@ -74,6 +84,10 @@ export interface AgentView extends Levels {
   readonly store?: StoreHealth
   readonly verdicts?: PeerVerdicts
   readonly plan?: NodePlan
+  /** Of the backend; absent: the node has one way. */
+  readonly change?: ChangeStatus
+  /** Of changes of the backend. */
+  readonly changeCounts: ChangeCounts
   /** Of the own lease. */
   readonly renewals: LeaseKeeper['renewals']
 }

@@ -10,7 +10,9 @@ import { LeaseKeeper, OWN_LEASE } from '../leases/lease-keeper.ts'
 import { keepLastSubnets, lastSubnets } from '../state/own-subnet.ts'
 import type { Check } from '../status/health.ts'
 import { datastoreConditions, leaseConditions, readinessChecks } from '../status/node-conditions.ts'
+import { WayChange } from '../switch/way-change.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
+import { type ObstacleBetween, obstacleBetween, wayKey } from './configuration.ts'
 import { kernelListener } from './kernel-events.ts'
 import { followReconciler } from './kernel-status.ts'
 import { LevelSet } from './levels.ts'
@@ -18,7 +20,7 @@ import { ObstacleWatch } from './obstacle-watch.ts'
 import { Planning } from './planning.ts'
 import { releaseHeld } from './release-held.ts'
 import { followSources, type Sources } from './sources.ts'
-import { oneWay } from './ways.ts'
+import { fixedWays } from './ways.ts'
 
 /**
  * Joins the parts: sources -> levels -> fold -> ways, own lease, desired objects -> reconciler. Nothing happens once at a start: every
@@ -31,9 +33,12 @@ export class Agent {
   readonly #needs: AgentNeeds
   readonly #options: AgentOptions
   readonly #levels = new LevelSet()
+  /** Why this host has none of a way, by `wayKey`. */
+  readonly #refusals = new Map<string, string>()
   readonly #keeper: LeaseKeeper
   readonly #planning: Planning
   #config: Sources['config'] | undefined
+  readonly #change: WayChange
   #store: StoreHealth | undefined
   /** On record, of a store that had not answered when the host was read first. */
   #given: ReadonlyMap<Family, IpAddr> | undefined
@@ -44,9 +49,27 @@ export class Agent {
     this.#options = options
     const { journal } = needs.state
     this.reconciler = new Reconciler({ ...needs, journal, tables: needs.kernel.tables, onFault: needs.onPassFault })
+    this.#change = new WayChange(
+      {
+        ...needs,
+        levels: this.#levels,
+        planning: () => this.#planning,
+        reconciler: this.reconciler,
+        refusals: this.#refusals,
+        files: needs.state.files,
+      },
+      options,
+    )
     this.#planning = new Planning(
-      { ...needs, journal, levels: this.#levels, reconciler: this.reconciler, onSlow: () => this.#changed() },
-      { wantedWays: oneWay, ...options },
+      {
+        ...needs,
+        journal,
+        levels: this.#levels,
+        reconciler: this.reconciler,
+        onSlow: () => this.#changed(),
+        onPlan: () => this.#change.look(),
+      },
+      { wayPlan: options.wantedWays === undefined ? this.#change : fixedWays(options.wantedWays), ...options },
     )
     this.#keeper = new LeaseKeeper(needs, {
       ...options,
@@ -60,7 +83,15 @@ export class Agent {
 
   get view(): AgentView {
     const { renewals } = this.#keeper
-    return { ...this.#levels.current, ...this.#planning.last, ...(this.#store && { store: this.#store }), renewals }
+    const { status, counts } = this.#change
+    const change = { ...(status && { change: status }), changeCounts: counts }
+    return {
+      ...this.#levels.current,
+      ...this.#planning.last,
+      ...change,
+      ...(this.#store && { store: this.#store }),
+      renewals,
+    }
   }
 
   /** What a ready node fulfils, and what this one does not. */
@@ -85,6 +116,10 @@ export class Agent {
   async run(signal: AbortSignal): Promise<void> {
     const { lifecycle, storeHealth, conditions } = this.#needs
     const planning = this.#planning
+    if (this.#options.wantedWays === undefined) {
+      await this.#change.load()
+      lifecycle.run('change of the backend', (stop) => this.#change.run(stop))
+    }
     // From the first try on: who waits for the configuration must be told why, too.
     this.#follow(storeHealth, (store) => {
       this.#store = store
@@ -93,7 +128,8 @@ export class Agent {
     })
     const known = { devices: () => planning.owned().devices, overlay: () => planning.overlay() }
     const givenAddresses = () => this.#given ?? this.#needs.givenAddresses?.() ?? new Map()
-    const sources = followSources({ ...this.#needs, ...known, givenAddresses, levels: this.#levels }, this.#options)
+    const beside = { levels: this.#levels, refusals: this.#refusals, obstacleBetween: this.#obstacleBetween }
+    const sources = followSources({ ...this.#needs, ...known, ...beside, givenAddresses }, this.#options)
     this.#config = sources.config
     this.#followLease()
     this.#followKernel(sources)
@@ -110,12 +146,26 @@ export class Agent {
     await aborted(signal)
   }
 
+  /** Ends the old ways of a change of the backend, whoever needs them. False: none is under way. */
+  finishChange(): boolean {
+    return this.#change.finish()
+  }
+
+  get #obstacleBetween(): ObstacleBetween {
+    if (this.#options.changesLive) return obstacleBetween
+    return (before, after) =>
+      wayKey(before) === wayKey(after)
+        ? undefined
+        : 'this lease store does not tell by which backends a node is reached'
+  }
+
   #followLease(): void {
     const { lifecycle, conditions, state } = this.#needs
     lifecycle.run(OWN_LEASE, (stop) => this.#keeper.run(stop))
     this.#follow(this.#keeper.state, (lease) => {
       conditions.replace('lease', leaseConditions(lease))
       this.#levels.set({ lease })
+      this.#change.look()
     })
     const network = () => this.#levels.current.configuration?.network
     lifecycle.run('own subnet', (stop) => keepLastSubnets(state.files, network, this.#keeper.state, stop))
@@ -159,6 +209,7 @@ export class Agent {
     lifecycle.run('rules of others', (stop) => obstacles.run(reconciler.passes, stop))
     const onStatus = () => {
       planning.onStatus()
+      this.#change.look()
       this.#changed()
     }
     const isWhole = (generation: number) => planning.isWhole(generation)

@@ -54,6 +54,19 @@ function chooseWay(
   return fitting.find(({ way }) => way === current) ?? fitting[0] ?? choices[0]
 }
 
+/** What the lease says about this way to its node; undefined: it does not receive by it. */
+export function acceptedBy(lease: Lease, way: Way, family: Family): PeerPath | undefined {
+  if (!carries(way, family)) return undefined
+  return pathsOf(lease).find((path) => isOfType(path, way) && fits(way, family, path))
+}
+
+/** Whether the node sends to somebody by this way: as it says itself, or else by the one of its type. */
+export function sendsBy(lease: Lease, way: Way): boolean {
+  const paths = lease.sends ?? pathsOf(lease)
+  const families = [...lease.families.keys()].filter((family) => carries(way, family))
+  return families.some((family) => paths.some((path) => isOfType(path, way) && fits(way, family, path)))
+}
+
 /** What must be looked up of how peers are reached. */
 export function reachOf(ways: readonly Way[]): 'unused' | 'lookup' | 'probe' {
   const wanted = ways.map(({ backend, config }) => backend.reach(config))

@@ -7,7 +7,7 @@ import type { Logger } from '../../lib/log.ts'
 import type { ConfigText } from '../../subnet/types.ts'
 import { differences } from '../config/values.ts'
 import type { ConditionSet } from '../status/status.ts'
-import { type Configuration, parseConfiguration, wayKey } from './configuration.ts'
+import { type Configuration, type ObstacleBetween, parseConfiguration } from './configuration.ts'
 import { FlipGuard } from './flip-guard.ts'
 
 interface ConfigWatchNeeds {
@@ -15,13 +15,16 @@ interface ConfigWatchNeeds {
   readonly conditions: ConditionSet
   readonly clock: Clock
   readonly log: Logger
+  /** Why there is no going from the one to the other without a restart; undefined: there is. */
+  readonly obstacleBetween: ObstacleBetween
 }
 
 type Document = Pick<ConfigText, 'origin' | 'subnets'> & { readonly text: string }
 
 /**
  * The network configuration: waited for while there is none, fatal when the first one is bad, and later the last good one stays in
- * use. A change goes into use at once where the node keeps its way of carrying packets; any other one is named, never ignored.
+ * use. A change goes into use at once, with the old way of carrying packets beside the new one for a while; what cannot be beside each
+ * other is named, never ignored.
  */
 export class ConfigWatch {
   /** In use. */
@@ -135,7 +138,8 @@ export class ConfigWatch {
   #change(before: Configuration, next: Configuration): void {
     const { conditions, log } = this.#needs
     const changes = differences(before, next)
-    if (wayKey(before) === wayKey(next)) {
+    const obstacle = this.#needs.obstacleBetween(before, next)
+    if (obstacle === undefined) {
       conditions.clear('config-restart-needed')
       this.#warn(next, before.warnings)
       if (changes.length === 0) return
@@ -146,7 +150,7 @@ export class ConfigWatch {
     conditions.set({
       code: 'config-restart-needed',
       severity: 'warning',
-      text: `the network configuration has changed and takes effect at the next start: ${changes.join('; ')}`,
+      text: `the network configuration has changed and takes effect at the next start: ${changes.join('; ')} (${obstacle})`,
       remedy: 'restart flanneld on every host, one after another',
     })
   }

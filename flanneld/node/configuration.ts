@@ -40,3 +40,31 @@ export function wayKey({ network, backend, config }: Pick<Configuration, 'networ
     network.nftables,
   ])
 }
+
+export type ObstacleBetween = (before: Configuration, after: Configuration) => string | undefined
+
+/** Whether subnets of the one are subnets of the other. */
+export function isSameNetwork(before: Configuration, after: Configuration): boolean {
+  const parts = ({ network }: Configuration) =>
+    JSON.stringify(Array.from(network.families, ([family, part]) => [family, part.network, part.subnetLen]))
+  return parts(before) === parts(after)
+}
+
+/**
+ * Why a node cannot have both for a while, so that it cannot go from one to the other without a restart; undefined: it can. Each is good
+ * in itself.
+ */
+export function obstacleBetween(before: Configuration, after: Configuration): string | undefined {
+  if (wayKey(before) === wayKey(after)) return undefined
+  if (!isSameNetwork(before, after)) return 'subnets would be others, and running containers keep their addresses'
+  if (before.network.nftables !== after.network.nftables)
+    return 'rules move from one tool to the other with a restart only'
+  const types = [before, after].map(({ backend }) => backend.type)
+  if (types.includes('alloc')) return 'with alloc somebody else carries the packets, and nobody knows whether he does'
+  if (types.includes('udp') && types.includes('ipip'))
+    return 'the kernel has no second device of IP in IP beside the first'
+  const used = new Set(before.backend.devices(before.config, before.network))
+  const both = after.backend.devices(after.config, after.network).find((device) => used.has(device))
+  if (both !== undefined) return `both would have the device ${both}; another VNI makes another one`
+  return types[0] === types[1] ? before.backend.beside?.(before.config, after.config) : undefined
+}

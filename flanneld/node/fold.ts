@@ -14,13 +14,13 @@ import type { NodePlan, Planner } from './planner.ts'
 import type { Sources } from './sources.ts'
 import { undecided, withoutSubnetFile } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
-import type { WantedWays } from './ways.ts'
+import type { ToldWays, WayPlan } from './ways.ts'
 
 export interface FoldNeeds extends Pick<Sources, 'ways' | 'traffic'> {
   readonly keeper: Pick<LeaseKeeper, 'setWant'>
   readonly peers: PeerView
   readonly planner: Planner
-  readonly wantedWays: WantedWays
+  readonly wayPlan: WayPlan
 }
 
 /** What is known beside the levels, of earlier folds and earlier runs. */
@@ -29,6 +29,10 @@ export type FoldMemory = Pick<PlanSources, 'ours' | 'originals' | 'isPlanned'>
 export interface Folded {
   readonly verdicts: PeerVerdicts
   readonly plan: NodePlan
+  /** Of the store: as of which the peers are planned. */
+  readonly revision: string
+  /** They are those of the last run: the store has not answered yet. */
+  readonly isRecorded: boolean
 }
 
 export interface FoldOptions extends Omit<PlanOptions, 'traffic'> {
@@ -42,7 +46,7 @@ export interface FoldOptions extends Omit<PlanOptions, 'traffic'> {
  */
 export async function fold(
   levels: Levels,
-  { ways, traffic, keeper, peers, planner, wantedWays }: FoldNeeds,
+  { ways, traffic, keeper, peers, planner, wayPlan }: FoldNeeds,
   memory: FoldMemory,
   options: FoldOptions,
 ): Promise<Folded | undefined> {
@@ -51,24 +55,31 @@ export async function fold(
   const { network } = configuration
   traffic.want(network)
   if (leases === undefined || host === undefined || storeAddresses === undefined) return undefined
-  const wanted = wantedWays(configuration)
+  const wanted = wayPlan.wanted(configuration)
   ways.want(wanted)
   if (levels.ways === undefined) return undefined
-  keeper.setWant({ attrs: leaseAttrs(options.nodeId, levels.ways, await host.facts(new Map(), 'unused')), network })
+  const told = wayPlan.told(levels.ways, network)
+  const facts = await host.facts(new Map(), 'unused')
+  const arePrepared = levels.ways.length >= wanted.length
   const own = heldLease(levels.lease)?.lease
+  // After a restart peers may already send by a way that is not prepared yet.
+  if (arePrepared || own !== undefined)
+    keeper.setWant({ attrs: leaseAttrs(options.nodeId, told.advertised, facts), network })
   if (own === undefined) return undefined
   // What belongs to a way that is not prepared yet, or to a peer that is not on record, must not be taken for a leftover.
-  const complete = levels.ways.length >= wanted.length && !leases.recorded
-  const sources = { network, ways: levels.ways, complete, host, own, snapshot: leases, storeAddresses, ...memory }
+  const complete = arePrepared && !leases.recorded
+  const sources = { network, ways: levels.ways, told, complete, host, own, snapshot: leases, storeAddresses, ...memory }
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
-  return { verdicts, plan: mayTell ? plan : withoutSubnetFile(plan, options.subnetFile) }
+  const whole = mayTell ? plan : withoutSubnetFile(plan, options.subnetFile)
+  return { verdicts, plan: whole, revision: leases.revision, isRecorded: leases.recorded === true }
 }
 
 interface PlanSources {
   readonly network: NetworkConfig
   readonly ways: readonly Way[]
+  readonly told: Pick<ToldWays, 'current' | 'change'>
   /** Whether these are all. */
   readonly complete: boolean
   readonly host: HostView
@@ -96,13 +107,15 @@ async function planAll(
   sources: PlanSources,
   { peers, planner }: { readonly peers: PeerView; readonly planner: Planner },
   options: PlanOptions,
-): Promise<Folded> {
-  const { network, ways, host, own, snapshot, ours, originals, storeAddresses, isPlanned } = sources
+): Promise<Pick<Folded, 'verdicts' | 'plan'>> {
+  const { network, ways, told, host, own, snapshot, ours, originals, storeAddresses, isPlanned } = sources
   const scope = { ...footprintOf(ways.map((way) => ({ ...way, network }))), instance: options.traffic.instance }
   const surroundings = host.surroundings({ ours, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
   const facts = await host.facts(verdicts.planned, reachOf(ways), originals)
-  const known = { network, ways, own, scope, complete: sources.complete, peers: verdicts.planned, facts }
+  const { current, change } = told
+  const between = { ...(current && { current }), ...(change && { change }) }
+  const known = { network, ways, ...between, own, scope, complete: sources.complete, peers: verdicts.planned, facts }
   const plan = planner.plan({ ...known, options: { ...options, storeAddresses } })
   return { verdicts, plan }
 }

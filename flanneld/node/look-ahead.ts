@@ -14,14 +14,15 @@ import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import type { PeekedState } from '../state/state-dir.ts'
 import { type Condition, ConditionSet } from '../status/status.ts'
-import type { Configuration } from './configuration.ts'
+import { recordedWays } from '../switch/follow.ts'
+import { readWays } from '../switch/record.ts'
+import { type Configuration, obstacleBetween } from './configuration.ts'
 import { type Folded, fold } from './fold.ts'
 import { footprintOf } from './footprint.ts'
 import { LevelSet, type Levels } from './levels.ts'
 import { Planner } from './planner.ts'
 import { type PresumedLease, presumeLease } from './presumed-lease.ts'
 import { followSources } from './sources.ts'
-import { oneWay } from './ways.ts'
 
 interface LookAheadNeeds {
   readonly clock: Clock
@@ -79,9 +80,21 @@ async function look(
   const source = await openLeases({ clock, log, conditions, random: Math.random, env: port.env }, options, nodeId)
   const agent = { ...(await agentOptions(options, { nodeId, storeEndpoints: source.endpoints }, log)), holdMs: 0 }
   const levels = new LevelSet()
+  const wayPlan = recordedWays(readWays(state.ways, log), agent)
   const owned = ({ configuration }: Levels) =>
-    configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf([configuration]), entries)
-  const parts = { kernel, conditions, lifecycle, clock, log, randomBytes, levels, claim: async () => {} }
+    configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf(wayPlan.wanted(configuration)), entries)
+  const parts = {
+    kernel,
+    conditions,
+    lifecycle,
+    clock,
+    log,
+    randomBytes,
+    levels,
+    claim: async () => {},
+    refusals: new Map(),
+    obstacleBetween,
+  }
   const host = { devices: () => owned(levels.current).devices, overlay: () => undefined }
   const sources = followSources({ ...source, ...parts, ...host }, agent)
   const peers = new PeerView({ clock, log }, agent)
@@ -91,7 +104,7 @@ async function look(
       want = wanted
     },
   }
-  const needs = { ...sources, peers, planner: new Planner(), keeper, wantedWays: oneWay }
+  const needs = { ...sources, peers, planner: new Planner(), keeper, wayPlan }
   for await (const known of levels.changes.watch(signal)) {
     const { configuration, leases, traffic } = known
     const outlook = configuration && { configuration, levels: known, conditions: conditions.list() }

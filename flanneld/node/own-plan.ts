@@ -1,10 +1,11 @@
 import type { LocalPlan, Notice } from '../../backends/backend.ts'
 import { carriedFamilies, familyNotices } from '../../backends/families.ts'
+import { looseUplink } from '../../backends/reverse-path.ts'
 import { blackholeRoute } from '../../backends/routes.ts'
 import type { Way } from '../../backends/way.ts'
-import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import { type DesiredObject, keyOf, type Role } from '../../kernel/objects.ts'
 import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
-import type { Family } from '../../lib/address.ts'
+import { type Family, networkAddress } from '../../lib/address.ts'
 import { renderSubnetFile } from '../state/subnet-file.ts'
 import { guardObjects } from './guard-rules.ts'
 import { type OwnPackets, ownPackets } from './own-packets.ts'
@@ -36,7 +37,8 @@ export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {
   const mtu = Math.min(...[...locals.values()].map((local) => local.mtu))
   const objects = [
     // Of two that make one device differently the preferred one counts.
-    ...[...locals.values()].reverse().flatMap((local) => local.objects),
+    ...[...locals].reverse().flatMap(([way, local]) => localObjects(input, way, local)),
+    ...betweenWays(input),
     ...nodeObjects(input, mtu, ownPackets(input, ingresses, carried)),
     ...(guard && ingresses.length > 0 ? guardObjects({ ...input, traits }, ingresses, guard) : []),
   ]
@@ -50,6 +52,32 @@ export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {
     packetPaths: traffic ? packetPaths({ ...input, ingresses }, traffic) : [],
     locals,
   }
+}
+
+/** Of a way that nobody has been told of yet nothing is required: the node goes on without it. */
+function localObjects({ change }: OwnInput, way: Way, { objects }: LocalPlan): readonly DesiredObject[] {
+  if (change === undefined || change.isTold || change.target !== way) return objects
+  const remedy = `remove what is in the way of the backend ${way.backend.type}, or write the earlier configuration again`
+  return objects.map((object) => (object.role.class === 'required' ? { ...object, role: advisory(remedy) } : object))
+}
+
+/** What only a node with several ways needs: its probes go by a table of their own, and two hosts may send to each other by different ways. */
+function betweenWays({ ways, change, own, facts }: OwnInput): readonly DesiredObject[] {
+  if (change === undefined || ways.length < 2) return []
+  const mayBeDirect = ways.some(({ backend, config }) => backend.reach(config) !== 'unused')
+  const role = advisory(
+    'the kernel needs policy routing (CONFIG_IP_MULTIPLE_TABLES) for a change of the backend without a restart',
+  )
+  return [
+    ...(mayBeDirect && facts.strictReversePath ? [looseUplink(facts.external.name)] : []),
+    ...[...own.families.values()].map(
+      ({ subnet }) => ({ kind: 'probe-rule', role, from: networkAddress(subnet) }) as const,
+    ),
+  ]
+}
+
+function advisory(remedy: string): Role {
+  return { class: 'advisory', remedy }
 }
 
 function localPlans(input: OwnInput, traits: ReadonlySet<string>): ReadonlyMap<Way, LocalPlan> {

@@ -7,6 +7,14 @@ import type { Lease } from '../../subnet/types.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
+/** While the node changes from one way to another. */
+export interface PlannedChange {
+  /** Where it goes. */
+  readonly target: Way
+  /** Nobody has been told of it yet: what it lacks takes nothing away from the node. */
+  readonly isTold: boolean
+}
+
 /** The whole truth of one moment. What has not changed since the last one is the same object, or it is planned anew for nothing. */
 export interface PlannerInput {
   readonly network: NetworkConfig
@@ -14,6 +22,7 @@ export interface PlannerInput {
   readonly ways: readonly Way[]
   /** By which of the ways peers are reached now, by lease id; none where nothing is said. */
   readonly current?: ReadonlyMap<string, ReadonlyMap<Family, Way>>
+  readonly change?: PlannedChange | undefined
   readonly own: Lease
   /** Accepted peers only, by id. No two of them have one address. */
   readonly peers: ReadonlyMap<string, Lease>

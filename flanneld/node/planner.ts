@@ -25,6 +25,8 @@ export interface NodePlan {
   readonly notices: readonly Notice[]
   /** Of which it is asked whether rules of other programs drop them. */
   readonly packetPaths: readonly PacketPath[]
+  /** By way: what it needs of this node, whoever its peers are. */
+  readonly locals: OwnPlan['locals']
 }
 
 /**
@@ -50,6 +52,7 @@ export class Planner {
       paths: peers.paths,
       notices: own.plan.notices,
       packetPaths: own.plan.packetPaths,
+      locals: own.plan.locals,
     }
   }
 }
@@ -89,20 +92,20 @@ function traitsOf(last: Memory | undefined, input: PlannerInput): PeerTraits {
 }
 
 function ownPlanOf(last: Memory | undefined, input: PlannerInput, traits: ReadonlySet<string>): Memory['own'] {
-  const { network, ways, own, options, facts } = input
+  const { network, ways, own, options, facts, change } = input
   const { reach: _reach, ...local } = facts
-  const madeFrom = [network, ...ways, own, traits, ...fields(options), ...fields(local)]
+  const madeFrom = [network, ...ways, own, traits, change?.target, change?.isTold, ...fields(options), ...fields(local)]
   if (last !== undefined && isSame(last.own.madeFrom, madeFrom)) return last.own
-  return { madeFrom, plan: planOwn({ network, ways, own, options, facts }, traits) }
+  return { madeFrom, plan: planOwn({ network, ways, own, options, facts, change }, traits) }
 }
 
 function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): Memory['basis'] {
-  const { network, ways, facts, options } = input
+  const { network, ways, facts, options, change } = input
   const ingresses = [...own.locals.values()].flatMap(({ ingress }) => ingress ?? [])
   const tunnels = new Map(FAMILIES.map((family) => [family, tunnelsOf(ingresses, family)]))
   const guard = options.guard && ingresses.length > 0 ? guardTable(options.guard.instance) : undefined
   const { onLink, external, nexthops } = facts
-  const madeFrom = [network, ...ways, ...[...tunnels].flat(2), guard, onLink, external.name, nexthops]
+  const madeFrom = [network, ...ways, ...[...tunnels].flat(2), guard, onLink, external.name, nexthops, change?.target]
   if (last !== undefined && isSame(last.basis.madeFrom, madeFrom)) return last.basis
   const inputs = ways.map((way) => {
     const { config, identity } = way
@@ -112,6 +115,7 @@ function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): M
   const value = {
     families: [...network.families.keys()],
     ways,
+    target: change?.target,
     inputs: new Map(inputs),
     tunnels,
     guard: guard === undefined ? undefined : { table: guard, uplink: external.name, onLink },

@@ -1,3 +1,4 @@
+import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import { type Journal, originalsOf, scopeOf, scopeWith } from '../../kernel/reconciler/journal.ts'
 import type { Reconciler } from '../../kernel/reconciler/reconciler.ts'
@@ -15,7 +16,7 @@ import { type Folded, type FoldNeeds, type FoldOptions, fold } from './fold.ts'
 import { footprintOf } from './footprint.ts'
 import type { LevelSet } from './levels.ts'
 import { Planner } from './planner.ts'
-import type { WantedWays } from './ways.ts'
+import type { WayPlan } from './ways.ts'
 
 const LONGEST_SETTLING_MS = 500
 
@@ -26,12 +27,14 @@ interface PlanningNeeds {
   readonly conditions: ConditionSet
   readonly clock: Clock
   readonly log: Logger
+  /** Hears of each plan once the reconciler has it. */
+  readonly onPlan: () => void
   /** A plan is not in the kernel after a while: who shows what is there must look now. */
   readonly onSlow: () => void
 }
 
 export interface PlanningOptions extends FoldOptions {
-  readonly wantedWays: WantedWays
+  readonly wayPlan: WayPlan
   readonly protectedRanges: readonly Cidr[]
   readonly holdMs: number
 }
@@ -46,6 +49,8 @@ export class Planning {
   #last: Folded | undefined
   #firstWhole = Number.POSITIVE_INFINITY
   #lastGeneration = 0
+  /** Of the reconciler, from which on a way was wanted. */
+  readonly #wantedSince = new WeakMap<Way, number>()
 
   constructor(needs: PlanningNeeds, options: PlanningOptions) {
     this.#needs = needs
@@ -64,6 +69,11 @@ export class Planning {
     return generation >= this.#firstWhole
   }
 
+  /** The first generation of the reconciler with all that this way needs; undefined: not planned yet. */
+  generationOf(way: Way): number | undefined {
+    return this.#wantedSince.get(way)
+  }
+
   /** To be told of each new status of the reconciler. */
   onStatus(): void {
     this.#settling.ring()
@@ -72,7 +82,7 @@ export class Planning {
   // A burst (a rack gets power) costs a few plans and leaves most of the time to others; a single change waits for nothing.
   async run(parts: Pick<FoldNeeds, 'ways' | 'traffic' | 'keeper'>, signal: AbortSignal): Promise<void> {
     const { levels, clock } = this.#needs
-    const needs = { ...parts, peers: this.peers, planner: this.#planner, wantedWays: this.#options.wantedWays }
+    const needs = { ...parts, peers: this.peers, planner: this.#planner, wayPlan: this.#options.wayPlan }
     const apply = async () => {
       if (await this.#plan(needs)) await this.#settle(signal)
     }
@@ -86,7 +96,7 @@ export class Planning {
     const { levels, journal } = this.#needs
     const { configuration } = levels.current
     if (configuration === undefined) return scopeOf(journal.entries)
-    return scopeWith(footprintOf(this.#options.wantedWays(configuration)), journal.entries)
+    return scopeWith(footprintOf(this.#options.wayPlan.wanted(configuration)), journal.entries)
   }
 
   /** The own subnets and those of accepted peers; undefined: not known yet. */
@@ -115,6 +125,9 @@ export class Planning {
     conditions.replace('notices', noticeConditions(plan.notices))
     this.peers.skipped(plan.skipped)
     this.#lastGeneration = reconciler.setDesired(plan.desired)
+    for (const way of plan.locals.keys())
+      if (!this.#wantedSince.has(way)) this.#wantedSince.set(way, this.#lastGeneration)
+    this.#needs.onPlan()
     if (levels.traffic !== undefined) this.#firstWhole = Math.min(this.#firstWhole, this.#lastGeneration)
     return true
   }

@@ -16,7 +16,7 @@ import type { WantedTraffic } from '../host/traffic-choice.ts'
 import { type LastRun, pathOf, previousLease } from '../leases/last-lease.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { ConfigWatch } from './config-watch.ts'
-import type { Configuration } from './configuration.ts'
+import type { Configuration, ObstacleBetween } from './configuration.ts'
 import type { LevelSet, Levels } from './levels.ts'
 import { TrafficChoice } from './traffic.ts'
 import { Ways } from './ways.ts'
@@ -36,6 +36,10 @@ export interface SourceNeeds {
   readonly levels: LevelSet
   /** Before anything is made of what is in it. @throws ConfigError when another instance uses a part of it */
   readonly claim: (footprint: OwnershipScope) => Promise<void>
+  /** Filled with what keeps this host from having a way, by `wayKey`. */
+  readonly refusals: Map<string, string>
+  /** Why there is no going from one configuration to the other without a restart. */
+  readonly obstacleBetween: ObstacleBetween
   /** Names of the devices of this instance, of earlier configurations, too. */
   readonly devices: () => ReadonlySet<string>
   /** The own subnets and those of accepted peers, once they are known. */
@@ -102,7 +106,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     const previous = lease && pathOf(lease, configuration)
     return { network, facts, previous, randomBytes, hasFou: () => host.hasFou() }
   }
-  const ways = new Ways({ clock, conditions, context, claim: needs.claim })
+  const ways = new Ways({ clock, conditions, context, claim: needs.claim, refusals: needs.refusals })
   lifecycle.run('backend', (stop) => ways.run(stop))
   follow(ways.changes, (known) => ({ ways: known }))
 

@@ -1,24 +1,45 @@
-import type { PrepareContext, Prepared } from '../../backends/backend.ts'
+import type { PrepareContext, Prepared as PreparedWay } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { ConfigError } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { Advertised } from '../leases/advertised.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
 import { type Configuration, wayKey } from './configuration.ts'
 import { footprintOf } from './footprint.ts'
+import type { PlannerInput } from './planner-input.ts'
 
 /** The configurations by which this node shall send and receive, the preferred one first; the same objects for the same configuration. */
 export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...Configuration[]]
 
-/** A node at rest has one way: that of its configuration. */
-export const oneWay: WantedWays = (inUse) => [inUse]
+/** Of the ways of a node: which are wanted, what it tells of them, and by which it sends. */
+export interface WayPlan {
+  readonly wanted: WantedWays
+  /** `ways`: those that are prepared, in the order of the wanted ones. */
+  told(ways: Prepared, network: NetworkConfig): ToldWays
+}
+
+type Prepared = readonly [Way, ...Way[]]
+
+export interface ToldWays extends Pick<PlannerInput, 'current' | 'change'> {
+  readonly advertised: Advertised
+}
+
+/** It receives by all of them, and sends to each peer by the first that this accepts. */
+export function fixedWays(wanted: WantedWays): WayPlan {
+  return { wanted, told: (accepts) => ({ advertised: { accepts } }) }
+}
 
 interface WaysNeeds {
   readonly clock: Clock
   readonly conditions: ConditionSet
   /** Before anything is made of what is in it. @throws ConfigError when another instance uses a part of it */
   readonly claim: (footprint: OwnershipScope) => Promise<void>
+  /** Filled with what keeps this host from having a way beside another one, by `wayKey`. */
+  readonly refusals: Map<string, string>
   readonly context: (configuration: Configuration) => Promise<PrepareContext>
 }
 
@@ -31,7 +52,7 @@ export class Ways {
   readonly changes = new Latest<readonly [Way, ...Way[]]>('ways')
   readonly #needs: WaysNeeds
   readonly #wanted = new Latest<readonly Configuration[]>('wanted ways')
-  readonly #prepared = new Map<string, Prepared<unknown>>()
+  readonly #prepared = new Map<string, PreparedWay<unknown>>()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
 
   constructor(needs: WaysNeeds) {
@@ -57,7 +78,14 @@ export class Ways {
     for (const configuration of missing) {
       const key = wayKey(configuration)
       const context = await this.#needs.context(configuration)
-      this.#prepared.set(key, await configuration.backend.prepare(configuration.config, context))
+      try {
+        this.#prepared.set(key, await configuration.backend.prepare(configuration.config, context))
+        this.#needs.refusals.delete(key)
+      } catch (cause) {
+        // What cannot be had is no reason to give up what there is.
+        if (!(cause instanceof ConfigError) || this.changes.current === undefined) throw cause
+        this.#needs.refusals.set(key, cause.message)
+      }
       this.#tell()
     }
   }

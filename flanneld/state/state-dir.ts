@@ -8,6 +8,8 @@ import { type FilePort, StateFiles } from './state-files.ts'
 import { StateJournal } from './state-journal.ts'
 
 const NODE_ID = 'node-id'
+/** By which ways the node sends and receives; `flanneld/switch/record.ts` knows what is in it. */
+export const WAYS_FILE = 'ways.json'
 const WITHOUT_NODE_ID =
   'the identity of this node ends with this process, and the next start claims its subnet anew, as a new host with its address does'
 
@@ -58,6 +60,8 @@ export class StateDir {
 export interface PeekedState {
   readonly nodeId: string
   readonly entries: JournalEntries
+  /** Text of the file that says by which ways the node sends and receives; absent: there is none. */
+  readonly ways?: string
 }
 
 /** Before the first start. */
@@ -69,7 +73,8 @@ export async function peekState(path: string, uid: number): Promise<PeekedState 
   if (files === undefined) return undefined
   const nodeId = (await files.read(NODE_ID))?.trim() ?? ''
   const entries = await readJournal({ read: (name) => files.read(name), log: silentLogger, path })
-  return { nodeId, entries }
+  const ways = await files.read(WAYS_FILE)
+  return { nodeId, entries, ...(ways === undefined ? {} : { ways }) }
 }
 
 export interface StateDirNeeds {

@@ -121,6 +121,7 @@ export function renderMetrics(input: MetricsInput): string {
     family('flannel_netlink_overruns_total', 'counter', 'Overflows of the event queue.', [
       [{}, counters.netlinkOverruns],
     ]),
+    ...backendChange(status),
     ...dataPlane(status),
     ...guard(status),
     family('flannel_event_loop_lag_seconds', 'gauge', 'Lateness of the last heartbeat.', [
@@ -130,6 +131,30 @@ export function renderMetrics(input: MetricsInput): string {
     family('process_resident_memory_bytes', 'gauge', 'Resident memory.', [[{}, process.residentBytes]]),
     family('process_start_time_seconds', 'gauge', 'Start, as Unix time.', [[{}, process.startTimeSeconds]]),
   ].join('')
+}
+
+function backendChange({ backendChange: change, counters }: StatusDocument): readonly string[] {
+  const { finished, seconds, moves, fallBacks, probesAnswered, probesUnanswered } = counters.backendChanges
+  const { moved, total } = change?.peers ?? { moved: 0, total: 0 }
+  return [
+    family('flannel_backend_change_active', 'gauge', 'Whether the backend is changing.', [
+      [{}, Number(change !== null)],
+    ]),
+    family('flannel_backend_change_peers', 'gauge', 'Peers of the change, by the backend that they are reached by.', [
+      [{ backend: 'new' }, moved],
+      [{ backend: 'old' }, total - moved],
+    ]),
+    family('flannel_backend_changes_total', 'counter', 'Changes of the backend that were finished.', [[{}, finished]]),
+    family('flannel_backend_change_seconds_total', 'counter', 'What these took together.', [[{}, seconds]]),
+    family('flannel_backend_change_moves_total', 'counter', 'Peers moved from one backend to another.', [
+      [{ to: 'new' }, moves],
+      [{ to: 'old' }, fallBacks],
+    ]),
+    family('flannel_backend_change_probes_total', 'counter', 'Rounds of probes, by result.', [
+      [{ result: 'answered' }, probesAnswered],
+      [{ result: 'unanswered' }, probesUnanswered],
+    ]),
+  ]
 }
 
 /** Only where this process carries packets itself. */

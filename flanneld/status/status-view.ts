@@ -54,6 +54,7 @@ export function statusDocument(facts: StatusFacts): StatusDocument {
     network: configuration === undefined ? null : perFamily(configuration.network.families, (part) => part.network),
     lease: leaseOf(view),
     backend: backendOf(view),
+    backendChange: view.change ?? null,
     conditions,
     peers,
     rejected: view.verdicts?.rejected ?? view.leases?.unreadable ?? [],
@@ -139,7 +140,7 @@ function leaseFamilies(lease: Lease): { subnets: PerFamily; publicIps: PerFamily
   }
 }
 
-function countersOf({ renewals, store }: AgentView, counts: ReconcileCounts): StatusDocument['counters'] {
+function countersOf({ renewals, store, changeCounts }: AgentView, counts: ReconcileCounts): StatusDocument['counters'] {
   return {
     driftRepaired: countsOf(counts.driftRepaired),
     adopted: countsOf(counts.adopted),
@@ -147,6 +148,7 @@ function countersOf({ renewals, store }: AgentView, counts: ReconcileCounts): St
     netlinkOverruns: counts.overruns,
     leaseRenewals: { ...renewals },
     datastoreResyncs: countsOf(store?.resyncs ?? new Map()),
+    backendChanges: changeCounts,
   }
 }
 

@@ -1,6 +1,7 @@
 import type { DataPlaneCounts } from '../../backends/backend.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import type { ChangeCounts, ChangeStatus } from '../switch/change-status.ts'
 
 /** How much a condition weighs: an `error` takes the node out of service, a `warning` degrades it, an `info` is only worth knowing. */
 export type ConditionSeverity = 'error' | 'warning' | 'info'
@@ -120,6 +121,7 @@ export interface StatusCounters {
   readonly leaseRenewals: Counts
   /** By cause. */
   readonly datastoreResyncs: Counts
+  readonly backendChanges: ChangeCounts
 }
 
 /** What the ingress guard has refused: counted, and with `on` dropped. */
@@ -175,6 +177,8 @@ export interface StatusDocument {
   readonly dataPlane: DataPlaneCounts | null
   /** Null: switched off. */
   readonly guard: GuardStatus | null
+  /** Null: the node has one backend and is not about to have another one. */
+  readonly backendChange: ChangeStatus | null
   readonly datastore: {
     readonly up: boolean
     readonly endpoint: string | null

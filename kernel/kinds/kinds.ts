@@ -11,6 +11,8 @@ import { link } from './link/kind.ts'
 import { neighbour } from './neighbour/kind.ts'
 import { nexthop } from './nexthop/kind.ts'
 import { nftTable } from './nft-table/kind.ts'
+import { probeRoute } from './probe-route/kind.ts'
+import { probeRule } from './probe-rule/kind.ts'
 import { route } from './route/kind.ts'
 import { sysctl } from './sysctl/kind.ts'
 import { udpPeer } from './udp-peer/kind.ts'
@@ -39,6 +41,8 @@ export const KINDS = [
   // Routes name it; it takes them along when it goes.
   nexthop,
   route,
+  probeRoute,
+  probeRule,
   iptablesChain,
   nftTable,
   guardChains,

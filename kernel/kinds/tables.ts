@@ -16,6 +16,8 @@ import { LinkTable } from './link/table.ts'
 import { NeighbourTable } from './neighbour/table.ts'
 import { NexthopTable } from './nexthop/table.ts'
 import { NftablesTable } from './nft-table/table.ts'
+import { ProbeRouteTable } from './probe-route/table.ts'
+import { ProbeRuleTable } from './probe-rule/table.ts'
 import { RouteTable } from './route/table.ts'
 import { SysctlTable } from './sysctl/table.ts'
 
@@ -46,6 +48,8 @@ export function openTables({ generic, rules, clock, ...needs }: TableNeeds): Hos
     fdb: new FdbTable(needs),
     nexthop: new NexthopTable(needs),
     route: new RouteTable(needs),
+    'probe-route': new ProbeRouteTable(needs),
+    'probe-rule': new ProbeRuleTable(needs),
     'iptables-chain': new IptablesTable(rules),
     'nft-table': new NftablesTable(rules),
     'guard-chains': new GuardChainsTable(rules),

@@ -66,19 +66,20 @@ const UNSPECIFIED = { 4: '0.0.0.0', 6: '::' } as const
 export type Way = { readonly index: number } | { readonly nexthop: number }
 
 /** `ip route add|change [blackhole] DST [nhid ID | [via IP] [dev DEVICE] [onlink]] [metric N] proto N` */
-export function writeRoute(route: Route, way: Way, mode: WriteMode): Uint8Array {
+export function writeRoute(route: Route, way: Way, mode: WriteMode, table = RT_TABLE_MAIN): Uint8Array {
   const scope = route.scope === 'link' && route.family === 4 ? RT_SCOPE_LINK : 0
-  return routeMessage(RTM_NEWROUTE, WRITE_FLAGS[mode], { route, way, scope })
+  return routeMessage(RTM_NEWROUTE, WRITE_FLAGS[mode], { route, way, scope, table })
 }
 
 /** `ip route del ...`: with everything that tells it from a route of somebody else's at the same key. */
-export function deleteRoute(route: Route, way: Way): Uint8Array {
-  return routeMessage(RTM_DELROUTE, 0, { route, way, scope: route.family === 4 ? RT_SCOPE_NOWHERE : 0 })
+export function deleteRoute(route: Route, way: Way, table = RT_TABLE_MAIN): Uint8Array {
+  return routeMessage(RTM_DELROUTE, 0, { route, way, scope: route.family === 4 ? RT_SCOPE_NOWHERE : 0, table })
 }
 
-/** `ip route show table main`, of one family. A kernel before 4.20 lists all tables. */
-export function dumpRoutes(family: Family): Uint8Array {
-  header(RTM_GETROUTE, 0, ADDRESS_FAMILY[family], 0, RT_TABLE_MAIN, 0, 0, 0, 0)
+/** `ip route show table TABLE`, of one family. A kernel before 4.20 lists all tables. */
+export function dumpRoutes(family: Family, table = RT_TABLE_MAIN): Uint8Array {
+  header(RTM_GETROUTE, 0, ADDRESS_FAMILY[family], 0, tableByte(table), 0, 0, 0, 0)
+  if (table > RT_TABLE_MAIN) writer.putU32(RTA_TABLE, table)
   return writer.finish()
 }
 
@@ -101,10 +102,10 @@ export function lookUpRoute(family: Family, address: IpAddr): Uint8Array {
 }
 
 /**
- * Undefined for what stands at no key of ours: other tables, routes chosen by type of service or source, cached copies.
+ * Undefined for what stands at no key of ours: other tables than the wanted one, routes chosen by type of service or source, cached copies.
  * Of a route with several hops the first is given.
  */
-export function parseRoute(message: Message): RouteRecord | undefined {
+export function parseRoute(message: Message, wanted = RT_TABLE_MAIN): RouteRecord | undefined {
   behind(message, RTMSG_BYTES)
   const { view, start } = message
   const cloned = (view.getUint32(start + 8, LITTLE) & RTM_F_CLONED) !== 0
@@ -113,7 +114,7 @@ export function parseRoute(message: Message): RouteRecord | undefined {
   if (family === undefined) return undefined
   attributes.read(view, start + RTMSG_BYTES, message.end)
   const table = attributes.has(RTA_TABLE) ? attributes.u32(RTA_TABLE) : view.getUint8(start + 4)
-  return table === RT_TABLE_MAIN ? routeRecord(message, family) : undefined
+  return table === wanted ? routeRecord(message, family) : undefined
 }
 
 /** The answer to `lookUpRoute`: whatever table it came from. */
@@ -194,21 +195,32 @@ function familyOf(number: number): Family | undefined {
 function routeMessage(
   type: number,
   mode: number,
-  { route, way, scope }: { readonly route: Route; readonly way: Way; readonly scope: number },
+  {
+    route,
+    way,
+    scope,
+    table,
+  }: { readonly route: Route; readonly way: Way; readonly scope: number; readonly table: number },
 ): Uint8Array {
   const family = ADDRESS_FAMILY[route.family]
   const length = prefixLength(route.dst)
   const rtn = route.type === 'blackhole' ? RTN_BLACKHOLE : RTN_UNICAST
   const inline = 'index' in way
   const flags = inline && route.onLink === true ? RTNH_F_ONLINK : 0
-  header(type, mode, family, length, RT_TABLE_MAIN, route.protocol, scope, rtn, flags)
+  header(type, mode, family, length, tableByte(table), route.protocol, scope, rtn, flags)
   writer.putAddress(RTA_DST, networkAddress(route.dst))
   // The kernel refuses a gateway or a device beside a nexthop object.
   if (!inline && way.nexthop !== ANY_NEXTHOP) writer.putU32(RTA_NH_ID, way.nexthop)
   if (inline && route.via !== undefined) writer.putAddress(RTA_GATEWAY, route.via)
   if (route.metric !== 0) writer.putU32(RTA_PRIORITY, route.metric)
   if (inline && way.index > 0) writer.putU32(RTA_OIF, way.index)
+  if (table > RT_TABLE_MAIN) writer.putU32(RTA_TABLE, table)
   return writer.finish()
+}
+
+/** A number that has no room in the header stands in an attribute. */
+function tableByte(table: number): number {
+  return table > RT_TABLE_MAIN ? 0 : table
 }
 
 function header(

@@ -92,6 +92,7 @@ export function planOf(world: PlanWorld): BackendPlan {
     ways: [way],
     inputs: new Map([[way, { config, identity, tunnels, nexthops: host.nexthops }]]),
     tunnels: new Map(),
+    target: undefined,
     guard: undefined,
   }
   const fold = new PeerFold()

@@ -389,6 +389,8 @@ const NOT_THERE: Readonly<Record<ObjectKind, string>> = {
   'udp-proxy': 'ENOENT',
   nexthop: 'ENOENT',
   route: 'ESRCH',
+  'probe-route': 'ESRCH',
+  'probe-rule': 'ENOENT',
   neighbour: 'ENOENT',
   fdb: 'ENOENT',
   sysctl: 'ENOENT',

@@ -27,8 +27,8 @@ function facts(publicIp: string, owned: readonly IpAddr[]): HostFacts {
 describe('what a node publishes', () => {
   it('names every way in which it can receive, if there is more than one', () => {
     const second = { backend: 'host-gw', data: new Map() }
-    const one = leaseAttrs('me', [{ path }], facts(address, [address]))
-    const both = leaseAttrs('me', [{ path }, { path: second }], facts(address, [address]))
+    const one = leaseAttrs('me', { accepts: [{ path }] }, facts(address, [address]))
+    const both = leaseAttrs('me', { accepts: [{ path }, { path: second }] }, facts(address, [address]))
     assert.deepEqual([one.primary, one.accepts], [path, []])
     assert.deepEqual([both.primary, both.accepts], [path, [path, second]])
   })
@@ -46,7 +46,7 @@ describe('what a node publishes', () => {
   ]
   for (const [what, publicIp, owned, tunnelIp] of cases) {
     it(`is ${what}`, () => {
-      const attrs = leaseAttrs('me', [{ path }], facts(publicIp, owned))
+      const attrs = leaseAttrs('me', { accepts: [{ path }] }, facts(publicIp, owned))
       assert.equal(attrs.tunnelIps.get(4), tunnelIp)
       assert.equal(attrs.publicIps.get(4), publicIp)
     })

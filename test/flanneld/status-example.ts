@@ -46,9 +46,11 @@ export function exampleStatus(more: Partial<StatusDocument> = {}): StatusDocumen
       netlinkOverruns: 0,
       leaseRenewals: { ok: 1 },
       datastoreResyncs: { start: 1 },
+      backendChanges: { finished: 2, moves: 9, fallBacks: 1, probesAnswered: 40, probesUnanswered: 3, seconds: 10.5 },
     },
     dataPlane: null,
     guard: null,
+    backendChange: null,
     datastore: { up: true, endpoint: 'http://127.0.0.1:2379', lastSuccess: '2026-11-21T09:00:59.000Z', error: null },
     ...more,
   }

@@ -3,6 +3,8 @@ import type { DesiredState } from '../../kernel/desired.ts'
 import type { VxlanDriver } from '../../kernel/kinds/link/drivers/vxlan.ts'
 import type { Nexthop } from '../../kernel/kinds/nexthop/kind.ts'
 import { APPLY_ORDER } from '../../kernel/kinds/order.ts'
+import type { ProbeRoute } from '../../kernel/kinds/probe-route/kind.ts'
+import type { ProbeRule } from '../../kernel/kinds/probe-rule/kind.ts'
 import {
   type Address,
   BOOT_PROTOCOL,
@@ -104,6 +106,15 @@ export function route(dst: string, fields: Partial<Route> = {}): Route {
 /** The route to a peer's subnet through our vxlan device. */
 export function peerRoute(dst: string, fields: Partial<Route> = {}): Route {
   return route(dst, { via: dst.replace(/\/.*/, '') as IpAddr, device: 'flannel.1', onLink: true, ...fields })
+}
+
+/** How probes to a peer's subnet go. */
+export function probeRoute(dst: string, fields: Partial<ProbeRoute> = {}): ProbeRoute {
+  return { kind: 'probe-route', family: familyOf(cidr(dst)), dst: cidr(dst), device: 'flannel.1', ...fields }
+}
+
+export function probeRule(from: string): ProbeRule {
+  return { kind: 'probe-rule', from: ip(from) }
 }
 
 export function nexthop(via: string, device = 'flannel.1'): Nexthop {

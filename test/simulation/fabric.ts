@@ -1,5 +1,5 @@
 import type { GuardPeer } from '../../kernel/kinds/guard-peer/kind.ts'
-import type { Fdb, Link, Neighbour } from '../../kernel/objects.ts'
+import type { Fdb, Link, Neighbour, Route } from '../../kernel/objects.ts'
 import { type Cidr, familyOf, type IpAddr, ipFromNumber, ipToNumber, networkAddress } from '../../lib/address.ts'
 import { prefixKey } from '../../lib/prefix-key.ts'
 import type { SimulatedHost } from './host.ts'
@@ -25,10 +25,11 @@ interface Arrival {
 /**
  * Sends a packet from a host into a container's subnet as Linux would: route, neighbour and FDB entry of the sender, then the device
  * with that hardware address on the host with that address, its reverse path filter and its guard. Knows nothing of leases or plans.
+ * `by`: the route that it takes, where that is not the one of the main table.
  */
-export function send(packet: Packet, from: SimulatedHost, hosts: readonly SimulatedHost[]): Fate {
+export function send(packet: Packet, from: SimulatedHost, hosts: readonly SimulatedHost[], by?: Route): Fate {
   const to = containerOf(packet.to)
-  const route = from.routeFor(to)
+  const route = by ?? from.routeFor(to)
   if (route === undefined) return { lost: `no route to ${to}` }
   if (route.type !== 'unicast') return { lost: `${to} is a ${route.type}` }
   if (route.dst !== packet.to) return { lost: `${to} leaves by ${route.dst} dev ${route.device}` }

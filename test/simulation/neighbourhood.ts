@@ -4,6 +4,7 @@ import type { NeighbourListener } from '../../kernel/monitor.ts'
 import type { IpAddr, MacAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { type SimulatedHost, UPLINK } from './host.ts'
+import { type Answering, SimulatedProbes } from './probes.ts'
 
 /** An answer comes at once, else the kernel gives up after three tries. */
 const ANSWER_MS = 1
@@ -16,11 +17,17 @@ export class Neighbourhood {
   readonly #clock: Clock
   readonly #hosts: () => readonly SimulatedHost[]
   readonly #states = new Map<SimulatedHost, Map<IpAddr, NeighbourState>>()
+  readonly #answering: Answering = new Map()
   readonly #listeners = new Map<SimulatedHost, Set<NeighbourListener>>()
 
   constructor(needs: { clock: Clock; hosts: () => readonly SimulatedHost[] }) {
     this.#clock = needs.clock
     this.#hosts = needs.hosts
+  }
+
+  /** Of one process on the host. */
+  probesOf(host: SimulatedHost): SimulatedProbes {
+    return new SimulatedProbes({ clock: this.#clock, answering: this.#answering, host, hosts: this.#hosts })
   }
 
   /** As one host sees it. */

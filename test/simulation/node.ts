@@ -213,6 +213,8 @@ export class SimulatedNode {
       return [...this.#claims].flatMap(([maker, other]) => (maker === this.maker ? [] : [other]))
     }
     const neighbours = neighbourhood.of(host)
+    const probes = neighbourhood.probesOf(host)
+    parts.heard.push(() => probes.close())
     type Start = AgentNeeds['kernel']['monitor']['start']
     const monitor: { start: Start } = {
       start: (onEvents, onNeighbourState) => {
@@ -244,6 +246,8 @@ export class SimulatedNode {
       clock,
       log: silentLogger,
       randomBytes,
+      random,
+      probes,
       onPass: () => {},
       onPassFault: (cause) => this.faults.push(['a pass', cause]),
     }
@@ -271,6 +275,8 @@ export class SimulatedNode {
       storeEndpoints: [],
       protectedRanges: [],
       renewMarginMs: 3_600_000,
+      changesLive: true,
+      drainMs: 600_000,
       holdMs: HOLD_MS,
     }
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { ConfigWatch } from '../../../flanneld/node/config-watch.ts'
-import { parseConfiguration } from '../../../flanneld/node/configuration.ts'
+import { obstacleBetween, parseConfiguration } from '../../../flanneld/node/configuration.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
 import { ConfigError } from '../../../lib/errors.ts'
 import { Latest } from '../../../lib/latest.ts'
@@ -16,7 +16,7 @@ async function start(...texts: readonly (string | undefined)[]) {
   const conditions = new ConditionSet({ clock })
   const lines: string[] = []
   const log = createLogger((_severity, message, fields) => void lines.push(`${message} ${JSON.stringify(fields)}`))
-  const watch = new ConfigWatch({ source, conditions, clock, log })
+  const watch = new ConfigWatch({ source, conditions, clock, log, obstacleBetween })
   const end = new AbortController()
   let fault: unknown
   const running = watch.run(end.signal).catch((cause) => {
@@ -92,6 +92,8 @@ describe('network configuration', () => {
     ['Backend.DirectRouting', config({}, { DirectRouting: true })],
     ['Backend.Learning', config({}, { Learning: true })],
     ['Backend.MTU', config({}, { MTU: 1400 })],
+    ['Backend.VNI', config({}, { VNI: 2 })],
+    ['Backend.Type', '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}'],
     ['SubnetMin', config({ SubnetMin: '10.5.8.0' })],
     ['SubnetMax', config({ SubnetMax: '10.5.8.0' })],
   ]
@@ -113,9 +115,8 @@ describe('network configuration', () => {
     ['Network', config({ Network: '10.6.0.0/16' })],
     ['SubnetLen', config({ SubnetLen: 25 })],
     ['IPv6Network', config({ EnableIPv6: true, IPv6Network: 'fc00::/48' })],
-    ['Backend.Type', config({}, { Type: 'host-gw' })],
     ['EnableNFTables', config({ EnableNFTables: true })],
-    ['Backend.VNI', config({}, { VNI: 2 })],
+    ['Backend.Type', config({}, { Type: 'alloc' })],
     ['Backend.Port', config({}, { Port: 4789 })],
     ['Backend.GBP', config({}, { GBP: true })],
     ['Backend.Port', config({ SubnetMin: '10.5.8.0' }, { Port: 4789 })],

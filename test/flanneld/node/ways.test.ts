@@ -34,7 +34,7 @@ function start(options: { refuse?: () => boolean; claim?: () => void } = {}) {
     calls.push('claim')
     options.claim?.()
   }
-  const ways = new Ways({ clock, conditions, claim, context: async () => ({}) as never })
+  const ways = new Ways({ clock, conditions, claim, refusals: new Map(), context: async () => ({}) as never })
   const end = new AbortController()
   let fault: unknown
   const running = ways.run(end.signal).catch((cause) => {

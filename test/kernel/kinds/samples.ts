@@ -123,6 +123,18 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
     [{ ...proxy, own: the.ip('10.64.7.0') }, proxy],
     [{ ...proxy, port: 8286 }, proxy],
   ],
+  'probe-route': [
+    [the.probeRoute('10.64.2.0/24'), the.probeRoute('10.64.2.0/24')],
+    [
+      the.probeRoute('10.64.2.0/24', { device: 'flannel0' }),
+      the.probeRoute('10.64.2.0/24', { via: the.ip('192.0.2.2'), onLink: true }),
+    ],
+    [the.probeRoute('fc00:0:0:2::/64'), the.probeRoute('fc00:0:0:2::/64')],
+  ],
+  'probe-rule': [
+    [the.probeRule('10.64.1.0'), the.probeRule('10.64.1.0')],
+    [the.probeRule('fc00:0:0:1::'), the.probeRule('fc00:0:0:1::')],
+  ],
   neighbour: [
     [the.neighbour('10.64.2.0', the.mac(7)), the.neighbour('10.64.2.0', the.mac(2))],
     [the.neighbour('fc00:0:0:2::', the.mac(2)), the.neighbour('fc00:0:0:2::', the.mac(2))],

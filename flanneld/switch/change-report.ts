@@ -1,0 +1,89 @@
+import type { Condition } from '../status/status.ts'
+import type { ChangeStatus, WaitingPeer } from './change-status.ts'
+import { type SwitchState, wayOf } from './switch.ts'
+import type { LeasedPeer } from './switch-peers.ts'
+
+interface Facts {
+  readonly state: SwitchState
+  readonly peers: readonly LeasedPeer[]
+  /** By key, in the operator's words. */
+  readonly nameOf: (key: string) => string
+  /** What the last probes to the peer lacked. */
+  readonly whyOf: (peer: LeasedPeer) => string | undefined
+  /** Whether the new way leads to the peer at all. */
+  readonly leadsTo: (peer: LeasedPeer) => boolean
+  readonly since: string
+  readonly obstacle: string | undefined
+}
+
+const MOST_NAMED = 100
+const NAMED_IN_TEXT = 5
+
+/** Pure. */
+export function changeStatus(facts: Facts): ChangeStatus {
+  const { state, peers, nameOf, since, obstacle = '' } = facts
+  const others = state.held.filter(({ key }) => key !== state.target)
+  const moved = peers.filter((peer) => wayOf(state, peer) === state.target).length
+  const waiting: WaitingPeer[] = []
+  for (const peer of peers) {
+    if (waiting.length === MOST_NAMED) break
+    const reason = reasonOf(facts, peer)
+    if (reason !== undefined) waiting.push({ id: peer.id, family: peer.family === 4 ? 'ipv4' : 'ipv6', reason })
+  }
+  const isAccepted = state.held.some(({ key, isAccepted }) => key === state.target && isAccepted)
+  const phase = !isAccepted ? 'preparing' : moved < peers.length ? 'moving' : 'draining'
+  return {
+    from: others.map(({ key }) => nameOf(key)),
+    to: nameOf(state.target),
+    phase,
+    since,
+    peers: { moved, total: peers.length },
+    waiting,
+    obstacle,
+  }
+}
+
+function reasonOf({ state, nameOf, whyOf, leadsTo }: Facts, peer: LeasedPeer): string | undefined {
+  const { target, held } = state
+  if (wayOf(state, peer) === target) {
+    const old = held.find(({ key }) => key !== target && peer.sends.includes(key))
+    return old === undefined ? undefined : `still sends by ${nameOf(old.key)}`
+  }
+  if (!peer.accepts.includes(target)) {
+    return peer.lease.node === ''
+      ? `is a host of flannel, which receives by ${nameOf(target)} once it is restarted`
+      : `does not receive by ${nameOf(target)} yet`
+  }
+  if (!leadsTo(peer)) return `${nameOf(target)} does not lead to it: it may not be on this link`
+  return whyOf(peer) ?? 'probes are on their way'
+}
+
+/** What is true of a node while it changes; `isLong`: for more than the time that a change may take without anybody looking at it. */
+export function changeConditions(status: ChangeStatus, isLong: boolean): readonly Condition[] {
+  const { from, to, phase, obstacle } = status
+  const way = `from ${from.join(' and ')} to ${to}`
+  if (obstacle !== '') {
+    return [
+      {
+        code: 'backend-change-blocked',
+        severity: 'warning',
+        text: `the backend cannot change ${way} on this host, which goes on with what it has: ${obstacle}`,
+        remedy: 'remove the obstacle, which is looked for again and again, or write the earlier configuration again',
+      },
+    ]
+  }
+  const named = status.waiting.slice(0, NAMED_IN_TEXT).map(({ id, reason }) => `${id} ${reason}`)
+  const more = status.waiting.length - named.length
+  const rest = more > 0 ? [`and ${more} more`] : []
+  const waits = named.length === 0 ? '' : `; waiting: ${[...named, ...rest].join(', ')}`
+  return [
+    {
+      code: 'backend-changing',
+      severity: isLong ? 'warning' : 'info',
+      text: `the backend changes ${way} (${phase})${isLong ? waits : ''}`,
+      remedy: isLong
+        ? 'look at the hosts that are named; restart a host of flannel, start a host that is away, let UDP port 8473 in from the overlay'
+        : 'none is needed: peers move one by one, and packets go by the old way until the new one is proven',
+    },
+  ]
+}

@@ -1,0 +1,134 @@
+import type { Family } from '../../lib/address.ts'
+import { Alarm } from '../../lib/alarm.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { ProbePort, ProbeRound } from './probe-port.ts'
+import type { Verdict } from './switch.ts'
+
+/** Whom to ask, by which way. */
+export interface ProbeTarget extends ProbeRound {
+  readonly id: string
+  readonly family: Family
+  /** Of the way that is asked for: with another one everything begins anew. */
+  readonly way: string
+}
+
+interface Asked {
+  readonly target: ProbeTarget
+  /** Rounds in a row in which all, or not all, was answered. */
+  good: number
+  bad: number
+  dueAt: number
+  isUnderWay: boolean
+  why: string | undefined
+}
+
+interface RoundsNeeds {
+  readonly port: Pick<ProbePort, 'send'>
+  readonly clock: Clock
+  /** From 0 to below 1. */
+  readonly random: () => number
+  readonly onResult: () => void
+}
+
+/** At once; each has six packets, so this bounds how many of them are sent in a second. */
+const MOST_ROUNDS = 64
+const PAUSE_MS = 250
+const LONGEST_PAUSE_MS = 30_000
+const SPARSE_MS = 10_000
+/** Rounds in a row that prove a way; one is luck. */
+const PROVEN = 2
+/** And so many without an answer disprove it. One lost packet is no evidence. */
+const FAILED = 3
+
+/** Asks every peer that is to be asked, again and again, and remembers what was answered. */
+export class ProbeRounds {
+  readonly counts = { answered: 0, unanswered: 0 }
+  readonly #needs: RoundsNeeds
+  readonly #asked = new Map<string, Asked>()
+  readonly #alarm: Alarm
+  #underWay = 0
+
+  constructor(needs: RoundsNeeds) {
+    this.#needs = needs
+    this.#alarm = new Alarm(needs)
+  }
+
+  /** These and no others from now on. */
+  want(targets: readonly ProbeTarget[]): void {
+    const wanted = new Set<string>()
+    for (const target of targets) {
+      const key = keyOf(target)
+      wanted.add(key)
+      const known = this.#asked.get(key)
+      if (known !== undefined && isSame(known.target, target)) continue
+      const now = this.#needs.clock.now()
+      // Who has just been found out not to carry what it had promised is not asked again at once.
+      const isBurnt = known?.target.by === 'used' && target.by === 'tried' && known.bad >= FAILED
+      const dueAt = now + (isBurnt ? LONGEST_PAUSE_MS : this.#needs.random() * Math.min(1_000, targets.length))
+      this.#asked.set(key, { target, good: 0, bad: 0, dueAt, isUnderWay: false, why: isBurnt ? known.why : undefined })
+    }
+    for (const key of this.#asked.keys()) if (!wanted.has(key)) this.#asked.delete(key)
+    this.#alarm.ring()
+  }
+
+  /** Of the peer that was asked last by this way. */
+  verdict(id: string, family: Family): Verdict {
+    const asked = this.#asked.get(`${family} ${id}`)
+    if (asked === undefined) return 'unproven'
+    if (asked.target.by === 'tried') return asked.good >= PROVEN ? 'proven' : 'unproven'
+    if (asked.bad >= FAILED) return 'failed'
+    return asked.good > 0 ? 'confirmed' : 'unproven'
+  }
+
+  /** What was not answered last; undefined: nothing was asked yet, or all was answered. */
+  why(id: string, family: Family): string | undefined {
+    return this.#asked.get(`${family} ${id}`)?.why
+  }
+
+  /** Until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#alarm.stop(), { once: true })
+    while (!signal.aborted) {
+      const now = this.#needs.clock.now()
+      let next = Number.POSITIVE_INFINITY
+      for (const asked of this.#asked.values()) {
+        if (asked.isUnderWay || this.#underWay >= MOST_ROUNDS) continue
+        if (asked.dueAt <= now) void this.#ask(asked, signal)
+        else next = Math.min(next, asked.dueAt)
+      }
+      await this.#alarm.until(next)
+    }
+  }
+
+  async #ask(asked: Asked, signal: AbortSignal): Promise<void> {
+    const { port, clock, random, onResult } = this.#needs
+    asked.isUnderWay = true
+    this.#underWay += 1
+    try {
+      const missing = await port.send(asked.target, signal)
+      asked.why = missing
+      asked.good = missing === undefined ? asked.good + 1 : 0
+      asked.bad = missing === undefined ? 0 : asked.bad + 1
+      this.counts[missing === undefined ? 'answered' : 'unanswered'] += 1
+    } finally {
+      asked.isUnderWay = false
+      this.#underWay -= 1
+      asked.dueAt = clock.now() + pauseAfter(asked) * (1 + random() / 4)
+      this.#alarm.ring()
+      if (!signal.aborted) onResult()
+    }
+  }
+}
+
+function pauseAfter({ target, good, bad }: Asked): number {
+  if (good > 0) return target.by === 'tried' && good < PROVEN ? PAUSE_MS : SPARSE_MS
+  return target.by === 'used' ? 2 * PAUSE_MS : Math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ** Math.min(bad, 7))
+}
+
+function keyOf({ id, family }: Pick<ProbeTarget, 'id' | 'family'>): string {
+  return `${family} ${id}`
+}
+
+function isSame(a: ProbeTarget, b: ProbeTarget): boolean {
+  return a.way === b.way && a.by === b.by && a.to === b.to && a.from === b.from && a.bytes === b.bytes
+}

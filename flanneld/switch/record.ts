@@ -1,0 +1,72 @@
+import type { Family } from '../../lib/address.ts'
+import { ConfigError, messageOf } from '../../lib/errors.ts'
+import { JsonFields } from '../../lib/json-fields.ts'
+import type { Logger } from '../../lib/log.ts'
+import { type Configuration, parseConfiguration, wayKey } from '../node/configuration.ts'
+import { WAYS_FILE } from '../state/state-dir.ts'
+import type { SwitchState } from './switch.ts'
+
+/** What a start must know of the ways of an earlier run. */
+export interface WaysRecord {
+  readonly state: SwitchState
+  /** By `wayKey`, those that the state holds. */
+  readonly configurations: ReadonlyMap<string, Configuration>
+}
+
+export function waysText({ state, configurations }: WaysRecord): string {
+  const numbers = new Map(state.held.map(({ key }, number) => [key, number]))
+  const held = state.held.map(({ key, isAccepted, isSent }) => {
+    const { text, origin } = configurations.get(key) ?? { text: '', origin: '' }
+    return { config: text, origin, accepts: isAccepted, sends: isSent }
+  })
+  const moved = Array.from(state.pins, ([id, ways]) => [
+    id,
+    [...ways].map(([family, key]) => [family, numbers.get(key)]),
+  ])
+  return `${JSON.stringify({ held, target: numbers.get(state.target), moved: Object.fromEntries(moved) })}\n`
+}
+
+/** Undefined: there is none that can be used; what is damaged goes to the log. */
+export function readWays(text: string | undefined, log: Logger): WaysRecord | undefined {
+  if (text === undefined) return undefined
+  try {
+    return parse(text)
+  } catch (cause) {
+    if (!(cause instanceof ConfigError) && !(cause instanceof SyntaxError)) throw cause
+    log.warn('record of the backend in use was damaged and begun anew', { file: WAYS_FILE, cause: messageOf(cause) })
+    return undefined
+  }
+}
+
+/** @throws ConfigError or SyntaxError */
+function parse(text: string): WaysRecord | undefined {
+  const fields = new JsonFields(JSON.parse(text), '')
+  const list = fields.raw('held')
+  if (!Array.isArray(list) || list.length === 0) throw new SyntaxError('it names no way')
+  const configurations = new Map<string, Configuration>()
+  const held = list.map((item, number) => {
+    const way = new JsonFields(item, `held[${number}]`)
+    const configuration = parseConfiguration(way.string('config') ?? '', way.string('origin') ?? '')
+    const key = wayKey(configuration)
+    configurations.set(key, configuration)
+    return { key, isAccepted: way.boolean('accepts', false), isSent: way.boolean('sends', false) }
+  })
+  const keys = held.map(({ key }) => key)
+  const target = keys[fields.integer('target', { least: 0, most: keys.length - 1, fallback: keys.length - 1 })]
+  if (target === undefined || new Set(keys).size < keys.length) throw new SyntaxError('a way stands there twice')
+  return { state: { held, target, pins: pinsOf(fields.raw('moved') ?? {}, keys) }, configurations }
+}
+
+function pinsOf(moved: unknown, keys: readonly string[]): SwitchState['pins'] {
+  if (typeof moved !== 'object' || moved === null) throw new SyntaxError('it does not say who was moved')
+  return new Map(
+    Object.entries(moved).map(([id, ways]: [string, unknown]) => {
+      const pairs = (Array.isArray(ways) ? ways : []).flatMap((pair: unknown): [Family, string][] => {
+        const [family, number] = Array.isArray(pair) ? pair : []
+        const key = keys[number]
+        return (family === 4 || family === 6) && key !== undefined ? [[family, key]] : []
+      })
+      return [id, new Map(pairs)]
+    }),
+  )
+}

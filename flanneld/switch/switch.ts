@@ -1,0 +1,194 @@
+import type { Family } from '../../lib/address.ts'
+
+/** A way that the node has while it changes from one to another. */
+export interface HeldWay {
+  /** `wayKey` of its configuration. */
+  readonly key: string
+  /** The lease says that the node receives by it. */
+  readonly isAccepted: boolean
+  /** The lease says that the node sends by it. */
+  readonly isSent: boolean
+}
+
+/** By lease id and family the way that a peer was moved to; of all others the oldest that they accept. */
+export type Pins = ReadonlyMap<string, ReadonlyMap<Family, string>>
+
+export interface SwitchState {
+  /** The oldest first. Only one: the node is at rest. */
+  readonly held: readonly HeldWay[]
+  /** Key of the way that the configuration wants. */
+  readonly target: string
+  readonly pins: Pins
+}
+
+/**
+ * What probes have told of the target: `unproven`; `proven` before the move; after it `confirmed`, or `failed` when the peer is not
+ * reached by it any more.
+ */
+export type Verdict = 'unproven' | 'proven' | 'confirmed' | 'failed'
+
+/** One peer in one family. */
+export interface SwitchPeer {
+  readonly id: string
+  readonly family: Family
+  /** Keys of the held ways that its lease accepts. */
+  readonly accepts: readonly string[]
+  /** Keys of the held ways that its node sends by, to whomever. */
+  readonly sends: readonly string[]
+  readonly verdict: Verdict
+}
+
+/** All that is seen at one moment. */
+export interface SwitchView {
+  readonly peers: readonly SwitchPeer[]
+  /** All that the node needs to receive by the target is in the kernel, for all peers. */
+  readonly isSettled: boolean
+  /** For how many ms the store has shown the own lease as the state says, and the peers' leases as they were then or later; 0: not yet. */
+  readonly shownMs: number
+}
+
+/** Packets that were sent before the last peer changed its way have arrived after this time. */
+export const IN_FLIGHT_MS = 500
+
+export function restingAt(key: string): SwitchState {
+  return { held: [{ key, isAccepted: true, isSent: true }], target: key, pins: NO_PINS }
+}
+
+/** The same state where that is the target already. */
+export function retarget(state: SwitchState, key: string): SwitchState {
+  if (state.target === key) return state
+  const isHeld = state.held.some((way) => way.key === key)
+  const held = isHeld ? state.held : [...state.held, { key, isAccepted: false, isSent: false }]
+  return { ...state, held, target: key }
+}
+
+/** Nobody is waited for any more. */
+export function finished({ target }: SwitchState): SwitchState {
+  return restingAt(target)
+}
+
+/** The way by which this node sends to the peer; undefined: they have none in common. */
+export function wayOf(
+  { held, pins }: SwitchState,
+  { id, family, accepts }: Pick<SwitchPeer, 'id' | 'family' | 'accepts'>,
+) {
+  const pin = pins.get(id)?.get(family)
+  if (pin !== undefined && accepts.includes(pin)) return pin
+  return held.find(({ key }) => accepts.includes(key))?.key
+}
+
+/**
+ * The next step, or the same state where nothing can be done yet. Each step is right whatever comes after it, so a node may die at any
+ * of them: what a lease accepts stands, and a way is used only by who has said so and has then seen that the peer still accepts it;
+ * it ends only when nobody says that he uses it, as of a moment after the node has said that it accepts it no more.
+ */
+export function advance(state: SwitchState, view: SwitchView): SwitchState {
+  for (const step of STEPS) {
+    const next = step(state, view)
+    if (next !== state) return next
+  }
+  return state
+}
+
+type Step = (state: SwitchState, view: SwitchView) => SwitchState
+
+const STEPS: readonly Step[] = [accept, sayWhatIsSent, move, fallBack, stopSending, withdraw, takeBack, end]
+const NO_PINS: Pins = new Map()
+
+function accept(state: SwitchState, { isSettled }: SwitchView): SwitchState {
+  const { isAccepted } = targetOf(state)
+  return isAccepted || !isSettled ? state : changed(state, state.target, { isAccepted: true })
+}
+
+function sayWhatIsSent(state: SwitchState, { peers }: SwitchView): SwitchState {
+  const used = new Set(peers.flatMap((peer) => [wayOf(state, peer), nextOf(state, peer)]))
+  const unsaid = state.held.find(({ key, isSent }) => !isSent && used.has(key))
+  if (unsaid !== undefined) return changed(state, unsaid.key, { isSent: true })
+  if (state.held.some(({ isSent }) => isSent)) return state
+  // Who says nothing would be taken for one who sends by all that it receives by.
+  const first = targetOf(state).isAccepted ? state.target : (state.held[0]?.key ?? state.target)
+  return changed(state, first, { isSent: true })
+}
+
+function move(state: SwitchState, view: SwitchView): SwitchState {
+  return pinned(state, view, (peer) => peer.verdict === 'proven')
+}
+
+function fallBack(state: SwitchState, view: SwitchView): SwitchState {
+  return pinned(state, view, (peer) => peer.verdict === 'failed')
+}
+
+function pinned(
+  state: SwitchState,
+  { peers, shownMs }: SwitchView,
+  concerns: (peer: SwitchPeer) => boolean,
+): SwitchState {
+  if (shownMs === 0) return state
+  const isSent = new Set(state.held.flatMap((way) => (way.isSent ? [way.key] : [])))
+  const pins = new Map(state.pins)
+  for (const peer of peers) {
+    const next = concerns(peer) ? nextOf(state, peer) : undefined
+    if (next !== undefined && isSent.has(next)) pins.set(peer.id, new Map(pins.get(peer.id)).set(peer.family, next))
+  }
+  const isSame = [...pins].every(([id, pin]) => state.pins.get(id) === pin)
+  return isSame ? state : { ...state, pins }
+}
+
+function stopSending(state: SwitchState, { peers }: SwitchView): SwitchState {
+  const unused = state.held.find(
+    ({ key, isSent }) => key !== state.target && isSent && !peers.some((peer) => mayUse(state, peer, key)),
+  )
+  const isNeeded = targetOf(state).isAccepted
+  return unused === undefined || !isNeeded ? state : changed(state, unused.key, { isSent: false })
+}
+
+/** Now, or again should the target not carry what it has promised. */
+function mayUse(state: SwitchState, peer: SwitchPeer, key: string): boolean {
+  const way = wayOf(state, peer)
+  return way === key || (way === state.target && peer.accepts.includes(key) && peer.verdict !== 'confirmed')
+}
+
+function withdraw(state: SwitchState, { peers, shownMs }: SwitchView): SwitchState {
+  if (shownMs === 0 || !targetOf(state).isAccepted) return state
+  const over = state.held.find(
+    ({ key, isAccepted, isSent }) =>
+      key !== state.target && isAccepted && !isSent && !peers.some(({ sends }) => sends.includes(key)),
+  )
+  return over === undefined ? state : changed(state, over.key, { isAccepted: false })
+}
+
+/** Somebody has begun to send by it in the very moment when it was withdrawn. */
+function takeBack(state: SwitchState, { peers, shownMs }: SwitchView): SwitchState {
+  if (shownMs === 0) return state
+  const needed = state.held.find(
+    ({ key, isAccepted }) => key !== state.target && !isAccepted && peers.some(({ sends }) => sends.includes(key)),
+  )
+  return needed === undefined ? state : changed(state, needed.key, { isAccepted: true })
+}
+
+function end(state: SwitchState, { shownMs }: SwitchView): SwitchState {
+  if (shownMs < IN_FLIGHT_MS) return state
+  const held = state.held.filter(({ key, isAccepted, isSent }) => key === state.target || isAccepted || isSent)
+  if (held.length === state.held.length) return state
+  if (held.length === 1 && targetOf(state).isAccepted) return restingAt(state.target)
+  return { ...state, held }
+}
+
+/** Where the peer goes next; undefined: it stays. */
+function nextOf(state: SwitchState, peer: SwitchPeer): string | undefined {
+  const way = wayOf(state, peer)
+  if (way !== state.target) {
+    const isAccepted = peer.accepts.includes(state.target)
+    return peer.verdict === 'proven' && isAccepted ? state.target : undefined
+  }
+  if (peer.verdict !== 'failed') return undefined
+  return state.held.find(({ key, isAccepted }) => key !== way && isAccepted && peer.accepts.includes(key))?.key
+}
+
+function targetOf({ held, target }: SwitchState): HeldWay {
+  return held.find(({ key }) => key === target) ?? { key: target, isAccepted: false, isSent: false }
+}
+
+function changed(state: SwitchState, key: string, fields: Partial<HeldWay>): SwitchState {
+  return { ...state, held: state.held.map((way) => (way.key === key ? { ...way, ...fields } : way)) }
+}

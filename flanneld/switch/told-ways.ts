@@ -1,0 +1,70 @@
+import type { Way } from '../../backends/way.ts'
+import type { Family } from '../../lib/address.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { Advertised } from '../leases/advertised.ts'
+import { wayKey } from '../node/configuration.ts'
+import type { ToldWays } from '../node/ways.ts'
+import type { SwitchState } from './switch.ts'
+
+type Ways = readonly [Way, ...Way[]]
+
+/** By way, as the state names them. */
+export function keysOf(ways: readonly Way[], network: NetworkConfig): ReadonlyMap<Way, string> {
+  return new Map(ways.map((way) => [way, wayKey({ ...way, network })]))
+}
+
+/** What a node in this state tells of its ways, and by which it sends. What is the same as the last time is the same object. */
+export class ToldByState {
+  #ways: Ways | undefined
+  #current = new Map<ReadonlyMap<Family, string>, ReadonlyMap<Family, Way>>()
+
+  /** `primary`: key of the way that a host of flannel shall see. */
+  of(
+    state: SwitchState,
+    { ways, keys, primary }: { ways: Ways; keys: ReadonlyMap<Way, string>; primary: string },
+  ): ToldWays {
+    if (this.#ways !== ways) this.#current = new Map()
+    this.#ways = ways
+    const byKey = new Map(Array.from(keys, ([way, key]) => [key, way]))
+    const target = byKey.get(state.target)
+    const isTold = state.held.some(({ key, isAccepted }) => key === state.target && isAccepted)
+    const isChange = state.held.length > 1 && target !== undefined
+    return {
+      advertised: advertisedWays(state, { ways, byKey, primary }),
+      ...(isChange ? { current: this.#currentOf(state, byKey), change: { target, isTold } } : {}),
+    }
+  }
+
+  #currentOf({ pins }: SwitchState, byKey: ReadonlyMap<string, Way>): ReadonlyMap<string, ReadonlyMap<Family, Way>> {
+    const current = new Map<ReadonlyMap<Family, string>, ReadonlyMap<Family, Way>>()
+    const found = Array.from(pins, ([id, pin]) => {
+      const ways =
+        this.#current.get(pin) ??
+        new Map(
+          [...pin].flatMap(([family, key]) => {
+            const way = byKey.get(key)
+            return way === undefined ? [] : [[family, way] as const]
+          }),
+        )
+      current.set(pin, ways)
+      return [id, ways] as const
+    })
+    this.#current = current
+    return new Map(found)
+  }
+}
+
+function advertisedWays(
+  { held }: SwitchState,
+  { ways, byKey, primary }: { ways: Ways; byKey: ReadonlyMap<string, Way>; primary: string },
+): Advertised {
+  const waysWhere = (is: (way: SwitchState['held'][number]) => boolean) =>
+    held.flatMap((way) => (is(way) ? (byKey.get(way.key) ?? []) : []))
+  const accepted = waysWhere(({ isAccepted }) => isAccepted)
+  const sent = waysWhere(({ isSent }) => isSent)
+  const first = byKey.get(primary)
+  const ordered = accepted.filter((way) => way === first).concat(accepted.filter((way) => way !== first))
+  const [one = ways[0], ...others] = ordered
+  const isPlain = others.length === 0 && sent.every((way) => way === one)
+  return { accepts: [one, ...others], ...(isPlain ? {} : { sends: sent }) }
+}

@@ -1,0 +1,425 @@
+import type { Way } from '../../backends/way.ts'
+import type { ReconcileStatus } from '../../kernel/desired.ts'
+import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import { type IpAddr, networkAddress } from '../../lib/address.ts'
+import { Alarm } from '../../lib/alarm.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { messageOf } from '../../lib/errors.ts'
+import { runTogether } from '../../lib/lifecycle.ts'
+import type { Logger } from '../../lib/log.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
+import type { OwnLease } from '../../subnet/types.ts'
+import { heldLease } from '../leases/lease-attrs.ts'
+import { isOlder, says } from '../leases/lease-comparison.ts'
+import { type Configuration, wayKey } from '../node/configuration.ts'
+import type { Folded } from '../node/fold.ts'
+import type { LevelSet } from '../node/levels.ts'
+import type { ToldWays, WayPlan } from '../node/ways.ts'
+import { WAYS_FILE } from '../state/state-dir.ts'
+import type { StateFiles } from '../state/state-files.ts'
+import type { ConditionSet } from '../status/status.ts'
+import { changeConditions, changeStatus } from './change-report.ts'
+import type { ChangeCounts, ChangeStatus } from './change-status.ts'
+import { following } from './follow.ts'
+import type { ProbePort } from './probe-port.ts'
+import { ProbeRounds, type ProbeTarget } from './probe-rounds.ts'
+import { readWays, type WaysRecord, waysText } from './record.ts'
+import { advance, finished, restingAt, type SwitchState, type SwitchView, wayOf } from './switch.ts'
+import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
+import { keysOf, ToldByState } from './told-ways.ts'
+
+interface WayChangeNeeds {
+  readonly levels: LevelSet
+  /** The last plan, and from which generation on the kernel has had all of a way. */
+  readonly planning: () => { readonly last: Folded | undefined; generationOf(way: Way): number | undefined }
+  readonly reconciler: { readonly status: { readonly current: ReconcileStatus | undefined } }
+  /** Why this host has none of a way, by `wayKey`; what is taken out is tried again. */
+  readonly refusals: Map<string, string>
+  readonly probes: ProbePort
+  readonly files: Pick<StateFiles, 'read' | 'keep'>
+  readonly conditions: ConditionSet
+  readonly clock: Clock
+  readonly log: Logger
+  /** From 0 to below 1. */
+  readonly random: () => number
+}
+
+interface WayChangeOptions {
+  /** Whether the lease store carries what this node says of its ways. */
+  readonly changesLive: boolean
+  /** After so long those that are still waited for are named as a warning. */
+  readonly drainMs: number
+}
+
+/** All that one look is made from. */
+interface Seen {
+  readonly network: NetworkConfig
+  readonly ways: readonly [Way, ...Way[]]
+  readonly keys: ReadonlyMap<Way, string>
+  readonly own: OwnLease
+  readonly last: Folded
+}
+
+const LOST_ON_CRASH = 'after a restart this node may not know by which backend it is reached while the backend changes'
+const TICK_MS = 200
+const REFUSED_MS = 30_000
+const CONDITION_MS = 5_000
+/** Each node writes its lease some four times; so many ms for each node of the cluster, or all would write at once. */
+const JITTER_MS = 4
+
+/**
+ * Takes the node from the way that it has to the one that the configuration wants, peer by peer, with both beside each other for a while.
+ * What to do next follows from what is seen (`switch.ts`); here it is seen, kept for the next start, and done.
+ */
+export class WayChange implements WayPlan {
+  readonly #needs: WayChangeNeeds
+  readonly #options: WayChangeOptions
+  readonly #rounds: ProbeRounds
+  readonly #peers = new SwitchPeers()
+  readonly #told = new ToldByState()
+  readonly #alarm: Alarm
+  #record: WaysRecord | undefined
+  #primary: string | undefined
+  #news = 0
+  #saved: string | undefined
+  #began: { readonly at: number; readonly since: string } | undefined
+  #shownSince: number | undefined
+  /** On the clock: when the new way may be told of. */
+  #tellAt: number | undefined
+  #refusedUntil = 0
+  #opened = ''
+  #openFault: { readonly text: string; readonly until: number } | undefined
+  #sayAt = 0
+  #status: ChangeStatus | undefined
+  #counts = { finished: 0, moves: 0, fallBacks: 0, seconds: 0 }
+
+  constructor(needs: WayChangeNeeds, options: WayChangeOptions) {
+    this.#needs = needs
+    this.#options = options
+    this.#alarm = new Alarm(needs)
+    this.#rounds = new ProbeRounds({ ...needs, port: needs.probes, onResult: () => this.look() })
+  }
+
+  /** Undefined: the node has one way. */
+  get status(): ChangeStatus | undefined {
+    return this.#status
+  }
+
+  get counts(): ChangeCounts {
+    const { answered, unanswered } = this.#rounds.counts
+    return { ...this.#counts, probesAnswered: answered, probesUnanswered: unanswered }
+  }
+
+  /** What the last run was doing: before the first configuration. */
+  async load(): Promise<void> {
+    const { files, log } = this.#needs
+    const text = await files.read(WAYS_FILE)
+    this.#record = readWays(text, log)
+    if (this.#record !== undefined) this.#saved = text
+  }
+
+  wanted(inUse: Configuration): readonly [Configuration, ...Configuration[]] {
+    this.#follow(inUse)
+    const { held, target } = this.#state ?? restingAt(wayKey(inUse))
+    const isRefused = this.#needs.refusals.has(target)
+    const [first = inUse, ...others] = held.flatMap(({ key }) => {
+      const configuration = this.#record?.configurations.get(key)
+      return configuration === undefined || (isRefused && key === target) ? [] : [configuration]
+    })
+    return [first, ...others]
+  }
+
+  told(ways: Seen['ways'], network: NetworkConfig): ToldWays {
+    const keys = keysOf(ways, network)
+    const state = this.#state ?? restingAt(keys.get(ways[0]) ?? '')
+    return this.#told.of(state, { ways, keys, primary: this.#primary ?? state.held[0]?.key ?? '' })
+  }
+
+  /** To be told of whatever may let the change go on. */
+  look(): void {
+    this.#news += 1
+    this.#alarm.ring()
+  }
+
+  /** Ends the old ways now, whoever needs them. False: there is none. */
+  finish(): boolean {
+    if (this.#state === undefined || this.#state.held.length < 2) return false
+    this.#needs.log.warn('change of the backend ended by request', { waiting: this.#status?.waiting.length ?? 0 })
+    this.#enter(finished(this.#state))
+    return true
+  }
+
+  /** Until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#alarm.stop(), { once: true })
+    const look = async () => {
+      while (!signal.aborted) {
+        const seen = this.#news
+        await this.#look()
+        if (seen !== this.#news) await this.#needs.clock.sleep(TICK_MS / 10, signal).catch(() => {})
+        else await this.#alarm.until(this.#isChanging ? this.#needs.clock.now() + TICK_MS : Number.POSITIVE_INFINITY)
+      }
+    }
+    await runTogether([look, (stop) => this.#rounds.run(stop)], signal)
+    await this.#needs.probes.open([])
+  }
+
+  get #state(): SwitchState | undefined {
+    return this.#record?.state
+  }
+
+  get #isChanging(): boolean {
+    return this.#state !== undefined && this.#state.held.length > 1
+  }
+
+  /** Makes the configuration in use the target, as far as that can be beside what the node has. */
+  #follow(inUse: Configuration): void {
+    const before = this.#record
+    const next = following(before, inUse, this.#options)
+    if (next === before) return
+    this.#record = next
+    if (next.state === before?.state) {
+      this.look()
+      return
+    }
+    this.#shownSince = undefined
+    this.#tellAt = undefined
+    this.#refusedUntil = 0
+    const { held, target } = next.state
+    if (held.length > 1) {
+      const { clock, log } = this.#needs
+      const from = held.flatMap(({ key }) => (key === target ? [] : [this.#nameOf(key)])).join(', ')
+      this.#began ??= { at: clock.now(), since: new Date(clock.wall()).toISOString() }
+      log.info('change of the backend began', { from, to: this.#nameOf(target) })
+    }
+    this.look()
+  }
+
+  async #look(): Promise<void> {
+    this.#noticeRefusal()
+    const seen = this.#see()
+    if (this.#state === undefined || seen === undefined) return
+    if (this.#isChanging) await this.#openProbes(seen)
+    const leases = [...seen.last.verdicts.planned.values()]
+    for (let steps = 0; steps < 20 && this.#isChanging; steps += 1) {
+      const peers = this.#peersOf(seen, leases)
+      this.#choosePrimary(peers)
+      const before = this.#state
+      const next = advance(before, { peers, ...this.#facts(seen, leases.length) })
+      if (next === before) {
+        this.#rounds.want(this.#targets(seen, peers))
+        this.#report(seen, peers)
+        break
+      }
+      this.#enter(next)
+    }
+    await this.#save()
+    if (!this.#isChanging) await this.#rest()
+  }
+
+  #see(): Seen | undefined {
+    const { levels, planning } = this.#needs
+    const { configuration, ways, lease } = levels.current
+    const { last } = planning()
+    const own = heldLease(lease)
+    if (configuration === undefined || ways === undefined || own === undefined || last === undefined) return undefined
+    const { network } = configuration
+    return { network, ways, keys: keysOf(ways, network), own, last }
+  }
+
+  #peersOf({ keys, network }: Seen, leases: readonly LeasedPeer['lease'][]): readonly LeasedPeer[] {
+    const verdict = (id: string, family: LeasedPeer['family']) => this.#rounds.verdict(id, family)
+    return this.#peers.of(leases, keys, [...network.families.keys()], verdict)
+  }
+
+  #facts(seen: Seen, nodes: number): Omit<SwitchView, 'peers'> {
+    const { clock, levels } = this.#needs
+    const now = clock.now()
+    const isHeld = levels.current.lease?.at === 'held' && !seen.last.isRecorded
+    const { advertised } = this.told(seen.ways, seen.network)
+    const isShown = isHeld && says(seen.own.lease, advertised) && !isOlder(seen.last.revision, seen.own.version)
+    this.#shownSince = isShown ? (this.#shownSince ?? now) : undefined
+    const isSettled = this.#obstacle(seen) === undefined
+    if (isSettled) this.#tellAt ??= now + this.#needs.random() * nodes * JITTER_MS
+    return {
+      isSettled: isSettled && now >= (this.#tellAt ?? now),
+      shownMs: this.#shownSince === undefined ? 0 : Math.max(1, now - this.#shownSince),
+    }
+  }
+
+  /** Why the node cannot receive by the target yet; empty: it is about to. Undefined: it can. */
+  #obstacle({ keys, last }: Seen): string | undefined {
+    const { planning, reconciler, refusals } = this.#needs
+    const target = this.#state?.target ?? ''
+    const refusal = refusals.get(target)
+    if (refusal !== undefined) return refusal
+    const way = [...keys].find(([, key]) => key === target)?.[0]
+    const generation = way && planning().generationOf(way)
+    const status = reconciler.status.current
+    const local = way && last.plan.locals.get(way)
+    if (generation === undefined || local === undefined || (status?.generation ?? 0) < generation) return ''
+    const failure = [...local.objects, ...last.plan.own.filter(isBetweenWays)]
+      .map((object) => status?.failures.get(keyOf(object)))
+      .find((each) => each !== undefined)
+    return failure?.text ?? this.#openFault?.text
+  }
+
+  /** What this host refuses is not wanted for a while, and then again. */
+  #noticeRefusal(): void {
+    const { refusals, clock, levels } = this.#needs
+    const target = this.#state?.target ?? ''
+    if (!refusals.has(target)) return
+    if (this.#refusedUntil === 0) this.#refusedUntil = clock.now() + REFUSED_MS
+    else if (clock.now() < this.#refusedUntil) return
+    else {
+      this.#refusedUntil = 0
+      refusals.delete(target)
+    }
+    levels.set({})
+  }
+
+  async #openProbes({ own, network }: Seen): Promise<void> {
+    const { clock, probes } = this.#needs
+    const addresses = [...own.lease.families].flatMap(([family, { subnet }]) =>
+      network.families.has(family) ? [networkAddress(subnet)] : [],
+    )
+    const wanted = addresses.join(' ')
+    if (wanted === this.#opened || clock.now() < (this.#openFault?.until ?? 0)) return
+    try {
+      await probes.open(addresses)
+      this.#opened = wanted
+      this.#openFault = undefined
+    } catch (cause) {
+      this.#openFault = { text: messageOf(cause), until: clock.now() + TICK_MS }
+    }
+  }
+
+  #targets({ own, keys, last }: Seen, peers: readonly LeasedPeer[]): readonly ProbeTarget[] {
+    const state = this.#state
+    const way = [...keys].find(([, key]) => key === state?.target)?.[0]
+    const bytes = way && last.plan.locals.get(way)?.mtu
+    const isTold = state?.held.some(({ key, isAccepted }) => key === state.target && isAccepted)
+    if (state === undefined || bytes === undefined || !isTold) return []
+    return peers.flatMap((peer): readonly ProbeTarget[] => {
+      const [from, to] = [addressIn(own.lease, peer), addressIn(peer.lease, peer)]
+      if (from === undefined || to === undefined || !peer.accepts.includes(state.target)) return []
+      const isMoved = wayOf(state, peer) === state.target
+      if (isMoved ? peer.accepts.length < 2 : !leadsTo(last, peer)) return []
+      const { id, family } = peer
+      return [{ id, family, from, to, bytes, way: state.target, by: isMoved ? 'used' : 'tried' }]
+    })
+  }
+
+  // As long as a host of flannel is of the old type, that is what it must see here, or it would forget this node.
+  #choosePrimary(peers: readonly LeasedPeer[]): void {
+    const state = this.#state
+    if (state === undefined) return
+    const accepted = state.held.filter(({ isAccepted }) => isAccepted).map(({ key }) => key)
+    const needed = accepted.find(
+      (key) => key !== state.target && peers.some(({ lease, accepts }) => lease.node === '' && accepts.includes(key)),
+    )
+    const primary = needed ?? (accepted.includes(state.target) ? state.target : accepted[0])
+    if (primary === this.#primary) return
+    this.#primary = primary
+    this.#needs.levels.set({})
+  }
+
+  #enter(next: SwitchState): void {
+    const { clock, log, levels } = this.#needs
+    const before = this.#state
+    const { configurations } = this.#record ?? { configurations: new Map() }
+    const kept = new Map([...configurations].filter(([key]) => next.held.some((way) => way.key === key)))
+    this.#record = { state: next, configurations: kept }
+    this.#count(before, next)
+    if (next.held.length === 1 && this.#began !== undefined) {
+      const seconds = (clock.now() - this.#began.at) / 1000
+      log.info('change of the backend finished', { to: this.#nameOf(next.target), seconds: Number(seconds.toFixed(1)) })
+      this.#counts.finished += 1
+      this.#counts.seconds += seconds
+    }
+    levels.set({})
+  }
+
+  #count(before: SwitchState | undefined, { pins, target, held }: SwitchState): void {
+    if (held.length === 1) return
+    for (const [id, ways] of pins) {
+      for (const [family, key] of ways) {
+        if (before?.pins.get(id)?.get(family) === key) continue
+        const isBack = key !== target
+        this.#counts[isBack ? 'fallBacks' : 'moves'] += 1
+        const why = isBack ? { why: this.#rounds.why(id, family) } : {}
+        const fields = { peer: id, family, to: this.#nameOf(key), ...why }
+        if (isBack) this.#needs.log.warn('peer moved back', fields)
+        else this.#needs.log.debug('peer moved', fields)
+      }
+    }
+  }
+
+  async #save(): Promise<void> {
+    if (this.#record === undefined) return
+    const text = waysText(this.#record)
+    if (text === this.#saved) return
+    this.#saved = text
+    await this.#needs.files.keep(WAYS_FILE, text, LOST_ON_CRASH)
+  }
+
+  async #rest(): Promise<void> {
+    if (this.#began === undefined && this.#opened === '') return
+    this.#began = undefined
+    this.#primary = undefined
+    this.#status = undefined
+    this.#opened = ''
+    this.#openFault = undefined
+    this.#rounds.want([])
+    this.#needs.conditions.replace('change of the backend', [])
+    await this.#needs.probes.open([])
+    this.#needs.levels.set({})
+  }
+
+  #report(seen: Seen, peers: readonly LeasedPeer[]): void {
+    const { clock, conditions } = this.#needs
+    const state = this.#state
+    if (state === undefined || this.#began === undefined) return
+    const before = this.#status
+    this.#status = changeStatus({
+      state,
+      peers,
+      nameOf: (key) => this.#nameOf(key),
+      whyOf: ({ id, family }) => this.#rounds.why(id, family),
+      leadsTo: (peer) => leadsTo(seen.last, peer),
+      since: this.#began.since,
+      // While it is tried again nothing else is known.
+      obstacle: this.#obstacle(seen) || before?.obstacle,
+    })
+    const isLong = clock.now() - this.#began.at > this.#options.drainMs
+    // Whoever reads the log needs no line for each peer that moves.
+    if (before?.phase === this.#status.phase && before.obstacle === this.#status.obstacle && clock.now() < this.#sayAt)
+      return
+    this.#sayAt = clock.now() + CONDITION_MS
+    conditions.replace('change of the backend', changeConditions(this.#status, isLong))
+  }
+
+  #nameOf(key: string): string {
+    const configurations = this.#record?.configurations
+    const configuration = configurations?.get(key)
+    if (configuration === undefined) return key
+    const { backend, config } = configuration
+    const twins = [...(configurations?.values() ?? [])].filter((other) => other.backend.type === backend.type)
+    return twins.length < 2 ? backend.type : `${backend.type} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
+  }
+}
+
+/** Without the rule probes would go by the way that is in use, and prove nothing. */
+function isBetweenWays({ kind }: DesiredObject): boolean {
+  return kind === 'probe-rule'
+}
+
+function addressIn({ families }: LeasedPeer['lease'], { family }: LeasedPeer): IpAddr | undefined {
+  const subnet = families.get(family)?.subnet
+  return subnet && networkAddress(subnet)
+}
+
+function leadsTo({ plan }: Folded, { lease, family }: LeasedPeer): boolean {
+  const dst = lease.families.get(family)?.subnet
+  return dst !== undefined && plan.desired.objects.has(keyOf({ kind: 'probe-route', family, dst, device: '' }))
+}

@@ -1,0 +1,46 @@
+import { contains, familyOf, type IpAddr } from '../../../lib/address.ts'
+import { joinedKey, type Kind } from '../kind.ts'
+import { PROBE_TABLE } from '../probe-route/kind.ts'
+import { ROUTE_PROTOCOL } from '../route/numbers.ts'
+
+/**
+ * UDP ports that probes are sent from, host byte order. What this host itself sends from one of them and from the rule's address goes
+ * by the table of probes; containers' packets never do. Several, because paths with links side by side choose by the ports.
+ */
+export const PROBE_SOURCES = { first: 8474, last: 8476 } as const
+/** Before the main table's, behind the local one. */
+export const PROBE_PRIORITY = 102
+
+/** Who goes by the table of probes. */
+export interface ProbeRule {
+  readonly kind: 'probe-rule'
+  /** The address of this host in the overlay that probes come from. */
+  readonly from: IpAddr
+}
+
+export const probeRule: Kind<ProbeRule> = {
+  name: 'probe-rule',
+  events: false,
+  removed: true,
+  key: ({ from }) => joinedKey('probe-rule', from),
+  compare: () => 'same',
+  // The table lists those only that bear our protocol number and lead to the table of probes, and two instances have two networks.
+  ownership: ({ from }, _wanted, { scope }) =>
+    scope.networks.some(({ network }) => contains(network, from)) ? 'ours' : 'foreign',
+  describe: text,
+  commands: {
+    create: (object) => [command('add', object)],
+    update: (object) => [command('add', object)],
+    remove: (object) => command('delete', object),
+  },
+}
+
+function command(verb: 'add' | 'delete', object: ProbeRule): string {
+  return `${familyOf(object.from) === 6 ? 'ip -6 rule' : 'ip rule'} ${verb} ${text(object)}`
+}
+
+function text({ from }: ProbeRule): string {
+  const { first, last } = PROBE_SOURCES
+  const ports = `ipproto udp sport ${first}-${last}`
+  return `from ${from} iif lo ${ports} lookup ${PROBE_TABLE} priority ${PROBE_PRIORITY} protocol ${ROUTE_PROTOCOL}`
+}

@@ -1,0 +1,77 @@
+import { addressBits, familyOf } from '../../lib/address.ts'
+import { PROBE_TABLE } from '../kinds/probe-route/kind.ts'
+import { PROBE_PRIORITY, PROBE_SOURCES, type ProbeRule } from '../kinds/probe-rule/kind.ts'
+import { ROUTE_PROTOCOL } from '../objects.ts'
+import { AttributeTable, LITTLE, MessageWriter } from './attributes.ts'
+import { ADDRESS_FAMILY, NLM_F_REQUEST, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, WRITE_FLAGS } from './constants.ts'
+import { behind, type Message } from './message.ts'
+
+// Source: linux/fib_rules.h.
+const RULE_BYTES = 12
+const FR_ACT_TO_TBL = 1
+const FRA_SRC = 2
+const FRA_IIFNAME = 3
+const FRA_PRIORITY = 6
+const FRA_TABLE = 15
+const FRA_PROTOCOL = 21
+const FRA_IP_PROTO = 22
+const FRA_SPORT_RANGE = 23
+const IPPROTO_UDP = 17
+/** What this host itself sends comes from there. */
+const LOOPBACK = 'lo'
+
+const writer = new MessageWriter()
+const attributes = new AttributeTable(FRA_SPORT_RANGE)
+
+/** `ip rule add from IP iif lo ipproto udp sport FIRST-LAST lookup TABLE priority N protocol N` */
+export function writeProbeRule(rule: ProbeRule): Uint8Array {
+  return ruleMessage(RTM_NEWRULE, WRITE_FLAGS.create, rule)
+}
+
+/** `ip rule delete ...`: with everything that tells it from somebody else's. */
+export function deleteProbeRule(rule: ProbeRule): Uint8Array {
+  return ruleMessage(RTM_DELRULE, 0, rule)
+}
+
+/** `ip rule show`, of both families. */
+export function dumpRules(): Uint8Array {
+  header(RTM_GETRULE, 0, { family: 0, sourceBits: 0, action: 0 })
+  return writer.finish()
+}
+
+/** Undefined for every rule that is none of ours. */
+export function parseProbeRule(message: Message): ProbeRule | undefined {
+  const at = behind(message, RULE_BYTES)
+  const { view, start, end } = message
+  const family = view.getUint8(start)
+  if (family !== ADDRESS_FAMILY[4] && family !== ADDRESS_FAMILY[6]) return undefined
+  attributes.read(view, at, end)
+  const isOurs =
+    attributes.has(FRA_PROTOCOL) &&
+    attributes.u8(FRA_PROTOCOL) === ROUTE_PROTOCOL &&
+    attributes.has(FRA_TABLE) &&
+    attributes.u32(FRA_TABLE) === PROBE_TABLE
+  return isOurs && attributes.has(FRA_SRC) ? { kind: 'probe-rule', from: attributes.address(FRA_SRC) } : undefined
+}
+
+function ruleMessage(type: number, mode: number, { from }: ProbeRule): Uint8Array {
+  const family = familyOf(from)
+  header(type, mode, { family: ADDRESS_FAMILY[family], sourceBits: addressBits(family), action: FR_ACT_TO_TBL })
+  writer.putAddress(FRA_SRC, from).putText(FRA_IIFNAME, LOOPBACK).putU32(FRA_PRIORITY, PROBE_PRIORITY)
+  writer.putU32(FRA_TABLE, PROBE_TABLE).putU8(FRA_PROTOCOL, ROUTE_PROTOCOL).putU8(FRA_IP_PROTO, IPPROTO_UDP)
+  // struct fib_rule_port_range, in the host's byte order
+  const range = new DataView(new ArrayBuffer(4))
+  range.setUint16(0, PROBE_SOURCES.first, LITTLE)
+  range.setUint16(2, PROBE_SOURCES.last, LITTLE)
+  return writer.putBytes(FRA_SPORT_RANGE, new Uint8Array(range.buffer)).finish()
+}
+
+function header(
+  type: number,
+  mode: number,
+  { family, sourceBits, action }: { readonly family: number; readonly sourceBits: number; readonly action: number },
+): void {
+  writer.begin(type, NLM_F_REQUEST | mode)
+  // struct fib_rule_hdr: family, destination length, source length, type of service, table, two reserved, action, flags
+  writer.u8(family).u8(0).u8(sourceBits).u8(0).u8(0).u8(0).u8(0).u8(action).u32(0)
+}

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import type { Host } from '../../lab/host.ts'
+import { Lab } from '../../lab/lab.ts'
+import type { PingJudge } from '../../lab/ping-judge.ts'
+import { long } from '../long.ts'
+import { needs } from '../needs.ts'
+import { bringUp, flanneld, knowsPeers, leaseOf, logsInFailure, oneSegment, status, until } from './world.ts'
+
+const network = { Network: '10.5.0.0/16' }
+const BACKENDS = {
+  vxlan: { Type: 'vxlan' },
+  'vxlan with another VNI': { Type: 'vxlan', VNI: 7 },
+  'vxlan with DirectRouting': { Type: 'vxlan', DirectRouting: true },
+  'host-gw': { Type: 'host-gw' },
+  udp: { Type: 'udp', Engine: 'userspace' },
+} as const
+type Name = keyof typeof BACKENDS
+
+/** Each once as source and once as target, or every ordered pair. */
+const TOUR: readonly Name[] = long
+  ? [
+      'vxlan',
+      'host-gw',
+      'vxlan with another VNI',
+      'vxlan with DirectRouting',
+      'host-gw',
+      'vxlan with DirectRouting',
+      'vxlan with another VNI',
+      'host-gw',
+      'udp',
+      'host-gw',
+      'vxlan',
+      'udp',
+      'vxlan',
+      'vxlan with another VNI',
+      'udp',
+      'vxlan with another VNI',
+      'vxlan',
+      'vxlan with DirectRouting',
+      'udp',
+      'vxlan with DirectRouting',
+      'vxlan',
+    ]
+  : ['vxlan', 'host-gw', 'vxlan with another VNI', 'vxlan with DirectRouting', 'udp', 'vxlan']
+const DEVICES: Readonly<Record<Name, string>> = {
+  vxlan: 'flannel.1',
+  'vxlan with another VNI': 'flannel.7',
+  'vxlan with DirectRouting': 'eth0',
+  'host-gw': 'eth0',
+  udp: 'flannel0',
+}
+
+/** host-gw has none. */
+const TUNNELS: Readonly<Partial<Record<Name, string>>> = {
+  ...DEVICES,
+  'vxlan with DirectRouting': 'flannel.1',
+}
+
+describe('a change of the backend without a restart', function () {
+  needs(this, 'netns', 'etcd')
+  this.timeout(180_000)
+  let lab: Lab
+  let hosts: readonly Host[]
+  let judges: readonly PingJudge[] = []
+
+  before(async () => {
+    lab = await Lab.create({ segments: oneSegment(3), netConf: { ...network, Backend: BACKENDS.vxlan } })
+    hosts = lab.hosts
+    await bringUp(hosts)
+    for (const host of hosts) await knowsPeers(host, 2)
+    judges = hosts.flatMap((from) =>
+      hosts.flatMap((to) => (from === to ? [] : [from.container('c1').startPing(to.container('c1').address, 10)])),
+    )
+    await Promise.all(judges.map((judge) => judge.answered(AbortSignal.timeout(30_000))))
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+  })
+
+  after(async () => {
+    await Promise.all(judges.map((judge) => judge.stop().catch(() => undefined)))
+    await lab?.close()
+  })
+
+  const change = async (name: Name) => {
+    await lab.configure({ ...network, Backend: BACKENDS[name] })
+    // One that comes back too often is held, if nobody says that it is meant.
+    for (const host of hosts) await flanneld(host, ['switch'])
+  }
+
+  /** All hosts send by it, and nothing else is left. */
+  const settled = async (name: Name, ms = 15_000) =>
+    await until(ms, `all is ${name}`, async () => {
+      for (const host of hosts) {
+        const { backendChange, conditions, notReady } = await status(host)
+        assert.deepEqual([backendChange, notReady], [null, []], JSON.stringify(backendChange))
+        assert.deepEqual(
+          conditions.filter(({ severity }: { severity: string }) => severity !== 'info'),
+          [],
+        )
+        for (const to of hosts) {
+          if (to === host) continue
+          const [route] = await host.ipJson('route', 'get', to.container('c1').address)
+          assert.equal(route['dev'], DEVICES[name], `${host.label} to ${to.label}`)
+        }
+        const { value } = await leaseOf(lab, host)
+        const { Accepts, Sends, BackendType } = JSON.parse(value)
+        const type = name === 'udp' ? undefined : BACKENDS[name].Type
+        assert.deepEqual([Accepts, Sends, BackendType], [undefined, undefined, type])
+        const links = await host.ipJson('link')
+        const tunnels = links.flatMap(({ ifname }) => (String(ifname).startsWith('flannel') ? [ifname] : []))
+        assert.deepEqual(tunnels, name === 'host-gw' ? [] : [TUNNELS[name]])
+        assert.doesNotMatch(await host.ip('rule'), /847/)
+      }
+    })
+
+  const nothingLost = async () => {
+    const sent = judges.map((judge) => judge.verdict().sent)
+    await until(10_000, 'more packets', async () => {
+      for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 50)
+    })
+    for (const judge of judges) assert.equal(judge.verdict().lost, 0)
+  }
+
+  for (const [place, name] of TOUR.entries()) {
+    const before = TOUR[place - 1]
+    if (before === undefined) continue
+    it(`from ${before} to ${name} loses no packet`, async () => {
+      await change(name)
+      await settled(name)
+      await nothingLost()
+    })
+  }
+})
