@@ -1,10 +1,10 @@
-import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { run } from '../../lab/command.ts'
 import { writeDockerArchive } from '../../scripts/image/docker-archive.ts'
 import { imageLayers, path } from '../../scripts/image/layers.ts'
+import { developmentImage } from '../../scripts/image/manifest.ts'
+import { writeOurImage } from '../../scripts/image/our-image.ts'
 import { peerProgram } from '../needs.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -13,10 +13,10 @@ const root = join(import.meta.dirname, '../..')
 export const flannelImage = 'ghcr.io/flannel-io/flannel:v0.28.9'
 export const flannelPluginImage = 'ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3'
 
-/** `npm run image`, as an operator runs it. */
+/** What `npm run image` writes. */
 export async function ourImage(folder: string): Promise<string> {
   const file = join(folder, 'flanneld.tar')
-  await promisify(execFile)(process.execPath, ['--import', 'tsx', 'scripts/image.ts', '--out', file], { cwd: root })
+  await writeOurImage(file, { root, name: developmentImage })
   return file
 }
 

@@ -147,9 +147,8 @@ export async function ask(
 /** The end of what daemons and nodes said, printed when a test has failed. */
 export async function logsInFailure(error: Error | undefined, cluster: Cluster | undefined): Promise<void> {
   if (error === undefined || cluster === undefined) return
-  const nodes = await Promise.all(cluster.nodes.map((node) => node.logs(1_500)))
   const show = async (...args: string[]) => (await cluster.kubectl(args, { anyCode: true })).stdout
   const pods = await show('get', 'pods', '-A', '-o', 'wide')
-  const daemons = await show('-n', 'kube-flannel', 'logs', '--selector', 'app=flannel', '--tail=40', '--prefix')
-  process.stderr.write(`${[...nodes, pods, daemons].join('\n')}\n`)
+  const daemons = await show('-n', 'kube-flannel', 'logs', '--selector', 'app=flannel', '--tail=15', '--prefix')
+  process.stderr.write(`${pods}\n${daemons}\n`)
 }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeDockerArchive } from '../../scripts/image/docker-archive.ts'
 import { developmentImage, withImage } from '../../scripts/image/manifest.ts'
+import { bundledPackages } from '../../scripts/image/sbom.ts'
 
 const sha256 = (content: Uint8Array) => `sha256:${createHash('sha256').update(content).digest('hex')}`
 
@@ -94,5 +95,12 @@ describe('the manifest with another image', () => {
   it('is what kube-flannel.yml has', async () => {
     const text = await readFile(join(import.meta.dirname, '../../kube-flannel.yml'), 'utf8')
     assert.match(withImage(text, 'registry.example/flanneld:1'), /^ +image: registry\.example\/flanneld:1$/m)
+  })
+})
+
+describe('the bill of materials', () => {
+  it('has of npm what is bundled, by the notices beside the program', () => {
+    const notices = '@grpc/grpc-js 1.14.7\nLicence: Apache-2.0\n\nsome text 1.0\n\n----\n\nkoffi 3.3.4\nLicence: MIT\n'
+    assert.deepEqual([...bundledPackages(notices)], ['@grpc/grpc-js 1.14.7', 'koffi 3.3.4'])
   })
 })

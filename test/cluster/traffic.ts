@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Cluster } from '../../lab/cluster/cluster.ts'
+import type { Pod } from '../../lab/cluster/pod.ts'
+import { until } from '../until.ts'
+
+const echoPort = 9001
+const answerPort = 9002
+
+/**
+ * Runs `work` while two pods ping each other 250 times a second, the first one has a connection to the outside open, and begins
+ * another one all the time. Nothing may be lost, the open one goes on, and none of the new ones fails, unless `failing`.
+ */
+export async function undisturbed(
+  cluster: Cluster,
+  [a, b]: readonly [Pod, Pod],
+  work: () => Promise<void>,
+  failing = false,
+): Promise<void> {
+  const { controlPlane, folder } = cluster.lab
+  const file = (name: string) => join(folder, `${name}-${Date.now()}`)
+  const [lasting, fresh] = [file('lasting'), file('fresh')]
+  const outside = `192.0.2.10`
+  const quiet = { log: join(folder, 'outside.log') }
+  const programs = [
+    await controlPlane.start(['busybox', 'nc', '-ll', '-p', String(echoPort), '-e', 'cat'], quiet),
+    await controlPlane.start(['busybox', 'nc', '-ll', '-p', String(answerPort), '-e', 'echo', 'good'], quiet),
+  ]
+  // From the first listener to the first answer; what fails before that is no failure of the network.
+  await until(10_000, 'the outside listens', async () => {
+    await a.exec(['busybox', 'nc', '-w', '1', outside, String(answerPort)])
+  })
+  const beat = 'while :; do echo beat; sleep 0.1; done'
+  const ask = `while :; do busybox nc -w 2 ${outside} ${answerPort} || echo failed; sleep 0.05; done`
+  programs.push(
+    await a.start(['sh', '-c', `(${beat}) | busybox nc ${outside} ${echoPort}`], { log: lasting }),
+    await a.start(['sh', '-c', ask], { log: fresh }),
+  )
+  const judges = [a.startPing(b.address, 10), b.startPing(a.address, 10)]
+  try {
+    await Promise.all(judges.map((judge) => judge.answered(AbortSignal.timeout(10_000))))
+    await work()
+    const beats = (await readFile(lasting, 'utf8')).length
+    await until(10_000, 'the open connection goes on', async () =>
+      assert.ok((await readFile(lasting, 'utf8')).length > beats, 'no more comes back'),
+    )
+  } finally {
+    await Promise.all(judges.map((judge) => judge.stop()))
+    await Promise.all(programs.map((program) => program.stop()))
+  }
+  for (const judge of judges) {
+    const { sent, lost, longestGapMs } = judge.verdict()
+    assert.ok(sent > 500, `only ${sent} sent`)
+    assert.equal(lost, 0, `${lost} of ${sent} lost, longest gap ${longestGapMs} ms`)
+  }
+  const answers = (await readFile(fresh, 'utf8')).trim().split('\n')
+  assert.ok(answers.length > 20, `only ${answers.length} connections`)
+  if (!failing) assert.deepEqual([...new Set(answers)], ['good'])
+}
