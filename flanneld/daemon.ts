@@ -11,6 +11,7 @@ import { judge } from './check/judge.ts'
 import type { Line } from './check/line.ts'
 import { readDocker } from './check/read/docker.ts'
 import { readVariables } from './check/read/variables.ts'
+import { openCni } from './cni/open-cni.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { collectAfterStart, keepHeapSmall } from './heap.ts'
 import { momentReader } from './last-known/moment.ts'
@@ -114,6 +115,8 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   )
   const guard = settings.guard && new GuardWatch({ guard: kernel.rules.guard, clock, log, conditions }, settings.guard)
   if (guard !== undefined) lifecycle.run('ingress guard', (stop) => guard.run(stop))
+  const cni = await openCni({ kernel, agent, files: state.files, conditions, clock, log }, options)
+  if (cni !== undefined) lifecycle.run('CNI', (stop) => cni.run(stop))
   const { nodeNetwork } = source
   if (nodeNetwork !== undefined) {
     lifecycle.run('condition of the Node', (stop) => reportNetwork({ agent, node: nodeNetwork, clock, log }, stop))

@@ -14,6 +14,7 @@ export type Capability =
   | 'docker'
   | 'firewalld'
   | 'cluster'
+  | 'cni'
   | 'packaging'
   | 'systemd'
   | `peer:${string}`
@@ -38,6 +39,9 @@ export const nodeVersions: readonly string[] = JSON.parse(
   readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'),
 ).config.testedNodes.split(' ')
 
+/** Where Debian has the CNI plugins. */
+export const cniPlugins = '/usr/lib/cni'
+
 const nodes = nodeVersions.map((version) => `node:${version}` as const)
 export const capabilities: readonly Capability[] = [
   'root',
@@ -47,6 +51,7 @@ export const capabilities: readonly Capability[] = [
   'docker',
   'firewalld',
   'cluster',
+  'cni',
   'packaging',
   'systemd',
   ...nodes,
@@ -95,6 +100,10 @@ export function whyAbsent(capability: Capability): string | undefined {
   if (capability === 'etcd') return inPath('etcd') ? undefined : 'no etcd in PATH (Debian: etcd-server)'
   if (capability === 'vm') return whyNoMachine()
   if (capability === 'docker') return whyMissing(['dockerd', 'containerd', 'busybox'], 'docker.io, busybox-static')
+  if (capability === 'cni') {
+    const missing = ['bridge', 'host-local', 'loopback', 'portmap'].find((name) => !executable(join(cniPlugins, name)))
+    return missing && `no ${missing} in ${cniPlugins} (Debian: containernetworking-plugins)`
+  }
   if (capability === 'firewalld')
     return whyMissing(['firewalld', 'firewall-cmd', 'dbus-daemon'], 'firewalld, dbus-daemon')
   if (capability === 'cluster') return whyAbsent('netns') ?? whyNoCluster()

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { DesiredState } from '../../kernel/desired.ts'
-import { createKernel } from '../../kernel/kernel.ts'
+import { createKernel, type Kernel } from '../../kernel/kernel.ts'
 import { ownershipOf } from '../../kernel/kinds/ownership.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
@@ -21,6 +21,7 @@ import { instanceOf } from '../state/instance.ts'
 import { lockInstance } from '../state/instance-lock.ts'
 import { forgetLastSubnets } from '../state/own-subnet.ts'
 import { StateDir } from '../state/state-dir.ts'
+import type { StateFiles } from '../state/state-files.ts'
 import { ConditionSet } from '../status/status.ts'
 
 export interface ReductionNeeds {
@@ -30,11 +31,18 @@ export interface ReductionNeeds {
   readonly print: (text: string) => void
 }
 
+export interface ReducedHost {
+  /** This instance had been here. */
+  readonly isOnRecord: boolean
+  readonly kernel: Kernel
+  readonly files: StateFiles
+}
+
 export interface Reduction {
   /** Of what is this instance's, all that stays, in the form in which it stays. */
   readonly keep: (objects: readonly KernelObject[]) => readonly KernelObject[]
-  /** When all is done; what it did besides, as commands. `isOnRecord`: this instance had been here. */
-  readonly afterwards: (isOnRecord: boolean) => Promise<readonly string[]>
+  /** When all is done; what it did besides, as commands. */
+  readonly afterwards: (done: ReducedHost) => Promise<readonly string[]>
 }
 
 /**
@@ -87,7 +95,7 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
     // Also before flannel takes over: on the way back its subnet counts, which subnet.env names.
     await forgetLastSubnets(state.files)
     await forgetLastKnown(state.files)
-    for (const command of await reduction.afterwards(isOnRecord)) print(`${command}\n`)
+    for (const command of await reduction.afterwards({ isOnRecord, kernel, files: state.files })) print(`${command}\n`)
     return 0
   } finally {
     kernel.close()

@@ -6,6 +6,7 @@ import type { Source } from '../../lib/latest.ts'
 import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { ConfigText, LeaseStore, StoreHealth } from '../../subnet/types.ts'
+import type { CniNetwork } from '../cni/conflist.ts'
 import type { InterfaceOptions } from '../host/external-interface.ts'
 import type { WantedTraffic } from '../host/traffic-choice.ts'
 import type { Moment, StoreIdentity } from '../last-known/record.ts'
@@ -62,6 +63,8 @@ export interface AgentOptions {
   readonly traffic: WantedTraffic
   /** Undefined: no ingress guard. */
   readonly guard: GuardOptions | undefined
+  /** Undefined: no conflist is written. */
+  readonly cni: CniNetwork | undefined
   /** How often rules are read that nobody tells of when they change. */
   readonly resyncMs: number
   readonly blackholeRoute: boolean

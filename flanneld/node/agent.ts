@@ -1,6 +1,6 @@
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import { watchTables } from '../../kernel/reconciler/watch-tables.ts'
-import type { Family, IpAddr } from '../../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
 import { aborted } from '../../lib/signals.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
@@ -92,6 +92,11 @@ export class Agent {
       ...(this.#store && { store: this.#store }),
       renewals,
     }
+  }
+
+  /** Of this instance, earlier ones, too. */
+  networks(): readonly Cidr[] {
+    return this.#planning.owned().networks.map(({ network }) => network)
   }
 
   /** What a ready node fulfils, and what this one does not. */

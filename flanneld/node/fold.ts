@@ -2,6 +2,7 @@ import type { Way } from '../../backends/way.ts'
 import type { IpAddr } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease, LeaseSnapshot } from '../../subnet/types.ts'
+import type { CniNetwork } from '../cni/conflist.ts'
 import type { HostView } from '../host/host-view.ts'
 import { heldLease, isCertain, leaseAttrs } from '../leases/lease-attrs.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
@@ -12,7 +13,7 @@ import type { GuardOptions } from './guard-rules.ts'
 import type { Levels } from './levels.ts'
 import type { NodePlan, Planner } from './planner.ts'
 import type { Sources } from './sources.ts'
-import { undecided, withoutSubnetFile } from './traffic.ts'
+import { undecided, withoutFiles } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 import type { ToldWays, WayPlan } from './ways.ts'
 
@@ -72,7 +73,7 @@ export async function fold(
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
-  const whole = mayTell ? plan : withoutSubnetFile(plan, options.subnetFile)
+  const whole = mayTell ? plan : withoutFiles(plan)
   return { verdicts, plan: whole, revision: leases.revision, isRecorded: leases.recorded === true }
 }
 
@@ -100,6 +101,7 @@ interface PlanOptions {
   readonly blackholeRoute: boolean
   readonly traffic: TrafficOptions
   readonly guard?: GuardOptions | undefined
+  readonly cni?: CniNetwork | undefined
 }
 
 /** Judges the peers, looks up how they are reached and plans; `peers` and `planner` remember the last time. */

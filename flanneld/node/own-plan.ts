@@ -6,6 +6,7 @@ import type { Way } from '../../backends/way.ts'
 import { type DesiredObject, keyOf, type Role } from '../../kernel/objects.ts'
 import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import { type Family, networkAddress } from '../../lib/address.ts'
+import { type CniNetwork, renderConflist } from '../cni/conflist.ts'
 import { renderSubnetFile } from '../state/subnet-file.ts'
 import { guardObjects } from './guard-rules.ts'
 import { type OwnPackets, ownPackets } from './own-packets.ts'
@@ -125,5 +126,12 @@ function nodeObjects(input: OwnInput, mtu: number, hosts: ReadonlyMap<Family, Ow
       mode: 0o644,
       keeps: 'docker options',
     },
+    ...(options.cni === undefined ? [] : [conflist(options.cni, { network, own, mtu, ipMasq: options.ipMasq })]),
   ]
+}
+
+/** Without it no container gets a network: a node that cannot write it is not ready. Only the runtime reads it, which is root. */
+function conflist({ confFile, name }: CniNetwork, facts: Parameters<typeof renderConflist>[1]): DesiredObject {
+  const content = renderConflist(name, facts)
+  return { kind: 'file', role: { class: 'required' }, path: confFile, content, mode: 0o600, option: '--cni-conf-file' }
 }

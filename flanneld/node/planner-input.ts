@@ -4,6 +4,7 @@ import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Family, IpAddr } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease } from '../../subnet/types.ts'
+import type { CniNetwork } from '../cni/conflist.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
@@ -41,5 +42,7 @@ export interface PlannerInput {
     readonly traffic?: TrafficOptions
     /** Undefined: no ingress guard. */
     readonly guard?: GuardOptions | undefined
+    /** Undefined: no conflist is written. */
+    readonly cni?: CniNetwork | undefined
   }
 }

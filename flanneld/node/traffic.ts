@@ -28,13 +28,11 @@ export function undecided(wanted: WantedTraffic): TrafficOptions {
 }
 
 /**
- * What may be done while a slow program keeps the rules waiting, or the own lease may have expired: peers, but no subnet.env, by which
- * others take the node for ready, and no removal, because rules that are there may be wanted.
+ * What may be done while a slow program keeps the rules waiting, or the own lease may have expired: peers, but neither subnet.env nor a conflist, by
+ * which others take the node for ready, and no removal, because rules that are there may be wanted.
  */
-export function withoutSubnetFile({ desired, ...plan }: NodePlan, subnetFile: string): NodePlan {
-  const files = [...desired.objects].flatMap(([key, object]) =>
-    object.kind === 'file' && object.path === subnetFile ? [key] : [],
-  )
+export function withoutFiles({ desired, ...plan }: NodePlan): NodePlan {
+  const files = [...desired.objects].flatMap(([key, object]) => (object.kind === 'file' ? [key] : []))
   return { ...plan, desired: { ...desired, objects: desired.objects.patched(new Set(files), []), complete: false } }
 }
 

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import type { Cidr, Family } from '../../lib/address.ts'
-import { PermissionError } from '../../lib/errors.ts'
+import { ConfigError, PermissionError } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
+import type { CniNetwork } from '../cni/conflist.ts'
 import type { InterfaceOptions } from '../host/external-interface.ts'
 import type { WantedTraffic } from '../host/traffic-choice.ts'
 import type { AgentOptions } from '../node/agent-needs.ts'
@@ -38,6 +39,7 @@ export async function agentOptions(
     ipMasq: options.ipMasq,
     traffic: wantedTraffic(options),
     guard: guardOptions(options),
+    cni: cniNetwork(options),
     resyncMs: options.iptablesResync * 1000,
     blackholeRoute: options.ipBlackholeRoute,
     protectedRanges: options.protectedCidrs,
@@ -51,6 +53,16 @@ export async function agentOptions(
 export function guardOptions(options: Options): GuardOptions | undefined {
   const { ingressGuard: mode, guardAllow: allow } = options
   return mode === 'off' ? undefined : { mode, allow, instance: instanceOf(options).name }
+}
+
+/** @throws ConfigError for places that can never do */
+export function cniNetwork(options: Options): CniNetwork | undefined {
+  const { cniConfFile: confFile, cniNetwork: name, cniBinDir, cniPluginsFrom, subnetFile } = options
+  if (confFile !== undefined && confFile === subnetFile)
+    throw new ConfigError('--cni-conf-file', 'must be another file than --subnet-file', confFile)
+  if (cniPluginsFrom === cniBinDir)
+    throw new ConfigError('--cni-plugins-from', 'must be another directory than --cni-bin-dir', cniPluginsFrom)
+  return confFile === undefined ? undefined : { confFile, name }
 }
 
 export function wantedTraffic(options: Options): WantedTraffic {

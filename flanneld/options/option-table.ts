@@ -151,7 +151,20 @@ export const OPTION_TABLE = {
   'etcd-require-tls': boolean(false, 'refuse plain http to etcd beyond this host'),
   'allow-extension': boolean(false, 'run commands that a configuration read from etcd names'),
   'allow-kubeconfig-exec': boolean(false, 'let the kubeconfig start programs'),
-  'cni-conf-file': text('', 'FILE', 'CNI configuration to write (Kubernetes mode)', as.optionalFilePath),
+  'cni-conf-file': text(
+    '',
+    'FILE',
+    'CNI configuration (.conflist) that is written with the leased subnet; empty: none',
+    as.optionalConflistPath,
+  ),
+  'cni-network': text('cbr0', 'NAME', 'name of the network in the CNI configuration', as.cniNetworkName),
+  'cni-bin-dir': text('/opt/cni/bin', 'DIR', 'where the container runtime looks for CNI plugins', as.filePath),
+  'cni-plugins-from': text(
+    '',
+    'DIR',
+    'CNI plugins that are copied to cni-bin-dir where they are missing; empty: none',
+    as.optionalFilePath,
+  ),
 } satisfies Record<string, OptionSpec<unknown>>
 
 export type FlagName = keyof typeof OPTION_TABLE

@@ -120,6 +120,24 @@ export function optionalFilePath(text: string): string | undefined {
   return text === '' ? undefined : filePath(text)
 }
 
+/** Empty means: none. Runtimes read a list of plugins from files of this name only. */
+export function optionalConflistPath(text: string): string | undefined {
+  const path = optionalFilePath(text)
+  if (path === undefined || /[^/]\.conflist$/.test(path)) return path
+  throw new Unusable('must end in .conflist, or no container runtime reads it')
+}
+
+/** Longer ones make no directory of host-local's. */
+const LONGEST_NETWORK_NAME = 64
+
+/** Source: CNI specification, "Network configuration format". */
+export function cniNetworkName(text: string): string {
+  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(text) && text.length <= LONGEST_NETWORK_NAME) return text
+  throw new Unusable(
+    `must be a letter or digit, then letters, digits, _, . or -, at most ${LONGEST_NETWORK_NAME} characters together`,
+  )
+}
+
 /** Empty means: none. */
 export function optionalSocketPath(text: string): string | undefined {
   const path = optionalFilePath(text)

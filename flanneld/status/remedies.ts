@@ -117,24 +117,24 @@ function linkRemedy(link: Link, code: string): string | undefined {
   }
 }
 
-function fileRemedy({ path }: StateFile, code: string): string | undefined {
+function fileRemedy({ path, option = '--subnet-file' }: StateFile, code: string): string | undefined {
   switch (code) {
     case 'EISDIR':
     case 'ENOTEMPTY':
-      return `remove the directory ${path} (rmdir), or name another place by --subnet-file`
+      return `remove the directory ${path} (rmdir), or name another place by ${option}`
     case 'ENOSPC':
     case 'EDQUOT':
       return `free space on the file system of ${path}`
     case 'EROFS':
-      return `mount the file system of ${path} writable, or name another place by --subnet-file`
+      return `mount the file system of ${path} writable, or name another place by ${option}`
     case 'EACCES':
     case 'EPERM':
-      return `let the daemon write in the directory of ${path}, or name another place by --subnet-file`
+      return `let the daemon write in the directory of ${path}, or name another place by ${option}`
     case 'ENOTDIR':
     case 'EEXIST':
     case 'ELOOP':
     case 'ENAMETOOLONG':
-      return `each part of the path ${path} but the last must be a directory; else name another place by --subnet-file`
+      return `each part of the path ${path} but the last must be a directory; else name another place by ${option}`
     default:
       return undefined
   }

@@ -62,6 +62,9 @@ describe('the command line', () => {
       allowExtension: false,
       allowKubeconfigExec: false,
       cniConfFile: undefined,
+      cniNetwork: 'cbr0',
+      cniBinDir: '/opt/cni/bin',
+      cniPluginsFrom: undefined,
     })
   })
 
@@ -70,7 +73,8 @@ describe('the command line', () => {
       kubeconfig-file kube-annotation-prefix net-config-path iface iface-regex iface-can-reach public-ip public-ipv6 subnet-file
       subnet-lease-renew-margin ip-masq ip-masq-fully-random-disable iptables-resync iptables-forward-rules ip-blackhole-route healthz-ip
       healthz-port set-node-network-unavailable v vmodule log_backtrace_at state-dir log-format status-socket hold drain masq-exempt
-      guard-allow ingress-guard protected-cidrs etcd-require-tls allow-extension allow-kubeconfig-exec cni-conf-file`
+      guard-allow ingress-guard protected-cidrs etcd-require-tls allow-extension allow-kubeconfig-exec cni-conf-file
+      cni-network cni-bin-dir cni-plugins-from`
     assert.deepEqual([...FLAG_NAMES].sort(), contract.split(/\s+/).sort())
   })
 
@@ -110,6 +114,9 @@ describe('the command line', () => {
     [['-log_backtrace_at', 'route-replaced:3'], 'logBacktraceAt', 'route-replaced:3'],
     [['--v=3'], 'v', 3],
     [['--subnet-file=/run/../run/x//y.env'], 'subnetFile', '/run/x/y.env'],
+    [['--cni-conf-file=/etc//cni/1.conflist'], 'cniConfFile', '/etc/cni/1.conflist'],
+    [['--cni-network=a.B-1_'], 'cniNetwork', 'a.B-1_'],
+    [['--cni-plugins-from=/opt/x/'], 'cniPluginsFrom', '/opt/x'],
   ]
   for (const [words, key, value] of read) {
     it(`reads ${words.join(' ')}`, () => assert.deepEqual(options(...words)[key], value))
@@ -150,6 +157,11 @@ describe('the command line', () => {
     [['--healthz-port=1e400'], /must be an integer/],
     [['--vmodule=x'], /pattern=N/],
     [['--log_backtrace_at=x'], /code:N/],
+    [['--cni-conf-file=/etc/cni/net.d/10-flannel.conf'], /--cni-conf-file: must end in \.conflist, .*10-flannel\.conf/],
+    [['--cni-conf-file=/etc/cni/net.d/.conflist'], /must end in \.conflist/],
+    [['--cni-network=../x'], /--cni-network: must be a letter or digit, then/],
+    [[`--cni-network=${'x'.repeat(65)}`], /at most 64 characters/],
+    [['--cni-bin-dir='], /must be a path/],
   ]
   for (const [words, text] of refused) {
     it(`refuses ${words.join(' ')}`, () => {

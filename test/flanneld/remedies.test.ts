@@ -81,6 +81,7 @@ describe('a remedy', () => {
     [the.ipip(), { code: 'EPERM' }, /CAP_NET_ADMIN/],
     [the.file(''), { code: 'EISDIR' }, /rmdir.*--subnet-file/],
     [the.file(''), { code: 'ENOSPC' }, /free space on the file system of \/run\/flannel\/subnet\.env/],
+    [{ ...the.file(''), option: '--cni-conf-file' }, { code: 'EROFS' }, /another place by --cni-conf-file/],
     [the.file(''), { waitsFor: 'link flannel.1' }, /mend link flannel\.1 first/],
     [the.fouPort(8285), { code: 'EADDRINUSE' }, /another Backend\.Port/],
     [the.address('10.64.1.0/32'), { code: 'EADDRNOTAVAIL' }, /ip address/],

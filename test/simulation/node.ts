@@ -266,6 +266,7 @@ export class SimulatedNode {
         publicIpv6: undefined,
       },
       subnetFile: this.#subnetFile,
+      cni: undefined,
       previousSubnets: this.subnets,
       ipMasq: false,
       traffic: { masquerade: false, randomFully: false, exempt: [], forward: false, instance },

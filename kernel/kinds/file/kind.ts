@@ -9,6 +9,8 @@ export interface StateFile {
   readonly mode: number
   /** Lines of this form that somebody else wrote into the file stay, behind the content. */
   readonly keeps?: 'docker options'
+  /** The option that names the path, for remedies; `--subnet-file` where nothing is said. */
+  readonly option?: string
 }
 
 export const file: Kind<StateFile> = {

@@ -59,7 +59,7 @@ describe('completion', () => {
       ['--strict', '--state-dir', '--status-socket'],
     ],
     // Not available yet.
-    [['--allow-kubec'], []],
+    [['--allow-ext'], []],
     [['rotate'], []],
   ]
   for (const [words, expected] of cases) {

@@ -42,13 +42,18 @@ _flanneld() {
     '*--ingress-guard=[packets into the overlay that no peer may send\: drop and count, count, or ignore]:ingress-guard:(on count off)'
     '*--protected-cidrs=[prefixes that no peer'\''s subnet may overlap, nor one that this node newly leases, separated by commas]:protected-cidrs: '
     '*--etcd-require-tls[refuse plain http to etcd beyond this host]'
+    '*--allow-kubeconfig-exec[let the kubeconfig start programs]'
+    '*--cni-conf-file=[CNI configuration (.conflist) that is written with the leased subnet; empty\: none]:cni-conf-file:_files'
+    '*--cni-network=[name of the network in the CNI configuration]:cni-network: '
+    '*--cni-bin-dir=[where the container runtime looks for CNI plugins]:cni-bin-dir:_files'
+    '*--cni-plugins-from=[CNI plugins that are copied to cni-bin-dir where they are missing; empty\: none]:cni-plugins-from:_files'
     '*--version[print the version and exit]'
     '*--help[print the flags and exit]'
   )
   # Words that are no flags, nor values of flags.
   for ((at = 2; at < CURRENT; at++)); do
     case $words[at] in
-      --wait|-o|-o|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ((at++)) ;;
+      --wait|-o|-o|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ((at++)) ;;
       -*) ;;
       *) command="${command:+$command }$words[at]" ;;
     esac
@@ -67,7 +72,7 @@ _flanneld() {
     'config') offered=('validate:check a network configuration; 0 a daemon can use it, 78 it cannot' 'render:print a network configuration with every default written out') ;;
     'completion') offered=('bash:print the completion script for bash' 'zsh:print the completion script for zsh' 'fish:print the completion script for fish') ;;
   esac
-  if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs) ]]; then
+  if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ]]; then
     _describe command offered
     return
   fi

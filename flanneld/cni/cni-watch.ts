@@ -1,0 +1,150 @@
+import { rm } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
+import type { HostKernel } from '../../kernel/host.ts'
+import { type ObjectTable, OpFailure } from '../../kernel/table.ts'
+import { familyOf } from '../../lib/address.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Logger } from '../../lib/log.ts'
+import { isSystemError, readSystemError } from '../../lib/system-error.ts'
+import { remedyOfRefusal } from '../status/fault-conditions.ts'
+import type { ConditionSet } from '../status/status.ts'
+import { type OwnNetwork, staleAddresses } from './bridge-addresses.ts'
+import { type CniJudgement, cniConditions } from './conditions.ts'
+import { bridgeOf, type CniNetwork, delegateOf, isOwnForm, parseConfig } from './conflist.ts'
+import type { BridgeFacts, CniFacts, Reservation } from './facts.ts'
+import { HandBack } from './hand-back.ts'
+import { NEEDED, Plugins } from './plugins.ts'
+import { ReservationReader, readBridge, readConfigs, readSmall } from './read.ts'
+import type { CniRecord } from './record.ts'
+
+/** None of what is looked at tells when it changes; a look takes a millisecond. */
+const LOOK_MS = 5_000
+const GROUP = 'cni'
+
+interface CniNeeds {
+  readonly host: Pick<HostKernel, 'listInterfaces'>
+  /** The kernel's table of addresses. */
+  readonly addresses: Pick<ObjectTable, 'apply'>
+  /** Undefined: no lease is held, or nothing is planned yet. */
+  readonly own: () => (OwnNetwork & { readonly conflist: string | undefined }) | undefined
+  readonly record: CniRecord
+  /** The conflist of the last start, where it was another. */
+  readonly former: CniNetwork | undefined
+  readonly conditions: ConditionSet
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export type CniOptions = Omit<CniJudgement, 'own'>
+
+/**
+ * Looks after what containers need beside the conflist, which is an object like any other: plugins that can be run, no configuration of
+ * others in the way, no address of an earlier subnet on the bridge, and a way back to flannel's meta-plugin. Mends what is this daemon's
+ * to mend and names the rest.
+ */
+export class CniWatch {
+  readonly #needs: CniNeeds
+  readonly #options: CniOptions
+  readonly #plugins: Plugins
+  readonly #reservations = new ReservationReader()
+  readonly #handBack: HandBack
+  #former: CniNetwork | undefined
+
+  constructor(needs: CniNeeds, options: CniOptions) {
+    this.#needs = needs
+    this.#options = options
+    this.#former = needs.former
+    this.#plugins = new Plugins(needs, { binDir: options.binDir, from: options.pluginsFrom })
+    this.#handBack = new HandBack(needs)
+  }
+
+  /** Until the signal is aborted; then once more, since flannel may be next. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#needs.record.use(this.#options.network)
+    while (!signal.aborted) {
+      await this.look()
+      await this.#needs.clock.sleep(LOOK_MS, signal).catch(() => {})
+    }
+    const { found } = await this.#reservations.read()
+    await this.#keepWayBack(found)
+  }
+
+  async look(): Promise<void> {
+    const { network } = this.#options
+    const { conditions } = this.#needs
+    const plugins = await this.#plugins.mend(network === undefined ? [] : NEEDED)
+    const facts = network === undefined ? NOTHING : await this.#read(network)
+    const bridge = await this.#withoutStale(facts)
+    await this.#removeFormer(facts)
+    const wayBack = await this.#keepWayBack(facts.reservations)
+    const judged = { ...this.#options, own: this.#needs.own() }
+    const found = cniConditions({ ...facts, bridge, plugins }, judged)
+    conditions.replace(GROUP, wayBack === undefined ? found : [...found, wayBack])
+  }
+
+  async #read(network: CniNetwork): Promise<Omit<CniFacts, 'plugins'>> {
+    const configs = await readConfigs(dirname(network.confFile))
+    const reservations = await this.#reservations.read()
+    const bridge = await this.#readBridge(network)
+    const unreadable = [...configs.unreadable, ...reservations.unreadable]
+    return { configs: configs.found, reservations: reservations.found, bridge, unreadable }
+  }
+
+  async #readBridge({ name }: CniNetwork): Promise<BridgeFacts | undefined> {
+    try {
+      return await readBridge(this.#needs.host, bridgeOf(name))
+    } catch (cause) {
+      // That the kernel cannot be read others say.
+      if (cause instanceof OpFailure) return undefined
+      throw cause
+    }
+  }
+
+  /** Takes what nobody needs off the bridge, which the next container gives the right address. */
+  async #withoutStale({ bridge, reservations }: Omit<CniFacts, 'plugins'>): Promise<BridgeFacts | undefined> {
+    const own = this.#needs.own()
+    if (bridge === undefined || own === undefined) return bridge
+    const gone = new Set<string>()
+    for (const { address, length, removable } of staleAddresses(bridge, reservations, own)) {
+      if (!removable) continue
+      const device = bridge.name
+      const object = { kind: 'address', device, family: familyOf(address), address, length } as const
+      const [result] = await this.#needs.addresses.apply([{ verb: 'remove', object }])
+      if (result?.ok !== true) continue
+      gone.add(address)
+      this.#needs.log.warn('address of an earlier subnet removed', { device, address: `${address}/${length}` })
+    }
+    return { ...bridge, addresses: bridge.addresses.filter(({ address }) => !gone.has(address)) }
+  }
+
+  /** As soon as the new one is there: without any, no container could be deleted either. */
+  async #removeFormer({ configs }: Pick<CniFacts, 'configs'>): Promise<void> {
+    const former = this.#former
+    if (former === undefined) return
+    const { network } = this.#options
+    if (network !== undefined && !configs.some(({ name }) => name === basename(network.confFile))) return
+    this.#former = undefined
+    const text = await readSmall(former.confFile)
+    // Somebody has put another into its place, flannel's say.
+    if (text === undefined || !isOwnForm(parseConfig(text), former.name)) return
+    await rm(former.confFile, { force: true })
+    this.#needs.log.info('CNI configuration of an earlier start removed', { path: former.confFile })
+  }
+
+  async #keepWayBack(reservations: readonly Reservation[]) {
+    const { network } = this.#options
+    const conflist = this.#needs.own()?.conflist
+    if (network === undefined || conflist === undefined) return undefined
+    try {
+      await this.#handBack.keep(network.name, delegateOf(conflist), reservations)
+      return undefined
+    } catch (cause) {
+      if (!isSystemError(cause)) throw cause
+      const { code, message } = readSystemError(cause)
+      const text = `flannel's meta-plugin could not free the addresses of containers that are made now, if it takes over: ${message}`
+      return { code: 'cni-way-back', severity: 'info', text, remedy: remedyOfRefusal(code) } as const
+    }
+  }
+}
+
+const NOTHING: Omit<CniFacts, 'plugins'> = { configs: [], reservations: [], bridge: undefined, unreadable: [] }

@@ -1,0 +1,65 @@
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Kernel } from '../../kernel/kernel.ts'
+import { keyOf } from '../../kernel/objects.ts'
+import type { Logger } from '../../lib/log.ts'
+import { cniNetwork } from '../options/node-options.ts'
+import type { Options } from '../options/options.ts'
+import type { StateFiles } from '../state/state-files.ts'
+import { bridgeOf, type CniNetwork, isOwnForm, parseConfig } from './conflist.ts'
+import { removeWayBack } from './hand-back.ts'
+import { removeInstalled } from './plugins.ts'
+import { ReservationReader, readBridge, readConfigs, readSmall, STORES } from './read.ts'
+import { forgetRecord, readRecord } from './record.ts'
+
+/** Where runtimes look for configurations unless told otherwise. */
+const USUAL_DIRECTORY = '/etc/cni/net.d'
+
+interface RemovalNeeds {
+  readonly kernel: Pick<Kernel, 'host' | 'tables'>
+  readonly files: StateFiles
+  readonly log: Logger
+}
+
+/**
+ * Removes what this instance has put beside container runtimes: its conflist, a bridge that no container hangs on, host-local's empty
+ * store, and plugins where no other configuration may need them. What containers still use stays.
+ *
+ * @returns what was done, as commands
+ */
+export async function removeCni(needs: RemovalNeeds, options: Options): Promise<readonly string[]> {
+  const { network, plugins } = await readRecord(needs)
+  const networks = [network, cniNetwork(options)].filter((each) => each !== undefined)
+  const done: string[] = []
+  for (const each of networks) done.push(...(await removeNetwork(needs, each)))
+  const directories = networks.length === 0 ? [USUAL_DIRECTORY] : networks.map(({ confFile }) => dirname(confFile))
+  const others = await Promise.all(directories.map(readConfigs))
+  if (others.every(({ found }) => found.length === 0)) {
+    for (const plugin of plugins) if (await removeInstalled(plugin)) done.push(`rm -f ${plugin.path}`)
+  }
+  await forgetRecord(needs.files)
+  return done
+}
+
+async function removeNetwork({ kernel }: RemovalNeeds, { confFile, name }: CniNetwork): Promise<readonly string[]> {
+  const text = await readSmall(confFile)
+  if (text === undefined || !isOwnForm(parseConfig(text), name)) return []
+  await rm(confFile, { force: true })
+  const { found } = await new ReservationReader().read()
+  const done = [`rm -f ${confFile}`, ...(await removeWayBack(name, found))]
+  if (found.some((one) => one.network === name)) return done
+  const store = join(STORES, name)
+  await rm(store, { recursive: true, force: true })
+  done.push(`rm -rf ${store}`)
+  const bridge = await readBridge(kernel.host, bridgeOf(name))
+  if (bridge?.ports === 0 && (await deleteDevice(kernel, bridge.name))) done.push(`ip link delete ${bridge.name}`)
+  return done
+}
+
+async function deleteDevice({ tables }: Pick<Kernel, 'tables'>, name: string): Promise<boolean> {
+  const links = tables.find(({ kind }) => kind === 'link')
+  const object = (await links?.dump([]))?.find((each) => keyOf(each) === `link ${name}`)
+  if (links === undefined || object === undefined) return false
+  const [result] = await links.apply([{ verb: 'remove', object }])
+  return result?.ok === true
+}
