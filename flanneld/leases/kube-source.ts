@@ -1,3 +1,4 @@
+import { parseIp } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { accessWarnings, apiAccess, clusterMarks } from '../../subnet/kube/access.ts'
 import { KubeClient } from '../../subnet/kube/client.ts'
@@ -23,6 +24,7 @@ export async function openKube(needs: SourceNeeds, options: Options, nodeId: str
     const remedy = 'use https with the certificate of the cluster, and make the kubeconfig mode 0600'
     conditions.set({ code: index === 0 ? 'kube-access' : `kube-access ${index + 1}`, severity: 'info', text, remedy })
   }
+  const serviceAddress = parseIp(env['KUBERNETES_SERVICE_HOST'] ?? '')
   const client = new KubeClient(needs, { access })
   const store = new KubeLeaseStore(
     { ...needs, client },
@@ -36,6 +38,7 @@ export async function openKube(needs: SourceNeeds, options: Options, nodeId: str
     endpoints: [client.endpoint],
     identity: { kind: 'kubernetes', prefix: options.kubeAnnotationPrefix, marks: await clusterMarks(access) },
     givenAddresses: () => store.givenAddresses(),
+    ...(serviceAddress && { serviceAddress }),
     ...(options.setNodeNetworkUnavailable && {
       nodeNetwork: {
         changes: store.changes,

@@ -17,6 +17,8 @@ export interface LeaseSource {
   /** Gives up the connection: the next use of it opens another. */
   readonly reconnectStore: (why: string) => Promise<void>
   readonly identity: StoreIdentity
+  /** Of the first Service of the cluster, as a pod is told; absent: not known. */
+  readonly serviceAddress?: IpAddr
   /** Addresses that no peer's subnet may take away. */
   readonly endpoints: readonly string[]
   /** Public addresses of this host that an operator has put into the store, once its leases are known; absent: there are none. */

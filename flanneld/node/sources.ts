@@ -14,6 +14,7 @@ import { openHost } from '../host/open-host.ts'
 import { StoreAddresses } from '../host/store-addresses.ts'
 import type { WantedTraffic } from '../host/traffic-choice.ts'
 import { type LastRun, pathOf, previousLease } from '../leases/last-lease.ts'
+import { serviceConditions } from '../status/node-conditions.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { ConfigWatch } from './config-watch.ts'
 import type { Configuration, ObstacleBetween } from './configuration.ts'
@@ -28,6 +29,7 @@ export interface SourceNeeds {
   readonly givenAddresses?: (() => ReadonlyMap<Family, IpAddr>) | undefined
   /** For a connection that nothing may come back on. */
   readonly reconnectStore: (why: string) => Promise<void>
+  readonly serviceAddress?: IpAddr
   readonly conditions: ConditionSet
   readonly lifecycle: Lifecycle
   readonly clock: Clock
@@ -71,7 +73,10 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
 
   const config = new ConfigWatch({ ...needs, source: needs.configSource })
   lifecycle.run('configuration', (stop) => config.run(stop))
-  follow(config.changes, (configuration) => ({ configuration }))
+  follow(config.changes, (configuration) => {
+    conditions.replace('services', serviceConditions(configuration.network, needs.serviceAddress))
+    return { configuration }
+  })
 
   lifecycle.run('lease store', (stop) => store.run(stop))
   follow(store, (leases) => ({ leases }))

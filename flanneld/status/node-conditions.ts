@@ -2,7 +2,9 @@ import type { Notice, SkippedPeer } from '../../backends/backend.ts'
 import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/kinds/missing-module.ts'
 import { unmetRequirements } from '../../kernel/reconciler/settlement.ts'
+import { contains, familyOf, type IpAddr } from '../../lib/address.ts'
 import { assertNever, ConfigError, messageOf, printable } from '../../lib/errors.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Overlap } from '../../subnet/route-overlaps.ts'
 import type { Harm } from '../../subnet/surroundings.ts'
 import type { LeaseConflict, OwnLease, StoreHealth } from '../../subnet/types.ts'
@@ -111,6 +113,21 @@ export function datastoreConditions(health: StoreHealth): readonly Condition[] {
       severity: 'warning',
       text: `the lease store does not answer (${since}): ${health.error ?? 'no reason known'}`,
       remedy: `traffic goes on with what is known; ${health.remedy ?? 'check the etcd endpoints, the certificates and the network'}`,
+    },
+  ]
+}
+
+/** Packets to a Service are rewritten before they are routed: to a pod with the address of one nobody comes through. */
+export function serviceConditions(network: NetworkConfig, address: IpAddr | undefined): readonly Condition[] {
+  const whole = address && network.families.get(familyOf(address))?.network
+  if (address === undefined || whole === undefined || !contains(whole, address)) return []
+  return [
+    {
+      code: 'service-range',
+      severity: 'warning',
+      text: `the range of Services lies inside the network of pods: ${address}, the first Service, is in ${whole}`,
+      remedy:
+        'make Network and --service-cluster-ip-range of kube-apiserver two ranges; until then name the latter in --protected-cidrs, so that no node with such a podCIDR is routed to',
     },
   ]
 }

@@ -7,6 +7,7 @@ import { peerProgram, whyAbsent } from '../needs.ts'
 import { guard } from './guard.ts'
 import { idle, idleMasquerade } from './idle.ts'
 import { join } from './join.ts'
+import { kube1000, kube5000 } from './kube.ts'
 import { latency, latency5000, latencyDirect5000, latencyExcluding5000 } from './latency.ts'
 import { type Measurement, measure, type Side } from './measurement.ts'
 import { peers1000, peers5000, peers20000 } from './peers.ts'
@@ -28,6 +29,8 @@ const measurements: readonly Measurement[] = [
   rewrites,
   join,
   guard,
+  kube1000,
+  kube5000,
 ]
 
 const { values, positionals } = parseArgs({

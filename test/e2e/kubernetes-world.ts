@@ -25,18 +25,22 @@ const sender = `
 const https = require('node:https')
 let text = ''
 process.stdin.on('data', (chunk) => { text += chunk }).on('end', async () => {
-  const { url, token, ca, requests } = JSON.parse(text)
+  const { url, token, ca, requests, pauseMs = 0 } = JSON.parse(text)
   const answers = []
+  const times = []
+  const agent = new https.Agent({ keepAlive: true })
   for (const [method, path, body] of requests) await new Promise((resolve, reject) => {
     const headers = { authorization: 'Bearer ' + token, 'content-type': method === 'PATCH' ? 'application/strategic-merge-patch+json' : 'application/json' }
-    const sent = https.request(url + path, { method, headers, ca, agent: false }, (response) => {
+    times.push(performance.timeOrigin + performance.now())
+    const sent = https.request(url + path, { method, headers, ca, agent }, (response) => {
       let answer = ''
       response.setEncoding('utf8').on('data', (chunk) => { answer += chunk })
       response.on('end', () => response.statusCode < 300 ? resolve(answers.push(answer)) : reject(new Error(path + ' ' + response.statusCode + ' ' + answer)))
     })
     sent.on('error', reject).end(method === 'GET' ? undefined : JSON.stringify(body))
-  })
-  process.stdout.write(JSON.stringify(answers))
+  }).then(() => pauseMs && new Promise((resolve) => setTimeout(resolve, pauseMs)))
+  agent.destroy()
+  process.stdout.write(JSON.stringify(pauseMs > 0 ? times : answers))
 })`
 
 /** A real API server with an etcd of its own beside the lab's; there is no kubelet and no controller: objects are what a test puts. */
@@ -62,6 +66,13 @@ export class Kubernetes {
     const input = JSON.stringify({ url: apiUrl, token, ca: this.#ca, requests })
     const { stdout } = await this.#lab.controlPlane.exec([execPath, '-e', sender], { input })
     return JSON.parse(stdout)
+  }
+
+  /** With a pause after each; when each was sent, on the clock of this process (`performance.now()`). */
+  async sendPaced(requests: readonly Request[], pauseMs: number): Promise<readonly number[]> {
+    const input = JSON.stringify({ url: apiUrl, token, ca: this.#ca, requests, pauseMs })
+    const { stdout } = await this.#lab.controlPlane.exec([execPath, '-e', sender], { input })
+    return JSON.parse(stdout).map((time: number) => time - performance.timeOrigin)
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: the test is the judge of its shape
