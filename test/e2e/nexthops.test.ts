@@ -12,6 +12,7 @@ import {
   logsInFailure,
   networkOf,
   startDaemon,
+  status,
   strangerLease,
   until,
   vxlanFrom100,
@@ -101,6 +102,63 @@ describe('nexthop objects', function () {
     }
   })
 
+  // By public reports of what other programs do to nexthop objects, or lose by.
+  const reports: readonly [string, string][] = [
+    [
+      'systemd#29034: all objects of others on a link go',
+      'ip nexthop flush dev flannel.1; ip nexthop flush dev flannel-v6.1',
+    ],
+    [
+      'frr#14471: another gateway under our number',
+      'ip nexthop replace id $ID via 10.5.99.9 dev flannel.1 onlink proto 102',
+    ],
+    [
+      'frr#23206: our number becomes a blackhole',
+      'ip nexthop replace id $ID blackhole; sleep 0.3; ip nexthop del id $ID',
+    ],
+    ['frr#18722: a device goes down and up at once', 'ip link set flannel.1 down; ip link set flannel.1 up'],
+    ['frr#18722: an IPv6 device, too', 'ip link set flannel-v6.1 down; ip link set flannel-v6.1 up'],
+    ['frr#13561: all addresses go, and routes with them unsaid', 'ip addr flush dev flannel.1'],
+    ['frr#11528: addresses of both families', 'ip addr flush dev flannel.1; ip addr flush dev flannel-v6.1'],
+    // iproute2 sends back what it has read, number and gateway, which the kernel refuses.
+    ['routes alone, by device', 'ip route flush dev flannel.1 || true'],
+    ['routes alone, by protocol', 'ip route flush proto 102 || true; ip -6 route flush proto 102 || true'],
+    ['basebox#470: a gateway in place of the number', 'ip route replace $DST via $GW dev flannel.1 onlink proto 102'],
+    ['dentOS#232: the number of an object of others', 'ip route replace $DST nhid 11'],
+    [
+      'grout#273: a second object of that gateway, as ours',
+      'ip nexthop add id 4242 via $GW dev flannel.1 onlink proto 102',
+    ],
+    [
+      'an entry through a group of far ends',
+      'ip nexthop add id 501 via 192.168.64.50 fdb; ip nexthop add id 502 group 501 fdb; bridge fdb add 02:00:00:00:05:01 dev flannel.1 nhid 502 self; sleep 0.3; ip nexthop del id 502; ip nexthop del id 501',
+    ],
+  ]
+  for (const [what, script] of reports) {
+    it(`are put right within a second: ${what}`, async () => {
+      const [way] = (await own(h1)).filter(({ dev }) => dev === 'flannel.1')
+      const gateway = way?.['gateway']
+      await sh(h1, `ID=${way?.['id']} GW=${gateway} DST=${gateway}/24\n${script}`)
+      await until(healMs, what, async () =>
+        assertSame((await networkOf(h1)).map(withoutNumber), healthy.map(withoutNumber)),
+      )
+      assert.equal((await status(h1)).state, 'ok')
+    })
+  }
+
+  it('stay as they are beside an object of another program with that gateway (frr#19119)', async () => {
+    const [way] = (await own(h1)).filter(({ dev }) => dev === 'flannel.1')
+    const before = await own(h1)
+    await sh(h1, `ip nexthop add id 4243 via ${way?.['gateway']} dev flannel.1 onlink proto zebra`)
+    await sh(h1, 'ip nexthop flush proto 102')
+    await until(healMs, 'ours are back', async () => assert.deepEqual(await own(h1), before))
+    assert.match(await h1.ip('nexthop', 'show', 'id', '4243'), /proto zebra/)
+    await h1.ip('nexthop', 'del', 'id', '4243')
+    await until(healMs, 'only the other is gone', async () =>
+      assertSame((await networkOf(h1)).map(withoutNumber), healthy.map(withoutNumber)),
+    )
+  })
+
   it('give way within a second to another program that takes their number, and leave it alone', async () => {
     // That of h2 in IPv4.
     const [taken] = (await own(h1)).filter(({ gateway }) => !/:|^10\.5\.1\./.test(gateway ?? ''))
@@ -178,3 +236,8 @@ describe('nexthop objects', function () {
     assertSame(await others(), before)
   })
 })
+
+/** Which number an object of ours has is its own affair: one that was taken for a moment is another one afterwards. */
+function withoutNumber(line: string): string {
+  return line.includes('proto 102') ? line.replace(/(^id|nhid) \d+/, '$1 N') : line
+}

@@ -13,6 +13,9 @@ export class FakeLeaseTable implements LeaseTable {
   readonly changes = new Latest<number>('fake changes')
   readonly #mirror = new LeaseMirror()
   readonly #entries = new Map<string, RawLease>()
+  /** By id: when what nodes have written expires. */
+  readonly #ends = new Map<string, number>()
+  readonly #ttlMs: number
   readonly clock: Clock
   /** Another one when the data was lost: its revisions begin again. */
   history = 1
@@ -20,8 +23,9 @@ export class FakeLeaseTable implements LeaseTable {
   /** How many puts there were. */
   writes = 0
 
-  constructor(needs: { clock: Clock }) {
+  constructor(needs: { clock: Clock }, options: { ttlMs: number } = { ttlMs: dayMs }) {
     this.clock = needs.clock
+    this.#ttlMs = options.ttlMs
     this.changes.set(0)
   }
 
@@ -30,7 +34,16 @@ export class FakeLeaseTable implements LeaseTable {
     this.#store(id, value, expires)
   }
 
+  /** Deletes what its node has not renewed in time; returns the NodeIDs. */
+  endExpired(): readonly string[] {
+    const ended = [...this.#ends].flatMap(([id, end]) => (end <= this.clock.now() ? [id] : []))
+    const holders = ended.map((id) => this.entry(id)?.lease?.node ?? '')
+    for (const id of ended) this.delete(id)
+    return holders
+  }
+
   delete(id: string): void {
+    this.#ends.delete(id)
     this.#revision += 1
     this.#entries.delete(id)
     this.#mirror.remove(id, String(this.#revision))
@@ -108,11 +121,12 @@ export class FakeLeaseTable implements LeaseTable {
       return { won: false, current: before && { lease: leaseOf(before), version: before.modified } }
     }
     const raw = this.#store(id, value, !reserved)
+    if (!reserved) this.#ends.set(id, this.clock.now() + this.#ttlMs)
     const lease = leaseOf(raw)
     if (lease === undefined) throw new TypeError(`unreadable lease ${id} written`)
     return {
       won: true,
-      own: { lease, version: raw.modified, expiresAt: reserved ? undefined : this.clock.wall() + dayMs },
+      own: { lease, version: raw.modified, expiresAt: reserved ? undefined : this.clock.wall() + this.#ttlMs },
     }
   }
 

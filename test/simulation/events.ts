@@ -5,6 +5,7 @@ import type { Damage, Step } from './history.ts'
 import { FLANNEL, type SimulatedHost, UPLINK } from './host.ts'
 import type { Invariants } from './invariants.ts'
 import type { SimulatedNode } from './node.ts'
+import { needsLooseUplink } from './scenario.ts'
 import { RACK, STRANGE_LEASES, subnetOf } from './strange-leases.ts'
 import type { World } from './world.ts'
 
@@ -111,8 +112,9 @@ export class Events {
   // A strict filter that cannot be written down stays strict. A peer that finds its direct path first loses what it sends by it
   // until this one has found it, too.
   #forgetStrictPaths(host: SimulatedHost, { full, delayMs }: Extract<Step, { do: 'disk' }>): void {
-    const { backend, reversePath } = this.#world.scenario
-    if (backend === 'direct' && reversePath === '1' && (full || delayMs > 0)) this.#invariants.disturb(host)
+    const { scenario } = this.#world
+    if (needsLooseUplink(scenario) && scenario.reversePath === '1' && (full || delayMs > 0))
+      this.#invariants.disturb(host)
   }
 
   async #move(host: SimulatedHost, step: Extract<Step, { do: 'move' }>): Promise<void> {

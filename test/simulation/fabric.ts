@@ -1,5 +1,5 @@
 import type { GuardPeer } from '../../kernel/kinds/guard-peer/kind.ts'
-import type { Fdb, Link, Neighbour, Route } from '../../kernel/objects.ts'
+import type { Fdb, IpipDriver, Link, Neighbour, Route } from '../../kernel/objects.ts'
 import { type Cidr, familyOf, type IpAddr, ipFromNumber, ipToNumber, networkAddress } from '../../lib/address.ts'
 import { prefixKey } from '../../lib/prefix-key.ts'
 import type { SimulatedHost } from './host.ts'
@@ -35,8 +35,7 @@ export function send(packet: Packet, from: SimulatedHost, hosts: readonly Simula
   if (route.dst !== packet.to) return { lost: `${to} leaves by ${route.dst} dev ${route.device}` }
   const link = from.kernel.get(`link ${route.device}`)
   if (link?.kind !== 'link' || !link.up) return { lost: `${route.device} is not up` }
-  const arrival =
-    link.driver.type === 'vxlan' ? byVxlan(from, link, route.via ?? to, hosts) : byWire(from, route.via, hosts)
+  const arrival = arrivalOf(link, route.via ?? to, from, hosts)
   if ('lost' in arrival) return arrival
   const why = refusal(arrival, packet.from)
   return why === undefined ? { host: arrival.host } : { lost: why }
@@ -50,6 +49,16 @@ function containerOf(subnet: Cidr): IpAddr {
   const container = known ?? ipFromNumber(familyOf(subnet), ipToNumber(networkAddress(subnet)) + 2n)
   if (known === undefined) containers.set(subnet, container)
   return container
+}
+
+function arrivalOf(
+  link: Link,
+  gateway: IpAddr,
+  from: SimulatedHost,
+  hosts: readonly SimulatedHost[],
+): Arrival | { readonly lost: string } {
+  if (link.driver.type === 'vxlan') return byVxlan(from, link, gateway, hosts)
+  return link.driver.type === 'ipip' ? byIpip(from, link.driver, gateway, hosts) : byWire(from, gateway, hosts)
 }
 
 function byWire(
@@ -85,6 +94,23 @@ function byVxlan(
     return link.up && link.mac === mac && vni === sent.driver.vni && port === sent.driver.port && local === dst
   })
   return device === undefined ? { lost: `${dst} has no device with ${mac}` } : { host: arrival.host, device, outer }
+}
+
+/** Bare, or in UDP to a port that the far end unwraps. */
+function byIpip(
+  from: SimulatedHost,
+  { local: outer, encapsulation }: IpipDriver,
+  gateway: IpAddr,
+  hosts: readonly SimulatedHost[],
+): Arrival | { readonly lost: string } {
+  if (outer === undefined || !from.addresses.includes(outer)) return { lost: `${outer} is not on the sender's uplink` }
+  const arrival = byWire(from, gateway, hosts)
+  if ('lost' in arrival) return arrival
+  const { host } = arrival
+  if (encapsulation !== undefined && host.kernel.get(`fou-port ${encapsulation.port}`) === undefined)
+    return { lost: `${gateway} has no FOU port ${encapsulation.port}` }
+  const device = host.links().find(({ up, driver }) => up && driver.type === 'ipip' && driver.local === gateway)
+  return device === undefined ? { lost: `${gateway} has no ipip device` } : { host, device, outer }
 }
 
 /** Why the receiver does not take it; undefined: it does. */

@@ -3,6 +3,7 @@ import type { Link, Route } from '../../kernel/objects.ts'
 import { type Cidr, contains, type Family, familyOf, type IpAddr } from '../../lib/address.ts'
 import type { SimulatedHost } from './host.ts'
 import type { SimulatedNode } from './node.ts'
+import { overlayDevice } from './scenario.ts'
 import type { World } from './world.ts'
 
 /** Between two looks while time passes. */
@@ -51,6 +52,7 @@ export class Invariants {
   }
 
   look(): void {
+    this.#endLeases()
     for (const node of this.#world.nodes) {
       assert.deepEqual(node.faults, [], `the daemon of node ${this.#world.placeOf(node)} ended`)
       this.#lookWhetherReady(node)
@@ -64,6 +66,14 @@ export class Invariants {
     if (version === this.#seen) return
     this.#seen = version
     for (const [from, to, family] of this.#world.pairs()) this.#lookForPath(from, to, family)
+  }
+
+  /** Whoever was away for too long has lost its lease, and may have others on its way. */
+  #endLeases(): void {
+    for (const { table } of this.#world.clusters) {
+      for (const holder of table.endExpired())
+        for (const node of this.#world.nodes) if (node.nodeId === holder) this.disturb(node.host)
+    }
   }
 
   #lookForPath(from: SimulatedNode, to: SimulatedNode, family: Family): void {
@@ -101,7 +111,7 @@ export class Invariants {
 
   #lookWhetherReady(node: SimulatedNode): void {
     const now = this.#world.clock.now()
-    const why = node.running && !isImpaired(node) ? whyNotReady(node) : undefined
+    const why = node.running && !isImpaired(node) ? whyNotReady(node, this.#world) : undefined
     if (refuses(node.host)) this.#trueAt.set(node, now + ASKED_AGAIN_MS)
     else if (why === undefined) this.#trueAt.set(node, Math.max(now, this.#trueAt.get(node) ?? 0))
     if (node.notReady.length > 0) return
@@ -152,14 +162,14 @@ function harmsOn(host: SimulatedHost): readonly Harm[] {
 }
 
 /** What a ready node has, seen from outside; undefined: all of it. */
-export function whyNotReady(node: SimulatedNode): string | undefined {
+export function whyNotReady(node: SimulatedNode, world: World): string | undefined {
   const { table, instance } = node.cluster
   const lease = [...table.snapshot().leases.values()].find((one) => one.node === node.nodeId)
   if (node.nodeId !== undefined && lease === undefined) return 'the store has no lease of its'
   if (node.subnets.size === 0) return 'subnet.env names no subnet'
   for (const [family, subnet] of node.subnets) {
     if (lease !== undefined && lease.families.get(family)?.subnet !== subnet) return `${subnet} is not leased`
-    const device = overlayDevice(node, family)
+    const device = overlayDevice(world.scenario, world.clusters.indexOf(node.cluster), family)
     if (device === undefined) continue
     const link = node.host.kernel.get(`link ${device}`)
     if (link?.kind !== 'link' || !link.up) return `${device} is not up (${instance})`
@@ -167,10 +177,4 @@ export function whyNotReady(node: SimulatedNode): string | undefined {
     if (!node.host.addressesOn(device).some(isFirst)) return `${device} has not the first address of ${subnet}`
   }
   return undefined
-}
-
-/** By flannel's names; undefined: there is none. */
-function overlayDevice({ cluster }: SimulatedNode, family: Family): string | undefined {
-  if (!cluster.hasDevice) return undefined
-  return `${family === 4 ? 'flannel' : 'flannel-v6'}.${cluster.instance === '' ? 1 : 2}`
 }

@@ -38,8 +38,6 @@ export interface Cluster {
   /** Stands in the names of chains and tables; empty of the default instance. */
   readonly instance: string
   readonly guard: boolean
-  /** The backend has a device of its own. */
-  readonly hasDevice: boolean
   readonly neighbourhood: Neighbourhood
   /** Absent: that of the configuration. */
   readonly wantedWays?: WantedWays
@@ -53,6 +51,8 @@ interface Daemon {
   readonly end: () => Promise<void>
 }
 
+/** Before its end a lease is renewed. */
+const RENEW_MARGIN_MS = 60_000
 /** For so long peers that vanished together are kept. */
 export const HOLD_MS = 60_000
 
@@ -275,7 +275,7 @@ export class SimulatedNode {
       blackholeRoute: false,
       storeEndpoints: [],
       protectedRanges: [],
-      renewMarginMs: 3_600_000,
+      renewMarginMs: RENEW_MARGIN_MS,
       changesLive: true,
       drainMs: 600_000,
       holdMs: HOLD_MS,

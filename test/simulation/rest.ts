@@ -6,7 +6,7 @@ import { FLANNEL, UPLINK } from './host.ts'
 import type { Invariants } from './invariants.ts'
 import { whyNotReady } from './invariants.ts'
 import type { SimulatedNode } from './node.ts'
-import { NETWORKS } from './scenario.ts'
+import { NETWORKS, needsLooseUplink } from './scenario.ts'
 import { STRANGE_LEASES, STRANGER } from './strange-leases.ts'
 import type { World } from './world.ts'
 
@@ -81,7 +81,7 @@ function removeDuplicates(world: World): void {
 function assertReady(world: World, node: SimulatedNode): void {
   const place = world.placeOf(node)
   assert.deepEqual(node.notReady, [], `node ${place} is not ready`)
-  assert.equal(whyNotReady(node), undefined, `node ${place} says that it is ready`)
+  assert.equal(whyNotReady(node, world), undefined, `node ${place} says that it is ready`)
 }
 
 function assertReachable(world: World): void {
@@ -131,9 +131,8 @@ function assertRecord(world: World, node: SimulatedNode): void {
   assert.deepEqual(node.borrowed, changed, `what node ${world.placeOf(node)} has borrowed`)
 }
 
-/** Only direct paths beside a tunnel need a setting of the uplink. */
 function mayBorrow({ scenario }: World, { cluster }: SimulatedNode): boolean {
-  return scenario.backend === 'direct' && cluster.instance === ''
+  return needsLooseUplink(scenario) && cluster.instance === ''
 }
 
 /** Of ours and of flannel there is nothing in a network but what leads to somebody in the store. */

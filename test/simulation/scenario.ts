@@ -4,7 +4,7 @@ import type { Underlay } from './host.ts'
 
 /** What a history begins with. */
 export interface Scenario {
-  readonly backend: 'vxlan' | 'direct' | 'host-gw'
+  readonly backend: 'vxlan' | 'direct' | 'host-gw' | 'ipip' | 'ipip direct' | 'udp' | 'alloc'
   readonly families: readonly Family[]
   /** The hosts live inside the network. */
   readonly isInside: boolean
@@ -22,8 +22,19 @@ export interface Scenario {
   readonly seed: number
 }
 
-export const scenarios: fc.Arbitrary<Scenario> = fc.record({
-  backend: fc.constantFrom('vxlan', 'vxlan', 'direct', 'host-gw'),
+const anyScenario: fc.Arbitrary<Scenario> = fc.record({
+  backend: fc.constantFrom(
+    'vxlan',
+    'vxlan',
+    'vxlan',
+    'direct',
+    'direct',
+    'host-gw',
+    'ipip',
+    'ipip direct',
+    'udp',
+    'alloc',
+  ),
   families: fc.constantFrom<readonly Family[]>([4], [4], [4], [4, 6], [6]),
   isInside: often(1, 4),
   hasSecond: often(1, 5),
@@ -34,6 +45,35 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
   isRunning: often(3, 4),
   seed: fc.nat(),
 })
+
+/** A network that its backend carries in no family is refused. */
+export const scenarios = anyScenario.map((scenario): Scenario => {
+  return isIpv4Only(scenario) && !scenario.families.includes(4) ? { ...scenario, families: [4] } : scenario
+})
+
+/** In which the nodes of an instance reach each other. */
+export function carriedFamilies(scenario: Scenario, instance: number): readonly Family[] {
+  if (instance > 0 || !isIpv4Only(scenario))
+    return scenario.backend === 'alloc' && instance === 0 ? [] : scenario.families
+  return [4]
+}
+
+/** The device that packets leave by, by flannel's names; undefined: the backend has none. */
+export function overlayDevice({ backend }: Scenario, instance: number, family: Family): string | undefined {
+  if (instance === 0 && (backend === 'host-gw' || backend === 'alloc')) return undefined
+  if (instance === 0 && backend === 'udp') return family === 4 ? 'flannel0' : undefined
+  if (instance === 0 && backend.startsWith('ipip')) return family === 4 ? 'flannel.ipip' : undefined
+  return `${family === 4 ? 'flannel' : 'flannel-v6'}.${instance + 1}`
+}
+
+/** Only direct paths beside a tunnel need a setting of the uplink. */
+export function needsLooseUplink({ backend }: Scenario): boolean {
+  return backend === 'direct' || backend === 'ipip direct'
+}
+
+function isIpv4Only({ backend }: Scenario): boolean {
+  return backend.startsWith('ipip') || backend === 'udp'
+}
 
 /** Of the networks, by family: the first instance's, then the second's. */
 export const NETWORKS: readonly Readonly<Record<Family, string>>[] = [
@@ -75,7 +115,8 @@ export function configTexts({ backend, families }: Scenario, instance: number): 
 function backendOf(backend: Scenario['backend'], instance: number): object {
   // One host has one device of a VNI.
   if (instance > 0) return { Type: 'vxlan', VNI: 2 }
-  return backend === 'direct' ? { Type: 'vxlan', DirectRouting: true } : { Type: backend }
+  if (backend === 'direct') return { Type: 'vxlan', DirectRouting: true }
+  return backend === 'ipip direct' ? { Type: 'ipip', DirectRouting: true } : { Type: backend }
 }
 
 function often(times: number, outOf: number): fc.Arbitrary<boolean> {

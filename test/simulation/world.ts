@@ -11,11 +11,13 @@ import { type Fate, send } from './fabric.ts'
 import { SimulatedHost } from './host.ts'
 import { Neighbourhood } from './neighbourhood.ts'
 import { type Cluster, SimulatedNode } from './node.ts'
-import { configTexts, type Scenario, underlayOf } from './scenario.ts'
+import { carriedFamilies, configTexts, type Scenario, underlayOf } from './scenario.ts'
 
 export const HOSTS = 3
 /** Of the first instance; a second one has a node on all hosts but the last. */
 export const MOST_NODES = HOSTS * 2 - 1
+/** What etcd's leases live. */
+const LEASE_MS = 150_000
 
 /** Hosts on one link, with a node of each instance, a store for each network, and a virtual clock. */
 export class World {
@@ -45,8 +47,7 @@ export class World {
     const instances = scenario.hasSecond ? ['', 'beefbeef'] : ['']
     this.clusters = instances.map((instance) => {
       const config = new Latest<ConfigText>('configuration')
-      const hasDevice = instance !== '' || scenario.backend !== 'host-gw'
-      return { ...shared, instance, config, hasDevice, table: new FakeLeaseTable({ clock }) }
+      return { ...shared, instance, config, table: new FakeLeaseTable({ clock }, { ttlMs: LEASE_MS }) }
     })
     const claims = this.hosts.map(() => new Map<string, OwnershipScope>())
     this.nodes = this.clusters.flatMap((cluster, number) =>
@@ -96,7 +97,8 @@ export class World {
     for (const from of this.nodes)
       for (const to of this.nodes)
         if (from !== to && from.cluster === to.cluster)
-          for (const family of this.scenario.families) yield [from, to, family]
+          for (const family of carriedFamilies(this.scenario, this.clusters.indexOf(from.cluster)))
+            yield [from, to, family]
   }
 
   /** Why a packet to the other node's containers does not arrive there; undefined: it does. */

@@ -70,7 +70,6 @@ describe('a node with two ways', () => {
         folder,
         instance: '',
         guard: false,
-        hasDevice: true,
         neighbourhood,
         wantedWays,
       }
