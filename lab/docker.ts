@@ -56,6 +56,10 @@ export class Docker {
     return await this.container(name)
   }
 
+  async stopContainer(name: string): Promise<void> {
+    await this.#docker('stop', '--time', '0', name)
+  }
+
   /** Another dockerd in its place, with options of its own; which containers run then is Docker's to decide. */
   async restart(args: readonly string[]): Promise<void> {
     await this.#program.stop(15_000)

@@ -118,6 +118,8 @@ export interface DockerUnit {
   readonly words: readonly string[]
   /** Files of variables that the unit needs and that are not there. */
   readonly missing: readonly string[]
+  /** What makes a restart of flanneld one of Docker: a link of `RequiredBy=`, or `Requires=` and the like in the unit and its drop-ins. */
+  readonly ties: readonly string[]
 }
 
 export interface DockerProcess {

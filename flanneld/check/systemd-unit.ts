@@ -28,6 +28,21 @@ export function parseUnit(texts: readonly string[]): UnitStart {
   return { execStart, environment, files }
 }
 
+const BINDING = new Set(['Requires', 'Requisite', 'BindsTo', 'PartOf'])
+
+/** Whether the unit shares the life of another one, whose name begins so. Source: systemd.unit(5). */
+export function isBoundTo(text: string, names: readonly string[]): boolean {
+  let section = ''
+  return text
+    .replace(/\\\n/g, ' ')
+    .split('\n')
+    .some((line) => {
+      section = /^\s*\[(\w+)\]/.exec(line)?.[1] ?? section
+      const [, key = '', value = ''] = /^\s*(\w+)\s*=\s*(.*?)\s*$/.exec(line) ?? []
+      return section === 'Unit' && BINDING.has(key) && value.split(/\s+/).some((name) => names.includes(name))
+    })
+}
+
 /** A file of variables as systemd reads it. */
 export function parseEnvironmentFile(text: string): ReadonlyMap<string, string> {
   const lines = text.replace(/\\\n/g, '').split('\n')

@@ -1,6 +1,7 @@
 import { chmod, lutimes, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { completionScript } from '../../flanneld/completion/completion.ts'
 import { environmentFile } from './environment-file.ts'
 import { manPage } from './man-page.ts'
 
@@ -10,6 +11,11 @@ export type PackageEntry =
   | { readonly path: string; readonly target: string }
 
 export const OPTIONS_FILE = 'etc/default/flanneld'
+const COMPLETIONS = {
+  'usr/share/bash-completion/completions/flanneld': 'bash',
+  'usr/share/zsh/vendor-completions/_flanneld': 'zsh',
+  'usr/share/fish/vendor_completions.d/flanneld.fish': 'fish',
+} as const
 const LIBRARY = 'usr/lib/flanneld'
 const UNITS = 'usr/lib/systemd/system'
 
@@ -44,6 +50,8 @@ export async function packageEntries(
     ])),
     { path: 'usr/sbin/flanneld', target: '../lib/flanneld/flanneld' },
     { path: OPTIONS_FILE, mode: 0o600, content: environmentFile() },
+    // Where each shell of Debian looks for those of packages.
+    ...Object.entries(COMPLETIONS).map(([path, shell]) => ({ path, mode: 0o644, content: completionScript(shell) })),
     packed('usr/share/man/man8/flanneld.8.gz', manPage(about)),
     packed('usr/share/doc/flanneld/changelog.gz', await readFile(join(root, 'CHANGELOG.md'))),
   ]

@@ -24,7 +24,7 @@ export const suites: readonly Suite[] = [
   { name: 'netns', folders: ['netns'], needs: ['netns'], minutes: 10, minutesLong: 60 },
   { name: 'lab', folders: ['lab'], needs: ['netns', 'etcd'], minutes: 10, minutesLong: 30 },
   { name: 'vm', folders: ['vm'], needs: ['vm'], minutes: 45, minutesLong: 90, inMachine: true },
-  { name: 'docker', folders: ['docker'], needs: ['netns', 'etcd', 'docker'], minutes: 10, minutesLong: 30 },
+  { name: 'docker', folders: ['docker'], needs: ['netns', 'etcd', 'docker'], minutes: 25, minutesLong: 30 },
   { name: 'cluster', folders: ['cluster'], needs: ['netns', 'etcd', 'cluster'], minutes: 20, minutesLong: 60 },
   { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 30, minutesLong: 240 },
 ]

@@ -77,6 +77,16 @@ describe('the packages', function () {
     assert.equal(run(join(other, 'usr/bin/flanneld'), 'version').stdout, `${version}\n`)
   })
 
+  it('have completions where shells look for them', () => {
+    const files = run('dpkg-deb', '-c', debian).stdout
+    for (const path of [
+      'bash-completion/completions/flanneld',
+      'zsh/vendor-completions/_flanneld',
+      'fish/vendor_completions.d/flanneld.fish',
+    ])
+      assert.match(files, new RegExp(`-rw-r--r-- root/root +[1-9]\\d* .* \\./usr/share/${path}$`, 'm'))
+  })
+
   it('have a manual page that groff has nothing to say about', () => {
     const { stdout, stderr } = run(
       'man',

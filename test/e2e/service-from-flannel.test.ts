@@ -36,7 +36,7 @@ describe("a host with flannel's daemon in a unit as Fedora's", function () {
     lab = await Lab.create({ segments: oneSegment(2), netConf: vxlan })
     const peer = lab.host('h2')
     await startDaemon(peer)
-    manager = await ServiceManager.boot(lab, lab.host('h1'))
+    manager = await ServiceManager.boot(lab.host('h1'))
     await furnish(lab, manager)
     await manager.copy(peerProgram('peer:flanneld'), '/usr/bin/flanneld')
     await manager.sh('cat >/etc/systemd/system/flanneld.service', { input: flannelsUnit })

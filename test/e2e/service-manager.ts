@@ -3,7 +3,6 @@ import { copyFile, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Outcome, type RunOptions, run } from '../../lab/command.ts'
 import type { Host } from '../../lab/host.ts'
-import type { Lab } from '../../lab/lab.ts'
 import type { Program } from '../../lab/program.ts'
 import { until } from '../until.ts'
 
@@ -22,6 +21,9 @@ const masked = [
   'systemd-remount-fs',
   'kmod-static-nodes',
 ]
+
+/** What tests put on a disk that is kept. */
+const ON_DISK = 'etc tmp/image usr/lib/flanneld usr/sbin/flanneld usr/lib/systemd/system/flanneld* var/lib/flannel'
 
 // $1: an empty folder, $2: the name of a cgroup. All mounts end with the namespace.
 const enterCgroup = `
@@ -79,12 +81,12 @@ export class ServiceManager {
     this.#pid = pid
   }
 
-  static async boot(lab: Lab, host: Host): Promise<ServiceManager> {
-    const folder = join(lab.folder, 'booted')
-    await mkdir(folder)
-    const cgroup = `flanneld-lab-${lab.id}`
+  static async boot(host: Host): Promise<ServiceManager> {
+    const folder = join(host.folder, 'booted')
+    await mkdir(folder, { recursive: true })
+    const cgroup = `flanneld-${host.name}`
     const argv = ['unshare', '--mount', '--', 'sh', '-ec', enterCgroup, 'sh', folder, cgroup, becomeInit]
-    const program = await host.start(argv, { log: join(lab.folder, 'systemd.log') })
+    const program = await host.start(argv, { log: join(host.folder, 'systemd.log') })
     const manager = new ServiceManager(program, cgroup, await firstProcess(program))
     try {
       await until(20_000, 'systemd is up', () => manager.exec(['systemctl', 'is-active', 'nothing.target']))
@@ -112,6 +114,17 @@ export class ServiceManager {
   /** Puts a file of this machine there. */
   async copy(from: string, to: string): Promise<void> {
     await copyFile(from, `/proc/${this.#pid}/root${to}`)
+  }
+
+  /** What an operator and packages have put on its disk, into a file of this machine. */
+  async saveDisk(file: string): Promise<void> {
+    await this.sh(`cd / && tar -cf /run/disk.tar ${ON_DISK}`)
+    await copyFile(`/proc/${this.#pid}/root/run/disk.tar`, file)
+  }
+
+  async restoreDisk(file: string): Promise<void> {
+    await this.copy(file, '/run/disk.tar')
+    await this.exec(['tar', '-C', '/', '-xf', '/run/disk.tar'])
   }
 
   /** All below it ends with the first process. */

@@ -20,7 +20,7 @@ describe('the package under systemd', function () {
     peer = lab.host('h2')
     await startDaemon(peer)
     await peer.subnetEnv()
-    manager = await ServiceManager.boot(lab, lab.host('h1'))
+    manager = await ServiceManager.boot(lab.host('h1'))
     await furnish(lab, manager)
   })
   afterEach(async function () {

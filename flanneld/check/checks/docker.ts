@@ -9,7 +9,7 @@ const CHECK = 'docker-options'
 
 export function checkDocker({ docker }: Facts): readonly Line[] {
   if (docker === undefined) return []
-  const lines = [...checkRootless(docker), ...checkOptions(docker)]
+  const lines = [...checkRootless(docker), ...checkTies(docker), ...checkOptions(docker)]
   return lines.length > 0 ? lines : [ok('docker', 'there is none on this host')]
 }
 
@@ -24,6 +24,18 @@ function checkRootless({ processes }: DockerFacts): readonly Line[] {
         'run Docker as root in the network of the host for containers that others shall reach',
       ),
     )
+}
+
+function checkTies({ unit }: DockerFacts): readonly Line[] {
+  return (unit?.ties ?? []).map((path) =>
+    warn(
+      'docker-requires',
+      `${path} makes Docker require flanneld: a restart of flanneld is one of Docker and its containers, and Docker does not start when flanneld fails`,
+      path.includes('.requires/')
+        ? `rm ${path} && systemctl daemon-reload`
+        : 'take flanneld.service out of Requires=, BindsTo= or PartOf= there; Wants= and After= are enough',
+    ),
+  )
 }
 
 function checkOptions(docker: DockerFacts): readonly Line[] {

@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { parseSubnetFile } from '../../state/subnet-file.ts'
 import type { DockerFacts, DockerProcess, DockerUnit } from '../facts.ts'
-import { expandCommand, parseEnvironmentFile, parseUnit } from '../systemd-unit.ts'
+import { expandCommand, isBoundTo, parseEnvironmentFile, parseUnit } from '../systemd-unit.ts'
 
 /** The first one that has a file of a name is the one that counts. Source: systemd.unit(5). */
 const UNIT_FOLDERS = [
@@ -56,15 +56,27 @@ function fileNamed(words: readonly string[]): string {
   return value ?? (index < 0 ? undefined : words[index + 1]) ?? DAEMON_JSON
 }
 
+/** The second one is an alias. */
+const OURS = ['flanneld.service', 'flannel.service']
+
 async function readUnit(at: (path: string) => string): Promise<DockerUnit | undefined> {
   let unit: string | undefined
   const dropIns = new Map<string, string>()
+  const ties: string[] = []
   for (const folder of UNIT_FOLDERS) {
-    unit ??= await readText(at(`${folder}/${UNIT}`))
+    if (unit === undefined) {
+      unit = await readText(at(`${folder}/${UNIT}`))
+      if (isBoundTo(unit ?? '', OURS)) ties.push(`${folder}/${UNIT}`)
+    }
+    for (const name of await readdir(at(`${folder}/${UNIT}.requires`)).catch(() => []))
+      if (OURS.includes(name)) ties.push(`${folder}/${UNIT}.requires/${name}`)
     const inside = `${folder}/${UNIT}.d`
     for (const name of await readdir(at(inside)).catch(() => []))
-      if (name.endsWith('.conf') && !dropIns.has(name))
-        dropIns.set(name, (await readText(at(`${inside}/${name}`))) ?? '')
+      if (name.endsWith('.conf') && !dropIns.has(name)) {
+        const text = (await readText(at(`${inside}/${name}`))) ?? ''
+        dropIns.set(name, text)
+        if (isBoundTo(text, OURS)) ties.push(`${inside}/${name}`)
+      }
   }
   if (unit === undefined) return undefined
   const inOrder = [...dropIns].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, text]) => text)
@@ -76,7 +88,7 @@ async function readUnit(at: (path: string) => string): Promise<DockerUnit | unde
     if (text === undefined && required) missing.push(path)
     for (const [name, value] of parseEnvironmentFile(text ?? '')) variables.set(name, value)
   }
-  return { words: expandCommand(execStart, variables).slice(1), missing }
+  return { words: expandCommand(execStart, variables).slice(1), missing, ties }
 }
 
 /** At once, which takes a tenth of the time: it is done again and again, on hosts with a thousand processes. */

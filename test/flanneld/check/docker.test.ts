@@ -136,6 +136,30 @@ const cases: readonly (readonly [name: string, files: Readonly<Record<string, st
     { ...good, ...process(['--bip=10.5.9.1/24', '--mtu=1450', '--ip-masq=false']) },
     /^warn docker-subnet: Docker's bip is 10\.5\.9\.1\/24/,
   ],
+  // As in flannel-io/flannel#376.
+  [
+    'a bridge and a bip of two packages',
+    {
+      ...good,
+      'run/docker_opts.env':
+        'DOCKER_OPTS=" --bridge=cbr0 --iptables=false --ip-masq=false --bip=10.5.72.1/24 --ip-masq=true --mtu=1472 "\n',
+    },
+    /^fail docker-options: both bridge \(cbr0\) and bip \(10\.5\.72\.1\/24\)/,
+  ],
+  // k8sp/sextant#462, opsnull/follow-me-install-kubernetes-cluster#138: the options are there, and the unit does not use them.
+  [
+    'a unit that reads the options and does not use them',
+    { ...good, [unitPath]: '[Service]\nExecStart=/usr/bin/dockerd --storage-driver=overlay\n' },
+    /^warn docker-subnet: Docker is not given the leased subnet 10\.5\.72\.0\/24 \(no bip\)/,
+  ],
+  // flannel-io/flannel#926: there is no file after a restart of the machine.
+  [
+    'a subnet.env that the unit needs',
+    { ...good, [dropIn]: '[Service]\nEnvironmentFile=/run/flannel/subnet.env\n', 'subnet.env': '' },
+    /^warn docker-options: Docker's unit needs \/run\/flannel\/subnet\.env, which is not there/,
+  ],
+  // coreos/bugs#1801: an empty file.
+  ['an empty file of options', { ...good, 'run/docker_opts.env': '' }, /^warn docker-subnet: Docker is not given/],
   [
     'one that runs without a unit',
     { 'subnet.env': SUBNET_ENV, ...process(['--bip', '10.5.72.1/24', '--mtu=1400', '--ip-masq=false']) },
@@ -175,6 +199,26 @@ describe("check of Docker's options", () => {
       assert.match(lines[0] ?? '', line)
     })
   }
+
+  // projectatomic/atomic-system-containers#23, coreos/bugs#1393, zalando-incubator/kubernetes-on-aws#606.
+  for (const [what, files, path] of [
+    [
+      'a link that another package left',
+      { 'etc/systemd/system/docker.service.requires/flanneld.service': '' },
+      'docker.service.requires/flanneld.service makes',
+    ],
+    [
+      'a drop-in',
+      { 'etc/systemd/system/docker.service.d/50-flannel.conf': '[Unit]\nRequires=network.target flanneld.service\n' },
+      '50-flannel.conf makes',
+    ],
+  ] as const)
+    it(`names ${what} that ties Docker to flanneld, and not Wants=`, async () => {
+      const wants = { 'etc/systemd/system/docker.service.d/10.conf': '[Unit]\nWants=flanneld.service\n' }
+      const lines = await place({ ...good, ...wants, ...files })
+      assert.equal(lines.filter((line) => /^warn docker-requires: .* -> ./.test(line)).length, 1, lines.join('\n'))
+      assert.ok(lines.join('\n').includes(path))
+    })
 
   it('names a Docker of a user, and not one of another host of a lab', async () => {
     assert.match(
