@@ -38,9 +38,18 @@ const parser = yargs(process.argv.slice(2))
   .command(
     'demo',
     'three hosts on two segments: shown working, hurt and healed',
-    { daemon: daemonOption },
+    {
+      daemon: daemonOption,
+      kubernetes: {
+        type: 'boolean',
+        default: false,
+        describe: 'a real cluster instead, of the programs that the variables KUBE_APISERVER, KUBELET, ... name',
+      },
+    },
     async (args) => {
-      exitCode = (await demo(terminal, daemonOptions(args))) ? 0 : 1
+      const { kubernetesDemo } = await import('./cluster/demo.ts')
+      const good = args.kubernetes ? kubernetesDemo(terminal, process.env) : demo(terminal, daemonOptions(args))
+      exitCode = (await good) ? 0 : 1
     },
   )
   .command(

@@ -30,10 +30,6 @@ done
 # Of the machine's own runtime nothing is to be seen.
 rm -rf /etc/cni /opt/cni /var/lib/cni
 mkdir -p /etc/cni/net.d /opt/cni/bin
-# As the package kubernetes-cni leaves a node.
-for plugin in bridge host-local loopback portmap; do
-  cp "/usr/lib/cni/$plugin" /opt/cni/bin/
-done
 : >/etc/resolv.conf
 
 # kubelet wants these values, which belong to the whole machine: it is shown files that have them.

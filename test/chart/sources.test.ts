@@ -21,7 +21,7 @@ describe('kube-flannel.yml, the chart and the kustomize base', function () {
   }
   const manifest = () => applied(readFileSync(join(root, 'kube-flannel.yml'), 'utf8'))
   const rendered = () => {
-    const { ok, stdout, stderr } = helm(['template', 'flannel', chart, ...at])
+    const { ok, stdout, stderr } = helm(['template', 'flannel', chart, ...at, '--set', 'cni.managedBy=daemon'])
     assert.ok(ok, stderr)
     return applied(stdout)
   }
@@ -31,7 +31,7 @@ describe('kube-flannel.yml, the chart and the kustomize base', function () {
     return stdout
   }
 
-  it('are the same: the chart, by default', () => {
+  it('are the same: the chart, where the daemon keeps the CNI configuration', () => {
     assert.deepEqual(rendered(), manifest())
   })
 
