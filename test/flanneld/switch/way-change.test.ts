@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import type { Family } from '../../../lib/address.ts'
+import type { Scenario } from '../../simulation/scenario.ts'
+import { World } from '../../simulation/world.ts'
+
+const STEP_MS = 100
+const scenario: Scenario = {
+  backend: 'vxlan',
+  families: [4],
+  isInside: false,
+  hasSecond: false,
+  hasGuard: true,
+  hasFlannel: false,
+  reversePath: '1',
+  hasRack: false,
+  isRunning: true,
+  seed: 7,
+}
+const NETWORKS: Readonly<Record<Family, object>> = {
+  4: { Network: '10.64.0.0/12' },
+  6: { EnableIPv6: true, IPv6Network: 'fd00:64::/48', IPv6SubnetLen: 64 },
+}
+
+/** Simulated nodes, looked at every few milliseconds while their backend changes. */
+class ChangingWorld {
+  readonly world: World
+  readonly #families: readonly Family[]
+  #revision = 100
+
+  constructor(families: readonly Family[]) {
+    this.#families = families
+    this.world = new World({ ...scenario, families })
+  }
+
+  async begin(): Promise<void> {
+    for (const node of this.world.nodes) node.start()
+    await this.world.clock.advance(20_000)
+    this.#look('at the start')
+  }
+
+  configure(Backend: object): void {
+    this.#revision += 1
+    const text = JSON.stringify({ ...Object.assign({}, ...this.#families.map((family) => NETWORKS[family])), Backend })
+    for (const { config } of this.world.clusters)
+      config.set({ text, revision: String(this.#revision), origin: 'the test' })
+  }
+
+  async pass(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed += STEP_MS) {
+      await this.world.clock.advance(STEP_MS)
+      this.#look(`after ${passed} ms`)
+    }
+  }
+
+  /** Names of the devices and the device to each peer, of every host. */
+  assertAtRest(devices: readonly string[], by: readonly string[]): void {
+    for (const node of this.world.nodes) {
+      assert.deepEqual([node.faults, node.notReady], [[], []])
+      const names = node.host.links().flatMap(({ name }) => (name === 'eth0' ? [] : [name]))
+      assert.deepEqual(names.sort(), devices)
+      const routes = node.host.routes().filter((route) => node.host.kernel.makers.of(route) === node.maker)
+      assert.deepEqual([...new Set(routes.map(({ device }) => device))].sort(), by)
+      for (const kind of ['probe-route', 'probe-rule'] as const) assert.deepEqual(node.host.kernel.all(kind), [])
+      const lease = [...node.cluster.table.snapshot().leases.values()].find((one) => one.node === node.nodeId)
+      assert.deepEqual([lease?.accepts, lease?.sends], [[], undefined])
+    }
+  }
+
+  #look(when: string): void {
+    for (const [from, to, family] of this.world.pairs()) {
+      const lost = this.world.lost(from, to, family)
+      if (lost === undefined) continue
+      const place = (node: typeof from) => this.world.placeOf(node)
+      assert.fail(`${when}: ${place(from)} has no way to ${place(to)} in IPv${family}: ${lost}`)
+    }
+  }
+}
+
+describe('simulated nodes that change their backend', function () {
+  this.timeout(60_000)
+  let changing: ChangingWorld
+
+  const start = async (families: readonly Family[]) => {
+    changing = new ChangingWorld(families)
+    await changing.begin()
+  }
+
+  afterEach(() => changing.world.close())
+
+  const cases: readonly [string, readonly Family[], object, readonly string[], readonly string[]][] = [
+    ['to another VNI', [4], { Type: 'vxlan', VNI: 7 }, ['flannel.7'], ['flannel.7']],
+    ['to host-gw in both families', [4, 6], { Type: 'host-gw' }, [], ['eth0']],
+  ]
+  for (const [title, families, backend, devices, by] of cases) {
+    it(`${title} have a way to each other all the time, and are done within seconds`, async () => {
+      await start(families)
+      changing.configure(backend)
+      await changing.pass(8_000)
+      changing.assertAtRest(devices, by)
+    })
+  }
+
+  for (const ms of [100, 900]) {
+    it(`go back ${ms} ms later, and on to a third one`, async () => {
+      await start([4])
+      changing.configure({ Type: 'host-gw' })
+      await changing.pass(ms)
+      changing.configure({ Type: 'vxlan' })
+      await changing.pass(ms)
+      changing.configure({ Type: 'vxlan', VNI: 7 })
+      await changing.pass(8_000)
+      changing.assertAtRest(['flannel.7'], ['flannel.7'])
+    })
+  }
+
+  it('go on where they were when they are killed at any moment', async () => {
+    await start([4])
+    for (let kill = 1; kill <= 4; kill += 1) {
+      // Always another one: what comes back again and again is held.
+      changing.configure({ Type: 'vxlan', VNI: 10 + kill })
+      await changing.pass(kill * 250)
+      const node = changing.world.node(kill)
+      node.kill()
+      node.start()
+      await changing.pass(kill * 150)
+    }
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(8_000)
+    changing.assertAtRest([], ['eth0'])
+  })
+
+  it('wait for one that does not run, and move it when it does', async () => {
+    await start([4])
+    const node = changing.world.node(2)
+    await node.stop()
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(10_000)
+    assert.deepEqual(
+      changing.world
+        .node(0)
+        .host.links()
+        .some(({ name }) => name === 'flannel.1'),
+      true,
+    )
+    node.start()
+    await changing.pass(12_000)
+    changing.assertAtRest([], ['eth0'])
+  })
+})
