@@ -135,6 +135,25 @@ for (const { type, carriesOn } of backends) {
     })
 
     if (type === 'vxlan')
+      it('loses nothing while the backend changes to host-gw and back', async () => {
+        const ping = from.startPing(to.address)
+        await ping.answered(AbortSignal.timeout(10_000))
+        for (const [backend, device] of [
+          ['host-gw', 'eth0'],
+          ['vxlan', 'flannel.1'],
+        ] as const) {
+          await lab.configure({ Network: network, Backend: { Type: backend } })
+          await until(60_000, `both use ${backend}`, async () => {
+            for (const host of lab.hosts)
+              assert.match(await host.ip('route'), new RegExp(`^10\\.5\\.\\d+\\.0/24 .*dev ${device} .*proto 102`, 'm'))
+          })
+          await allIsWell()
+          assert.deepEqual(await conditionsOf(one, 'docker-'), [])
+        }
+        assert.equal((await ping.stop()).lost, 0)
+      })
+
+    if (type === 'vxlan')
       it('names the larger MTU of Docker after a change of the overlay’s, until Docker has the new one', async () => {
         await lab.configure({ Network: network, Backend: { Type: type, MTU: 1350 } })
         await one.daemon?.stop()
