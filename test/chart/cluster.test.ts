@@ -15,6 +15,7 @@ const everything = {
   podCidrv6: 'fc00::/48',
   flannel: { backend: 'udp', skipCNIConfigInstallation: true },
   netpol: { enabled: true },
+  cni: { managedBy: 'daemon' },
   seLinuxOptions: { type: 'spc_t' },
   updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '10%' } },
   admissionPolicy: { enabled: true },

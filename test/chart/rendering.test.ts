@@ -209,6 +209,15 @@ describe('the chart', function () {
     })
   })
 
+  it('leaves the CNI configuration to the daemon where told', () => {
+    const spec = podSpec({ cni: { managedBy: 'daemon' } })
+    assert.ok(!('initContainers' in spec))
+    const flags = ['--cni-conf-file=/etc/cni/net.d/10-flannel.conflist', '--cni-plugins-from=/usr/lib/cni']
+    assert.deepEqual(spec.containers[0].command.slice(-2), flags)
+    const skipped = podSpec({ cni: { managedBy: 'daemon' }, flannel: { skipCNIConfigInstallation: true } })
+    assert.deepEqual(skipped.containers[0].command.slice(-1), flags.slice(1))
+  })
+
   it('has options of its own', () => {
     const strategy = { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '10%' } }
     const daemonSet = render({ updateStrategy: strategy, seLinuxOptions: { type: 'spc_t' } })['DaemonSet']
