@@ -20,7 +20,7 @@ import { DiskWrites } from '../state/disk-writes.ts'
 import { instanceOf } from '../state/instance.ts'
 import { lockInstance } from '../state/instance-lock.ts'
 import { forgetLastSubnets } from '../state/own-subnet.ts'
-import { StateDir } from '../state/state-dir.ts'
+import { StateDir, WAYS_FILE } from '../state/state-dir.ts'
 import type { StateFiles } from '../state/state-files.ts'
 import { ConditionSet } from '../status/status.ts'
 
@@ -95,6 +95,7 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
     // Also before flannel takes over: on the way back its subnet counts, which subnet.env names.
     await forgetLastSubnets(state.files)
     await forgetLastKnown(state.files)
+    await state.files.remove(WAYS_FILE)
     for (const command of await reduction.afterwards({ isOnRecord, kernel, files: state.files })) print(`${command}\n`)
     return 0
   } finally {

@@ -1,7 +1,7 @@
 import type { Way } from '../../backends/way.ts'
 import type { ReconcileStatus } from '../../kernel/desired.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
-import { type IpAddr, networkAddress } from '../../lib/address.ts'
+import { networkAddress } from '../../lib/address.ts'
 import { Alarm } from '../../lib/alarm.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
@@ -22,9 +22,10 @@ import { changeConditions, changeStatus } from './change-report.ts'
 import type { ChangeCounts, ChangeStatus } from './change-status.ts'
 import { following } from './follow.ts'
 import type { ProbePort } from './probe-port.ts'
-import { ProbeRounds, type ProbeTarget } from './probe-rounds.ts'
+import { ProbeRounds } from './probe-rounds.ts'
+import { leadsTo, probeTargets } from './probe-targets.ts'
 import { readWays, type WaysRecord, waysText } from './record.ts'
-import { advance, finished, restingAt, type SwitchState, type SwitchView, wayOf } from './switch.ts'
+import { advance, finished, restingAt, type SwitchState, type SwitchView } from './switch.ts'
 import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
 import { keysOf, ToldByState } from './told-ways.ts'
 
@@ -179,6 +180,8 @@ export class WayChange implements WayPlan {
     if (next === before) return
     this.#record = next
     if (next.state === before?.state) {
+      // After a restart in the middle of it.
+      if (next.state.held.length > 1) this.#begin()
       this.look()
       return
     }
@@ -187,12 +190,16 @@ export class WayChange implements WayPlan {
     this.#refusedUntil = 0
     const { held, target } = next.state
     if (held.length > 1) {
-      const { clock, log } = this.#needs
       const from = held.flatMap(({ key }) => (key === target ? [] : [this.#nameOf(key)])).join(', ')
-      this.#began ??= { at: clock.now(), since: new Date(clock.wall()).toISOString() }
-      log.info('change of the backend began', { from, to: this.#nameOf(target) })
+      this.#begin()
+      this.#needs.log.info('change of the backend began', { from, to: this.#nameOf(target) })
     }
     this.look()
+  }
+
+  #begin(): void {
+    const { clock } = this.#needs
+    this.#began ??= { at: clock.now(), since: new Date(clock.wall()).toISOString() }
   }
 
   async #look(): Promise<void> {
@@ -207,7 +214,7 @@ export class WayChange implements WayPlan {
       const before = this.#state
       const next = advance(before, { peers, ...this.#facts(seen, leases.length) })
       if (next === before) {
-        this.#rounds.want(this.#targets(seen, peers))
+        this.#rounds.want(probeTargets(before, peers, seen))
         this.#report(seen, peers)
         break
       }
@@ -294,22 +301,6 @@ export class WayChange implements WayPlan {
     }
   }
 
-  #targets({ own, keys, last }: Seen, peers: readonly LeasedPeer[]): readonly ProbeTarget[] {
-    const state = this.#state
-    const way = [...keys].find(([, key]) => key === state?.target)?.[0]
-    const bytes = way && last.plan.locals.get(way)?.mtu
-    const isTold = state?.held.some(({ key, isAccepted }) => key === state.target && isAccepted)
-    if (state === undefined || bytes === undefined || !isTold) return []
-    return peers.flatMap((peer): readonly ProbeTarget[] => {
-      const [from, to] = [addressIn(own.lease, peer), addressIn(peer.lease, peer)]
-      if (from === undefined || to === undefined || !peer.accepts.includes(state.target)) return []
-      const isMoved = wayOf(state, peer) === state.target
-      if (isMoved ? peer.accepts.length < 2 : !leadsTo(last, peer)) return []
-      const { id, family } = peer
-      return [{ id, family, from, to, bytes, way: state.target, by: isMoved ? 'used' : 'tried' }]
-    })
-  }
-
   // As long as a host of flannel is of the old type, that is what it must see here, or it would forget this node.
   #choosePrimary(peers: readonly LeasedPeer[]): void {
     const state = this.#state
@@ -381,6 +372,7 @@ export class WayChange implements WayPlan {
     const state = this.#state
     if (state === undefined || this.#began === undefined) return
     const before = this.#status
+    const obstacle = this.#obstacle(seen)
     this.#status = changeStatus({
       state,
       peers,
@@ -389,7 +381,7 @@ export class WayChange implements WayPlan {
       leadsTo: (peer) => leadsTo(seen.last, peer),
       since: this.#began.since,
       // While it is tried again nothing else is known.
-      obstacle: this.#obstacle(seen) || before?.obstacle,
+      obstacle: obstacle === '' ? before?.obstacle : obstacle,
     })
     const isLong = clock.now() - this.#began.at > this.#options.drainMs
     // Whoever reads the log needs no line for each peer that moves.
@@ -412,14 +404,4 @@ export class WayChange implements WayPlan {
 /** Without the rule probes would go by the way that is in use, and prove nothing. */
 function isBetweenWays({ kind }: DesiredObject): boolean {
   return kind === 'probe-rule'
-}
-
-function addressIn({ families }: LeasedPeer['lease'], { family }: LeasedPeer): IpAddr | undefined {
-  const subnet = families.get(family)?.subnet
-  return subnet && networkAddress(subnet)
-}
-
-function leadsTo({ plan }: Folded, { lease, family }: LeasedPeer): boolean {
-  const dst = lease.families.get(family)?.subnet
-  return dst !== undefined && plan.desired.objects.has(keyOf({ kind: 'probe-route', family, dst, device: '' }))
 }
