@@ -100,6 +100,24 @@ describe('simulated nodes that change their backend', function () {
     })
   }
 
+  it('go from host-gw to ipip, to udp in the kernel and back by vxlan, with a way to each other all the time', async function () {
+    this.timeout(120_000)
+    await start([4])
+    const steps: readonly [object, readonly string[], readonly string[]][] = [
+      [{ Type: 'host-gw' }, [], ['eth0']],
+      [{ Type: 'ipip' }, ['flannel.ipip'], ['flannel.ipip']],
+      [{ Type: 'vxlan' }, ['flannel.1'], ['flannel.1']],
+      [{ Type: 'udp', Engine: 'kernel' }, ['flannel0'], ['flannel0']],
+      [{ Type: 'vxlan' }, ['flannel.1'], ['flannel.1']],
+      [{ Type: 'ipip' }, ['flannel.ipip'], ['flannel.ipip']],
+    ]
+    for (const [backend, devices, by] of steps) {
+      changing.configure(backend)
+      await changing.pass(8_000)
+      changing.assertAtRest(devices, by)
+    }
+  })
+
   for (const ms of [100, 900]) {
     it(`go back ${ms} ms later, and on to a third one`, async () => {
       await start([4])
