@@ -3,7 +3,7 @@ import Mocha from 'mocha'
 import { LiveReport, writeReport } from './report.ts'
 
 const [report = '', grep = '', ...files] = process.argv.slice(2)
-const mocha = new Mocha({ timeout: 10_000, reporter: LiveReport, reporterOptions: { file: report } })
+const mocha = new Mocha({ timeout: 30_000, reporter: LiveReport, reporterOptions: { file: report } })
 mocha.forbidOnly()
 if (grep !== '') mocha.grep(grep)
 for (const file of files) mocha.addFile(file)

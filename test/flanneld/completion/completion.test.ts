@@ -12,7 +12,9 @@ function offered(...words: readonly string[]): readonly string[] {
     completionScript('bash'),
     `COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _flanneld; printf '%s\\n' "\${COMPREPLY[@]}"`,
   ].join('\n')
-  const { stdout, stderr } = spawnSync('bash', ['-c', script, 'bash', 'flanneld', ...words], { encoding: 'utf8' })
+  const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', script, 'bash', 'flanneld', ...words], {
+    encoding: 'utf8',
+  })
   assert.equal(stderr, '')
   return stdout.split('\n').filter((line) => line !== '')
 }
@@ -20,7 +22,7 @@ function offered(...words: readonly string[]): readonly string[] {
 describe('completion', () => {
   it('is registered in bash for flanneld', () => {
     const script = `${completionScript('bash')}complete -p flanneld`
-    const { stdout, stderr } = spawnSync('bash', ['-u', '-c', script], { encoding: 'utf8' })
+    const { stdout, stderr } = spawnSync('bash', ['--norc', '-u', '-c', script], { encoding: 'utf8' })
     assert.deepEqual([stdout, stderr], ['complete -F _flanneld flanneld\n', ''])
   })
 
