@@ -6,6 +6,7 @@ import { Lab } from '../../lab/lab.ts'
 import { needs, peerProgram } from '../needs.ts'
 import { Kubernetes } from './kubernetes-world.ts'
 import {
+  assertSame,
   flanneld,
   knowsPeers,
   logsInFailure,
@@ -136,6 +137,27 @@ describe('leases from the Kubernetes API', function () {
       await start(h1)
       await ready(h1)
       assert.equal(await data(), before)
+    })
+
+    it('serves its pods on when a Node is made again with the same podCIDR', async () => {
+      const [h1, h2] = lab.hosts as [Host, Host]
+      const kept = async () => (await networkOf(h1)).filter((line) => /10\.5\.|flannel/.test(line))
+      const before = await kept()
+      const data = (await kubernetes.node('h1')).metadata.annotations[`${prefix}/backend-data`]
+      await kubernetes.send(['DELETE', `${nodes}/h1`, {}], ['POST', nodes, node('h1', '10.5.1.0/24')])
+      await until(15_000, 'the new Node bears the old annotations and the condition', async () => {
+        const { metadata, status: said } = await kubernetes.node('h1')
+        assert.equal(metadata.annotations?.[`${prefix}/backend-data`], data)
+        assert.equal(metadata.annotations[`${prefix}/public-ip`], h1.address)
+        const found = said.conditions?.find(({ type }: { type: string }) => type === 'NetworkUnavailable')
+        assert.equal(found?.status, 'False')
+      })
+      await Promise.all([knowsPeers(h1, 1), knowsPeers(h2, 1)])
+      assertSame(await kept(), before)
+      const pods = [h1.container('c1'), await h1.addContainer('again')]
+      for (const pod of pods) await h2.container('c1').exec(['ping', '-c', '1', '-W', '2', pod.address])
+      for (const pod of pods) await pod.exec(['ping', '-c', '1', '-W', '2', '10.5.2.2'])
+      await h1.removeContainer('again')
     })
 
     it('takes the podCIDR of a Node that was deleted and made again', async () => {

@@ -30,14 +30,16 @@ process.stdin.on('data', (chunk) => { text += chunk }).on('end', async () => {
   const times = []
   const agent = new https.Agent({ keepAlive: true })
   for (const [method, path, body] of requests) await new Promise((resolve, reject) => {
-    const headers = { authorization: 'Bearer ' + token, 'content-type': method === 'PATCH' ? 'application/strategic-merge-patch+json' : 'application/json' }
+    const sentBody = method === 'GET' ? '' : JSON.stringify(body)
+    // Node.js names no length of what a DELETE has, and the server would take it for the next request of the connection.
+    const headers = { authorization: 'Bearer ' + token, 'content-type': method === 'PATCH' ? 'application/strategic-merge-patch+json' : 'application/json', 'content-length': Buffer.byteLength(sentBody) }
     times.push(performance.timeOrigin + performance.now())
     const sent = https.request(url + path, { method, headers, ca, agent }, (response) => {
       let answer = ''
       response.setEncoding('utf8').on('data', (chunk) => { answer += chunk })
       response.on('end', () => response.statusCode < 300 ? resolve(answers.push(answer)) : reject(new Error(path + ' ' + response.statusCode + ' ' + answer)))
     })
-    sent.on('error', reject).end(method === 'GET' ? undefined : JSON.stringify(body))
+    sent.on('error', reject).end(sentBody)
   }).then(() => pauseMs && new Promise((resolve) => setTimeout(resolve, pauseMs)))
   agent.destroy()
   process.stdout.write(JSON.stringify(pauseMs > 0 ? times : answers))
