@@ -20,8 +20,8 @@ export interface ClusterOptions {
   readonly podRange?: string
   readonly serviceRange?: string
   readonly proxyMode?: 'iptables' | 'nftables'
-  /** Docker archives for every node, beside the lab's own pause and busybox. */
-  readonly images?: readonly string[]
+  /** Writes docker archives for every node into the lab's folder, beside the lab's own pause and busybox; returns their paths. */
+  readonly images?: (folder: string) => Promise<readonly string[]>
 }
 
 /** Hosts n1, n2, ... on one L2 segment. */
@@ -60,7 +60,7 @@ export class Cluster {
     const lab = await Lab.create({ segments: options.segments ?? oneSegment(2) })
     try {
       const pause = await buildPause(lab.folder)
-      const images = [...(await buildTestImages(lab.folder, pause)), ...(options.images ?? [])]
+      const images = [...(await buildTestImages(lab.folder, pause)), ...((await options.images?.(lab.folder)) ?? [])]
       const cluster = new Cluster(lab, options, images, pause)
       await cluster.#start()
       return cluster

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Json } from '../../lab/cluster/api.ts'
 import { Cluster, type ClusterOptions } from '../../lab/cluster/cluster.ts'
@@ -27,8 +26,6 @@ export const programs: readonly Capability[] = [
   'peer:flanneld',
 ]
 
-let folder: string | undefined
-let images: readonly string[] = []
 let shared: Promise<Cluster> | undefined
 
 /** One cluster for all files: n1 and n2, with our image and flannel's. What a test changes it puts back. */
@@ -38,17 +35,14 @@ export async function sharedCluster(): Promise<Cluster> {
 }
 
 export async function newCluster(options: Omit<ClusterOptions, 'programs' | 'images'> = {}): Promise<Cluster> {
-  if (folder === undefined) {
-    folder = await mkdtemp(join(tmpdir(), 'flanneld-images-'))
-    images = [await ourImage(folder), ...(await flannelImages(folder))]
-  }
+  // In the lab's folder they go with it, also when this process is killed: the next lab sweeps it.
+  const images = async (folder: string) => [await ourImage(folder), ...(await flannelImages(folder))]
   return await Cluster.create({ programs: await programsFrom(process.env), images, ...options })
 }
 
 after(async function () {
   this.timeout(60_000)
   await (await shared?.catch(() => undefined))?.close()
-  if (folder !== undefined) await rm(folder, { recursive: true, force: true })
 })
 
 /** Applies the objects and waits until the daemon set runs on every node and the nodes are Ready. */
