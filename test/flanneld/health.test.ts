@@ -122,7 +122,8 @@ describe('the health port', () => {
 
     it('refuses 10 MB of headers', async () => {
       const answer = await raw(`GET /readyz HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(10_000_000)}\r\n\r\n`)
-      assert.match(answer, /^(HTTP\/1\.1 431 |$)/)
+      // 408: this machine was so busy that the time for headers was over first.
+      assert.match(answer, /^(HTTP\/1\.1 4(31|08) |$)/)
       assert.match(await raw('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n'), / 200 /)
     })
 
