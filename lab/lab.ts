@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { getuid, pid } from 'node:process'
@@ -44,6 +45,8 @@ export class Lab {
   private constructor(id: string, options: LabOptions) {
     this.id = id
     this.#abort = new AbortController()
+    // Every program that runs listens to it.
+    setMaxListeners(0, this.#abort.signal)
     this.folder = labFolder(id)
     const needs = { labId: id, signal: this.#abort.signal }
     const layout = layOut(id, options.segments, options.mtu ?? 1500)

@@ -154,6 +154,35 @@ describe('a change of the backend that is disturbed', function () {
     await nothingLost()
   })
 
+  it('by a path that is blocked after the move goes back for that peer alone, and moves it again when the path is free', async () => {
+    await begin(ours)
+    const [h1, h2, h3] = hosts as [Host, Host, Host]
+    // As long as it needs the old way, that stands for all.
+    await h3.daemon?.stop()
+    await change(HOST_GW)
+    await until(30_000, 'the others have moved', async () =>
+      assert.deepEqual([await sendsBy(h1, h2), await sendsBy(h2, h1)], ['eth0', 'eth0']),
+    )
+    const drop = `add table bridge test; add chain bridge test way { type filter hook forward priority 0; }; add rule bridge test way ip saddr 10.5.0.0/16 ip daddr ${h2.container('c1').address}/24 drop`
+    await lab.router.exec(['nft', drop])
+    // It is asked every 10 s, then three times.
+    await until(40_000, 'it has gone back', async () => {
+      assert.equal(await sendsBy(h1, h2), 'flannel.1')
+      assert.match(JSON.stringify((await status(h1)).backendChange.waiting), /no probe is answered/)
+    })
+    assert.match((await h1.daemon?.logText()) ?? '', /peer moved back/)
+    const [judge] = judges.filter(({ address }) => address === h2.container('c1').address)
+    const received = judge?.verdict().received ?? 0
+    await until(10_000, 'packets arrive by the old way', async () =>
+      assert.ok((judge?.verdict().received ?? 0) > received + 25),
+    )
+    assert.equal(await sendsBy(h1, h3), 'flannel.1')
+    await lab.router.exec(['nft', 'delete table bridge test'])
+    await ours(h3)
+    await settled('eth0')
+    for (const judge of judges) if (judge.address === h3.container('c1').address) assert.equal(judge.verdict().lost, 0)
+  })
+
   it('by a backend that this host cannot have leaves it the old one, and says so', async () => {
     lab = await Lab.create({ segments: oneSegment(1), netConf: config(VXLAN) })
     const host = lab.host('h1')
