@@ -6,9 +6,11 @@ import type { OpFailure } from '../kernel/table.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
+import { checkDockerAtStart } from './check/checks/docker.ts'
 import { watchDocker } from './check/docker-watch.ts'
 import { judge } from './check/judge.ts'
 import type { Line } from './check/line.ts'
+import { readDaemons } from './check/read/daemons.ts'
 import { readDocker } from './check/read/docker.ts'
 import { readVariables } from './check/read/variables.ts'
 import { openCni } from './cni/open-cni.ts'
@@ -131,9 +133,10 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   })
 
   lifecycle.run('checks', async (stop) => {
-    sayFindings(log, judge({ variables: await readVariables(port.env, needs.given) }))
+    const variables = await readVariables(port.env, needs.given)
+    sayFindings(log, judge({ variables, daemons: readDaemons(options.subnetFile) }))
     await untilReady(agent, stop)
-    if (!stop.aborted) sayFindings(log, judge({ docker: await readDocker(options.subnetFile) }))
+    if (!stop.aborted) sayFindings(log, checkDockerAtStart(await readDocker(options.subnetFile)))
   })
 
   const { passes } = agent.reconciler

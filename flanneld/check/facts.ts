@@ -14,6 +14,16 @@ export interface Facts {
   readonly store?: StoreFacts
   readonly outlook?: OutlookFacts
   readonly docker?: DockerFacts
+  readonly daemons?: DaemonFacts
+}
+
+/** Who else writes subnet.env. */
+export interface DaemonFacts {
+  readonly subnetPath: string
+  /** Daemons of flannel that run and write this file. */
+  readonly flannels: readonly { readonly pid: number; readonly program: string }[]
+  /** The daemon of this program that runs and serves the file. */
+  readonly ours: number | undefined
 }
 
 /** Variables by the names that older packages of distributions gave them (`FLANNEL_ETCD_ENDPOINTS`). */
@@ -120,6 +130,8 @@ export interface DockerUnit {
   readonly missing: readonly string[]
   /** What makes a restart of flanneld one of Docker: a link of `RequiredBy=`, or `Requires=` and the like in the unit and its drop-ins. */
   readonly ties: readonly string[]
+  /** Enabled, itself or by its socket. */
+  readonly isEnabled: boolean
 }
 
 export interface DockerProcess {

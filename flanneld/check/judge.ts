@@ -1,3 +1,4 @@
+import { checkDaemons } from './checks/daemons.ts'
 import { checkDocker } from './checks/docker.ts'
 import {
   checkFirewall,
@@ -18,6 +19,7 @@ const CHECKS: readonly ((facts: Facts) => readonly Line[])[] = [
   checkPermission,
   checkAvailability,
   checkVariables,
+  checkDaemons,
   checkTlsFiles,
   checkStore,
   checkStoreAccess,

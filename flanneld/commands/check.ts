@@ -3,6 +3,7 @@ import { type ConfigError, messageOf, UsageError } from '../../lib/errors.ts'
 import type { Facts } from '../check/facts.ts'
 import { gravest, judge } from '../check/judge.ts'
 import { LEVELS, type Line } from '../check/line.ts'
+import { readDaemons } from '../check/read/daemons.ts'
 import { readDocker } from '../check/read/docker.ts'
 import { readOutlook } from '../check/read/outlook.ts'
 import { readStore } from '../check/read/store.ts'
@@ -47,18 +48,19 @@ async function readFacts(
   { given, unavailable }: Pick<CheckWords, 'given' | 'unavailable'>,
 ): Promise<Facts> {
   const { clock, port } = needs
-  const [permission, variables, docker, store] = await Promise.all([
+  const [permission, variables, docker, daemons, store] = await Promise.all([
     requireNetAdmin().then(
       () => undefined,
       (cause: unknown) => messageOf(cause),
     ),
     readVariables(port.env, given),
     readDocker(options.subnetFile),
+    readDaemons(options.subnetFile),
     // In Kubernetes the API server is asked by the plan alone.
     options.kubeSubnetMgr ? undefined : readStore(clock, etcdAccess(options, port.env), options.etcdPrefix, port.stop),
   ])
   const option = unavailable && { unavailable: { fault: unavailable.message } }
-  const facts = { permission: { fault: permission }, ...option, variables, docker, ...(store && { store }) }
+  const facts = { permission: { fault: permission }, ...option, variables, docker, daemons, ...(store && { store }) }
   // Without a configuration the daemon waits, and nothing can be said of what it would do.
   const isConfigured = store === undefined || (!('fault' in store.answer) && store.answer.config !== undefined)
   return isConfigured ? { ...facts, outlook: await readOutlook(needs, options) } : facts

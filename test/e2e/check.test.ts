@@ -3,7 +3,7 @@ import { execPath } from 'node:process'
 import { type DaemonOptions, daemonCommand } from '../../lab/daemon.ts'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import { needs } from '../needs.ts'
+import { needs, peerProgram } from '../needs.ts'
 import {
   assertSame,
   daemonProgram,
@@ -14,6 +14,7 @@ import {
   ready,
   startDaemon,
   strangerLease,
+  until,
   vxlanFrom100,
 } from './world.ts'
 
@@ -26,7 +27,7 @@ interface Line {
 
 describe('check', function () {
   needs(this, 'netns', 'etcd')
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: Lab
   let host: Host
 
@@ -141,6 +142,37 @@ describe('check', function () {
       },
     )
     await finds(/^fail options: --drain: not available yet/, { args: ['--drain=5'] })
+  })
+
+  it("finds a clock that is not etcd's", async () => {
+    const script =
+      'require("node:http").createServer((_, answer) => answer.setHeader("Date", new Date(Date.now() + 300e3).toUTCString()).end("{}")).listen(2391, "127.0.0.1")'
+    const server = await host.start([execPath, '-e', script], { log: '/dev/null' })
+    try {
+      await host.exec(['sh', '-c', 'until ss -tln | grep -q :2391; do sleep 0.02; done'])
+      await finds(/^warn clock: this host's clock is (299|300|301) s behind the one of etcd at 127\.0\.0\.1:2391/, {
+        etcdEndpoints: 'http://192.0.2.10:2379,http://127.0.0.1:2391',
+      })
+    } finally {
+      await server.stop()
+    }
+  })
+
+  describe("beside flannel's own daemon", function () {
+    needs(this, 'peer:flanneld')
+    it('finds that both write one subnet file', async () => {
+      const flannels = await startDaemon(host, { program: peerProgram('peer:flanneld') })
+      await until(10_000, 'it has written', () => host.exec(['test', '-s', host.paths.subnetFile]))
+      const subnetFile = host.paths.subnetFile.replaceAll('.', '\\.')
+      await finds(
+        new RegExp(
+          `^warn subnet-file: flannel's own daemon runs \\(.*flanneld, pid ${flannels.pid}\\) and writes ${subnetFile}: .* -> stop it`,
+        ),
+      )
+      assert.deepEqual((await check({ args: [`--subnet-file=${host.folder}/other/subnet.env`] })).wrong, [])
+      await flannels.stop()
+      assert.deepEqual((await check()).wrong, [])
+    })
   })
 
   it('finds a lack of permission', async () => {

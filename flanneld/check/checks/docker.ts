@@ -51,7 +51,10 @@ function checkOptions(docker: DockerFacts): readonly Line[] {
         `correct it: dockerd --validate --config-file ${file?.path}`,
       ),
     ]
-  const lines = (unit?.missing ?? []).map((path) =>
+  // A Docker that nobody starts takes no address; what is in its files may be wrong for the day when somebody does.
+  const isAsleep = running === undefined && unit?.isEnabled !== true
+  const missing = isAsleep ? [] : (unit?.missing ?? [])
+  const lines = missing.map((path) =>
     warn(
       CHECK,
       `Docker's unit needs ${path}, which is not there: Docker does not start`,
@@ -63,11 +66,23 @@ function checkOptions(docker: DockerFacts): readonly Line[] {
   const inUse = running === undefined ? next : { flags: readFlags(running.words), file: json }
   lines.push(...checkConflicts(next, file?.path ?? ''), ...checkRange(next))
   const { subnetFile } = docker
+  if (isAsleep)
+    return lines.length > 0
+      ? lines
+      : [ok(CHECK, 'agree with each other; Docker does not run and is not enabled, so the subnet is not compared')]
   if (subnetFile === undefined) return lines.length > 0 ? lines : [ok(CHECK, 'agree with each other')]
   if (lines.length === 0)
     for (const { code, text, remedy } of dockerDisagreements(inUse, { ...docker, file: subnetFile }))
       lines.push(warn(code, text, remedy))
   return lines.length > 0 ? lines : [ok(CHECK, 'agree with each other and with the leased subnet')]
+}
+
+/**
+ * What of it the daemon says when it starts. Without what its own unit is about to mend (the options file is made once the daemon is
+ * ready) and without what is a condition once Docker runs.
+ */
+export function checkDockerAtStart({ subnetFile: _, unit, ...docker }: DockerFacts): readonly Line[] {
+  return checkDocker({ docker: { ...docker, ...(unit && { unit: { ...unit, missing: [] } }) } })
 }
 
 /** Undefined: daemon.json is no JSON object. */

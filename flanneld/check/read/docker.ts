@@ -15,6 +15,7 @@ const UNIT_FOLDERS = [
   '/lib/systemd/system',
 ]
 const UNIT = 'docker.service'
+const SOCKET = 'docker.socket'
 const CNI_FOLDER = '/etc/cni/net.d'
 const DAEMON_JSON = '/etc/docker/daemon.json'
 
@@ -88,7 +89,23 @@ async function readUnit(at: (path: string) => string): Promise<DockerUnit | unde
     if (text === undefined && required) missing.push(path)
     for (const [name, value] of parseEnvironmentFile(text ?? '')) variables.set(name, value)
   }
-  return { words: expandCommand(execStart, variables).slice(1), missing, ties }
+  return {
+    words: expandCommand(execStart, variables).slice(1),
+    missing,
+    ties,
+    isEnabled: await isEnabled(at),
+  }
+}
+
+/** A link that another unit pulls Docker in by, or its socket, which starts it with the first client. Source: systemd.unit(5). */
+async function isEnabled(at: (path: string) => string): Promise<boolean> {
+  for (const folder of UNIT_FOLDERS)
+    for (const name of await readdir(at(folder)).catch(() => []))
+      if (/\.(wants|requires|upholds)$/.test(name)) {
+        const links: readonly string[] = await readdir(at(`${folder}/${name}`)).catch(() => [])
+        if (links.includes(UNIT) || links.includes(SOCKET)) return true
+      }
+  return false
 }
 
 /** At once, which takes a tenth of the time: it is done again and again, on hosts with a thousand processes. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { checkDocker } from '../../../flanneld/check/checks/docker.ts'
+import { checkDocker, checkDockerAtStart } from '../../../flanneld/check/checks/docker.ts'
 import { readDocker } from '../../../flanneld/check/read/docker.ts'
 
 const SUBNET_ENV = 'FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n'
@@ -11,7 +11,14 @@ const OPTIONS = 'DOCKER_OPTS=" --bip=10.5.72.1/24 --ip-masq=false --mtu=1450"\n'
 const unitPath = 'usr/lib/systemd/system/docker.service'
 const dropIn = 'etc/systemd/system/docker.service.d/flannel.conf'
 const GIVEN = '[Service]\nEnvironmentFile=-/run/docker_opts.env\n'
-const good = { [unitPath]: UNIT, [dropIn]: GIVEN, 'run/docker_opts.env': OPTIONS, 'subnet.env': SUBNET_ENV }
+const enabled = 'etc/systemd/system/multi-user.target.wants/docker.service'
+const good = {
+  [unitPath]: UNIT,
+  [enabled]: '',
+  [dropIn]: GIVEN,
+  'run/docker_opts.env': OPTIONS,
+  'subnet.env': SUBNET_ENV,
+}
 
 const process = (words: readonly string[], uid = 0) => ({
   'proc/12/comm': 'dockerd\n',
@@ -19,7 +26,9 @@ const process = (words: readonly string[], uid = 0) => ({
   'proc/12/status': `Uid:\t${uid}\t${uid}\n`,
 })
 
-const cases: readonly (readonly [name: string, files: Readonly<Record<string, string>>, line: RegExp])[] = [
+type Case = readonly [name: string, files: Readonly<Record<string, string>>, line: RegExp]
+
+const cases: readonly Case[] = [
   ['no Docker', {}, /^ok docker: there is none/],
   ['the options of the script', good, /^ok docker-options: agree with each other and/],
   ['no subnet yet', { ...good, 'subnet.env': '' }, /^ok docker-options: agree with each other$/],
@@ -152,6 +161,37 @@ const cases: readonly (readonly [name: string, files: Readonly<Record<string, st
     { ...good, [unitPath]: '[Service]\nExecStart=/usr/bin/dockerd --storage-driver=overlay\n' },
     /^warn docker-subnet: Docker is not given the leased subnet 10\.5\.72\.0\/24 \(no bip\)/,
   ],
+  // Debian installs Docker's unit with the package; who does not use it disables it.
+  ...[
+    ['a unit that is disabled and does not run', { [unitPath]: UNIT, 'subnet.env': SUBNET_ENV }],
+    [
+      'a disabled unit that needs a file',
+      {
+        [unitPath]: UNIT,
+        [dropIn]: '[Service]\nEnvironmentFile=/run/none.env\n',
+        'subnet.env': SUBNET_ENV,
+      },
+    ],
+    ['options that no Docker uses', { 'etc/docker/daemon.json': '{"bip": "10.9.0.1/24"}', 'subnet.env': SUBNET_ENV }],
+  ].map(
+    ([name, files]) =>
+      [name, files, /^ok docker-options: agree with each other; Docker does not run and is not enabled/] as Case,
+  ),
+  [
+    'a disabled unit whose options exclude each other',
+    { [unitPath]: UNIT.replace('$DOCKER_OPTS', '--bip=10.5.72.1/24'), 'etc/docker/daemon.json': '{"bridge": "cbr0"}' },
+    /^fail docker-options: both bridge/,
+  ],
+  [
+    'a disabled unit whose Docker was started by hand',
+    { [unitPath]: UNIT, 'subnet.env': SUBNET_ENV, ...process([]) },
+    /^warn docker-subnet: Docker is not given/,
+  ],
+  [
+    'a unit that its socket starts',
+    { [unitPath]: UNIT, 'etc/systemd/system/sockets.target.wants/docker.socket': '', 'subnet.env': SUBNET_ENV },
+    /^warn docker-subnet: Docker is not given/,
+  ],
   // flannel-io/flannel#926: there is no file after a restart of the machine.
   [
     'a subnet.env that the unit needs',
@@ -219,6 +259,25 @@ describe("check of Docker's options", () => {
       assert.equal(lines.filter((line) => /^warn docker-requires: .* -> ./.test(line)).length, 1, lines.join('\n'))
       assert.ok(lines.join('\n').includes(path))
     })
+
+  it('says nothing at the start of a daemon of what its units are about to make', async () => {
+    for (const files of [
+      { ...good, 'run/docker_opts.env': '' },
+      { ...good, [dropIn]: '[Service]\nEnvironmentFile=/run/none.env\n' },
+    ]) {
+      await place(files)
+      const docker = await readDocker(join(root, 'subnet.env'), { root, addresses: new Map() })
+      const lines = checkDockerAtStart(docker)
+      assert.deepEqual(
+        lines.map(({ level }) => level),
+        ['ok'],
+      )
+      await rm(join(root, 'proc'), { recursive: true })
+    }
+    await place({ ...good, 'etc/docker/daemon.json': '{"bip": "10.5.72.1/24"}' })
+    const docker = await readDocker(join(root, 'subnet.env'), { root, addresses: new Map() })
+    assert.match(checkDockerAtStart(docker)[0]?.text ?? '', /^bip stands in/)
+  })
 
   it('names a Docker of a user, and not one of another host of a lab', async () => {
     assert.match(
