@@ -93,6 +93,10 @@ export class HostView {
     return this.#external
   }
 
+  get ownAddresses(): HostFacts['ownAddresses'] {
+    return this.#ownAddresses
+  }
+
   /** Why the external interface is that one, and what is wrong with it. */
   get choice(): Kept | undefined {
     return this.#choice

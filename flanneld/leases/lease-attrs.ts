@@ -5,12 +5,16 @@ import type { Advertised } from './advertised.ts'
 import type { LeaseState } from './lease-keeper.ts'
 
 /** What this node publishes. Where it does not own its public address it says from where its packets really come. */
-export function leaseAttrs(node: string, { accepts: ways, sends }: Advertised, facts: HostFacts): LeaseAttrs {
-  const { publicIps, addresses } = facts.external
+export function leaseAttrs(
+  node: string,
+  { accepts: ways, sends }: Advertised,
+  host: Pick<HostFacts, 'external' | 'ownAddresses'>,
+): LeaseAttrs {
+  const { publicIps, addresses } = host.external
   const tunnelIps = new Map<Family, IpAddr>()
   for (const [family, publicIp] of publicIps) {
     const address = addresses.get(family)
-    if (address === undefined || facts.ownAddresses.has(publicIp)) continue
+    if (address === undefined || host.ownAddresses.has(publicIp)) continue
     // While the interface is away the host owns neither.
     if (address !== publicIp) tunnelIps.set(family, address)
   }

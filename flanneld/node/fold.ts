@@ -60,12 +60,11 @@ export async function fold(
   ways.want(wanted)
   if (levels.ways === undefined) return undefined
   const told = wayPlan.told(levels.ways, network)
-  const facts = await host.facts(new Map(), 'unused')
   const arePrepared = levels.ways.length >= wanted.length
   const own = heldLease(levels.lease)?.lease
   // After a restart peers may already send by a way that is not prepared yet.
   if (arePrepared || own !== undefined)
-    keeper.setWant({ attrs: leaseAttrs(options.nodeId, told.advertised, facts), network })
+    keeper.setWant({ attrs: leaseAttrs(options.nodeId, told.advertised, host), network })
   if (own === undefined) return undefined
   // What belongs to a way that is not prepared yet, or to a peer that is not on record, must not be taken for a leftover.
   const complete = arePrepared && !leases.recorded

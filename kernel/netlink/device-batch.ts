@@ -10,7 +10,7 @@ export interface NetlinkNeeds {
   readonly nexthops: NexthopIds
 }
 
-type OnDevice = KernelObject & { readonly device?: string }
+export type OnDevice = KernelObject & { readonly device?: string }
 
 /** Verdicts of the kernel on `ops`, one message each, in order; undefined for success. */
 export async function sendOps<O extends OnDevice>(

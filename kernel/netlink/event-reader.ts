@@ -49,7 +49,7 @@ export class EventReader {
   readonly #nexthops: NexthopIds
   readonly #ownPort: number
   // The kernel repeats a link message for much that concerns nobody here. The device index will not do as the memory: a dump may
-  // have brought it up to date before the event was read, and the event would look like no news.
+  // have brought it up to date before the event was read, and the event would look like no change.
   readonly #links = new Map<number, string>()
 
   constructor(needs: { devices: DeviceIndex; nexthops: NexthopIds; ownPort: number }) {
@@ -58,12 +58,12 @@ export class EventReader {
     this.#ownPort = needs.ownPort
   }
 
-  /** The devices as somebody is about to read them: what repeats this is no news. */
+  /** The devices as somebody is about to read them: what repeats this is no change. */
   learn(records: readonly LinkRecord[]): void {
     for (const record of records) this.#links.set(record.index, looksOf(record, this.#linkOf(record)))
   }
 
-  /** Events were lost: every link message is news again. */
+  /** Events were lost: every link message counts as a change again. */
   forget(): void {
     this.#links.clear()
   }

@@ -13,12 +13,17 @@ const SETS = { ...guardSets, sets: guardSets.sets.slice(0, 1) }
 const GUARD_PEER: DesiredObject = { ...guardPeer, role: { class: 'peer', peer: 'p' } }
 const GUARD = the.desiredOf([the.required(SETS), GUARD_PEER, the.required({ ...guardChains, chains: [] })])
 
+/** All that is wanted is there. */
+function putAll(kernel: FakeKernel, { objects }: DesiredState): void {
+  for (const object of objects.values()) kernel.put(object)
+}
+
 /** What was on the host, what is wanted, what is printed. */
 const CASES: Record<string, [host: (kernel: FakeKernel) => void, desired: DesiredState]> = {
   'an empty host: peers in their natural order': [() => {}, WANTED],
   'a drifted host: changes, then removals the other way round': [
     (kernel) => {
-      for (const object of WANTED.objects.values()) kernel.put(object)
+      putAll(kernel, WANTED)
       for (const object of the.peer(77)) kernel.put(object)
       kernel.put(the.vxlan('flannel.9', {}, { vni: 9 }))
       kernel.put(the.address('10.64.9.0/32', 'flannel.9'))
@@ -33,7 +38,7 @@ const CASES: Record<string, [host: (kernel: FakeKernel) => void, desired: Desire
   ],
   'a device of another VNI: all that was on it is made anew': [
     (kernel) => {
-      for (const object of WANTED.objects.values()) kernel.put(object)
+      putAll(kernel, WANTED)
       kernel.put(the.vxlan('flannel.1', {}, { vni: 7 }))
       for (const object of the.peer(77)) kernel.put(object)
     },
@@ -41,14 +46,14 @@ const CASES: Record<string, [host: (kernel: FakeKernel) => void, desired: Desire
   ],
   'a guard whose sets are others: they are filled again': [
     (kernel) => {
-      for (const object of GUARD.objects.values()) kernel.put(object)
+      putAll(kernel, GUARD)
       kernel.put({ ...SETS, counters: ['another'] })
     },
     GUARD,
   ],
   'a route of somebody else in the way': [
     (kernel) => {
-      for (const object of WANTED.objects.values()) kernel.put(object)
+      putAll(kernel, WANTED)
       kernel.put(the.route('10.64.9.0/24', { protocol: 4, via: the.ip('192.0.2.9'), device: 'eth0' }))
     },
     WANTED,

@@ -1,29 +1,17 @@
-import type { GuardKernel } from '../../rules/guard-kernel.ts'
-import type { RuleMonitor } from '../../rules/rule-monitor.ts'
 import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
+import { GuardTable } from '../guard-table.ts'
 import type { GuardChains } from './kind.ts'
 import { chainsRemoval, chainsScript } from './kind.ts'
 
 /** The chains of ingress guards, one object for all of a table. Read by netlink; written, once in a while, by `nft`. */
-export class GuardChainsTable implements ObjectTable<GuardChains> {
+export class GuardChainsTable extends GuardTable implements ObjectTable<GuardChains> {
   readonly kind = 'guard-chains'
-  readonly #guard: GuardKernel
-  readonly #monitor: RuleMonitor
-
-  constructor(needs: { guard: GuardKernel; monitor: RuleMonitor }) {
-    this.#guard = needs.guard
-    this.#monitor = needs.monitor
-  }
-
-  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
-    await this.#monitor.watch(this.kind, onChange, signal)
-  }
 
   async dump(): Promise<readonly GuardChains[]> {
     const found: GuardChains[] = []
-    for (const table of await this.#guard.tables()) {
-      const chains = await this.#guard.chains(table)
+    for (const table of await this.guard.tables()) {
+      const chains = await this.guard.chains(table)
       if (chains.length > 0) found.push({ kind: 'guard-chains', table, chains })
     }
     return found

@@ -1,8 +1,7 @@
 import { FAMILIES, type Family, type IpAddr } from '../../../lib/address.ts'
 import { addElements, type SetElement, type SetName } from '../../netlink/set-element-messages.ts'
-import type { GuardKernel } from '../../rules/guard-kernel.ts'
-import type { RuleMonitor } from '../../rules/rule-monitor.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
+import { GuardTable } from '../guard-table.ts'
 import { batches, type Change, deleteStep, messageOf, SET_NAMES, type Step, setOf } from './changes.ts'
 import type { GuardPeer, Path, Sender } from './kind.ts'
 
@@ -21,27 +20,16 @@ interface FoundPeer extends GuardPeer {
  * everything counts as in place: that the sets are missing is told once, not once a peer. That sets made anew hold nothing is
  * known by their kind (`empties` of guard-sets), to the pass as to the plan.
  */
-export class GuardPeersTable implements ObjectTable<GuardPeer> {
+export class GuardPeersTable extends GuardTable implements ObjectTable<GuardPeer> {
   readonly kind = 'guard-peer'
-  readonly #guard: GuardKernel
-  readonly #monitor: RuleMonitor
   #generation: number | undefined
 
-  constructor(needs: { guard: GuardKernel; monitor: RuleMonitor }) {
-    this.#guard = needs.guard
-    this.#monitor = needs.monitor
-  }
-
-  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
-    await this.#monitor.watch(this.kind, onChange, signal)
-  }
-
   async dump(wanted: Iterable<GuardPeer>): Promise<readonly GuardPeer[]> {
-    this.#generation = await this.#guard.netfilter.generation()
+    this.#generation = await this.guard.netfilter.generation()
     const peers: GuardPeer[] = []
     const tables = new Set<string>()
-    for (const table of await this.#guard.tables()) {
-      const sets = new Set((await this.#guard.sets(table)).map(({ name }) => name))
+    for (const table of await this.guard.tables()) {
+      const sets = new Set((await this.guard.sets(table)).map(({ name }) => name))
       const needed = FAMILIES.flatMap((family) => SET_NAMES.map((name) => setOf(name, table, family).set))
       if (!needed.every((name) => sets.has(name))) continue
       tables.add(table)
@@ -51,7 +39,7 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
   }
 
   async unchanged(): Promise<boolean> {
-    return this.#generation !== undefined && this.#generation === (await this.#guard.netfilter.generation())
+    return this.#generation !== undefined && this.#generation === (await this.guard.netfilter.generation())
   }
 
   async #peers(table: string, family: Family): Promise<readonly GuardPeer[]> {
@@ -73,16 +61,16 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
       found.set(name, peer)
       return peer
     }
-    for (const { comment, source } of await this.#guard.elements(setOf('subnets', table, family))) {
+    for (const { comment, source } of await this.guard.elements(setOf('subnets', table, family))) {
       peerOf(comment).subnets.push(source)
     }
-    for (const { comment, source } of await this.#guard.elements(setOf('vteps', table, family))) {
+    for (const { comment, source } of await this.guard.elements(setOf('vteps', table, family))) {
       peerOf(comment).vteps.push(source)
     }
-    for (const { comment, source, device } of await this.#guard.elements(setOf('senders', table, family))) {
+    for (const { comment, source, device } of await this.guard.elements(setOf('senders', table, family))) {
       peerOf(comment).senders.push({ device: device ?? '', source })
     }
-    for (const { comment, source, outer } of await this.#guard.elements(setOf('paths', table, family))) {
+    for (const { comment, source, outer } of await this.guard.elements(setOf('paths', table, family))) {
       peerOf(comment).paths.push({ outer: outer ?? source, source })
     }
     return [...found.values()]
@@ -107,7 +95,7 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
       if (steps.length === 0) return refused
       if (steps.length > FEW && taken.size === 0 && refused.size === 0 && (await this.#addTogether(steps)))
         return refused
-      const verdicts = await this.#guard.transact(steps.map(messageOf))
+      const verdicts = await this.guard.transact(steps.map(messageOf))
       const again = new Map(rest.map((change) => [change.index, change]))
       const inTheWay = new Set<Step>()
       for (const [at, step] of steps.entries()) {
@@ -136,14 +124,14 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
       else known.push(item)
     }
     const messages = [...bySet].flatMap(([set, items]) => addElements(set, items))
-    return (await this.#guard.transact(messages)).every((verdict) => verdict === undefined)
+    return (await this.guard.transact(messages)).every((verdict) => verdict === undefined)
   }
 
   /** Without what another peer's name is on by now: a peer that leaves must not take along what has become another's. */
   async #ownDeletes(changes: readonly Change[]): Promise<readonly Change[]> {
     const doomed = changes.flatMap(({ deletes }) => deletes)
     if (doomed.length === 0) return changes
-    const comments = await this.#guard.commentsOf(doomed)
+    const comments = await this.guard.commentsOf(doomed)
     let at = 0
     return changes.map((change) => ({
       ...change,
@@ -157,7 +145,7 @@ export class GuardPeersTable implements ObjectTable<GuardPeer> {
     for (const change of changes) {
       const adds = change.adds.filter((step) => !(step.anyName && inTheWay.has(step)))
       const clashes = adds.filter((step) => inTheWay.has(step))
-      const comments = await this.#guard.commentsOf(clashes)
+      const comments = await this.guard.commentsOf(clashes)
       // One that is not there came earlier in this very transaction: it will be refused again, and that is right.
       const deletes = clashes.filter((_step, at) => comments[at] !== undefined).map(deleteStep)
       result.push({ ...change, adds, deletes: [...change.deletes, ...deletes] })

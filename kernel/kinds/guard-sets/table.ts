@@ -1,30 +1,18 @@
-import type { GuardKernel } from '../../rules/guard-kernel.ts'
-import type { RuleMonitor } from '../../rules/rule-monitor.ts'
 import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
+import { GuardTable } from '../guard-table.ts'
 import type { GuardSets } from './kind.ts'
 import { isGuardMark, setsRemoval, setsScript } from './kind.ts'
 
 /** Tables of ingress guards with their sets and counters. Read by netlink; written, once in a while, by `nft`. */
-export class GuardSetsTable implements ObjectTable<GuardSets> {
+export class GuardSetsTable extends GuardTable implements ObjectTable<GuardSets> {
   readonly kind = 'guard-sets'
-  readonly #guard: GuardKernel
-  readonly #monitor: RuleMonitor
-
-  constructor(needs: { guard: GuardKernel; monitor: RuleMonitor }) {
-    this.#guard = needs.guard
-    this.#monitor = needs.monitor
-  }
-
-  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
-    await this.#monitor.watch(this.kind, onChange, signal)
-  }
 
   async dump(): Promise<readonly GuardSets[]> {
     const found: GuardSets[] = []
-    for (const table of await this.#guard.tables()) {
-      const sets = await this.#guard.sets(table)
-      const counters = [...(await this.#guard.counters(table)).keys()]
+    for (const table of await this.guard.tables()) {
+      const sets = await this.guard.sets(table)
+      const counters = [...(await this.guard.counters(table)).keys()]
       const isOurs = sets.some(({ mark }) => isGuardMark(mark)) || (await this.#isEmpty(table, sets.length))
       found.push({ kind: 'guard-sets', table, sets, counters, ...(isOurs ? {} : { alien: true as const }) })
     }
@@ -33,7 +21,7 @@ export class GuardSetsTable implements ObjectTable<GuardSets> {
 
   // Of an empty table nobody can be robbed.
   async #isEmpty(table: string, sets: number): Promise<boolean> {
-    return sets === 0 && (await this.#guard.chains(table)).length === 0
+    return sets === 0 && (await this.guard.chains(table)).length === 0
   }
 
   async apply(ops: readonly Op<GuardSets>[]): Promise<readonly OpResult[]> {

@@ -28,7 +28,7 @@ export const link: Kind<Link> = {
   compare: compareLinks,
   entry: ({ name }) => ({ kind: 'device', name }),
   ownership(actual, wanted, { scope }) {
-    // A veth that somebody named flannel.1 is his, whatever our state file says.
+    // A veth that somebody named flannel.1 is his, whatever our journal says.
     if (actual.driver.type === 'other') return 'foreign'
     if (wanted === undefined) return scope.devices.has(actual.name) ? 'ours' : 'foreign'
     // So is a device of a kind that we make, but not under this name.

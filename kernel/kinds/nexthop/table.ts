@@ -1,6 +1,7 @@
 import { familyOf } from '../../../lib/address.ts'
-import { type NetlinkNeeds, resultOf, sendOps } from '../../netlink/device-batch.ts'
-import { DumpDigest } from '../../netlink/dump-digest.ts'
+import { type NetlinkNeeds, resultOf } from '../../netlink/device-batch.ts'
+import { ListedTable } from '../../netlink/listed-table.ts'
+import type { Message } from '../../netlink/message.ts'
 import { nexthopOf } from '../../netlink/nexthop-ids.ts'
 import {
   deleteNexthop,
@@ -23,26 +24,17 @@ const MOST_STEPS = 1 << 20
 const GONE: OpError = { code: 'ENOENT', message: 'there is no such nexthop object' }
 
 /** Nexthop objects of our form. All others are passed over: a routing daemon may have 100,000. */
-export class NexthopTable implements ObjectTable<Nexthop> {
+export class NexthopTable extends ListedTable<NexthopRecord, Nexthop> implements ObjectTable<Nexthop> {
   readonly kind = 'nexthop'
-  readonly #needs: NetlinkNeeds
-  readonly #digest: DumpDigest
 
   constructor(needs: NetlinkNeeds) {
-    this.#needs = needs
-    this.#digest = new DumpDigest(needs, OWN_NEXTHOP_FORM)
-  }
-
-  async unchanged(): Promise<boolean> {
-    return await this.#digest.unchanged(dumpNexthops())
+    super(needs, { request: dumpNexthops, form: OWN_NEXTHOP_FORM })
   }
 
   /** None on a kernel without such objects (before 5.3). */
-  async dump(): Promise<readonly Nexthop[]> {
-    const { devices, nexthops } = this.#needs
-    const records = await this.#read()
-    if (records.some(({ gateway }) => gateway && devices.nameOf(gateway.index) === undefined)) await devices.refresh()
-    const listed = records.flatMap((record) => this.#objectOf(record) ?? [])
+  override async dump(): Promise<readonly Nexthop[]> {
+    const { nexthops } = this.needs
+    const listed = await super.dump()
     // Of several at one key the first counts: the one with the number that follows from the key.
     const objects = [...listed.filter(({ id }) => id === undefined), ...listed.filter(({ id }) => id !== undefined)]
     nexthops.clear()
@@ -54,11 +46,11 @@ export class NexthopTable implements ObjectTable<Nexthop> {
     return objects
   }
 
-  async apply(ops: readonly Op<Nexthop>[]): Promise<readonly OpResult[]> {
+  override async apply(ops: readonly Op<Nexthop>[]): Promise<readonly OpResult[]> {
     const removals = ops.filter(({ verb }) => verb === 'remove')
     const verdicts = new Map<Op<Nexthop>, OpError | undefined>(await this.#verify(removals))
     const due = ops.filter((op) => !verdicts.has(op))
-    const answers = await sendOps(this.#needs, due, (op, index) => this.#message(op, index))
+    const answers = await this.send(due)
     for (const [at, op] of due.entries()) verdicts.set(op, await this.#secondTry(op, answers[at]))
     return ops.map((op) => resultOf(verdicts.get(op)))
   }
@@ -67,7 +59,7 @@ export class NexthopTable implements ObjectTable<Nexthop> {
   async #verify(removals: readonly Op<Nexthop>[]): Promise<readonly [Op<Nexthop>, OpError][]> {
     const found = new Map<number, NexthopRecord>()
     const questions = removals.map(({ object }) => getNexthop(this.#numberOf(object)))
-    await this.#needs.channel.request(questions, (index, message) => found.set(index, parseNexthop(message)))
+    await this.needs.channel.request(questions, (index, message) => found.set(index, parseNexthop(message)))
     return removals.flatMap((op, at) => (this.#isAt(found.get(at), op.object) ? [] : [[op, GONE] as const]))
   }
 
@@ -82,7 +74,7 @@ export class NexthopTable implements ObjectTable<Nexthop> {
 
   /** Whether the device was made anew since its number was learnt: the kernel says no more than that the number is invalid. */
   async #isRenumbered(device: string): Promise<boolean> {
-    const { devices } = this.#needs
+    const { devices } = this.needs
     return devices.indexOf(device) !== (await devices.look(device))?.index
   }
 
@@ -94,51 +86,59 @@ export class NexthopTable implements ObjectTable<Nexthop> {
     for (let step = 1; verdict?.code === 'EEXIST' && step < MOST_STEPS; step *= 2) {
       // By this very object: the mirror was wrong.
       if (await this.#verify([op]).then((missing) => missing.length === 0)) return taken
-      this.#needs.nexthops.set(object, numberAfter(first, step))
+      this.needs.nexthops.set(object, numberAfter(first, step))
       verdict = await this.#send(op)
     }
     return verdict
   }
 
   async #send(op: Op<Nexthop>): Promise<OpError | undefined> {
-    const [verdict] = await sendOps(this.#needs, [op], (_op, index) => this.#message(op, index))
+    const [verdict] = await this.send([op])
     return verdict
   }
 
   async #withDetour(op: Op<Nexthop>): Promise<OpError | undefined> {
     const { device, via } = op.object
-    const index = this.#needs.devices.indexOf(device) ?? 0
-    const messages = aroundDetour({ device, via }, index, this.#message(op, index))
-    const [, verdict] = await this.#needs.channel.request(messages)
+    const index = this.needs.devices.indexOf(device) ?? 0
+    const messages = aroundDetour({ device, via }, index, this.message(op, index))
+    const [, verdict] = await this.needs.channel.request(messages)
     return verdict
   }
 
-  async #read(): Promise<readonly NexthopRecord[]> {
+  protected override async records(): Promise<readonly NexthopRecord[]> {
     try {
-      return await this.#digest.dump(dumpNexthops(), parseOwnNexthop)
+      return await super.records()
     } catch (cause) {
       if (cause instanceof OpFailure && cause.code === 'EOPNOTSUPP') return []
       throw cause
     }
   }
 
-  #message({ verb, object }: Op<Nexthop>, index: number): Uint8Array {
+  protected parse(message: Message): NexthopRecord | undefined {
+    return parseOwnNexthop(message)
+  }
+
+  protected indexOf({ gateway }: NexthopRecord): number | undefined {
+    return gateway?.index
+  }
+
+  protected message({ verb, object }: Op<Nexthop>, index: number): Uint8Array {
     const id = this.#numberOf(object)
     if (verb === 'remove') return deleteNexthop(id)
     const gateway = { index, via: object.via, onLink: true }
     return writeNexthop({ id, protocol: ROUTE_PROTOCOL, gateway }, verb === 'create' ? 'create' : 'replace')
   }
 
-  #objectOf(record: NexthopRecord): Nexthop | undefined {
-    return nexthopOf(record, this.#needs.devices.nameOf(record.gateway?.index ?? 0))
+  protected objectOf(record: NexthopRecord): Nexthop | undefined {
+    return nexthopOf(record, this.needs.devices.nameOf(record.gateway?.index ?? 0))
   }
 
   #isAt(record: NexthopRecord | undefined, object: Nexthop): boolean {
-    const found = record && this.#objectOf(record)
+    const found = record && this.objectOf(record)
     return found !== undefined && keyOf(found) === keyOf(object)
   }
 
   #numberOf(object: Nexthop): number {
-    return object.id ?? this.#needs.nexthops.of(object)
+    return object.id ?? this.needs.nexthops.of(object)
   }
 }
