@@ -146,7 +146,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     await untilReady(agent, stop)
     if (stop.aborted) return
     wasReady = true
-    await collectAfterStart(clock, agent.changes, stop)
+    await collectAfterStart({ clock }, agent.changes, stop)
   })
 
   try {

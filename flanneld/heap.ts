@@ -26,24 +26,32 @@ export function keepHeapSmall(): void {
 }
 
 /**
- * Collects what the start left behind, as soon as there is no `news` for a while: in an idle node, nothing else would. Holds the event
- * loop for some 25 to 60 ms, twice.
+ * Calls `collect` for what the start left behind, as soon as there is no `news` for a while: in an idle node, nothing else would.
  */
-export async function collectAfterStart(clock: Clock, news: Latest<number>, signal: AbortSignal): Promise<void> {
-  setFlagsFromString('--expose-gc')
-  const collect: unknown = runInNewContext('gc')
-  setFlagsFromString('--no-expose-gc')
-  if (typeof collect !== 'function') return
+export async function collectAfterStart(
+  { clock, collect = collectAll }: { readonly clock: Clock; readonly collect?: () => void },
+  news: Latest<number>,
+  signal: AbortSignal,
+): Promise<void> {
   // The second time finds what the first one freed only in part.
   for (let times = 0; times < 2; times += 1) {
     await silence(clock, news, signal)
     if (signal.aborted) return
-    // Half-empty pages would stay: nobody moves what lives in them.
-    setFlagsFromString('--compact-on-every-full-gc')
     collect()
-    setFlagsFromString('--no-compact-on-every-full-gc')
-    returnFreedMemory()
   }
+}
+
+/** Holds the event loop for some 25 to 60 ms. */
+function collectAll(): void {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  setFlagsFromString('--no-expose-gc')
+  if (typeof collect !== 'function') return
+  // Half-empty pages would stay: nobody moves what lives in them.
+  setFlagsFromString('--compact-on-every-full-gc')
+  collect()
+  setFlagsFromString('--no-compact-on-every-full-gc')
+  returnFreedMemory()
 }
 
 async function silence(clock: Clock, news: Latest<number>, signal: AbortSignal): Promise<void> {

@@ -18,7 +18,7 @@ export interface EngineOptions {
   readonly local: IpAddr
   /** UDP port of this node and of every peer. */
   readonly port: number
-  /** File that is run; another one only in tests. */
+  /** File that is run; another one, of plain JavaScript, only in tests. */
   readonly workerFile?: URL
 }
 
@@ -208,7 +208,8 @@ export class UdpEngine {
       table: this.#table,
     }
     const watch = new AbortController()
-    const worker = new Worker(workerFile, { workerData: start, transferList: [port2], name: 'udp proxy' })
+    const own = { workerData: start, transferList: [port2], name: 'udp proxy' }
+    const worker = new Worker(workerFile, workerFile === ownWorker ? own : { ...own, execArgv: [] })
     this.#worker = worker
     this.#messages = port1
     let failure: Error | undefined

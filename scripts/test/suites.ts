@@ -16,7 +16,7 @@ export interface Suite {
 
 /** In the order they run: what fails fastest comes first. */
 export const suites: readonly Suite[] = [
-  { name: 'unit', folders: [], needs: [], minutes: 3, minutesLong: 30 },
+  { name: 'unit', folders: [], needs: [], minutes: 6, minutesLong: 30 },
   { name: 'build', folders: ['build'], needs: [], minutes: 5, minutesLong: 5 },
   { name: 'etcd', folders: ['etcd'], needs: ['etcd'], minutes: 10, minutesLong: 60 },
   { name: 'chart', folders: ['chart'], needs: [], minutes: 10, minutesLong: 10 },

@@ -10,7 +10,7 @@ describe('the simulation', function () {
   it('comes to rest from every history with everybody reachable, and loses nobody on the way', async () => {
     // The same histories for the same program: what a rare one finds must not meet somebody who changed something else. `npm run
     // simulate` and the long form look for new ones.
-    const histories = long ? { numRuns: 10_000 } : { numRuns: 40, seed: 1 }
+    const histories = long ? { numRuns: 10_000 } : { numRuns: 12, seed: 1 }
     await fc.assert(outcome(), histories)
   })
 

@@ -1,17 +1,11 @@
 import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
-import type { AnyBackend } from '../../../backends/registry.ts'
-import { udp } from '../../../backends/udp/backend.ts'
-import { vxlan } from '../../../backends/vxlan/backend.ts'
 import { judgedLinks, lengthsInUse, PeerTraits, underlayInside } from '../../../flanneld/node/peer-traits.ts'
-import { Planner } from '../../../flanneld/node/planner.ts'
-import type { PlannerInput } from '../../../flanneld/node/planner-input.ts'
 import type { Family, IpAddr } from '../../../lib/address.ts'
 import { changesBetween } from '../../../lib/persistent-map.ts'
 import type { Lease } from '../../../subnet/types.ts'
-import { facts, lease, MACS, network, vxlanPath, wayOf } from '../../backends/world.ts'
-import { planNode } from './plan-node.ts'
+import { facts, lease, MACS, network, vxlanPath } from '../../backends/world.ts'
 
 const own = lease('10.5.1.0/24 192.168.64.11', vxlanPath(MACS.own))
 const nets = network(4)
@@ -106,48 +100,6 @@ describe('traits of the peers', () => {
       const host = { ...facts(), external, ownAddresses: new Set([uplink, ...others] as IpAddr[]) }
       const known = traitsOfAll(peers)
       assert.equal(underlayInside(known, { network: nets, own, facts: host }, store as IpAddr[]).has(4), expected)
-    })
-  }
-
-  const backends = [
-    { way: wayOf(vxlan as AnyBackend, { identity: new Map([[4, MACS.own]]) }), wire: 'vxlan' },
-    { way: wayOf(udp as AnyBackend, { identity: { engine: 'userspace' } }), wire: '' },
-  ]
-  for (const { wire, way } of backends) {
-    it(`${way.backend.type}: what is planned from the last plan and the peers that changed is what is planned anew`, () => {
-      const histories = anyPool.chain((pool) => fc.array(fc.subarray(pool), { minLength: 2, maxLength: 6 }))
-      fc.assert(
-        fc.property(histories, (history) => {
-          const known = new Map<string, Lease>()
-          const planner = new Planner()
-          const guard = { mode: 'on', allow: [], instance: '' } as const
-          const host = facts()
-          const basis: Omit<PlannerInput, 'peers'> = {
-            network: nets,
-            ways: [way],
-            own,
-            facts: host,
-            scope: { devices: new Set(), networks: [] },
-            complete: true,
-            options: { subnetFile: '/s', ipMasq: false, blackholeRoute: false, guard },
-          }
-          for (const moment of history) {
-            const leases = moment.map(({ n, length, inside: isInside }) => {
-              const key = `${n} ${length} ${isInside}`
-              const made = known.get(key) ?? {
-                ...peer(n, length, isInside),
-                primary: { ...vxlanPath(`02:00:00:00:01:${10 + n}`), backend: wire },
-              }
-              known.set(key, made)
-              return made
-            })
-            const input = { ...basis, peers: new Map(leases.map((each) => [each.id, each])) }
-            const [planned, anew] = [planner.plan(input), planNode(input)]
-            assert.deepEqual(new Map(planned.desired.objects), new Map(anew.desired.objects))
-            assert.deepEqual(planned.own, anew.own)
-          }
-        }),
-      )
     })
   }
 })

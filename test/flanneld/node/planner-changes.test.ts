@@ -31,7 +31,7 @@ describe('a plan that is made from the last one', () => {
           assert.deepEqual(contentOf(planner.plan(input)), contentOf(planNode(input)))
         }
       }),
-      { numRuns: repeat(100, 3000) },
+      { numRuns: repeat(60, 3000) },
     )
   })
 

@@ -217,10 +217,10 @@ describe('the journal', function () {
   this.timeout(60_000)
 
   it('is never short of an object, and at rest is what exists, wherever the process dies', async () => {
-    await fc.assert(fc.asyncProperty(steps(fc.constant(false)), config, assertHistory), { numRuns: repeat(60, 5_000) })
+    await fc.assert(fc.asyncProperty(steps(fc.constant(false)), config, assertHistory), { numRuns: repeat(30, 5_000) })
   })
 
   it('is short of what was made while the disk was full only, and of no changed sysctl', async () => {
-    await fc.assert(fc.asyncProperty(steps(fc.boolean()), config, assertHistory), { numRuns: repeat(60, 5_000) })
+    await fc.assert(fc.asyncProperty(steps(fc.boolean()), config, assertHistory), { numRuns: repeat(30, 5_000) })
   })
 })

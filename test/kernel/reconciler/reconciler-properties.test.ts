@@ -207,7 +207,7 @@ describe('reconciler properties', function () {
           await rig.reconciler.stop()
         }
       }),
-      { numRuns: 150 },
+      { numRuns: repeat(60, 2_000) },
     )
   })
 
@@ -240,7 +240,7 @@ describe('reconciler properties', function () {
           await rig.reconciler.stop()
         }
       }),
-      { numRuns: repeat(100, 2_000) },
+      { numRuns: repeat(50, 2_000) },
     )
   })
 
@@ -283,7 +283,7 @@ describe('reconciler properties', function () {
           await rig.reconciler.stop()
         }
       }),
-      { numRuns: repeat(200, 5_000) },
+      { numRuns: repeat(100, 5_000) },
     )
   })
 
@@ -314,7 +314,7 @@ describe('reconciler properties', function () {
           await rig.reconciler.stop()
         }
       }),
-      { numRuns: 150 },
+      { numRuns: repeat(60, 2_000) },
     )
   })
 
@@ -359,7 +359,7 @@ describe('reconciler properties', function () {
           await host.reconciler.stop()
         }
       }),
-      { numRuns: repeat(150, 1_500) },
+      { numRuns: repeat(50, 1_500) },
     )
   })
 })
