@@ -90,7 +90,7 @@ async function run(line: Invocation): Promise<number> {
         await runDaemon({ ...needs, given: line.origins.keys() }, options)
         return 0
       case 'plan':
-        return await runPlan(needs, options)
+        return await runPlan(needs, options, line.flags)
       case 'check':
         return await runCheck(needs, options, {
           given: line.origins.keys(),

@@ -11,7 +11,7 @@ import {
 import { InvalidLease } from '../lib/errors.ts'
 import { decodeLeaseKey, encodeLeaseKey } from './lease-codec.ts'
 import type { FamilyNetwork } from './network-config.ts'
-import { fitsNetwork, isOwnNode, namesAddress, olderFirst } from './own-lease.ts'
+import { isOwnNode, mayStay, namesAddress, olderFirst } from './own-lease.ts'
 import { OwnSubnetRules } from './own-subnet-rules.ts'
 import { RangeSet, rangeOf } from './range-set.ts'
 import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, LeaseSnapshot, Rival } from './types.ts'
@@ -48,7 +48,7 @@ export const firstWindow = 100
 /** Pure. The order of the rules is that of the compatibility contract: NodeID, public address, old subnet, a free one. */
 export function decideLease(question: LeaseQuestion): LeaseDecision {
   const { snapshot, want, hints } = question
-  const { network } = hints
+  const fits = (lease: Lease) => mayStay(lease, hints.network, hints.occupied)
   if (hints.only !== undefined) return decideOnly(question, hints.only)
   const stranger = findStranger(question)
   if (stranger !== undefined) return askStranger(stranger, want)
@@ -56,9 +56,9 @@ export function decideLease(question: LeaseQuestion): LeaseDecision {
   const byNode = leases.filter((lease) => isOwnNode(lease, want))
   const byAddress = leases.filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want))
   const candidates = [...byNode, ...byAddress]
-  const chosen = candidates.find((lease) => fitsNetwork(lease, network))
+  const chosen = candidates.find(fits)
   // Reservations that are not needed stay: they are the operator's, and peers ignore them while nobody claims them.
-  const surplus = candidates.find((lease) => lease !== chosen && (!lease.reserved || !fitsNetwork(lease, network)))
+  const surplus = candidates.find((lease) => lease !== chosen && (!lease.reserved || !fits(lease)))
   if (surplus !== undefined) return { type: 'delete', lease: surplus, why: whyDelete(surplus, question) }
   if (chosen === undefined) return hints.keep ? decideOnly(question, hints.keep) : createSomewhere(question)
   return takeOver(chosen, want)
@@ -71,7 +71,7 @@ function takeOver(lease: Lease, want: LeaseAttrs): LeaseDecision {
 }
 
 function whyDelete(lease: Lease, { hints, want }: LeaseQuestion): 'does-not-fit' | 'second-lease' | 'claimed' {
-  if (!fitsNetwork(lease, hints.network)) return 'does-not-fit'
+  if (!mayStay(lease, hints.network, hints.occupied)) return 'does-not-fit'
   return lease.node === '' || isOwnNode(lease, want) ? 'second-lease' : 'claimed'
 }
 

@@ -1,5 +1,6 @@
-import { type Family, type IpAddr, ipToNumber, prefixLength } from '../lib/address.ts'
+import { contains, type Family, type IpAddr, ipFromNumber, ipToNumber, prefixLength } from '../lib/address.ts'
 import type { NetworkConfig } from './network-config.ts'
+import { rangeOf } from './range-set.ts'
 import type { Lease } from './types.ts'
 
 /** How a node knows its own lease again. */
@@ -37,6 +38,23 @@ export function fitsNetwork(lease: Lease, network: NetworkConfig): boolean {
     if (at < ipToNumber(rules.subnetMin) || at > ipToNumber(rules.subnetMax)) return false
   }
   return true
+}
+
+/** Whether a lease may stay: it could have been chosen, or containers have its addresses and it fits but for `SubnetMin` and `SubnetMax`. */
+export function mayStay(lease: Lease, network: NetworkConfig, occupied: readonly IpAddr[] = []): boolean {
+  if (fitsNetwork(lease, network)) return true
+  const subnets = [...lease.families.values()].map(({ subnet }) => subnet)
+  if (!subnets.some((subnet) => occupied.some((address) => contains(subnet, address)))) return false
+  return fitsNetwork(lease, withoutBounds(network))
+}
+
+function withoutBounds(network: NetworkConfig): NetworkConfig {
+  const families = Array.from(network.families, ([family, rules]) => {
+    const { first, last } = rangeOf(rules.network)
+    const bounds = { subnetMin: ipFromNumber(family, BigInt(first)), subnetMax: ipFromNumber(family, BigInt(last)) }
+    return [family, { ...rules, ...bounds }] as const
+  })
+  return { ...network, families: new Map(families) }
 }
 
 /** Order by age; the name decides between leases of one transaction. */

@@ -175,6 +175,8 @@ export interface AcquireHints extends PublishHints {
    * our NodeID may be in use by a host from which our state directory was copied, so who takes it over says so in it (`claim`).
    */
   readonly sinceBoot?: ReadonlyMap<Family, Cidr>
+  /** Addresses of this host's bridges with containers: a lease whose subnet has one stays, though a new one could not be chosen so. */
+  readonly occupied?: readonly IpAddr[]
   /** What a new subnet must not take away; absent: nothing is known. */
   readonly surroundings?: () => Surroundings
   /** `--protected-cidrs`: a new subnet overlaps none of them. */

@@ -59,7 +59,7 @@ export async function runConfigRender(
   try {
     const configuration = parseConfiguration(text, nameOf(file), subnets)
     const { warnings } = configuration
-    const config = documentOf(configuration, subnets)
+    const config = documentOf(configuration)
     if (!isDocument) for (const warning of warnings) needs.complain(`${nameOf(file)}: warning: ${warning}\n`)
     const values = () => configValues(text, nameOf(file), subnets)
     const whole = { apiVersion: API_VERSION, file, config, values: isDocument ? values() : [], warnings }

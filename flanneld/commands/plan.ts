@@ -1,60 +1,136 @@
 import { createKernel, type Kernel } from '../../kernel/kernel.ts'
-import { kindOf } from '../../kernel/kinds/kinds.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
-import { type Obstacle, obstacleText } from '../../kernel/obstacles/packet-path.ts'
+import { obstacleText } from '../../kernel/obstacles/packet-path.ts'
 import { withJournal } from '../../kernel/reconciler/journal.ts'
-import { type OpPlan, preview } from '../../kernel/reconciler/preview.ts'
+import { preview } from '../../kernel/reconciler/preview.ts'
+import { OpFailure } from '../../kernel/table.ts'
 import type { Clock } from '../../lib/clock.ts'
-import type { Folded } from '../node/fold.ts'
-import { lookAhead } from '../node/look-ahead.ts'
+import { UsageError } from '../../lib/errors.ts'
+import { objections } from '../config/admission.ts'
+import { interruptions, type Masqueraded } from '../config/interruptions.ts'
+import { differences, parsedKey } from '../config/values.ts'
+import { subnetsOf } from '../leases/last-lease.ts'
+import { type Configuration, wayKey } from '../node/configuration.ts'
+import { lookAhead, type Outlook } from '../node/look-ahead.ts'
+import type { FlagValue } from '../options/go-flags.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
 import { instanceOf } from '../state/instance.ts'
 import { NOTHING_ON_RECORD, type PeekedState, peekState } from '../state/state-dir.ts'
+import { type Plan, planDocument, planText } from './plan-text.ts'
 
 interface PlanNeeds {
   readonly clock: Clock
   readonly port: ProcessPort
   readonly print: (text: string) => void
+  /** The text of a file, or for `-` of the standard input. */
+  readonly read: (path: string) => Promise<string>
 }
 
+const REFUSED = 78
+
 /**
- * `flanneld plan`: prints, as commands, what the daemon would change on this host now. Leases nothing, so a node without
+ * `flanneld plan`: prints, as commands, what the daemon would change on this host now; with `--config` what it would change if the network
+ * configuration were that one, what of it could interrupt traffic, and what it would refuse (exit code 78). Leases nothing, so a node without
  * a lease has nothing to plan yet.
+ *
+ * @throws UsageError; ConfigError for a configuration that cannot be used
  */
-export async function runPlan(needs: PlanNeeds, options: Options): Promise<number> {
+export async function runPlan(
+  needs: PlanNeeds,
+  options: Options,
+  flags: ReadonlyMap<string, FlagValue>,
+): Promise<number> {
+  const output = flags.get('o') ?? ''
+  if (output !== '' && output !== 'json')
+    throw new UsageError(`invalid value ${JSON.stringify(output)} for flag -o: must be json`)
+  const file = flags.get('config')
+  const given = typeof file === 'string' ? { text: await needs.read(file), origin: originOf(file) } : undefined
   const kernel = await createKernel()
   try {
     const state = (await peekState(instanceOf(options).stateDir, needs.port.uid)) ?? NOTHING_ON_RECORD
-    const found = await lookAhead({ ...needs, kernel }, { options, state, leases: 'held' }, needs.port.stop)
-    for (const warning of found.configuration.warnings) needs.print(`# ${warning}\n`)
-    needs.print(found.folded === undefined ? NO_LEASE : await textOf(found.folded, kernel, state))
-    return 0
+    const instead = given && { instead: given }
+    const found = await lookAhead({ ...needs, kernel }, { options, state, leases: 'held', ...instead }, needs.port.stop)
+    const plan = await planOf(found, kernel, state)
+    needs.print(output === 'json' ? planDocument(plan) : planText(plan))
+    return plan.change !== undefined && plan.change.refused.length > 0 ? REFUSED : 0
   } finally {
     kernel.close()
   }
 }
 
-const NO_LEASE = '# this node holds no lease yet: at its start the daemon leases a subnet first\n'
-
-async function textOf({ verdicts, plan }: Folded, kernel: Kernel, { entries }: PeekedState): Promise<string> {
-  const lines = [
-    ...verdicts.rejected.map(({ id, text }) => `# lease ${id} is rejected: ${text}\n`),
-    ...plan.notices.map(({ text }) => `# ${text}\n`),
-    ...plan.skipped.map(({ id, text }) => `# peer ${id} is skipped: ${text}\n`),
-  ]
-  const changes = await preview(kernel.tables, withJournal(plan.desired, entries))
-  const obstacles = await kernel.rules.obstacles.read(plan.packetPaths)
-  return `${lines.join('')}${planText(changes, obstacles.flat())}`
+function originOf(file: string): string {
+  return file === '-' ? 'standard input' : file
 }
 
-/** One command a line; what stands in the way as comments, behind the rules that these would be in the way of. */
-export function planText({ ops, failures }: OpPlan, obstacles: readonly Obstacle[]): string {
-  const lines = [...failures].map(([key, { text }]) => `# ${key}: ${text}`)
-  const behindRules = ops.findIndex(({ verb, object }) => verb === 'remove' || kindOf(object.kind).announces)
-  const end = behindRules < 0 ? ops.length : behindRules
-  lines.push(...ops.slice(0, end).flatMap(commandsFor))
-  lines.push(...obstacles.map((obstacle) => `# ${obstacleText(obstacle)}`))
-  lines.push(...ops.slice(end).flatMap(commandsFor))
-  return lines.length === 0 ? '# nothing to change\n' : `${lines.join('\n')}\n`
+async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState): Promise<Plan> {
+  const { configuration, inUse, obstacle, own, levels, folded } = found
+  const isBeside = inUse !== undefined && obstacle === undefined && wayKey(inUse) !== wayKey(configuration)
+  const notes = configuration.warnings
+  const leases = { own, leases: levels.leases?.leases ?? new Map() }
+  const refused = inUse === undefined ? [] : objections(configuration, inUse, leases)
+  const change = inUse && {
+    isSame: parsedKey(inUse) === parsedKey(configuration),
+    differences: differences(inUse, configuration),
+    refused,
+    needsRestart: obstacle !== undefined,
+    ...(obstacle !== undefined && { obstacle }),
+    order: isBeside && refused.length === 0 ? orderOf(inUse, configuration) : [],
+    interruptions: [],
+  }
+  const nothing = { ops: [], failures: new Map(), obstacles: [] }
+  // What is refused changes nothing.
+  if (refused.length > 0) return { ...nothing, notes, hasLease: true, ...(change && { change }) }
+  if (folded === undefined) return { ...nothing, notes, hasLease: false, ...(change && { change }) }
+  const { verdicts, plan } = folded
+  const { ops: all, failures } = await preview(kernel.tables, withJournal(plan.desired, entries))
+  const obstacles = (await kernel.rules.obstacles.read(plan.packetPaths)).flat().map(obstacleText)
+  const unreached = new Map(plan.skipped.map(({ id }) => [id, subnetsOf(verdicts.planned.get(id))]))
+  // A peer that has not said yet that it receives by the new way keeps its route until it has.
+  const waiting = new Set(isBeside ? [...unreached.values()].flat() : [])
+  const ops = all.filter(
+    ({ verb, object }) => !(verb === 'remove' && object.kind === 'route' && waiting.has(object.dst)),
+  )
+  const may =
+    inUse && interruptions({ inUse, next: configuration, ops, unreached, isBeside }, await masqueraded(kernel))
+  return {
+    notes: [
+      ...notes,
+      ...verdicts.rejected.map(({ id, text }) => `lease ${id} is rejected: ${text}`),
+      ...plan.notices.map(({ text }) => text),
+      ...plan.skipped.map(({ id, text }) =>
+        isBeside ? `peer ${id} moves when its lease accepts the new way` : `peer ${id} is skipped: ${text}`,
+      ),
+    ],
+    hasLease: true,
+    ops: ops.map((op) => ({ op, commands: commandsFor(op) })),
+    failures,
+    obstacles,
+    ...(change && { change: { ...change, interruptions: may ?? [] } }),
+  }
+}
+
+/** What a running daemon does (`flanneld/switch`), in words. */
+function orderOf(inUse: Configuration, next: Configuration): readonly string[] {
+  const [from, to] = [inUse, next].map(({ backend }) => backend.type)
+  const [before, after] = from === to ? ['the present way', 'the new way'] : [from, to]
+  const made = next.backend.devices(next.config, next.network)
+  return [
+    made.length === 0
+      ? `${after} is set up beside ${before}`
+      : `the device ${made.join(', ')} is made beside ${before}`,
+    `the lease accepts ${after}, too`,
+    `probes by ${after} go to each peer whose lease accepts it`,
+    'the route to each peer whose probes are answered moves, by one replacement',
+    `${before} goes when no lease needs it any more`,
+  ]
+}
+
+async function masqueraded(kernel: Kernel): Promise<Masqueraded> {
+  try {
+    return await kernel.rules.connections.masqueraded()
+  } catch (cause) {
+    if (cause instanceof OpFailure) return { unreadable: `${cause.message} (${cause.code})` }
+    throw cause
+  }
 }

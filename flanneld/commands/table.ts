@@ -25,7 +25,18 @@ export const COMMANDS = {
       o: { syntax: 'text', placeholder: 'json', help: 'print the status document itself' },
     },
   },
-  plan: { summary: 'print what would be changed and change nothing', available: true, flags: {} },
+  plan: {
+    summary: 'print what would be changed and change nothing',
+    available: true,
+    flags: {
+      config: {
+        syntax: 'text',
+        placeholder: 'FILE',
+        help: 'as if the network configuration were this one; - for the standard input',
+      },
+      o: { syntax: 'text', placeholder: 'json', help: 'print it as a document' },
+    },
+  },
   check: {
     summary:
       'tell what on this host, in etcd or in Docker would keep the daemon from its work; 0 ok, 1 warnings, 2 failures',

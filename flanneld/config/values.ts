@@ -18,10 +18,12 @@ export type ConfigDocument = Readonly<Record<string, unknown>> & {
 }
 
 /** A network configuration that says the same with every default written out. */
-export function documentOf(
-  { network, backend, config }: Pick<Configuration, 'network' | 'backend' | 'config'>,
-  subnets?: SubnetOrigin,
-): ConfigDocument {
+export function documentOf({
+  network,
+  backend,
+  config,
+  subnets,
+}: Omit<Configuration, 'origin' | 'warnings'>): ConfigDocument {
   return { ...networkDocument(network, subnets), Backend: { Type: backend.type, ...backend.written(config) } }
 }
 
@@ -56,8 +58,7 @@ function shown(key: string, value: unknown): string {
  * @throws ConfigError naming path, value and what was expected
  */
 export function configValues(text: string, origin: string, subnets?: SubnetOrigin): readonly ConfigValue[] {
-  const valuesOf = (document: string) =>
-    flatDocument(documentOf(parseConfiguration(document, origin, subnets), subnets))
+  const valuesOf = (document: string) => flatDocument(documentOf(parseConfiguration(document, origin, subnets)))
   const document: unknown = JSON.parse(text)
   return Array.from(valuesOf(text), ([key, value]): ConfigValue => {
     const path = key.split('.')

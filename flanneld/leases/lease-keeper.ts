@@ -1,4 +1,4 @@
-import type { Cidr, Family } from '../../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
@@ -42,6 +42,8 @@ export interface LeaseKeeperOptions {
   readonly previous: (network: NetworkConfig) => Promise<ReadonlyMap<Family, Cidr>>
   /** Subnets that were in use since the host was booted. */
   readonly sinceBoot: ReadonlyMap<Family, Cidr>
+  /** Addresses of bridges with containers, asked before each try. */
+  readonly occupied?: () => Promise<readonly IpAddr[]>
   /** What a new subnet must leave alone. */
   readonly surroundings?: AcquireHints['surroundings']
   readonly protectedRanges?: AcquireHints['protectedRanges']
@@ -141,7 +143,8 @@ export class LeaseKeeper {
     this.#judged = lost && this.#store.entry(lost.last.lease.id)?.version
     try {
       const previous = await this.#options.previous(network)
-      const hints = { network, previous, sinceBoot, waiting, ...beside, ...only, ...kept }
+      const occupied = (await this.#options.occupied?.()) ?? []
+      const hints = { network, previous, occupied, sinceBoot, waiting, ...beside, ...only, ...kept }
       const own = await this.#store.acquire(attrs, hints, signal)
       this.#held(attrs, own)
     } catch (cause) {

@@ -4,6 +4,7 @@ import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
 import { aborted } from '../../lib/signals.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
+import { occupiedAddresses } from '../host/occupied.ts'
 import { keepLastKnown } from '../last-known/keep.ts'
 import { recallLastKnown } from '../last-known/recall.ts'
 import { LeaseKeeper, OWN_LEASE } from '../leases/lease-keeper.ts'
@@ -12,7 +13,7 @@ import type { Check } from '../status/health.ts'
 import { datastoreConditions, leaseConditions, readinessChecks } from '../status/node-conditions.ts'
 import { WayChange } from '../switch/way-change.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
-import { type ObstacleBetween, obstacleBetween, wayKey } from './configuration.ts'
+import { obstacleFor } from './configuration.ts'
 import { kernelListener } from './kernel-events.ts'
 import { followReconciler } from './kernel-status.ts'
 import { LevelSet } from './levels.ts'
@@ -76,6 +77,7 @@ export class Agent {
       // The record is ours alone; subnet.env may be of a run before it, or of another program.
       previous: async (network) =>
         new Map([...options.previousSubnets, ...(await lastSubnets({ ...needs, ...needs.state }, network))]),
+      occupied: () => occupiedAddresses(needs.kernel.host),
       sinceBoot: options.previousSubnets,
       surroundings: () => this.#planning.surroundings(),
     })
@@ -133,8 +135,10 @@ export class Agent {
     })
     const known = { devices: () => planning.owned().devices, overlay: () => planning.overlay() }
     const givenAddresses = () => this.#given ?? this.#needs.givenAddresses?.() ?? new Map()
-    const beside = { levels: this.#levels, refusals: this.#refusals, obstacleBetween: this.#obstacleBetween }
-    const sources = followSources({ ...this.#needs, ...known, ...beside, givenAddresses }, this.#options)
+    const beside = { levels: this.#levels, refusals: this.#refusals, obstacleBetween: obstacleFor(this.#options) }
+    const lastConfiguration = () => this.#change.target
+    const needs = { ...this.#needs, ...known, ...beside, givenAddresses, lastConfiguration }
+    const sources = followSources(needs, this.#options)
     this.#config = sources.config
     this.#followLease()
     this.#followKernel(sources)
@@ -154,14 +158,6 @@ export class Agent {
   /** Ends the old ways of a change of the backend, whoever needs them. False: none is under way. */
   finishChange(): boolean {
     return this.#change.finish()
-  }
-
-  get #obstacleBetween(): ObstacleBetween {
-    if (this.#options.changesLive) return obstacleBetween
-    return (before, after) =>
-      wayKey(before) === wayKey(after)
-        ? undefined
-        : 'this lease store does not tell by which backends a node is reached'
   }
 
   #followLease(): void {

@@ -5,6 +5,7 @@ import { Latest, type Source } from '../../lib/latest.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { ConfigText } from '../../subnet/types.ts'
+import { type LeasesInUse, objections } from '../config/admission.ts'
 import { differences } from '../config/values.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { type Configuration, type ObstacleBetween, parseConfiguration } from './configuration.ts'
@@ -17,6 +18,10 @@ interface ConfigWatchNeeds {
   readonly log: Logger
   /** Why there is no going from the one to the other without a restart; undefined: there is. */
   readonly obstacleBetween: ObstacleBetween
+  /** What a change could take away. */
+  readonly leases: () => LeasesInUse
+  /** Of the last run and this host: what to begin with where the first one fits neither; absent: with the first one. */
+  readonly beginWith?: (found: Configuration) => Promise<Configuration>
 }
 
 type Document = Pick<ConfigText, 'origin' | 'subnets'> & { readonly text: string }
@@ -33,6 +38,8 @@ export class ConfigWatch {
   readonly #flips: FlipGuard
   readonly #alarm: Alarm
   #isTold = false
+  /** Because of leases that may change. */
+  #refused: Configuration | undefined
 
   constructor(needs: ConfigWatchNeeds) {
     this.#needs = needs
@@ -43,7 +50,7 @@ export class ConfigWatch {
   /** Follows the source until the signal is aborted. @throws ConfigError only for the first configuration */
   async run(signal: AbortSignal): Promise<void> {
     const follow = async (stop: AbortSignal) => {
-      for await (const config of this.#needs.source.watch(stop)) this.#take(config)
+      for await (const config of this.#needs.source.watch(stop)) await this.#take(config)
     }
     await runTogether([follow, (stop) => this.#wait(stop)], signal)
   }
@@ -56,6 +63,12 @@ export class ConfigWatch {
     if (current === undefined || waited === undefined) return undefined
     this.#change(current, waited)
     return differences(current, waited)
+  }
+
+  /** To be told of other leases: what is refused because of them may be used without them. */
+  reconsider(): void {
+    const { current } = this.changes
+    if (this.#refused !== undefined && current !== undefined) this.#change(current, this.#refused)
   }
 
   async #wait(signal: AbortSignal): Promise<void> {
@@ -74,19 +87,17 @@ export class ConfigWatch {
   recall(recorded: Configuration): void {
     if (this.#isTold || this.changes.current !== undefined) return
     this.#flips.admits(recorded, undefined)
-    this.#begin(recorded)
+    this.#start(recorded)
   }
 
-  #take({ text, origin, subnets }: ConfigText): void {
+  async #take({ text, origin, subnets }: ConfigText): Promise<void> {
     const { conditions } = this.#needs
     this.#isTold = true
-    if (text === undefined) {
-      this.#flips.retract()
-      this.#missing(origin)
-      return
-    }
-    conditions.clear('config-missing')
-    const next = this.#parse({ text, origin, ...(subnets && { subnets }) })
+    this.#refused = undefined
+    conditions.clear('config-refused')
+    if (text === undefined) this.#missing(origin)
+    else conditions.clear('config-missing')
+    const next = text === undefined ? undefined : this.#parse({ text, origin, ...(subnets && { subnets }) })
     if (next === undefined) {
       this.#flips.retract()
       return
@@ -94,7 +105,7 @@ export class ConfigWatch {
     const { current } = this.changes
     const isAdmitted = this.#flips.admits(next, current)
     this.#alarm.ring()
-    if (current === undefined) this.#begin(next)
+    if (current === undefined) await this.#begin(next)
     else if (isAdmitted) this.#change(current, next)
   }
 
@@ -127,7 +138,13 @@ export class ConfigWatch {
     }
   }
 
-  #begin(first: Configuration): void {
+  async #begin(found: Configuration): Promise<void> {
+    const first = (await this.#needs.beginWith?.(found)) ?? found
+    this.#start(first)
+    if (first !== found) this.#change(first, found)
+  }
+
+  #start(first: Configuration): void {
     const { network, backend, origin } = first
     this.#warn(first, [])
     const networks = [...network.families.values()].map((part) => part.network).join(' ')
@@ -138,6 +155,19 @@ export class ConfigWatch {
   #change(before: Configuration, next: Configuration): void {
     const { conditions, log } = this.#needs
     const changes = differences(before, next)
+    const [objection] = objections(next, before, this.#needs.leases())
+    this.#refused = objection && next
+    if (objection !== undefined) {
+      conditions.clear('config-restart-needed')
+      conditions.set({
+        code: 'config-refused',
+        severity: 'warning',
+        text: `the new network configuration is not used, the last one stays: ${objection.path}: ${objection.text} (${changes.join('; ')})`,
+        remedy: objection.remedy,
+      })
+      return
+    }
+    conditions.clear('config-refused')
     const obstacle = this.#needs.obstacleBetween(before, next)
     if (obstacle === undefined) {
       conditions.clear('config-restart-needed')

@@ -8,6 +8,7 @@ export interface Configuration {
   readonly backend: AnyBackend
   /** Parsed by the backend. */
   readonly config: unknown
+  readonly subnets: SubnetOrigin
   /** Where it came from, for messages: a file path or an etcd key. */
   readonly origin: string
   /** As it stands there. */
@@ -17,31 +18,33 @@ export interface Configuration {
 }
 
 /** @throws ConfigError naming path, value and what was expected */
-export function parseConfiguration(text: string, origin: string, subnets?: SubnetOrigin): Configuration {
+export function parseConfiguration(text: string, origin: string, subnets: SubnetOrigin = 'leased'): Configuration {
   const network = parseNetworkConfig(text, origin, subnets)
   const backend = backendFor(network.backendType)
   const warnings = [...network.warnings]
   const config = backend.parseConfig(network.backend, warnings)
   checkFamilies(backend, network)
   backend.check?.(config, network)
-  return { network, backend, config, origin, text, warnings }
+  return { network, backend, config, subnets, origin, text, warnings }
 }
 
 /**
- * Tells the ways of this node from each other: families, networks, the tool that rules are written with (for a moment packets would
- * pass without any rule), and what of the backend's configuration stands in the path or makes a device that does not change alive. Configurations with one key differ only in what a running node takes over with the way that it has.
+ * Tells the ways of this node from each other: enabled families, and what of the backend's configuration stands in the path or makes a device
+ * that does not change alive. Configurations with one key differ only in what a running node takes over with the way that it has.
  */
 export function wayKey({ network, backend, config }: Pick<Configuration, 'network' | 'backend' | 'config'>): string {
-  const families = Array.from(network.families, ([family, part]) => [family, part.network, part.subnetLen])
-  return JSON.stringify([
-    backend.type,
-    backend.lasting === undefined ? config : backend.lasting(config),
-    families,
-    network.nftables,
-  ])
+  const lasting = backend.lasting === undefined ? config : backend.lasting(config)
+  return JSON.stringify([backend.type, lasting, [...network.families.keys()]])
 }
 
 export type ObstacleBetween = (before: Configuration, after: Configuration) => string | undefined
+
+/** Of a node whose lease store carries what it says of its ways, and of one whose store does not. */
+export function obstacleFor({ changesLive }: { readonly changesLive: boolean }): ObstacleBetween {
+  if (changesLive) return obstacleBetween
+  return (before, after) =>
+    wayKey(before) === wayKey(after) ? undefined : 'this lease store does not tell by which backends a node is reached'
+}
 
 /** Whether subnets of the one are subnets of the other. */
 export function isSameNetwork(before: Configuration, after: Configuration): boolean {
@@ -50,15 +53,20 @@ export function isSameNetwork(before: Configuration, after: Configuration): bool
   return parts(before) === parts(after)
 }
 
+export function hasSameFamilies(before: Configuration, after: Configuration): boolean {
+  const families = after.network.families
+  return (
+    before.network.families.size === families.size && [...before.network.families.keys()].every((f) => families.has(f))
+  )
+}
+
 /**
  * Why a node cannot have both for a while, so that it cannot go from one to the other without a restart; undefined: it can. Each is good
  * in itself.
  */
 export function obstacleBetween(before: Configuration, after: Configuration): string | undefined {
   if (wayKey(before) === wayKey(after)) return undefined
-  if (!isSameNetwork(before, after)) return 'subnets would be others, and running containers keep their addresses'
-  if (before.network.nftables !== after.network.nftables)
-    return 'rules move from one tool to the other with a restart only'
+  if (!hasSameFamilies(before, after)) return 'the lease would be of other families'
   const types = [before, after].map(({ backend }) => backend.type)
   if (types.includes('alloc')) return 'with alloc somebody else carries the packets, and nobody knows whether he does'
   if (types.includes('udp') && types.includes('ipip'))

@@ -2,9 +2,13 @@ import { randomBytes } from 'node:crypto'
 import type { Kernel } from '../../kernel/kernel.ts'
 import { originalsOf, scopeOf, scopeWith } from '../../kernel/reconciler/journal.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { ConfigError } from '../../lib/errors.ts'
+import { Latest, type Source } from '../../lib/latest.ts'
 import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
+import type { SubnetOrigin } from '../../subnet/network-config.ts'
+import type { ConfigText, Lease } from '../../subnet/types.ts'
 import { previousLease } from '../leases/last-lease.ts'
 import type { LeaseWant } from '../leases/lease-keeper.ts'
 import { openLeases } from '../leases/open-leases.ts'
@@ -16,13 +20,14 @@ import type { PeekedState } from '../state/state-dir.ts'
 import { type Condition, ConditionSet } from '../status/status.ts'
 import { recordedWays } from '../switch/follow.ts'
 import { readWays } from '../switch/record.ts'
-import { type Configuration, obstacleBetween } from './configuration.ts'
+import { type Configuration, obstacleFor, parseConfiguration } from './configuration.ts'
 import { type Folded, fold } from './fold.ts'
 import { footprintOf } from './footprint.ts'
 import { LevelSet, type Levels } from './levels.ts'
 import { Planner } from './planner.ts'
 import { type PresumedLease, presumeLease } from './presumed-lease.ts'
 import { followSources } from './sources.ts'
+import { fixedWays } from './ways.ts'
 
 interface LookAheadNeeds {
   readonly clock: Clock
@@ -35,10 +40,18 @@ interface LookAheadOptions {
   readonly state: PeekedState
   /** Of a node without a lease: `held` says no more about it, `presumed` goes on as if it had the one that it would ask for. */
   readonly leases: 'held' | 'presumed'
+  /** Taken for the network configuration in place of that of the store. */
+  readonly instead?: { readonly text: string; readonly origin: string }
 }
 
 export interface Outlook {
   readonly configuration: Configuration
+  /** That of the store, where another one was taken instead; absent, too, where there is none that can be used. */
+  readonly inUse?: Configuration
+  /** Why there is no going to this one from that in use without a restart; absent: there is. */
+  readonly obstacle?: string
+  /** The lease that this node holds. */
+  readonly own?: Lease
   /** Absent without a lease. */
   readonly folded?: Folded
   readonly levels: Levels
@@ -71,7 +84,7 @@ export async function lookAhead(
 
 async function look(
   { clock, port, lifecycle, kernel }: LookAheadNeeds & { lifecycle: Lifecycle },
-  { options, state, leases: which }: LookAheadOptions,
+  { options, state, leases: which, instead }: LookAheadOptions,
   signal: AbortSignal,
 ): Promise<Outlook> {
   const conditions = new ConditionSet({ clock })
@@ -80,7 +93,8 @@ async function look(
   const source = await openLeases({ clock, log, conditions, random: Math.random, env: port.env }, options, nodeId)
   const agent = { ...(await agentOptions(options, { nodeId, storeEndpoints: source.endpoints }, log)), holdMs: 0 }
   const levels = new LevelSet()
-  const wayPlan = recordedWays(readWays(state.ways, log), agent)
+  // Of another configuration its end is planned, not the way there, which the answers of the peers decide.
+  const wayPlan = instead ? fixedWays((inUse) => [inUse]) : recordedWays(readWays(state.ways, log), agent)
   const owned = ({ configuration }: Levels) =>
     configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf(wayPlan.wanted(configuration)), entries)
   const parts = {
@@ -93,10 +107,11 @@ async function look(
     levels,
     claim: async () => {},
     refusals: new Map(),
-    obstacleBetween,
+    obstacleBetween: obstacleFor(agent),
   }
   const host = { devices: () => owned(levels.current).devices, overlay: () => undefined }
-  const sources = followSources({ ...source, ...parts, ...host }, agent)
+  const change = instead && (await changeTo(instead, source.configSource, signal))
+  const sources = followSources({ ...source, ...parts, ...host, ...change?.source }, agent)
   const peers = new PeerView({ clock, log }, agent)
   let want: LeaseWant | undefined
   const keeper = {
@@ -107,10 +122,18 @@ async function look(
   const needs = { ...sources, peers, planner: new Planner(), keeper, wayPlan }
   for await (const known of levels.changes.watch(signal)) {
     const { configuration, leases, traffic } = known
-    const outlook = configuration && { configuration, levels: known, conditions: conditions.list() }
+    const beside = { levels: known, conditions: conditions.list(), ...(change?.inUse && { inUse: change.inUse }) }
+    const held = leases && known.host && previousLease(leases, nodeId, known.host)
+    const obstacle = change?.inUse && configuration && parts.obstacleBetween(change.inUse, configuration)
+    const outlook = configuration && {
+      configuration,
+      ...beside,
+      ...(obstacle !== undefined && { obstacle }),
+      ...(held && { own: held }),
+    }
     const memory = { ours: owned(known).devices, originals: originalsOf(entries), isPlanned: () => false }
     const foldWith = (lease: Levels['lease']) => fold({ ...known, ...(lease && { lease }) }, needs, memory, agent)
-    let own = leases && known.host && previousLease(leases, nodeId, known.host)
+    let own = held
     let presumed: PresumedLease | undefined
     if (outlook && known.host !== undefined && own === undefined) {
       if (which === 'held') return outlook
@@ -124,4 +147,24 @@ async function look(
       return { ...outlook, folded, ...(presumed && { presumed }) }
   }
   throw signal.reason
+}
+
+/** A source that says this and nothing else, and what the real one says now. @throws ConfigError when it cannot be used */
+async function changeTo(instead: { text: string; origin: string }, real: Source<ConfigText>, signal: AbortSignal) {
+  const configSource = new Latest<ConfigText>('given configuration')
+  for await (const { text, origin, subnets } of real.watch(signal)) {
+    parseConfiguration(instead.text, instead.origin, subnets)
+    configSource.set({ ...instead, revision: '', ...(subnets && { subnets }) })
+    return { source: { configSource }, inUse: text === undefined ? undefined : usable({ text, origin, subnets }) }
+  }
+  throw signal.reason
+}
+
+function usable({ text, origin, subnets }: { text: string; origin: string; subnets: SubnetOrigin | undefined }) {
+  try {
+    return parseConfiguration(text, origin, subnets)
+  } catch (cause) {
+    if (cause instanceof ConfigError) return undefined
+    throw cause
+  }
 }

@@ -6,14 +6,18 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
 import { type Lifecycle, runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { ConfigText, LeaseStore } from '../../subnet/types.ts'
+import { findOwnLease } from '../../subnet/own-lease.ts'
+import type { ConfigText, LeaseSnapshot, LeaseStore } from '../../subnet/types.ts'
+import { beginWith as beginConfiguration } from '../config/kept.ts'
 import type { InterfaceOptions } from '../host/external-interface.ts'
 import { followHost } from '../host/follow-host.ts'
 import type { HostView } from '../host/host-view.ts'
+import { occupiedAddresses } from '../host/occupied.ts'
 import { openHost } from '../host/open-host.ts'
 import { StoreAddresses } from '../host/store-addresses.ts'
 import type { WantedTraffic } from '../host/traffic-choice.ts'
 import { type LastRun, pathOf, previousLease } from '../leases/last-lease.ts'
+import { heldLease } from '../leases/lease-attrs.ts'
 import { serviceConditions } from '../status/node-conditions.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { ConfigWatch } from './config-watch.ts'
@@ -25,6 +29,8 @@ import { Ways } from './ways.ts'
 export interface SourceNeeds {
   readonly kernel: { readonly host: HostKernel; readonly rules: Pick<Kernel['rules'], 'sets' | 'obstacles'> }
   readonly configSource: Source<ConfigText>
+  /** That of the last run, asked before there is one of this run; absent: nothing is known of it. */
+  readonly lastConfiguration?: () => Configuration | undefined
   readonly store: LeaseStore
   readonly givenAddresses?: (() => ReadonlyMap<Family, IpAddr>) | undefined
   /** For a connection that nothing may come back on. */
@@ -71,7 +77,21 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
       for await (const value of source.watch(stop)) levels.set(levelOf(value))
     })
 
-  const config = new ConfigWatch({ ...needs, source: needs.configSource })
+  const own = (leases: LeaseSnapshot['leases']) =>
+    heldLease(levels.current.lease)?.lease ?? findOwnLease(leases, { node: options.nodeId, publicIps: new Map() })
+  const leasesInUse = () => {
+    const leases = levels.current.leases?.leases ?? new Map()
+    return { own: own(leases), leases }
+  }
+  const beginWith = async (found: Configuration) => {
+    const known = async () => {
+      await levels.known(['leases'], lifecycle.signal)
+      return leasesInUse()
+    }
+    const occupied = () => occupiedAddresses(kernel.host)
+    return await beginConfiguration(found, { last: needs.lastConfiguration?.(), leases: known, occupied })
+  }
+  const config = new ConfigWatch({ ...needs, source: needs.configSource, leases: leasesInUse, beginWith })
   lifecycle.run('configuration', (stop) => config.run(stop))
   follow(config.changes, (configuration) => {
     conditions.replace('services', serviceConditions(configuration.network, needs.serviceAddress))
@@ -80,6 +100,9 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
 
   lifecycle.run('lease store', (stop) => store.run(stop))
   follow(store, (leases) => ({ leases }))
+  lifecycle.run('refused configuration', async (stop) => {
+    for await (const _ of levels.changes.watch(stop)) config.reconsider()
+  })
 
   const host = openHost(
     { ...needs, kernel: kernel.host },

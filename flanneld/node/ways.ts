@@ -54,6 +54,7 @@ export class Ways {
   readonly #wanted = new Latest<readonly Configuration[]>('wanted ways')
   readonly #prepared = new Map<string, PreparedWay<unknown>>()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
+  #claimed: string | undefined
 
   constructor(needs: WaysNeeds) {
     this.#needs = needs
@@ -74,7 +75,7 @@ export class Ways {
     const wanted = this.#wanted.current ?? []
     this.#tell()
     const missing = wanted.filter((configuration) => !this.#prepared.has(wayKey(configuration)))
-    if (missing.length > 0) await this.#needs.claim(footprintOf(wanted))
+    await this.#claim(footprintOf(wanted))
     for (const configuration of missing) {
       const key = wayKey(configuration)
       const context = await this.#needs.context(configuration)
@@ -88,6 +89,15 @@ export class Ways {
       }
       this.#tell()
     }
+  }
+
+  /** Of one way the networks may change, too. */
+  async #claim(footprint: OwnershipScope): Promise<void> {
+    const { devices, fouPorts = [], networks } = footprint
+    const claimed = JSON.stringify([[...devices], [...fouPorts], networks])
+    if (claimed === this.#claimed) return
+    await this.#needs.claim(footprint)
+    this.#claimed = claimed
   }
 
   #tell(): void {

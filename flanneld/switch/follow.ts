@@ -1,4 +1,5 @@
-import { type Configuration, isSameNetwork, obstacleBetween, wayKey } from '../node/configuration.ts'
+import { overlaps } from '../../lib/address.ts'
+import { type Configuration, hasSameFamilies, isSameNetwork, obstacleBetween, wayKey } from '../node/configuration.ts'
 import type { WayPlan } from '../node/ways.ts'
 import type { WaysRecord } from './record.ts'
 import { restingAt, retarget } from './switch.ts'
@@ -16,14 +17,42 @@ export function following(
   const key = wayKey(inUse)
   const fresh = () => ({ state: restingAt(key), configurations: new Map([[key, inUse]]) })
   if (before === undefined) return fresh()
-  const { state, configurations } = before
-  if (configurations.get(key) === inUse && state.target === key) return before
+  const { state } = before
+  if (before.configurations.get(key) === inUse && state.target === key) return before
+  const configurations = inNetworkOf(inUse, before.configurations)
   const others = state.held.flatMap((way) => (way.key === key ? [] : (configurations.get(way.key) ?? [])))
-  if (others.some((other) => !isSameNetwork(other, inUse)) || (others.length > 0 && !changesLive)) return fresh()
+  // After a restart in which the node was renumbered.
+  if (others.some((other) => !isOneNetwork(other, inUse))) return fresh()
+  if (others.length > 0 && !changesLive) return fresh()
   const isHeld = others.length < state.held.length
   const isBlocked = !isHeld && others.some((other) => obstacleBetween(other, inUse) !== undefined)
-  if (isBlocked) return others.length > 1 ? before : fresh()
+  if (isBlocked) {
+    if (others.length < 2) return fresh()
+    return configurations === before.configurations ? before : { state, configurations }
+  }
   return { state: retarget(state, key), configurations: new Map(configurations).set(key, inUse) }
+}
+
+/** The others with the network of the one in use: what is a larger one for this is so for all. The same objects where nothing differs. */
+function inNetworkOf(inUse: Configuration, all: WaysRecord['configurations']): WaysRecord['configurations'] {
+  const { families, nftables } = inUse.network
+  const isIn = (other: Configuration) => isSameNetwork(other, inUse) && other.network.nftables === nftables
+  if ([...all.values()].every((other) => isIn(other) || !isOneNetwork(other, inUse))) return all
+  return new Map(
+    Array.from(all, ([key, other]) => {
+      const isOther = !isIn(other) && isOneNetwork(other, inUse)
+      return [key, isOther ? { ...other, network: { ...other.network, families, nftables } } : other]
+    }),
+  )
+}
+
+/** Whether one lies in the other, so that running containers may have addresses of both. */
+function isOneNetwork(a: Configuration, b: Configuration): boolean {
+  if (!hasSameFamilies(a, b)) return false
+  return [...a.network.families].every(([family, { network }]) => {
+    const other = b.network.families.get(family)?.network
+    return other !== undefined && overlaps(network, other)
+  })
 }
 
 /** The ways of the last run as they are on record, for one who only looks: nothing changes while he does. */

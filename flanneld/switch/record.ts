@@ -16,8 +16,9 @@ export interface WaysRecord {
 export function waysText({ state, configurations }: WaysRecord): string {
   const numbers = new Map(state.held.map(({ key }, number) => [key, number]))
   const held = state.held.map(({ key, isAccepted, isSent }) => {
-    const { text, origin } = configurations.get(key) ?? { text: '', origin: '' }
-    return { config: text, origin, accepts: isAccepted, sends: isSent }
+    const { text, origin, subnets } = configurations.get(key) ?? { text: '', origin: '', subnets: 'leased' }
+    const assigned = subnets === 'assigned' ? { subnets } : {}
+    return { config: text, origin, ...assigned, accepts: isAccepted, sends: isSent }
   })
   const moved = Array.from(state.pins, ([id, ways]) => [
     id,
@@ -46,7 +47,8 @@ function parse(text: string): WaysRecord | undefined {
   const configurations = new Map<string, Configuration>()
   const held = list.map((item, number) => {
     const way = new JsonFields(item, `held[${number}]`)
-    const configuration = parseConfiguration(way.string('config') ?? '', way.string('origin') ?? '')
+    const subnets = way.string('subnets') === 'assigned' ? 'assigned' : 'leased'
+    const configuration = parseConfiguration(way.string('config') ?? '', way.string('origin') ?? '', subnets)
     const key = wayKey(configuration)
     configurations.set(key, configuration)
     return { key, isAccepted: way.boolean('accepts', false), isSent: way.boolean('sends', false) }

@@ -9,6 +9,7 @@ import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { OwnLease } from '../../subnet/types.ts'
+import { holdsSecret } from '../last-known/trust.ts'
 import { heldLease } from '../leases/lease-attrs.ts'
 import { isOlder, says } from '../leases/lease-comparison.ts'
 import { type Configuration, wayKey } from '../node/configuration.ts'
@@ -37,7 +38,7 @@ interface WayChangeNeeds {
   /** Why this host has none of a way, by `wayKey`; what is taken out is tried again. */
   readonly refusals: Map<string, string>
   readonly probes: ProbePort
-  readonly files: Pick<StateFiles, 'read' | 'keep'>
+  readonly files: Pick<StateFiles, 'read' | 'keep' | 'remove'>
   readonly conditions: ConditionSet
   readonly clock: Clock
   readonly log: Logger
@@ -61,7 +62,8 @@ interface Seen {
   readonly last: Folded
 }
 
-const LOST_ON_CRASH = 'after a restart this node may not know by which backend it is reached while the backend changes'
+const LOST_ON_CRASH =
+  'at a restart this node may not know which network its containers have, nor by which backend it is reached while that changes'
 const TICK_MS = 200
 const REFUSED_MS = 30_000
 const CONDITION_MS = 5_000
@@ -109,6 +111,11 @@ export class WayChange implements WayPlan {
   get counts(): ChangeCounts {
     const { answered, unanswered } = this.#rounds.counts
     return { ...this.#counts, probesAnswered: answered, probesUnanswered: unanswered }
+  }
+
+  /** What the node goes to, or has; before the first one of this run what the last one had. */
+  get target(): Configuration | undefined {
+    return this.#record?.configurations.get(this.#record.state.target)
   }
 
   /** What the last run was doing: before the first configuration. */
@@ -351,7 +358,10 @@ export class WayChange implements WayPlan {
     const text = waysText(this.#record)
     if (text === this.#saved) return
     this.#saved = text
-    await this.#needs.files.keep(WAYS_FILE, text, LOST_ON_CRASH)
+    const { files } = this.#needs
+    const isSecret = [...this.#record.configurations.values()].some((each) => holdsSecret(JSON.parse(each.text)))
+    if (isSecret) await files.remove(WAYS_FILE)
+    else await files.keep(WAYS_FILE, text, LOST_ON_CRASH)
   }
 
   async #rest(): Promise<void> {

@@ -4,6 +4,7 @@ import { NETLINK_NETFILTER, NFTABLES_GROUP } from '../netlink/nftables-messages.
 import { type NetlinkSocket, openNetlinkSocket } from '../netlink/socket.ts'
 import { ObstacleReader } from '../obstacles/obstacle-reader.ts'
 import { OpFailure } from '../table.ts'
+import { Connections } from './connections.ts'
 import { GuardKernel } from './guard-kernel.ts'
 import { Netfilter } from './netfilter.ts'
 import { RuleMonitor } from './rule-monitor.ts'
@@ -15,6 +16,7 @@ export interface OpenRules {
   readonly guard: GuardKernel
   readonly obstacles: ObstacleReader
   readonly monitor: RuleMonitor
+  readonly connections: Connections
   close(): void
 }
 
@@ -36,6 +38,7 @@ export function openRules(clock: Clock): OpenRules {
     guard,
     obstacles: new ObstacleReader({ sets }),
     monitor,
+    connections: new Connections({ channel }),
     close() {
       monitor.close()
       socket?.close()

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { planText } from '../../flanneld/commands/plan.ts'
+import { planText } from '../../flanneld/commands/plan-text.ts'
 import type { DesiredState } from '../../kernel/desired.ts'
+import { commandsFor } from '../../kernel/kinds/words.ts'
 import type { DesiredObject } from '../../kernel/objects.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { guardChains, guardPeer, guardSets } from '../conformance/guard.ts'
@@ -175,7 +176,9 @@ describe('`flanneld plan`', () => {
       const kernel = new FakeKernel()
       kernel.addDevice('eth0')
       prepare(kernel)
-      const text = planText(await preview(kernel.tables, desired), [])
+      const { ops, failures } = await preview(kernel.tables, desired)
+      const steps = ops.map((op) => ({ op, commands: commandsFor(op) }))
+      const text = planText({ ops: steps, failures, notes: [], obstacles: [], hasLease: true })
       assert.equal(text, PRINTED[what]?.slice(1))
       assert.deepEqual(
         kernel.calls.filter(({ verb }) => verb !== 'dump'),

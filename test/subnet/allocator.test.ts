@@ -146,6 +146,19 @@ describe('decideLease', () => {
       }),
       'delete 10.5.9.0-24 does-not-fit',
     ],
+    [
+      'own lease outside SubnetMin and SubnetMax, whose addresses containers have',
+      ask([lease('10.5.9.0/24', { node: 'me', ip: me })], {
+        network: networkOf({ Network: '10.5.0.0/16', SubnetMax: '10.5.8.0' }),
+        hint: { occupied: ['172.17.0.1' as IpAddr, '10.5.9.1' as IpAddr] },
+      }),
+      'take-over 10.5.9.0-24 same-node',
+    ],
+    [
+      'own lease of another length, whatever containers have',
+      ask([lease('10.5.3.0/25', { node: 'me', ip: me })], { hint: { occupied: ['10.5.3.1' as IpAddr] } }),
+      'delete 10.5.3.0-25 does-not-fit',
+    ],
     ['own lease of another network', ask([lease('10.6.3.0/24', { ip: me })]), 'delete 10.6.3.0-24 does-not-fit'],
     [
       'own lease without the second family',

@@ -31,7 +31,7 @@ export const iptablesChain: Kind<IptablesChain> = {
   commands: {
     create: (object) => change(object, undefined),
     update: change,
-    remove: (object) => `${restore(object)}\n${removalText(object)}END`,
+    remove: (object) => `${restore(object)}\n${removalText(object, () => true)}END`,
   },
 }
 

@@ -1,5 +1,5 @@
 import { nftFamily } from '../../rules/nft-text.ts'
-import { type IptablesChain, jumpText } from './chain.ts'
+import { type IptablesChain, type IptablesJump, jumpText } from './chain.ts'
 
 /**
  * Input of `iptables-restore --noflush` that makes the chain and its jumps what they shall be, in one transaction. A jump that
@@ -14,7 +14,7 @@ export function restoreText(
   const wanted = chain.jumps.filter(({ from, optional }) => !optional || exists(from))
   const missing = new Map(wanted.map((jump) => [jumpText(jump), jump]))
   for (const jump of actual?.jumps ?? []) {
-    if (jump.nowhere) continue
+    if (isNowhere(jump, exists)) continue
     // What is wanted stays once; of two equal rules the first goes.
     if (!missing.delete(jumpText(jump)) && jump.handle === undefined) lines.push(`-D ${jump.from} ${jump.rule}`)
   }
@@ -23,11 +23,16 @@ export function restoreText(
   return `${[...lines, 'COMMIT'].join('\n')}\n`
 }
 
-export function removalText(chain: IptablesChain): string {
+export function removalText(chain: IptablesChain, exists: (chain: string) => boolean): string {
   const jumps = chain.jumps
-    .filter(({ nowhere, handle }) => !nowhere && handle === undefined)
+    .filter((jump) => !isNowhere(jump, exists) && jump.handle === undefined)
     .map(({ from, rule }) => `-D ${from} ${rule}`)
   return `${[`*${chain.table}`, ...jumps, `-F ${chain.name}`, `-X ${chain.name}`, 'COMMIT'].join('\n')}\n`
+}
+
+/** What was written and not read again since has no mark for it. */
+function isNowhere({ from, optional, nowhere }: IptablesJump, exists: (chain: string) => boolean): boolean {
+  return nowhere === true || (optional === true && !exists(from))
 }
 
 /**

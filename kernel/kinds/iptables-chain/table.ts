@@ -142,10 +142,10 @@ function unreadableOf(op: Op<IptablesChain>): string {
 
 function textOf(op: Op<IptablesChain>, exists: (chain: string) => boolean): string {
   const { object } = op
-  if (op.verb === 'remove') return removalText(object)
+  if (op.verb === 'remove') return removalText(object, exists)
   if (object.onlyBeside !== undefined && !exists(object.onlyBeside)) {
     // Left from a time when it was wanted for more.
-    return op.verb === 'create' ? '' : removalText(op.actual)
+    return op.verb === 'create' ? '' : removalText(op.actual, exists)
   }
   return restoreText(object, op.verb === 'create' ? undefined : op.actual, exists)
 }

@@ -19,6 +19,8 @@ complete -c flanneld -n '__fish_seen_subcommand_from config; and __fish_seen_sub
 complete -c flanneld -n '__fish_seen_subcommand_from status' -l wait -x -d 'ask again until all is well, at most this long (5m)'
 complete -c flanneld -n '__fish_seen_subcommand_from status' -l brief -d 'one line'
 complete -c flanneld -n '__fish_seen_subcommand_from status' -s o -x -a 'json' -d 'print the status document itself'
+complete -c flanneld -n '__fish_seen_subcommand_from plan' -l config -r -F -d 'as if the network configuration were this one; - for the standard input'
+complete -c flanneld -n '__fish_seen_subcommand_from plan' -s o -x -a 'json' -d 'print it as a document'
 complete -c flanneld -n '__fish_seen_subcommand_from check' -s o -x -a 'json' -d 'print it as a document'
 complete -c flanneld -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from validate' -l strict -d 'unknown keys are a fault'
 complete -c flanneld -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from validate' -s o -x -a 'json' -d 'print it as a document'

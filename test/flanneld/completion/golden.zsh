@@ -53,13 +53,14 @@ _flanneld() {
   # Words that are no flags, nor values of flags.
   for ((at = 2; at < CURRENT; at++)); do
     case $words[at] in
-      --wait|-o|-o|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ((at++)) ;;
+      --wait|-o|--config|-o|-o|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ((at++)) ;;
       -*) ;;
       *) command="${command:+$command }$words[at]" ;;
     esac
   done
   case $command in
     'status') own=('*--wait=[ask again until all is well, at most this long (5m)]:wait: ' '*--brief[one line]' '*-o[print the status document itself]:o:(json)') ;;
+    'plan') own=('*--config=[as if the network configuration were this one; - for the standard input]:config:_files' '*-o[print it as a document]:o:(json)') ;;
     'check') own=('*-o[print it as a document]:o:(json)') ;;
     'config validate') own=('*--strict[unknown keys are a fault]' '*-o[print it as a document]:o:(json)') ;;
     'config render') own=('*-o[of each value also where it comes from and its default]:o:(json)') ;;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { LeasesInUse } from '../../../flanneld/config/admission.ts'
 import { ConfigWatch } from '../../../flanneld/node/config-watch.ts'
 import { obstacleBetween, parseConfiguration } from '../../../flanneld/node/configuration.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
@@ -10,13 +11,22 @@ import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
 
 const good = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 
+const noLeases: LeasesInUse = { own: undefined, leases: new Map() }
+
 async function start(...texts: readonly (string | undefined)[]) {
+  return await startBeside({ leases: () => noLeases }, ...texts)
+}
+
+async function startBeside(
+  beside: Pick<ConstructorParameters<typeof ConfigWatch>[0], 'leases' | 'beginWith'>,
+  ...texts: readonly (string | undefined)[]
+) {
   const source = new Latest<ConfigText>('config')
   const clock = new VirtualClock()
   const conditions = new ConditionSet({ clock })
   const lines: string[] = []
   const log = createLogger((_severity, message, fields) => void lines.push(`${message} ${JSON.stringify(fields)}`))
-  const watch = new ConfigWatch({ source, conditions, clock, log, obstacleBetween })
+  const watch = new ConfigWatch({ ...beside, source, conditions, clock, log, obstacleBetween })
   const end = new AbortController()
   let fault: unknown
   const running = watch.run(end.signal).catch((cause) => {
@@ -75,11 +85,11 @@ describe('network configuration', () => {
   }
 
   it('names every value that a restart would change, and forgets it when it is changed back', async () => {
-    const world = await start(good, '{"Network":"10.5.0.0/16","SubnetLen":25,"Backend":{"Type":"vxlan","VNI":7}}')
+    const world = await start(good, '{"Network":"10.5.0.0/16","SubnetLen":25,"Backend":{"Type":"vxlan","Port":4789}}')
     assert.deepEqual(world.codes(), ['config-restart-needed'])
     const text = world.conditions.list()[0]?.text ?? ''
     assert.match(text, /SubnetLen 24 -> 25/)
-    assert.match(text, /Backend\.VNI 1 -> 7/)
+    assert.match(text, /Backend\.Port \d+ -> 4789/)
     await world.tell(good)
     assert.deepEqual(world.codes(), [])
     await world.stop()
@@ -94,6 +104,8 @@ describe('network configuration', () => {
     ['Backend.MTU', config({}, { MTU: 1400 })],
     ['Backend.VNI', config({}, { VNI: 2 })],
     ['Backend.Type', '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}'],
+    ['EnableNFTables', config({ EnableNFTables: true })],
+    ['Network', config({ Network: '10.4.0.0/15' })],
     ['SubnetMin', config({ SubnetMin: '10.5.8.0' })],
     ['SubnetMax', config({ SubnetMax: '10.5.8.0' })],
   ]
@@ -112,13 +124,10 @@ describe('network configuration', () => {
   }
 
   const named: readonly [string, string][] = [
-    ['Network', config({ Network: '10.6.0.0/16' })],
-    ['SubnetLen', config({ SubnetLen: 25 })],
     ['IPv6Network', config({ EnableIPv6: true, IPv6Network: 'fc00::/48' })],
-    ['EnableNFTables', config({ EnableNFTables: true })],
     ['Backend.Type', config({}, { Type: 'alloc' })],
     ['Backend.Port', config({}, { Port: 4789 })],
-    ['Backend.GBP', config({}, { GBP: true })],
+    ['Backend.GBP', config({}, { GBP: true, Port: 4789 })],
     ['Backend.Port', config({ SubnetMin: '10.5.8.0' }, { Port: 4789 })],
   ]
   for (const [key, text] of named) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { IptablesChain } from '../../../kernel/kinds/iptables-chain/kind.ts'
-import { restoreText } from '../../../kernel/kinds/iptables-chain/script.ts'
+import { removalText, restoreText } from '../../../kernel/kinds/iptables-chain/script.ts'
 
 describe('a chain of iptables', () => {
   const jump = { from: 'POSTROUTING', rule: '-m comment --comment "c" -j FLANNEL-FWD', place: 'last' } as const
@@ -36,5 +36,17 @@ describe('a chain of iptables', () => {
   it('loses jumps from elsewhere', () => {
     const wrong = { ...jump, from: 'OUTPUT' }
     assert.deepEqual(text({ ...chain, jumps: [jump, wrong] })[0], `-D OUTPUT ${jump.rule}`)
+  })
+
+  it('is rid of an optional jump only where its place is, also where it was written and not read again', () => {
+    const removed = (exists: boolean) =>
+      removalText(chain, () => exists)
+        .split('\n')
+        .slice(1, -4)
+    assert.deepEqual(removed(false), [`-D POSTROUTING ${jump.rule}`])
+    assert.deepEqual(removed(true), [`-D POSTROUTING ${jump.rule}`, `-D DOCKER-USER ${jump.rule}`])
+    const unwanted = (exists: boolean) => restoreText({ ...chain, jumps: [jump] }, chain, () => exists)
+    assert.doesNotMatch(unwanted(false), /DOCKER-USER/)
+    assert.match(unwanted(true), /^-D DOCKER-USER /m)
   })
 })

@@ -1,0 +1,123 @@
+import { carriedFamilies } from '../../backends/families.ts'
+import type { AnyBackend } from '../../backends/registry.ts'
+import { type Cidr, contains, type Family, prefixLength } from '../../lib/address.ts'
+import type { Lease } from '../../subnet/types.ts'
+import type { Configuration } from '../node/configuration.ts'
+
+/** Who would lose something by another configuration. */
+export interface LeasesInUse {
+  /** Of this node. */
+  readonly own: Lease | undefined
+  /** All of them. */
+  readonly leases: ReadonlyMap<string, Lease>
+}
+
+/** Why a running node does not use a configuration that is good in itself. */
+export interface Objection {
+  /** As in a ConfigError. */
+  readonly path: string
+  readonly text: string
+  readonly remedy: string
+}
+
+const NAMED = 3
+
+/** What a change would take away that works, the gravest first; none: it may be used. Pure. */
+export function objections(next: Configuration, inUse: Configuration, leases: LeasesInUse): readonly Objection[] {
+  return [...renumbering(next, inUse, leases), ...leftFamilies(next, inUse), ...gbpAlone(next, inUse)]
+}
+
+/** Of containers that run: their addresses cannot be changed under them. */
+export function renumbering(
+  next: Configuration,
+  inUse: Configuration,
+  { own, leases }: LeasesInUse,
+): readonly Objection[] {
+  return [...next.network.families].flatMap(([family, rules]): Objection[] => {
+    const before = inUse.network.families.get(family)
+    if (before === undefined) return []
+    const name = family === 4 ? '' : 'IPv6'
+    const subnetOf = (lease: Lease) => lease.families.get(family)?.subnet
+    const ownSubnet = own && subnetOf(own)
+    if (ownSubnet !== undefined && next.subnets === 'leased' && contains(rules.network, ownSubnet)) {
+      const length = prefixLength(ownSubnet)
+      // One of another length than the last configuration's is no newer fault.
+      if (length !== rules.subnetLen && length === before.subnetLen) {
+        const others = othersThat(leases, own, (lease) => hasLength(subnetOf(lease), before.subnetLen))
+        return [
+          refusedBy(
+            `${name}SubnetLen`,
+            `${rules.subnetLen} is not the length of ${ownSubnet}, the subnet of this node`,
+            others,
+            inUse,
+          ),
+        ]
+      }
+    }
+    const leaves = (subnet: Cidr | undefined) =>
+      subnet !== undefined && contains(before.network, subnet) && !contains(rules.network, subnet)
+    const others = othersThat(leases, own, (lease) => leaves(subnetOf(lease)))
+    if (leaves(ownSubnet))
+      return [
+        refusedBy(
+          `${name}Network`,
+          `${ownSubnet}, the subnet of this node, does not lie in ${rules.network}`,
+          others,
+          inUse,
+        ),
+      ]
+    const [first] = others
+    if (first === undefined) return []
+    return [refusedBy(`${name}Network`, `the subnet of another node does not lie in ${rules.network}`, others, inUse)]
+  })
+}
+
+function refusedBy(path: string, why: string, others: readonly Lease[], inUse: Configuration): Objection {
+  const named = others.slice(0, NAMED).map(({ id }) => id)
+  const more = others.length > NAMED ? ` and ${others.length - NAMED} more` : ''
+  const also = others.length === 0 ? '' : `; to be renumbered besides: ${named.join(', ')}${more}`
+  return {
+    path,
+    text: `${why}${also}`,
+    remedy: `put ${path} of ${inUse.origin} back; or renumber, one host after another: stop its containers, then restart flanneld`,
+  }
+}
+
+function othersThat(leases: LeasesInUse['leases'], own: Lease | undefined, fits: (lease: Lease) => boolean) {
+  return [...leases.values()].filter((lease) => lease.id !== own?.id && !lease.reserved && fits(lease))
+}
+
+function hasLength(subnet: Cidr | undefined, length: number): boolean {
+  return subnet !== undefined && prefixLength(subnet) === length
+}
+
+function leftFamilies(next: Configuration, inUse: Configuration): readonly Objection[] {
+  const carried = carriedFamilies(next.backend as AnyBackend, next.network)
+  const left = carriedFamilies(inUse.backend, inUse.network).filter(
+    (family: Family) => next.network.families.has(family) && !carried.includes(family),
+  )
+  if (left.length === 0) return []
+  const names = left.map((family) => `IPv${family}`).join(' and ')
+  return [
+    {
+      path: 'Backend.Type',
+      text: `${next.backend.type} does not carry ${names}, which ${inUse.backend.type} carries now`,
+      remedy: `use a backend that carries ${names} (vxlan, host-gw), or set Enable${names} to false`,
+    },
+  ]
+}
+
+/** The kernel refuses a second device with GBP on one port ("Address already in use"), and changes none alive. */
+function gbpAlone(next: Configuration, inUse: Configuration): readonly Objection[] {
+  if (next.backend.type !== 'vxlan' || inUse.backend.type !== 'vxlan') return []
+  const before = inUse.backend.written(inUse.config)
+  const after = next.backend.written(next.config)
+  if (before['GBP'] === after['GBP'] || before['Port'] !== after['Port']) return []
+  return [
+    {
+      path: 'Backend.GBP',
+      text: `${after['GBP']} on port ${after['Port']}, where a device with ${before['GBP']} stands: the kernel has one of them on a port`,
+      remedy: 'change Backend.Port with it, and Backend.VNI; both ways stand side by side then',
+    },
+  ]
+}

@@ -1,0 +1,28 @@
+import { contains, type IpAddr } from '../../lib/address.ts'
+import type { Lease } from '../../subnet/types.ts'
+import { type Configuration, isSameNetwork } from '../node/configuration.ts'
+import { type LeasesInUse, renumbering } from './admission.ts'
+
+interface LastRunNeeds {
+  /** Of the last run. */
+  readonly last: Configuration | undefined
+  readonly leases: () => Promise<LeasesInUse>
+  /** Addresses of bridges with containers. */
+  readonly occupied: () => Promise<readonly IpAddr[]>
+}
+
+/**
+ * With what a node begins that finds `found`: with that, but where its containers would lose their subnet with what it used before its
+ * start. Where nothing is known of that, or no container runs, with what it finds.
+ */
+export async function beginWith(found: Configuration, needs: LastRunNeeds): Promise<Configuration> {
+  const { last } = needs
+  if (last === undefined || isSameNetwork(found, last)) return found
+  const leases = await needs.leases()
+  if (leases.own === undefined || renumbering(found, last, leases).length === 0) return found
+  return hasContainers(leases.own, await needs.occupied()) ? { ...last, origin: found.origin } : found
+}
+
+export function hasContainers({ families }: Lease, occupied: readonly IpAddr[]): boolean {
+  return [...families.values()].some(({ subnet }) => occupied.some((address) => contains(subnet, address)))
+}

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { objections } from '../../../flanneld/config/admission.ts'
+import { beginWith } from '../../../flanneld/config/kept.ts'
+import { parseConfiguration } from '../../../flanneld/node/configuration.ts'
+import type { IpAddr } from '../../../lib/address.ts'
+import type { SubnetOrigin } from '../../../subnet/network-config.ts'
+import { lease } from '../../subnet/leases.ts'
+
+const v4 = { Network: '10.5.0.0/16', Backend: { Type: 'vxlan' } }
+const dual = { ...v4, EnableIPv6: true, IPv6Network: 'fc00::/48' }
+const read = (document: object, subnets?: SubnetOrigin) =>
+  parseConfiguration(JSON.stringify(document), 'etcd:/c', subnets)
+
+describe('a new configuration', () => {
+  const own = lease('10.5.3.0/24')
+  const other = lease('10.5.200.0/24')
+  const leases = new Map([own, other].map((each) => [each.id, each]))
+  const backend = (type: string, more: object = {}) => ({ Backend: { Type: type, ...more } })
+
+  const judged: readonly (readonly [says: string, before: object, after: object, path: string | undefined])[] = [
+    ['the same', v4, v4, undefined],
+    ['a larger network with the same start', v4, { ...v4, Network: '10.4.0.0/15' }, undefined],
+    ['a smaller one that still has everybody', v4, { ...v4, Network: '10.5.0.0/16', SubnetLen: 24 }, undefined],
+    ['a smaller one without another node', v4, { ...v4, Network: '10.5.0.0/17' }, 'Network'],
+    ['another network', v4, { ...v4, Network: '10.6.0.0/16' }, 'Network'],
+    ['another length', v4, { ...v4, SubnetLen: 25 }, 'SubnetLen'],
+    ['other bounds', v4, { ...v4, SubnetMin: '10.5.99.0', SubnetMax: '10.5.99.0' }, undefined],
+    ['a second family', v4, dual, undefined],
+    ['one family less', dual, v4, undefined],
+    ['another backend', v4, { ...v4, ...backend('host-gw') }, undefined],
+    ['a backend without IPv6 in a dual network', dual, { ...dual, ...backend('ipip') }, 'Backend.Type'],
+    ['the same without the second family', dual, { ...v4, ...backend('ipip') }, undefined],
+    [
+      'a backend that lacked IPv6 before, too',
+      { ...dual, ...backend('udp') },
+      { ...dual, ...backend('ipip') },
+      undefined,
+    ],
+    ['GBP alone', v4, { ...v4, ...backend('vxlan', { GBP: true }) }, 'Backend.GBP'],
+    ['GBP with another VNI on the same port', v4, { ...v4, ...backend('vxlan', { GBP: true, VNI: 2 }) }, 'Backend.GBP'],
+    ['GBP on another port', v4, { ...v4, ...backend('vxlan', { GBP: true, Port: 4789 }) }, undefined],
+  ]
+  for (const [says, before, after, path] of judged) {
+    it(`${path === undefined ? 'is used' : 'is refused'}: ${says}`, () => {
+      const found = objections(read(after), read(before), { own, leases })
+      assert.deepEqual(found[0]?.path, path, JSON.stringify(found))
+    })
+  }
+
+  it('is refused with what would be renumbered, by name', () => {
+    const many = Array.from({ length: 9 }, (_unused, n) => lease(`10.5.${n + 20}.0/24`))
+    const all = new Map([own, ...many].map((each) => [each.id, each]))
+    const [found] = objections(read({ ...v4, Network: '10.6.0.0/16' }), read(v4), { own, leases: all })
+    assert.equal(
+      found?.text,
+      '10.5.3.0/24, the subnet of this node, does not lie in 10.6.0.0/16; to be renumbered besides: 10.5.20.0-24, 10.5.21.0-24, 10.5.22.0-24 and 6 more',
+    )
+  })
+
+  it('may leave reservations outside, and subnets of other lengths as they are', () => {
+    const reserved = lease('10.5.200.0/24', { reserved: true })
+    const short = lease('10.5.4.0/26')
+    const those = { own: short, leases: new Map([short, reserved].map((each) => [each.id, each])) }
+    assert.deepEqual(objections(read({ ...v4, Network: '10.5.0.0/17' }), read(v4), those), [])
+    assert.deepEqual(objections(read({ ...v4, SubnetLen: 25 }), read(v4), those), [])
+  })
+
+  it('says nothing of lengths where Kubernetes assigns subnets', () => {
+    const before = read(v4, 'assigned')
+    assert.deepEqual(objections(read({ ...v4, SubnetLen: 25 }, 'assigned'), before, { own, leases }), [])
+    assert.equal(
+      objections(read({ ...v4, Network: '10.6.0.0/16' }, 'assigned'), before, { own, leases })[0]?.path,
+      'Network',
+    )
+  })
+
+  describe('found at a start', () => {
+    const found = read({ ...v4, Network: '10.6.0.0/16' })
+    const last = read({ ...v4, ...backend('host-gw') })
+    const begun = async (more: Partial<Parameters<typeof beginWith>[1]> = {}, document = found) =>
+      await beginWith(document, {
+        last,
+        leases: async () => ({ own, leases }),
+        occupied: async () => ['10.5.3.1' as IpAddr],
+        ...more,
+      })
+
+    it('waits where containers have addresses of the last one', async () => {
+      const used = await begun()
+      assert.deepEqual([used.network, used.backend.type, used.origin], [last.network, 'host-gw', found.origin])
+    })
+
+    it('is used where there is no container, no lease, or nothing is known', async () => {
+      assert.equal(await begun({ occupied: async () => ['172.17.0.1' as IpAddr] }), found)
+      assert.equal(await begun({ leases: async () => ({ own: undefined, leases }) }), found)
+      assert.equal(await begun({ last: undefined }), found)
+    })
+
+    it('is used at once, without waiting for leases, where the networks are the same', async () => {
+      const leasesAreAway = { leases: () => new Promise<never>(() => {}) }
+      const same = read({ ...v4, SubnetMin: '10.5.9.0' })
+      assert.equal(await begun(leasesAreAway, same), same)
+    })
+  })
+})
