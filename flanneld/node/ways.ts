@@ -76,6 +76,7 @@ export class Ways {
     this.#tell()
     const missing = wanted.filter((configuration) => !this.#prepared.has(wayKey(configuration)))
     await this.#claim(footprintOf(wanted))
+    let refusal: ConfigError | undefined
     for (const configuration of missing) {
       const key = wayKey(configuration)
       const context = await this.#needs.context(configuration)
@@ -83,12 +84,14 @@ export class Ways {
         this.#prepared.set(key, await configuration.backend.prepare(configuration.config, context))
         this.#needs.refusals.delete(key)
       } catch (cause) {
-        // What cannot be had is no reason to give up what there is.
-        if (!(cause instanceof ConfigError) || this.changes.current === undefined) throw cause
+        // What cannot be had is no reason to give up what there is, or what comes after it in the list.
+        if (!(cause instanceof ConfigError)) throw cause
         this.#needs.refusals.set(key, cause.message)
+        refusal ??= cause
       }
       this.#tell()
     }
+    if (refusal !== undefined && this.changes.current === undefined) throw refusal
   }
 
   /** Of one way the networks may change, too. */

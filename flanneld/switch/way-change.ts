@@ -89,7 +89,8 @@ export class WayChange implements WayPlan {
   #shownSince: number | undefined
   /** On the clock: when the new way may be told of. */
   #tellAt: number | undefined
-  #refusedUntil = 0
+  /** Held ways that this host refuses, in words for comparison, and when they are tried again. */
+  #refused: { readonly keys: string; readonly until: number } | undefined
   #opened = ''
   #openFault: { readonly text: string; readonly until: number } | undefined
   #sayAt = 0
@@ -128,12 +129,10 @@ export class WayChange implements WayPlan {
 
   wanted(inUse: Configuration): readonly [Configuration, ...Configuration[]] {
     this.#follow(inUse)
-    const { held, target } = this.#state ?? restingAt(wayKey(inUse))
-    const isRefused = this.#needs.refusals.has(target)
-    const [first = inUse, ...others] = held.flatMap(({ key }) => {
-      const configuration = this.#record?.configurations.get(key)
-      return configuration === undefined || (isRefused && key === target) ? [] : [configuration]
-    })
+    const { held } = this.#state ?? restingAt(wayKey(inUse))
+    const all = held.flatMap(({ key }) => this.#record?.configurations.get(key) ?? [])
+    const possible = all.filter((configuration) => !this.#needs.refusals.has(wayKey(configuration)))
+    const [first = inUse, ...others] = possible.length > 0 ? possible : all
     return [first, ...others]
   }
 
@@ -194,7 +193,7 @@ export class WayChange implements WayPlan {
     }
     this.#shownSince = undefined
     this.#tellAt = undefined
-    this.#refusedUntil = 0
+    this.#refused = undefined
     const { held, target } = next.state
     if (held.length > 1) {
       const from = held.flatMap(({ key }) => (key === target ? [] : [this.#nameOf(key)])).join(', ')
@@ -278,16 +277,22 @@ export class WayChange implements WayPlan {
     return failure?.text ?? this.#openFault?.text
   }
 
-  /** What this host refuses is not wanted for a while, and then again. */
+  /** What this host refuses is not wanted for a while, and then again: an old way, too, which it may not have after a restart. */
   #noticeRefusal(): void {
-    const { refusals, clock, levels } = this.#needs
-    const target = this.#state?.target ?? ''
-    if (!refusals.has(target)) return
-    if (this.#refusedUntil === 0) this.#refusedUntil = clock.now() + REFUSED_MS
-    else if (clock.now() < this.#refusedUntil) return
+    const { refusals, clock, levels, log } = this.#needs
+    const refused = (this.#state?.held ?? []).filter(({ key }) => refusals.has(key)).map(({ key }) => key)
+    if (refused.length === 0) return
+    const keys = refused.join(' ')
+    if (this.#refused?.keys !== keys) {
+      this.#refused = { keys, until: clock.now() + REFUSED_MS }
+      for (const key of refused) {
+        if (key === this.#state?.target) continue
+        log.warn('old backend cannot be had any more', { backend: this.#nameOf(key), cause: refusals.get(key) })
+      }
+    } else if (clock.now() < this.#refused.until) return
     else {
-      this.#refusedUntil = 0
-      refusals.delete(target)
+      this.#refused = undefined
+      for (const key of refused) refusals.delete(key)
     }
     levels.set({})
   }

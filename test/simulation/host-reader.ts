@@ -30,7 +30,7 @@ export function hostReader(
 ): HostKernel {
   const reader: Reader = {
     // As with the module loaded: the other engine's packets pass a process, which is tested with the real one.
-    hasFou: async () => true,
+    hasFou: async () => host.hasFou,
     // Of the hosts of one network some run an old kernel.
     hasNexthops: async () => host.hasNexthops,
     listInterfaces: () => process.call(() => host.links().map((link) => interfaceOf(host, link))),

@@ -35,6 +35,8 @@ export class SimulatedHost {
   readonly disk = new SimulatedDisk()
   /** What a call into the kernel takes, each way. */
   kernelDelayMs = 0
+  /** Whether its kernel takes packets out of UDP. */
+  hasFou = true
   /** Whether its kernel is younger than Linux 5.3. */
   readonly hasNexthops: boolean
   readonly #underlay: Underlay

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Configuration } from '../../../flanneld/node/configuration.ts'
-import { parseConfiguration } from '../../../flanneld/node/configuration.ts'
+import { parseConfiguration, wayKey } from '../../../flanneld/node/configuration.ts'
 import { Ways } from '../../../flanneld/node/ways.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
 import { OpFailure } from '../../../kernel/table.ts'
@@ -14,7 +14,7 @@ const direct = parsed({ Type: 'vxlan', DirectRouting: true })
 const second = parsed({ Type: 'vxlan', VNI: 7 })
 
 /** Ways whose identities are numbers that count up. */
-function start(options: { refuse?: () => boolean; claim?: () => void } = {}) {
+function start(options: { refuse?: () => boolean; lacks?: readonly Configuration[]; claim?: () => void } = {}) {
   const clock = new VirtualClock()
   const conditions = new ConditionSet({ clock })
   const calls: string[] = []
@@ -26,6 +26,7 @@ function start(options: { refuse?: () => boolean; claim?: () => void } = {}) {
         calls.push(`prepare ${JSON.stringify(config)}`)
         if (options.refuse?.() && configuration === second)
           throw new OpFailure({ code: 'ENOMEM', message: 'no memory' })
+        if (options.lacks?.includes(configuration)) throw new ConfigError('Backend', 'needs what this host lacks')
         return { identity: calls.length, path: { backend: 'vxlan', data: new Map([[4, calls.length]]) } }
       },
     },
@@ -34,7 +35,8 @@ function start(options: { refuse?: () => boolean; claim?: () => void } = {}) {
     calls.push('claim')
     options.claim?.()
   }
-  const ways = new Ways({ clock, conditions, claim, refusals: new Map(), context: async () => ({}) as never })
+  const refusals = new Map<string, string>()
+  const ways = new Ways({ clock, conditions, claim, refusals, context: async () => ({}) as never })
   const end = new AbortController()
   let fault: unknown
   const running = ways.run(end.signal).catch((cause) => {
@@ -50,7 +52,7 @@ function start(options: { refuse?: () => boolean; claim?: () => void } = {}) {
     await running
     return fault
   }
-  return { ways, want, stop, calls, conditions, clock, now: () => ways.changes.current ?? [] }
+  return { ways, want, stop, calls, refusals, conditions, clock, now: () => ways.changes.current ?? [] }
 }
 
 describe('the ways of a node', () => {
@@ -104,6 +106,27 @@ describe('the ways of a node', () => {
     assert.deepEqual(world.conditions.list(), [])
     await world.stop()
   })
+
+  const lacking: readonly [string, readonly Configuration[], readonly Configuration[], readonly Configuration[]][] = [
+    ['the first is lacking', [first, second], [first], [second]],
+    ['the last is lacking', [first, second], [second], [first]],
+    ['one is lacking and it is the only one', [first], [first], []],
+    ['all are lacking', [first, second], [first, second], []],
+  ]
+  for (const [title, wanted, lacks, had] of lacking) {
+    it(`are had where the host can have one at least, at the start, too: ${title}`, async () => {
+      const world = start({ lacks })
+      await world.want(...wanted)
+      assert.deepEqual(
+        world.now().map(({ config }) => config),
+        had.map(({ config }) => config),
+      )
+      assert.deepEqual([...world.refusals.keys()], lacks.map(wayKey))
+      const fault = await world.stop()
+      if (had.length === 0) assert.match(String(fault), /needs what this host lacks/)
+      else assert.equal(fault, undefined)
+    })
+  }
 
   it('are claimed before anything is prepared', async () => {
     const taken = new ConfigError('Backend', 'is in use by another instance')

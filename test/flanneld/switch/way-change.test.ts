@@ -147,6 +147,37 @@ describe('simulated nodes that change their backend', function () {
     changing.assertAtRest([], ['eth0'])
   })
 
+  it('go on without the old backend where a host cannot have it any more after it was restarted half way', async () => {
+    await start([4])
+    changing.configure({ Type: 'udp', Engine: 'kernel' })
+    await changing.pass(8_000)
+    changing.configure({ Type: 'vxlan' })
+    await changing.pass(300)
+    const node = changing.world.node(1)
+    node.kill()
+    node.host.hasFou = false
+    for (const { name } of node.host.links()) if (name !== 'eth0') node.host.kernel.delete(`link ${name}`)
+    node.start()
+    // It has lost what its peers still sent by.
+    await changing.world.clock.advance(2_000)
+    await changing.pass(8_000)
+    changing.assertAtRest(['flannel.1'], ['flannel.1'])
+  })
+
+  it('give up a backend between two others that a host cannot have any more after it was restarted', async () => {
+    await start([4])
+    const node = changing.world.node(1)
+    changing.configure({ Type: 'udp', Engine: 'kernel' })
+    await changing.pass(300)
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(100)
+    node.kill()
+    node.host.hasFou = false
+    node.start()
+    await changing.pass(10_000)
+    changing.assertAtRest([], ['eth0'])
+  })
+
   it('wait for one that does not run, and move it when it does', async () => {
     await start([4])
     const node = changing.world.node(2)
