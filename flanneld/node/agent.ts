@@ -13,7 +13,7 @@ import type { Check } from '../status/health.ts'
 import { datastoreConditions, leaseConditions, readinessChecks } from '../status/node-conditions.ts'
 import { WayChange } from '../switch/way-change.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
-import { obstacleFor } from './configuration.ts'
+import type { ObstacleBetween } from './configuration.ts'
 import { kernelListener } from './kernel-events.ts'
 import { followReconciler } from './kernel-status.ts'
 import { LevelSet } from './levels.ts'
@@ -135,7 +135,8 @@ export class Agent {
     })
     const known = { devices: () => planning.owned().devices, overlay: () => planning.overlay() }
     const givenAddresses = () => this.#given ?? this.#needs.givenAddresses?.() ?? new Map()
-    const beside = { levels: this.#levels, refusals: this.#refusals, obstacleBetween: obstacleFor(this.#options) }
+    const obstacleBetween: ObstacleBetween = (inUse, next) => this.#change.obstacleBetween(inUse, next)
+    const beside = { levels: this.#levels, refusals: this.#refusals, obstacleBetween }
     const lastConfiguration = () => this.#change.target
     const needs = { ...this.#needs, ...known, ...beside, givenAddresses, lastConfiguration }
     const sources = followSources(needs, this.#options)

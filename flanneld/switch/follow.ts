@@ -1,13 +1,21 @@
 import { overlaps } from '../../lib/address.ts'
-import { type Configuration, hasSameFamilies, isSameNetwork, obstacleBetween, wayKey } from '../node/configuration.ts'
+import {
+  type Configuration,
+  hasSameFamilies,
+  isSameNetwork,
+  type ObstacleBetween,
+  obstacleBetween,
+  wayKey,
+} from '../node/configuration.ts'
 import type { WayPlan } from '../node/ways.ts'
 import type { WaysRecord } from './record.ts'
-import { restingAt, retarget } from './switch.ts'
+import { restingAt, retarget, toldOf } from './switch.ts'
 import { keysOf, ToldByState } from './told-ways.ts'
 
 /**
  * The ways of a node that had these, once this configuration is in use: the same object where that changes nothing. What cannot be
- * beside the ways that it has takes their place, unless they are only waited for; then it waits for them, too.
+ * beside the ways that it has takes their place, unless they are only waited for; then it waits for them, too. A way that nobody was told
+ * of is in nobody's way.
  */
 export function following(
   before: WaysRecord | undefined,
@@ -25,12 +33,34 @@ export function following(
   if (others.some((other) => !isOneNetwork(other, inUse))) return fresh()
   if (others.length > 0 && !changesLive) return fresh()
   const isHeld = others.length < state.held.length
-  const isBlocked = !isHeld && others.some((other) => obstacleBetween(other, inUse) !== undefined)
+  const isBlocked = !isHeld && toldConfigurations(before).some((told) => obstacleBetween(told, inUse) !== undefined)
   if (isBlocked) {
     if (others.length < 2) return fresh()
     return configurations === before.configurations ? before : { state, configurations }
   }
-  return { state: retarget(state, key), configurations: new Map(configurations).set(key, inUse) }
+  const next = retarget(state, key)
+  const kept = [...configurations].filter(([other]) => next.held.some((way) => way.key === other))
+  return { state: next, configurations: new Map(kept).set(key, inUse) }
+}
+
+/**
+ * Why a node with these ways cannot go from the configuration in use to this one without a restart: one that nobody was told of yet
+ * gives way to it.
+ */
+export function obstacleOnTheWay(
+  record: WaysRecord | undefined,
+  { inUse, next }: { readonly inUse: Configuration; readonly next: Configuration },
+  obstacleOf: ObstacleBetween,
+): string | undefined {
+  const obstacle = obstacleOf(inUse, next)
+  if (record === undefined || obstacle === undefined) return obstacle
+  const told = toldConfigurations(record)
+  if (told.some((configuration) => wayKey(configuration) === wayKey(inUse))) return obstacle
+  return told.map((configuration) => obstacleOf(configuration, next)).find((each) => each !== undefined)
+}
+
+function toldConfigurations({ state, configurations }: WaysRecord): readonly Configuration[] {
+  return toldOf(state).flatMap(({ key }) => configurations.get(key) ?? [])
 }
 
 /** The others with the network of the one in use: what is a larger one for this is so for all. The same objects where nothing differs. */

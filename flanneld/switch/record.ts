@@ -15,10 +15,10 @@ export interface WaysRecord {
 
 export function waysText({ state, configurations }: WaysRecord): string {
   const numbers = new Map(state.held.map(({ key }, number) => [key, number]))
-  const held = state.held.map(({ key, isAccepted, isSent }) => {
+  const held = state.held.map(({ key, isAccepted, isSent, isUntold }) => {
     const { text, origin, subnets } = configurations.get(key) ?? { text: '', origin: '', subnets: 'leased' }
     const assigned = subnets === 'assigned' ? { subnets } : {}
-    return { config: text, origin, ...assigned, accepts: isAccepted, sends: isSent }
+    return { config: text, origin, ...assigned, accepts: isAccepted, sends: isSent, ...(isUntold && { untold: true }) }
   })
   const moved = Array.from(state.pins, ([id, ways]) => [
     id,
@@ -51,7 +51,8 @@ function parse(text: string): WaysRecord | undefined {
     const configuration = parseConfiguration(way.string('config') ?? '', way.string('origin') ?? '', subnets)
     const key = wayKey(configuration)
     configurations.set(key, configuration)
-    return { key, isAccepted: way.boolean('accepts', false), isSent: way.boolean('sends', false) }
+    const said = { key, isAccepted: way.boolean('accepts', false), isSent: way.boolean('sends', false) }
+    return way.boolean('untold', false) ? { ...said, isUntold: true as const } : said
   })
   const keys = held.map(({ key }) => key)
   const target = keys[fields.integer('target', { least: 0, most: keys.length - 1, fallback: keys.length - 1 })]

@@ -8,6 +8,8 @@ export interface HeldWay {
   readonly isAccepted: boolean
   /** The lease says that the node sends by it. */
   readonly isSent: boolean
+  /** No lease has ever said anything of it, so that it may go at once; absent of all others. */
+  readonly isUntold?: true
 }
 
 /** By lease id and family the way that a peer was moved to; of all others the oldest that they accept. */
@@ -54,12 +56,17 @@ export function restingAt(key: string): SwitchState {
   return { held: [{ key, isAccepted: true, isSent: true }], target: key, pins: NO_PINS }
 }
 
-/** The same state where that is the target already. */
+/** The same state where that is the target already. What nobody was told of makes room for another one. */
 export function retarget(state: SwitchState, key: string): SwitchState {
   if (state.target === key) return state
   const isHeld = state.held.some((way) => way.key === key)
-  const held = isHeld ? state.held : [...state.held, { key, isAccepted: false, isSent: false }]
-  return { ...state, held, target: key }
+  if (isHeld) return { ...state, target: key }
+  const fresh = { key, isAccepted: false, isSent: false, isUntold: true } as const
+  return { ...state, held: [...toldOf(state), fresh], target: key }
+}
+
+export function toldOf({ held }: SwitchState): readonly HeldWay[] {
+  return held.filter(({ isUntold }) => isUntold !== true)
 }
 
 /** Nobody is waited for any more. */
@@ -190,5 +197,10 @@ function targetOf({ held, target }: SwitchState): HeldWay {
 }
 
 function changed(state: SwitchState, key: string, fields: Partial<HeldWay>): SwitchState {
-  return { ...state, held: state.held.map((way) => (way.key === key ? { ...way, ...fields } : way)) }
+  const held = state.held.map((way): HeldWay => {
+    if (way.key !== key) return way
+    const { isUntold: _isUntold, ...told } = way
+    return { ...told, ...fields }
+  })
+  return { ...state, held }
 }

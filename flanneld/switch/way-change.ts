@@ -12,7 +12,7 @@ import type { OwnLease } from '../../subnet/types.ts'
 import { holdsSecret } from '../last-known/trust.ts'
 import { heldLease } from '../leases/lease-attrs.ts'
 import { isOlder, says } from '../leases/lease-comparison.ts'
-import { type Configuration, wayKey } from '../node/configuration.ts'
+import { type Configuration, obstacleFor, wayKey } from '../node/configuration.ts'
 import type { Folded } from '../node/fold.ts'
 import type { LevelSet } from '../node/levels.ts'
 import type { ToldWays, WayPlan } from '../node/ways.ts'
@@ -21,7 +21,7 @@ import type { StateFiles } from '../state/state-files.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { changeConditions, changeStatus } from './change-report.ts'
 import type { ChangeCounts, ChangeStatus } from './change-status.ts'
-import { following } from './follow.ts'
+import { following, obstacleOnTheWay } from './follow.ts'
 import type { ProbePort } from './probe-port.ts'
 import { ProbeRounds } from './probe-rounds.ts'
 import { leadsTo, probeTargets } from './probe-targets.ts'
@@ -140,6 +140,11 @@ export class WayChange implements WayPlan {
     const keys = keysOf(ways, network)
     const state = this.#state ?? restingAt(keys.get(ways[0]) ?? '')
     return this.#told.of(state, { ways, keys, primary: this.#primary ?? state.held[0]?.key ?? '' })
+  }
+
+  /** Why there is no going from the one in use to the other without a restart; undefined: there is. */
+  obstacleBetween(inUse: Configuration, next: Configuration): string | undefined {
+    return obstacleOnTheWay(this.#record, { inUse, next }, obstacleFor(this.#options))
   }
 
   /** To be told of whatever may let the change go on. */

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
-import { parseConfiguration, wayKey } from '../../../flanneld/node/configuration.ts'
-import { following } from '../../../flanneld/switch/follow.ts'
+import {
+  type Configuration,
+  obstacleBetween,
+  parseConfiguration,
+  wayKey,
+} from '../../../flanneld/node/configuration.ts'
+import { following, obstacleOnTheWay } from '../../../flanneld/switch/follow.ts'
 import { readWays, type WaysRecord, waysText } from '../../../flanneld/switch/record.ts'
 import { silentLogger } from '../../../lib/log.ts'
 
@@ -35,6 +40,59 @@ describe('the ways of a node whose configuration changes', () => {
   it('begin anew in a network that has nothing of the old one', () => {
     const elsewhere = hostGw({ Network: '10.80.0.0/16' })
     assert.deepEqual(networks(following(atRest, elsewhere, live)), ['10.80.0.0/16'])
+  })
+
+  describe('and was corrected', () => {
+    const direct = hostGw({})
+    const wrong = configuration({}, { Type: 'vxlan', Port: 4789 })
+    const blocked = following(following(undefined, direct, live), wrong, live)
+    const told: WaysRecord = {
+      ...blocked,
+      state: {
+        ...blocked.state,
+        held: blocked.state.held.map(({ key, isSent }) => ({ key, isAccepted: true, isSent })),
+      },
+    }
+    const types = ({ state, configurations }: WaysRecord) =>
+      state.held.map(({ key }) => {
+        const { backend, config } = configurations.get(key) ?? assert.fail('a way without its configuration')
+        return `${backend.type} ${JSON.stringify(backend.written(config))}`
+      })
+    const readAgain = (record: WaysRecord) => readWays(waysText(record), silentLogger) ?? assert.fail('no record')
+
+    it('lose the one that nobody was told of, also after a restart', () => {
+      for (const record of [blocked, readAgain(blocked)]) {
+        const corrected = following(record, vxlan, live)
+        assert.deepEqual(types(corrected), types(following(following(undefined, direct, live), vxlan, live)))
+        assert.deepEqual([...corrected.configurations.keys()], [wayKey(direct), wayKey(vxlan)])
+      }
+    })
+
+    it('keep what was told of, and wait for its end', () => {
+      for (const record of [told, readAgain(told)]) assert.deepEqual(types(following(record, vxlan, live)), types(told))
+    })
+
+    const obstacles: readonly [string, WaysRecord | undefined, RegExp | undefined][] = [
+      ['nothing is known', undefined, /flannel\.1/],
+      ['nobody was told of it', blocked, undefined],
+      ['it was told of', told, /flannel\.1/],
+    ]
+    for (const [title, record, expected] of obstacles) {
+      it(`find in the last one the obstacle that it is: ${title}`, () => {
+        const found = obstacleOnTheWay(record, { inUse: wrong, next: vxlan }, obstacleBetween)
+        if (expected === undefined) assert.equal(found, undefined)
+        else assert.match(found ?? '', expected)
+      })
+    }
+
+    it('find the obstacle in the older one that was told of', () => {
+      const ipip = configuration({}, { Type: 'ipip' })
+      const alloc = configuration({}, { Type: 'alloc' })
+      const record = following(following(undefined, direct, live), ipip, live)
+      const between = (next: Configuration) => obstacleOnTheWay(record, { inUse: ipip, next }, obstacleBetween)
+      assert.equal(between(configuration({}, { Type: 'udp' })), undefined)
+      assert.match(between(alloc) ?? '', /alloc/)
+    })
   })
 
   it('are on record with whether somebody else assigns subnets', () => {

@@ -178,6 +178,21 @@ describe('simulated nodes that change their backend', function () {
     changing.assertAtRest([], ['eth0'])
   })
 
+  it('go to a corrected configuration instead of one that no host can have, also where one was restarted in between', async () => {
+    await start([4])
+    for (const { host } of changing.world.nodes) host.hasFou = false
+    changing.configure({ Type: 'udp', Engine: 'kernel' })
+    await changing.pass(1_000)
+    const node = changing.world.node(2)
+    assert.match(node.conditions.join(), /cannot change from vxlan to udp on this host/)
+    node.kill()
+    changing.configure({ Type: 'ipip' })
+    await changing.pass(500)
+    node.start()
+    await changing.pass(10_000)
+    changing.assertAtRest(['flannel.ipip'], ['flannel.ipip'])
+  })
+
   it('wait for one that does not run, and move it when it does', async () => {
     await start([4])
     const node = changing.world.node(2)
