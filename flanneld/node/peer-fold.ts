@@ -4,7 +4,7 @@ import { PersistentMap } from '../../lib/persistent-map.ts'
 import { olderFirst } from '../../subnet/own-lease.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { type Claim, Claims } from './claims.ts'
-import type { PeerParts } from './peer-plan.ts'
+import type { PeerParts, RefusedWay } from './peer-plan.ts'
 
 interface Skips {
   readonly lease: Lease
@@ -20,6 +20,7 @@ export class PeerFold {
   readonly #plans = new Map<string, PeerParts>()
   readonly #claims = new Claims({ claimsOf: (id) => this.#plans.get(id)?.filter(isClaim) ?? [] })
   #paths = PersistentMap.from<PathState>([])
+  #refused = PersistentMap.from<readonly RefusedWay[]>([])
   /** The oldest first. */
   #skips: readonly Skips[] = []
 
@@ -30,6 +31,11 @@ export class PeerFold {
 
   get paths(): PersistentMap<PathState> {
     return this.#paths
+  }
+
+  /** By lease id, while the node changes its way. */
+  get refused(): PersistentMap<readonly RefusedWay[]> {
+    return this.#refused
   }
 
   get skipped(): readonly SkippedPeer[] {
@@ -58,11 +64,14 @@ export class PeerFold {
 
   #sum(ids: ReadonlySet<string>, leases: ReadonlyMap<string, Lease>): void {
     const paths = new Map<string, PathState>()
+    const refused = new Map<string, readonly RefusedWay[]>()
     const skips: Skips[] = []
     for (const id of ids) {
       const parts = this.#plans.get(id) ?? []
       const path = pathOf(parts)
       if (path !== undefined) paths.set(id, path)
+      const ways = parts.flatMap((part) => part.refused ?? [])
+      if (ways.length > 0) refused.set(id, ways)
       const [lease, peers] = [leases.get(id), skipsOf(id, parts)]
       if (lease !== undefined && peers.length > 0) skips.push({ lease, peers })
     }
@@ -70,6 +79,8 @@ export class PeerFold {
     const changed = [...paths].filter(([id, path]) => before.get(id) !== path)
     const gone = [...ids].filter((id) => before.has(id) && !paths.has(id))
     this.#paths = before.size === 0 ? PersistentMap.from(paths) : before.patched(gone, changed)
+    const freed = [...ids].filter((id) => this.#refused.has(id) && !refused.has(id))
+    if (freed.length > 0 || refused.size > 0) this.#refused = this.#refused.patched(freed, refused)
     const kept = this.#skips.filter(({ lease }) => !ids.has(lease.id))
     if (skips.length > 0) this.#skips = [...kept, ...skips].sort((a, b) => olderFirst(a.lease, b.lease))
     else if (kept.length < this.#skips.length) this.#skips = kept

@@ -22,8 +22,14 @@ export interface PeerBasis {
   readonly guard: GuardedNode | undefined
 }
 
-/** What one peer needs; a part for each family, or one for all. */
-export type PeerParts = readonly (Claim | Refusal)[]
+/** A way that the peer accepts, and that does not lead to it from here. */
+export interface RefusedWay {
+  readonly family: Family
+  readonly way: Way
+}
+
+/** What one peer needs; a part for each family, or one for all. `refused`: only while the node changes its way. */
+export type PeerParts = readonly ((Claim | Refusal) & { readonly refused?: readonly RefusedWay[] })[]
 
 export function planPeer(
   basis: PeerBasis,
@@ -33,17 +39,45 @@ export function planPeer(
   const chosen = chooseWays(lease, basis, current?.get(lease.id))
   if ('reason' in chosen) return [chosen]
   const role = { class: 'peer', peer: lease.id } as const
-  return chosen.flatMap(({ family, part, way, path }): Claim | Refusal | readonly [] => {
-    const input = basis.inputs.get(way)
-    if (input === undefined) return []
-    const peer = { role, family, part, data: path.data.get(family) }
+  return chosen.flatMap((choice): PeerParts => {
+    const { family, part } = choice
     const reach = facts.reach.get(part.publicIp)
-    const plan = way.backend.peer(input, peer, reach)
-    if ('reason' in plan) return plan
-    const guarded = basis.guard ? [guardPeer(basis.guard, peer, basis.tunnels.get(family) ?? [], reach)] : []
-    const beside = basis.target === undefined ? [] : besides(basis, { lease, chosen: way, peer }, reach)
-    return { lease, path: plan.path, objects: guarded.concat(plan.objects, beside), blocked: undefined }
+    const refusals: Refusal[] = []
+    for (const { way, path } of [choice, ...othersThan(choice, lease, basis.ways)]) {
+      const input = basis.inputs.get(way)
+      if (input === undefined) continue
+      const peer = { role, family, part, data: path.data.get(family) }
+      const plan = way.backend.peer(input, peer, reach)
+      if ('reason' in plan) {
+        refusals.push(plan)
+        continue
+      }
+      const guarded = basis.guard ? [guardPeer(basis.guard, peer, basis.tunnels.get(family) ?? [], reach)] : []
+      const beside = basis.target === undefined ? NOTHING : besides(basis, { lease, chosen: way, peer }, reach)
+      const objects = guarded.concat(plan.objects, beside.objects)
+      return [{ lease, path: plan.path, objects, blocked: undefined, ...refusedOf(beside.refused) }]
+    }
+    const all = basis.target === undefined ? [] : [choice, ...othersThan(choice, lease, basis.ways)]
+    return refusals
+      .slice(0, 1)
+      .map((refusal) => ({ ...refusal, ...refusedOf(all.map(({ way }) => ({ family, way }))) }))
   })
+}
+
+/** What else the peer accepts, the preferred one first: for one that the chosen way does not lead to. */
+function othersThan(
+  { way: chosen, family }: Choice,
+  lease: Lease,
+  ways: readonly Way[],
+): readonly Pick<Choice, 'way' | 'path'>[] {
+  return ways.flatMap((way) => {
+    const path = way === chosen ? undefined : acceptedBy(lease, way, family)
+    return path === undefined ? [] : [{ way, path }]
+  })
+}
+
+function refusedOf(refused: readonly RefusedWay[]): { readonly refused?: readonly RefusedWay[] } {
+  return refused.length === 0 ? {} : { refused }
 }
 
 interface Beside {
@@ -52,21 +86,28 @@ interface Beside {
   readonly peer: PlannedPeer
 }
 
+interface BesidePlan {
+  readonly objects: readonly DesiredObject[]
+  readonly refused: readonly RefusedWay[]
+}
+
+const NOTHING: BesidePlan = { objects: [], refused: [] }
+
 /**
  * While a node changes its way: what a peer needs for each of the other ways that it accepts, but no route. So packets may go by any of
  * them at once, forth and back, and probes go by the one that is to be proven.
  */
-function besides(
-  basis: PeerBasis,
-  { lease, chosen, peer }: Beside,
-  reach: Reach | undefined,
-): readonly DesiredObject[] {
-  return basis.ways.flatMap((way) => {
+function besides(basis: PeerBasis, { lease, chosen, peer }: Beside, reach: Reach | undefined): BesidePlan {
+  const refused: RefusedWay[] = []
+  const objects = basis.ways.flatMap((way) => {
     const [input, path] = [basis.inputs.get(way), acceptedBy(lease, way, peer.family)]
     if (way === chosen || input === undefined || path === undefined) return []
     const data = path.data.get(peer.family)
     const plan = way.backend.peer({ ...input, nexthops: false }, { ...peer, data }, reach)
-    if ('reason' in plan) return []
+    if ('reason' in plan) {
+      refused.push({ family: peer.family, way })
+      return []
+    }
     return plan.objects.flatMap((object): readonly DesiredObject[] => {
       if (object.kind !== 'route') return [object]
       const { role, family, dst, device, via, onLink } = object
@@ -75,4 +116,5 @@ function besides(
       return [{ ...route, ...(via === undefined ? {} : { via }), ...(onLink ? { onLink } : {}) }]
     })
   })
+  return { objects, refused }
 }

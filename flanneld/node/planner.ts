@@ -9,7 +9,7 @@ import { guardTable } from './guard-rules.ts'
 import { tunnelsOf } from './own-packets.ts'
 import { type OwnPlan, planOwn } from './own-plan.ts'
 import { PeerFold } from './peer-fold.ts'
-import { type PeerBasis, planPeer } from './peer-plan.ts'
+import { type PeerBasis, planPeer, type RefusedWay } from './peer-plan.ts'
 import { PeerTraits } from './peer-traits.ts'
 import type { PlannerInput } from './planner-input.ts'
 
@@ -22,6 +22,8 @@ export interface NodePlan {
   readonly skipped: readonly SkippedPeer[]
   /** By lease id. */
   readonly paths: PersistentMap<PathState>
+  /** By lease id, while the node changes its way: what the peer accepts and what does not lead to it. */
+  readonly refused: PersistentMap<readonly RefusedWay[]>
   readonly notices: readonly Notice[]
   /** Of which it is asked whether rules of other programs drop them. */
   readonly packetPaths: readonly PacketPath[]
@@ -50,6 +52,7 @@ export class Planner {
       mtu: own.plan.mtu,
       skipped: peers.skipped,
       paths: peers.paths,
+      refused: peers.refused,
       notices: own.plan.notices,
       packetPaths: own.plan.packetPaths,
       locals: own.plan.locals,

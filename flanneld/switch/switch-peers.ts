@@ -2,6 +2,7 @@ import type { Way } from '../../backends/way.ts'
 import type { Family } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { acceptedBy, sendsBy } from '../node/choose-way.ts'
+import type { RefusedWay } from '../node/peer-plan.ts'
 import type { SwitchPeer, Verdict } from './switch.ts'
 
 export type LeasedPeer = SwitchPeer & { readonly lease: Lease }
@@ -21,6 +22,7 @@ export class SwitchPeers {
     keys: ReadonlyMap<Way, string>,
     families: readonly Family[],
     verdict: (id: string, family: Family) => Verdict,
+    refused: ReadonlyMap<string, readonly RefusedWay[]>,
   ): readonly LeasedPeer[] {
     const isSame = this.#keys.size === keys.size && [...keys.keys()].every((way) => this.#keys.has(way))
     if (!isSame) this.#said = new WeakMap()
@@ -29,11 +31,13 @@ export class SwitchPeers {
     for (const lease of leases) {
       if (lease.reserved) continue
       const { accepts, sends } = this.#saidBy(lease, families)
+      const closed = refused.get(lease.id) ?? []
       for (const [family, accepted] of accepts) {
         const isOnly = accepted.length < 2
         // Without another way there is nothing to prove it for.
         const told = isOnly ? 'confirmed' : verdict(lease.id, family)
-        peers.push({ id: lease.id, family, accepts: accepted, sends, verdict: told, lease })
+        const ways = closed.flatMap((one) => (one.family === family ? (keys.get(one.way) ?? []) : []))
+        peers.push({ id: lease.id, family, accepts: accepted, refused: ways, sends, verdict: told, lease })
       }
     }
     return peers

@@ -35,6 +35,8 @@ export interface SwitchPeer {
   readonly family: Family
   /** Keys of the held ways that its lease accepts. */
   readonly accepts: readonly string[]
+  /** Of these the ones that do not lead to it from here, though it accepts them. */
+  readonly refused: readonly string[]
   /** Keys of the held ways that its node sends by, to whomever. */
   readonly sends: readonly string[]
   readonly verdict: Verdict
@@ -75,13 +77,14 @@ export function finished({ target }: SwitchState): SwitchState {
 }
 
 /** The way by which this node sends to the peer; undefined: they have none in common. */
-export function wayOf(
-  { held, pins }: SwitchState,
-  { id, family, accepts }: Pick<SwitchPeer, 'id' | 'family' | 'accepts'>,
-) {
-  const pin = pins.get(id)?.get(family)
-  if (pin !== undefined && accepts.includes(pin)) return pin
-  return held.find(({ key }) => accepts.includes(key))?.key
+export function wayOf({ held, pins }: SwitchState, peer: Pick<SwitchPeer, 'id' | 'family' | 'accepts' | 'refused'>) {
+  const pin = pins.get(peer.id)?.get(peer.family)
+  if (pin !== undefined && isOpen(peer, pin)) return pin
+  return held.find(({ key }) => isOpen(peer, key))?.key
+}
+
+function isOpen({ accepts, refused }: Pick<SwitchPeer, 'accepts' | 'refused'>, key: string): boolean {
+  return accepts.includes(key) && !refused.includes(key)
 }
 
 /**
@@ -185,11 +188,10 @@ function end(state: SwitchState, { shownMs }: SwitchView): SwitchState {
 function nextOf(state: SwitchState, peer: SwitchPeer): string | undefined {
   const way = wayOf(state, peer)
   if (way !== state.target) {
-    const isAccepted = peer.accepts.includes(state.target)
-    return peer.verdict === 'proven' && isAccepted ? state.target : undefined
+    return peer.verdict === 'proven' && isOpen(peer, state.target) ? state.target : undefined
   }
   if (peer.verdict !== 'failed') return undefined
-  return state.held.find(({ key, isAccepted }) => key !== way && isAccepted && peer.accepts.includes(key))?.key
+  return state.held.find(({ key, isAccepted }) => key !== way && isAccepted && isOpen(peer, key))?.key
 }
 
 function targetOf({ held, target }: SwitchState): HeldWay {

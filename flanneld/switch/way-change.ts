@@ -245,9 +245,9 @@ export class WayChange implements WayPlan {
     return { network, ways, keys: keysOf(ways, network), own, last }
   }
 
-  #peersOf({ keys, network }: Seen, leases: readonly LeasedPeer['lease'][]): readonly LeasedPeer[] {
+  #peersOf({ keys, network, last }: Seen, leases: readonly LeasedPeer['lease'][]): readonly LeasedPeer[] {
     const verdict = (id: string, family: LeasedPeer['family']) => this.#rounds.verdict(id, family)
-    return this.#peers.of(leases, keys, [...network.families.keys()], verdict)
+    return this.#peers.of(leases, keys, [...network.families.keys()], verdict, last.plan.refused)
   }
 
   #facts(seen: Seen, nodes: number): Omit<SwitchView, 'peers'> {

@@ -144,6 +144,35 @@ describe('two ways at once', () => {
     )
   })
 
+  it('host-gw and vxlan: a peer behind a gateway goes by vxlan, and the change is told that host-gw does not lead to it', () => {
+    const peers = [peer(2, plain('host-gw'), [plain('host-gw'), vni(2, 1)]), peer(3, plain('host-gw'))]
+    const behind = new Map(
+      ['192.168.64.12', '192.168.64.13'].map((address) => [address, { onLink: undefined, answered: false }]),
+    )
+    const input = inputOf([onLink, vxlan1], peers, { facts: { ...facts(), reach: behind } })
+    const planner = new Planner()
+    const plans = [planner.plan({ ...input, change: { target: vxlan1, isTold: true } }), planner.plan(input)]
+    for (const plan of plans) {
+      assert.deepEqual(lines(plan, /^ip route/), [
+        'ip route add 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 102 onlink',
+      ])
+      assert.deepEqual(
+        plan.skipped.map(({ id, reason }) => [id, reason]),
+        [['10.5.3.0-24', 'not-on-link']],
+      )
+    }
+    const [changing, after] = plans
+    const refused = [{ family: 4, way: onLink }]
+    assert.deepEqual(
+      [...(changing?.refused ?? [])],
+      [
+        ['10.5.2.0-24', refused],
+        ['10.5.3.0-24', refused],
+      ],
+    )
+    assert.deepEqual(after?.refused.size, 0)
+  })
+
   it('vxlan and ipip: guard and firewall are asked about what either brings', () => {
     const peers = [peer(2, vni(2, 1)), peer(3, plain('ipip'))]
     const plan = planNode(inputOf([vxlan1, inIp], peers))

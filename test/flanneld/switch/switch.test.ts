@@ -95,7 +95,8 @@ class Nodes {
       if (place === node) return []
       const held = state.held.map(({ key }) => key)
       const of = (keys: readonly string[]) => held.filter((key) => keys.includes(key))
-      const peer = { id: String(place), family: 4, accepts: of(lease.accepts), sends: of(lease.sends) } as const
+      const said = { accepts: of(lease.accepts), sends: of(lease.sends) }
+      const peer = { id: String(place), family: 4, refused: [], ...said } as const
       return [{ ...peer, verdict: this.#verdict(node, peer) }]
     })
   }

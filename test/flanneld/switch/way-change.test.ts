@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import type { Family } from '../../../lib/address.ts'
+import type { Cidr, Family, IpAddr } from '../../../lib/address.ts'
+import type { SimulatedNode } from '../../simulation/node.ts'
 import type { Scenario } from '../../simulation/scenario.ts'
 import { World } from '../../simulation/world.ts'
 
@@ -26,10 +27,40 @@ class ChangingWorld {
   readonly world: World
   readonly #families: readonly Family[]
   #revision = 100
+  #apart: SimulatedNode | undefined
 
   constructor(families: readonly Family[]) {
     this.#families = families
     this.world = new World({ ...scenario, families })
+  }
+
+  /** Moves a host to another segment, behind a gateway: nobody expects to reach it until `expectAll`. */
+  setApart(node: SimulatedNode): void {
+    this.#apart = node
+    for (const other of this.world.nodes)
+      if (other !== node)
+        for (const pair of [
+          [node, other],
+          [other, node],
+        ] as const) {
+          const [{ host }, to] = pair
+          const dst = `${to.host.addresses[0]}/32` as Cidr
+          const route = {
+            kind: 'route',
+            family: 4,
+            dst,
+            metric: 0,
+            type: 'unicast',
+            device: 'eth0',
+            protocol: 16,
+          } as const
+          host.put({ ...route, via: '192.0.2.254' as IpAddr }, 'the operator')
+        }
+  }
+
+  /** From now on all are to reach each other again. */
+  expectAll(): void {
+    this.#apart = undefined
   }
 
   async begin(): Promise<void> {
@@ -68,6 +99,7 @@ class ChangingWorld {
 
   #look(when: string): void {
     for (const [from, to, family] of this.world.pairs()) {
+      if (this.#apart !== undefined && [from, to].includes(this.#apart)) continue
       const lost = this.world.lost(from, to, family)
       if (lost === undefined) continue
       const place = (node: typeof from) => this.world.placeOf(node)
@@ -191,6 +223,38 @@ describe('simulated nodes that change their backend', function () {
     node.start()
     await changing.pass(10_000)
     changing.assertAtRest(['flannel.ipip'], ['flannel.ipip'])
+  })
+
+  it('go from host-gw to vxlan, which reaches a host on another segment, too', async () => {
+    await start([4])
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(8_000)
+    const apart = changing.world.node(2)
+    changing.setApart(apart)
+    await changing.pass(2_000)
+    assert.notEqual(changing.world.lost(changing.world.node(0), apart, 4), undefined)
+    changing.configure({ Type: 'vxlan' })
+    await changing.pass(1_500)
+    changing.expectAll()
+    await changing.pass(6_500)
+    changing.assertAtRest(['flannel.1'], ['flannel.1'])
+  })
+
+  it('keep vxlan for a host on another segment, and say so', async () => {
+    await start([4])
+    changing.setApart(changing.world.node(2))
+    changing.expectAll()
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(10_000)
+    const [near, far] = [changing.world.node(0), changing.world.node(2)]
+    const devices = near.host.routes().flatMap(({ dst, device }) => {
+      const to = [changing.world.node(1), far].findIndex((node) => node.subnets.get(4) === dst)
+      return to < 0 ? [] : [[to, device]]
+    })
+    assert.deepEqual(devices.sort(), [
+      [0, 'eth0'],
+      [1, 'flannel.1'],
+    ])
   })
 
   it('wait for one that does not run, and move it when it does', async () => {
