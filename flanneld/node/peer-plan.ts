@@ -36,7 +36,8 @@ export function planPeer(
   lease: Lease,
   { facts, current }: Pick<PlannerInput, 'facts' | 'current'>,
 ): PeerParts {
-  const chosen = chooseWays(lease, basis, current?.get(lease.id))
+  const known = current?.get(lease.id)
+  const chosen = chooseWays(lease, basis, known?.node === lease.node ? known.ways : undefined)
   if ('reason' in chosen) return [chosen]
   const role = { class: 'peer', peer: lease.id } as const
   return chosen.flatMap((choice): PeerParts => {

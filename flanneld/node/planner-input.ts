@@ -17,12 +17,18 @@ export interface PlannedChange {
 }
 
 /** The whole truth of one moment. What has not changed since the last one is the same object, or it is planned anew for nothing. */
+/** Of one peer; another node that has got its subnet is not reached by them yet. */
+export interface CurrentWays {
+  readonly node: string
+  readonly ways: ReadonlyMap<Family, Way>
+}
+
 export interface PlannerInput {
   readonly network: NetworkConfig
   /** At least one, the preferred one first. */
   readonly ways: readonly Way[]
   /** By which of the ways peers are reached now, by lease id; none where nothing is said. */
-  readonly current?: ReadonlyMap<string, ReadonlyMap<Family, Way>>
+  readonly current?: ReadonlyMap<string, CurrentWays>
   readonly change?: PlannedChange | undefined
   readonly own: Lease
   /** Accepted peers only, by id. No two of them have one address. */

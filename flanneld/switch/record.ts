@@ -20,9 +20,9 @@ export function waysText({ state, configurations }: WaysRecord): string {
     const assigned = subnets === 'assigned' ? { subnets } : {}
     return { config: text, origin, ...assigned, accepts: isAccepted, sends: isSent, ...(isUntold && { untold: true }) }
   })
-  const moved = Array.from(state.pins, ([id, ways]) => [
+  const moved = Array.from(state.pins, ([id, { node, ways }]) => [
     id,
-    [...ways].map(([family, key]) => [family, numbers.get(key)]),
+    { node, ways: [...ways].map(([family, key]) => [family, numbers.get(key)]) },
   ])
   return `${JSON.stringify({ held, target: numbers.get(state.target), moved: Object.fromEntries(moved) })}\n`
 }
@@ -63,13 +63,15 @@ function parse(text: string): WaysRecord | undefined {
 function pinsOf(moved: unknown, keys: readonly string[]): SwitchState['pins'] {
   if (typeof moved !== 'object' || moved === null) throw new SyntaxError('it does not say who was moved')
   return new Map(
-    Object.entries(moved).map(([id, ways]: [string, unknown]) => {
+    Object.entries(moved).map(([id, pin]: [string, unknown]) => {
+      const fields = new JsonFields(pin, `moved.${id}`)
+      const ways = fields.raw('ways')
       const pairs = (Array.isArray(ways) ? ways : []).flatMap((pair: unknown): [Family, string][] => {
         const [family, number] = Array.isArray(pair) ? pair : []
         const key = keys[number]
         return (family === 4 || family === 6) && key !== undefined ? [[family, key]] : []
       })
-      return [id, new Map(pairs)]
+      return [id, { node: fields.string('node') ?? '', ways: new Map(pairs) }]
     }),
   )
 }

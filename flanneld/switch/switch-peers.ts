@@ -37,7 +37,16 @@ export class SwitchPeers {
         // Without another way there is nothing to prove it for.
         const told = isOnly ? 'confirmed' : verdict(lease.id, family)
         const ways = closed.flatMap((one) => (one.family === family ? (keys.get(one.way) ?? []) : []))
-        peers.push({ id: lease.id, family, accepts: accepted, refused: ways, sends, verdict: told, lease })
+        peers.push({
+          id: lease.id,
+          node: lease.node,
+          family,
+          accepts: accepted,
+          refused: ways,
+          sends,
+          verdict: told,
+          lease,
+        })
       }
     }
     return peers

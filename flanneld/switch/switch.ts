@@ -12,8 +12,16 @@ export interface HeldWay {
   readonly isUntold?: true
 }
 
-/** By lease id and family the way that a peer was moved to; of all others the oldest that they accept. */
-export type Pins = ReadonlyMap<string, ReadonlyMap<Family, string>>
+/** To which ways a peer was moved. */
+export interface Pin {
+  /** Another node that has got the lease was not moved. */
+  readonly node: string
+  /** By family. */
+  readonly ways: ReadonlyMap<Family, string>
+}
+
+/** By lease id; peers without one go by the oldest way that they accept. */
+export type Pins = ReadonlyMap<string, Pin>
 
 export interface SwitchState {
   /** The oldest first. Only one: the node is at rest. */
@@ -32,6 +40,8 @@ export type Verdict = 'unproven' | 'proven' | 'confirmed' | 'failed'
 /** One peer in one family. */
 export interface SwitchPeer {
   readonly id: string
+  /** NodeID; empty: a host of flannel. */
+  readonly node: string
   readonly family: Family
   /** Keys of the held ways that its lease accepts. */
   readonly accepts: readonly string[]
@@ -77,10 +87,15 @@ export function finished({ target }: SwitchState): SwitchState {
 }
 
 /** The way by which this node sends to the peer; undefined: they have none in common. */
-export function wayOf({ held, pins }: SwitchState, peer: Pick<SwitchPeer, 'id' | 'family' | 'accepts' | 'refused'>) {
-  const pin = pins.get(peer.id)?.get(peer.family)
+export function wayOf({ held, pins }: SwitchState, peer: Omit<SwitchPeer, 'sends' | 'verdict'>) {
+  const pin = pinOf(pins, peer)?.get(peer.family)
   if (pin !== undefined && isOpen(peer, pin)) return pin
   return held.find(({ key }) => isOpen(peer, key))?.key
+}
+
+function pinOf(pins: Pins, { id, node }: Pick<SwitchPeer, 'id' | 'node'>): Pin['ways'] | undefined {
+  const pin = pins.get(id)
+  return pin?.node === node ? pin.ways : undefined
 }
 
 function isOpen({ accepts, refused }: Pick<SwitchPeer, 'accepts' | 'refused'>, key: string): boolean {
@@ -102,8 +117,16 @@ export function advance(state: SwitchState, view: SwitchView): SwitchState {
 
 type Step = (state: SwitchState, view: SwitchView) => SwitchState
 
-const STEPS: readonly Step[] = [accept, sayWhatIsSent, move, fallBack, stopSending, withdraw, takeBack, end]
+const STEPS: readonly Step[] = [forget, accept, sayWhatIsSent, move, fallBack, stopSending, withdraw, takeBack, end]
 const NO_PINS: Pins = new Map()
+
+/** Who has gone may come again as somebody who was proven nothing. */
+function forget(state: SwitchState, { peers, shownMs }: SwitchView): SwitchState {
+  if (shownMs === 0 || state.pins.size === 0) return state
+  const nodes = new Map(peers.map(({ id, node }) => [id, node]))
+  const pins = new Map([...state.pins].filter(([id, { node }]) => nodes.get(id) === node))
+  return pins.size === state.pins.size ? state : { ...state, pins }
+}
 
 function accept(state: SwitchState, { isSettled }: SwitchView): SwitchState {
   const { isAccepted } = targetOf(state)
@@ -138,7 +161,9 @@ function pinned(
   const pins = new Map(state.pins)
   for (const peer of peers) {
     const next = concerns(peer) ? nextOf(state, peer) : undefined
-    if (next !== undefined && isSent.has(next)) pins.set(peer.id, new Map(pins.get(peer.id)).set(peer.family, next))
+    if (next === undefined || !isSent.has(next)) continue
+    const ways = new Map(pinOf(pins, peer)).set(peer.family, next)
+    pins.set(peer.id, { node: peer.node, ways })
   }
   const isSame = [...pins].every(([id, pin]) => state.pins.get(id) === pin)
   return isSame ? state : { ...state, pins }

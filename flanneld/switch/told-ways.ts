@@ -3,8 +3,9 @@ import type { Family } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Advertised } from '../leases/advertised.ts'
 import { wayKey } from '../node/configuration.ts'
+import type { CurrentWays } from '../node/planner-input.ts'
 import type { ToldWays } from '../node/ways.ts'
-import type { SwitchState } from './switch.ts'
+import type { Pin, SwitchState } from './switch.ts'
 
 type Ways = readonly [Way, ...Way[]]
 
@@ -16,7 +17,7 @@ export function keysOf(ways: readonly Way[], network: NetworkConfig): ReadonlyMa
 /** What a node in this state tells of its ways, and by which it sends. What is the same as the last time is the same object. */
 export class ToldByState {
   #ways: Ways | undefined
-  #current = new Map<ReadonlyMap<Family, string>, ReadonlyMap<Family, Way>>()
+  #current = new Map<Pin, CurrentWays>()
 
   /** `primary`: key of the way that a host of flannel shall see. */
   of(
@@ -35,23 +36,24 @@ export class ToldByState {
     }
   }
 
-  #currentOf({ pins }: SwitchState, byKey: ReadonlyMap<string, Way>): ReadonlyMap<string, ReadonlyMap<Family, Way>> {
-    const current = new Map<ReadonlyMap<Family, string>, ReadonlyMap<Family, Way>>()
+  #currentOf({ pins }: SwitchState, byKey: ReadonlyMap<string, Way>): ReadonlyMap<string, CurrentWays> {
+    const current = new Map<Pin, CurrentWays>()
     const found = Array.from(pins, ([id, pin]) => {
-      const ways =
-        this.#current.get(pin) ??
-        new Map(
-          [...pin].flatMap(([family, key]) => {
-            const way = byKey.get(key)
-            return way === undefined ? [] : [[family, way] as const]
-          }),
-        )
-      current.set(pin, ways)
-      return [id, ways] as const
+      const known = this.#current.get(pin) ?? currentWays(pin, byKey)
+      current.set(pin, known)
+      return [id, known] as const
     })
     this.#current = current
     return new Map(found)
   }
+}
+
+function currentWays({ node, ways }: Pin, byKey: ReadonlyMap<string, Way>): CurrentWays {
+  const known = [...ways].flatMap(([family, key]): [Family, Way][] => {
+    const way = byKey.get(key)
+    return way === undefined ? [] : [[family, way]]
+  })
+  return { node, ways: new Map(known) }
 }
 
 function advertisedWays(

@@ -350,9 +350,9 @@ export class WayChange implements WayPlan {
 
   #count(before: SwitchState | undefined, { pins, target, held }: SwitchState): void {
     if (held.length === 1) return
-    for (const [id, ways] of pins) {
+    for (const [id, { ways }] of pins) {
       for (const [family, key] of ways) {
-        if (before?.pins.get(id)?.get(family) === key) continue
+        if (before?.pins.get(id)?.ways.get(family) === key) continue
         const isBack = key !== target
         this.#counts[isBack ? 'fallBacks' : 'moves'] += 1
         const why = isBack ? { why: this.#rounds.why(id, family) } : {}

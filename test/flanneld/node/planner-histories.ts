@@ -149,7 +149,8 @@ export function anyStep(pool: readonly Lease[]): fc.Arbitrary<Step> {
       (before) => {
         const way = before.ways[at]
         if (way === undefined) return before
-        return { ...before, current: new Map([...ids].map((id) => [id, new Map([[4 as Family, way]])])) }
+        const ways = new Map([[4 as Family, way]])
+        return { ...before, current: new Map([...ids].map((id) => [id, { node: nodeOf(before, id), ways }])) }
       },
   )
   const external = fc.constantFrom({ mtu: 1400 }, { mtu: 1500 }, { name: 'eth1' }, { name: 'eth0' })
@@ -215,4 +216,8 @@ function withReach(before: PlannerInput, told: readonly Reach[]): PlannerInput {
   })
   const gone = [...known.keys()].filter((address) => !present.has(address))
   return { ...before, facts: { ...before.facts, reach: known.patched(gone, come) } }
+}
+
+function nodeOf({ peers }: PlannerInput, id: string): string {
+  return peers.get(id)?.node ?? ''
 }

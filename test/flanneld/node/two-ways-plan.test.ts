@@ -104,14 +104,17 @@ describe('two ways at once', () => {
   it('what the kernel does now stays until the peer no longer accepts it', () => {
     const both = [vni(4, 1), vni(4, 2)]
     const planner = new Planner()
-    const current = (way: Way) => new Map([['10.5.4.0-24', new Map([[4 as Family, way]])]])
-    const device = (accepts: readonly PeerPath[], now?: Way) => {
+    const current = (way: Way, node: string) =>
+      new Map([['10.5.4.0-24', { node, ways: new Map([[4 as Family, way]]) }]])
+    const node = peer(4, vni(4, 1)).node
+    const device = (accepts: readonly PeerPath[], now?: Way, by = node) => {
       const input = inputOf([vxlan2, vxlan1], [peer(4, vni(4, 1), accepts)])
-      const plan = planner.plan(now === undefined ? input : { ...input, current: current(now) })
+      const plan = planner.plan(now === undefined ? input : { ...input, current: current(now, by) })
       return lines(plan, /^ip route/).map((line) => line.match(/dev (\S+)/)?.[1])
     }
     assert.deepEqual(device(both, vxlan1), ['flannel.1'])
     assert.deepEqual(device(both, vxlan2), ['flannel.2'])
+    assert.deepEqual(device(both, vxlan1, 'another node'), ['flannel.2'])
     assert.deepEqual(device(both), ['flannel.2'])
     assert.deepEqual(device([vni(4, 2)], vxlan1), ['flannel.2'])
   })

@@ -95,6 +95,13 @@ describe('the ways of a node whose configuration changes', () => {
     })
   })
 
+  it('are on record with who was moved, node by node', () => {
+    const record = following(atRest, hostGw({}), live)
+    const pins = new Map([['10.64.2.0-24', { node: 'one', ways: new Map([[4 as const, wayKey(vxlan)]]) }]])
+    const again = readWays(waysText({ ...record, state: { ...record.state, pins } }), silentLogger)
+    assert.deepEqual(again?.state, { ...record.state, pins })
+  })
+
   it('are on record with whether somebody else assigns subnets', () => {
     const text = '{"Network":"10.64.0.0/24","SubnetLen":20,"Backend":{"Type":"vxlan"}}'
     const assigned = parseConfiguration(text, 'the test', 'assigned')

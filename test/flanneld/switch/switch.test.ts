@@ -96,7 +96,7 @@ class Nodes {
       const held = state.held.map(({ key }) => key)
       const of = (keys: readonly string[]) => held.filter((key) => keys.includes(key))
       const said = { accepts: of(lease.accepts), sends: of(lease.sends) }
-      const peer = { id: String(place), family: 4, refused: [], ...said } as const
+      const peer = { id: String(place), node: `node-${place}`, family: 4, refused: [], ...said } as const
       return [{ ...peer, verdict: this.#verdict(node, peer) }]
     })
   }
@@ -164,6 +164,33 @@ describe('the change from one way to another', function () {
       }),
       { numRuns: 30 },
     )
+  })
+
+  describe('of a peer that was moved', () => {
+    const held = ['A', 'B'].map((key) => ({ key, isAccepted: true, isSent: true }))
+    const pins = new Map([['1', { node: 'one', ways: new Map([[4 as const, 'B']]) }]])
+    const state: SwitchState = { held, target: 'B', pins }
+    const said = { id: '1', family: 4, accepts: ['A', 'B'], refused: [], sends: ['A', 'B'] } as const
+    const cases: readonly [string, readonly SwitchPeer[], number, string | undefined, number][] = [
+      ['stays while it is there', [{ ...said, node: 'one', verdict: 'unproven' }], 600, 'B', 1],
+      [
+        'begins anew when another node has got its subnet',
+        [{ ...said, node: 'two', verdict: 'unproven' }],
+        600,
+        'A',
+        0,
+      ],
+      ['goes by the old way at once then', [{ ...said, node: 'two', verdict: 'unproven' }], 0, 'A', 1],
+      ['is forgotten when it has gone', [], 600, undefined, 0],
+      ['is not forgotten before the store has shown who is there', [], 0, undefined, 1],
+    ]
+    for (const [title, peers, shownMs, way, pinned] of cases) {
+      it(title, () => {
+        const next = advance(state, { peers, isSettled: true, shownMs })
+        assert.equal(next.pins.size, pinned)
+        assert.equal(peers[0] && wayOf(next, peers[0]), way)
+      })
+    }
   })
 
   it('is over at once by request', () => {
