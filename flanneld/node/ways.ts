@@ -74,10 +74,8 @@ export class Ways {
   async #prepare(): Promise<void> {
     const wanted = this.#wanted.current ?? []
     this.#tell()
-    const missing = wanted.filter((configuration) => !this.#prepared.has(wayKey(configuration)))
-    await this.#claim(footprintOf(wanted))
     let refusal: ConfigError | undefined
-    for (const configuration of missing) {
+    for (const configuration of await this.#claimMissing(wanted)) {
       const key = wayKey(configuration)
       const context = await this.#needs.context(configuration)
       try {
@@ -92,6 +90,32 @@ export class Ways {
       this.#tell()
     }
     if (refusal !== undefined && this.changes.current === undefined) throw refusal
+  }
+
+  /** Claims what is wanted. Returns the missing ones that no other instance stands in the way of; the others are refused. */
+  async #claimMissing(wanted: readonly Configuration[]): Promise<readonly Configuration[]> {
+    const missing = wanted.filter((configuration) => !this.#prepared.has(wayKey(configuration)))
+    try {
+      await this.#claim(footprintOf(wanted))
+      return missing
+    } catch (cause) {
+      if (!(cause instanceof ConfigError) || wanted.length < 2 || missing.length === 0) throw cause
+    }
+    const had = wanted.filter((configuration) => !missing.includes(configuration))
+    const free: Configuration[] = []
+    let conflict: ConfigError | undefined
+    for (const configuration of missing) {
+      try {
+        await this.#claim(footprintOf([...had, ...free, configuration]))
+        free.push(configuration)
+      } catch (cause) {
+        if (!(cause instanceof ConfigError)) throw cause
+        this.#needs.refusals.set(wayKey(configuration), cause.message)
+        conflict ??= cause
+      }
+    }
+    if (conflict !== undefined && had.length + free.length === 0) throw conflict
+    return free
   }
 
   /** Of one way the networks may change, too. */

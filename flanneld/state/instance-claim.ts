@@ -49,16 +49,27 @@ export class InstanceClaim {
   /**
    * Await it before anything of `footprint` is made. The claim is written before the others are read: of two that start
    * at once at least one sees the other. Returns what the others use; that is theirs, whatever this instance once made.
+   * What is refused is taken back, and the claim made last stands.
    *
    * @throws ConfigError naming the other
    */
   async make(footprint: OwnershipScope): Promise<readonly OwnershipScope[]> {
     const { instance, pid, etcdPrefix, subnetFile } = this.#options
     const who = `pid ${pid}, etcd prefix ${etcdPrefix}, subnet file ${subnetFile}`
+    const before = this.#text
     this.#text = `${JSON.stringify({ who, ...JSON.parse(scopeText(footprint)) })}\n`
     await this.#write()
     const others = othersOf(instance)
-    for (const other of others) refuseConflict(footprint, other)
+    try {
+      for (const other of others) refuseConflict(footprint, other)
+    } catch (cause) {
+      // Of one that has claimed nothing yet the refused claim stands until its process ends with this very fault.
+      if (before !== '') {
+        this.#text = before
+        await this.#write()
+      }
+      throw cause
+    }
     return others.map((other) => other.footprint)
   }
 

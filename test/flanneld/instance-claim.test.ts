@@ -70,6 +70,18 @@ describe('the claim of an instance', () => {
     await other.make(uses('10.7.0.0/16', 'flannel.3'))
   })
 
+  it('that is refused is taken back: the one before it stands', async () => {
+    await instance('').make(uses('10.5.0.0/16', 'flannel.1'))
+    const other = instance('0123abcd')
+    await other.make(uses('10.6.0.0/16', 'flannel.2'))
+    await assert.rejects(other.make(uses('10.4.0.0/14', 'flannel.2', 'flannel.3')), /must not overlap/)
+    const third = instance('4567abcd')
+    assert.deepEqual(await third.make(uses('10.7.0.0/16', 'flannel.3')), [
+      { ...uses('10.5.0.0/16', 'flannel.1'), fouPorts: new Set() },
+      { ...uses('10.6.0.0/16', 'flannel.2'), fouPorts: new Set() },
+    ])
+  })
+
   it('tells what the others use', async () => {
     await instance('').make({ ...uses('10.5.0.0/16', 'flannel.1'), fouPorts: new Set([8285]) })
     const others = await instance('0123abcd').make(uses('10.6.0.0/16', 'flannel.2'))

@@ -3,6 +3,7 @@ import type { Configuration } from '../../../flanneld/node/configuration.ts'
 import { parseConfiguration, wayKey } from '../../../flanneld/node/configuration.ts'
 import { Ways } from '../../../flanneld/node/ways.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
+import type { OwnershipScope } from '../../../kernel/desired.ts'
 import { OpFailure } from '../../../kernel/table.ts'
 import { ConfigError } from '../../../lib/errors.ts'
 import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
@@ -14,7 +15,13 @@ const direct = parsed({ Type: 'vxlan', DirectRouting: true })
 const second = parsed({ Type: 'vxlan', VNI: 7 })
 
 /** Ways whose identities are numbers that count up. */
-function start(options: { refuse?: () => boolean; lacks?: readonly Configuration[]; claim?: () => void } = {}) {
+function start(
+  options: {
+    refuse?: () => boolean
+    lacks?: readonly Configuration[]
+    claim?: (footprint: OwnershipScope) => void
+  } = {},
+) {
   const clock = new VirtualClock()
   const conditions = new ConditionSet({ clock })
   const calls: string[] = []
@@ -31,9 +38,9 @@ function start(options: { refuse?: () => boolean; lacks?: readonly Configuration
       },
     },
   })
-  const claim = async () => {
+  const claim = async (footprint: OwnershipScope) => {
     calls.push('claim')
-    options.claim?.()
+    options.claim?.(footprint)
   }
   const refusals = new Map<string, string>()
   const ways = new Ways({ clock, conditions, claim, refusals, context: async () => ({}) as never })
@@ -125,6 +132,29 @@ describe('the ways of a node', () => {
       const fault = await world.stop()
       if (had.length === 0) assert.match(String(fault), /needs what this host lacks/)
       else assert.equal(fault, undefined)
+    })
+  }
+
+  for (const runs of [true, false]) {
+    it(`do without the one that another instance stands in the way of, ${runs ? 'and go on' : 'from the start on'}`, async () => {
+      let taken = true
+      const world = start({
+        claim: ({ devices }) => {
+          if (taken && devices.has('flannel.7')) throw new ConfigError('Backend', 'would share the device')
+        },
+      })
+      const had = () => world.now().map(({ config }) => config)
+      if (runs) await world.want(first)
+      await world.want(second, first)
+      assert.deepEqual(had(), [first.config])
+      assert.deepEqual([...world.refusals], [[wayKey(second), 'Backend: would share the device']])
+      // As the change does, which is told of it, and then tries again.
+      await world.want(first)
+      taken = false
+      await world.want(second, first)
+      assert.deepEqual(had(), [second.config, first.config])
+      assert.deepEqual([...world.refusals], [])
+      assert.equal(await world.stop(), undefined)
     })
   }
 
