@@ -110,8 +110,9 @@ async function run(line: Invocation): Promise<number> {
         return await runStatus({ ...needs, ask }, line.flags, port.stop)
       }
       case 'switch': {
+        const path = line.flags.get('finish') === true ? '/switch?finish' : '/switch'
         const order = (signal: AbortSignal) =>
-          askDaemon(instanceOf(options).statusSocket, { method: 'POST', path: '/switch' }, signal)
+          askDaemon(instanceOf(options).statusSocket, { method: 'POST', path }, signal)
         return await runSwitch({ ...needs, order }, port.stop)
       }
       default:

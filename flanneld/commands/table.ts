@@ -69,7 +69,13 @@ export const COMMANDS = {
   switch: {
     summary: 'use the network configuration that the running daemon holds back because it was changed back and forth',
     available: true,
-    flags: {},
+    flags: {
+      finish: {
+        syntax: 'boolean',
+        placeholder: '',
+        help: 'end a change of the backend now, whoever still needs the old one',
+      },
+    },
   },
   'rotate-key': { summary: 'make a new wireguard key', available: false, flags: {} },
   version: { summary: 'print the version', available: true, flags: {} },

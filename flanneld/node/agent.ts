@@ -11,6 +11,7 @@ import { LeaseKeeper, OWN_LEASE } from '../leases/lease-keeper.ts'
 import { keepLastSubnets, lastSubnets } from '../state/own-subnet.ts'
 import type { Check } from '../status/health.ts'
 import { datastoreConditions, leaseConditions, readinessChecks } from '../status/node-conditions.ts'
+import type { FinishOutcome } from '../switch/change-status.ts'
 import { WayChange } from '../switch/way-change.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import type { ObstacleBetween } from './configuration.ts'
@@ -156,8 +157,8 @@ export class Agent {
     await aborted(signal)
   }
 
-  /** Ends the old ways of a change of the backend, whoever needs them. False: none is under way. */
-  finishChange(): boolean {
+  /** Ends the old ways of a change of the backend, whoever needs them. */
+  finishChange(): FinishOutcome {
     return this.#change.finish()
   }
 

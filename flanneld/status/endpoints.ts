@@ -8,6 +8,7 @@ import type { Agent } from '../node/agent.ts'
 import type { GuardWatch } from '../node/guard-watch.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
+import type { FinishOutcome } from '../switch/change-status.ts'
 import { Systemd } from '../systemd.ts'
 import { EventLoopLag } from './event-loop-lag.ts'
 import { HealthServer } from './health.ts'
@@ -195,6 +196,12 @@ export class StatusEndpoints {
   }
 }
 
+const FINISH_ANSWERS: Readonly<Record<FinishOutcome, string>> = {
+  finished: 'the old backend is ended, whoever still needed it',
+  'no change': 'no change of the backend is under way',
+  'not received by': 'this host does not receive by the new backend yet: the old one stays (flanneld status says why)',
+}
+
 function ordersOf({ agent, log }: Pick<EndpointNeeds, 'agent' | 'log'>): Orders {
   return {
     switch: () => {
@@ -203,6 +210,7 @@ function ordersOf({ agent, log }: Pick<EndpointNeeds, 'agent' | 'log'>): Orders 
       log.info('network configuration used by order of the operator', { changes: changes.join('; ') })
       return `the network configuration that waited is used now: ${changes.join('; ')}`
     },
+    finish: () => FINISH_ANSWERS[agent.finishChange()],
   }
 }
 

@@ -14,11 +14,13 @@ const NOT_FOUND: Answer = { status: 404, body: 'not found' }
 /** What `flanneld switch` brings about, and the answer to the operator. */
 export interface Orders {
   readonly switch: () => string
+  /** With `--finish`. */
+  readonly finish: () => string
 }
 
 /**
  * Serves the status document to `flanneld status` and to anybody in the socket's group: `curl --unix-socket PATH http://localhost/`;
- * and takes the operator's orders, `POST /switch`.
+ * and takes the operator's orders, `POST /switch` and `POST /switch?finish`.
  */
 export class StatusSocket {
   readonly #server: Server
@@ -34,8 +36,11 @@ export class StatusSocket {
       if (url.pathname !== '/') return NOT_FOUND
       return { status: 200, body: `${JSON.stringify(needs.status())}\n`, type: 'application/json' }
     }
-    const post = (url: URL): Answer =>
-      url.pathname === '/switch' ? { status: 200, body: `${needs.orders.switch()}\n` } : NOT_FOUND
+    const post = (url: URL): Answer => {
+      if (url.pathname !== '/switch') return NOT_FOUND
+      const order = url.searchParams.has('finish') ? needs.orders.finish : needs.orders.switch
+      return { status: 200, body: `${order()}\n` }
+    }
     this.#server = createBoundedServer({ get, post }, options.limits ?? USUAL_LIMITS)
   }
 

@@ -82,7 +82,7 @@ export function changeConditions(status: ChangeStatus, isLong: boolean): readonl
       severity: isLong ? 'warning' : 'info',
       text: `the backend changes ${way} (${phase})${isLong ? waits : ''}`,
       remedy: isLong
-        ? 'look at the hosts that are named; restart a host of flannel, start a host that is away, let UDP port 8473 in from the overlay'
+        ? 'look at the hosts that are named; restart a host of flannel, start a host that is away, let UDP port 8473 in from the overlay; flanneld switch --finish waits for nobody any more'
         : 'none is needed: peers move one by one, and packets go by the old way until the new one is proven',
     },
   ]

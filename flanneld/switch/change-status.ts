@@ -23,6 +23,9 @@ export interface ChangeStatus {
   readonly obstacle: string
 }
 
+/** What became of the order to wait for nobody any more; `not received by`: the node does not receive by the new way yet. */
+export type FinishOutcome = 'finished' | 'no change' | 'not received by'
+
 /** Since the start; they only grow. */
 export interface ChangeCounts {
   readonly finished: number

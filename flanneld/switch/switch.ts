@@ -81,9 +81,9 @@ export function toldOf({ held }: SwitchState): readonly HeldWay[] {
   return held.filter(({ isUntold }) => isUntold !== true)
 }
 
-/** Nobody is waited for any more. */
-export function finished({ target }: SwitchState): SwitchState {
-  return restingAt(target)
+/** Nobody is waited for any more. The same state where the node does not receive by the target yet: it would be reached by nothing. */
+export function finished(state: SwitchState): SwitchState {
+  return targetOf(state).isAccepted ? restingAt(state.target) : state
 }
 
 /** The way by which this node sends to the peer; undefined: they have none in common. */

@@ -20,7 +20,7 @@ import { WAYS_FILE } from '../state/state-dir.ts'
 import type { StateFiles } from '../state/state-files.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { changeConditions, changeStatus } from './change-report.ts'
-import type { ChangeCounts, ChangeStatus } from './change-status.ts'
+import type { ChangeCounts, ChangeStatus, FinishOutcome } from './change-status.ts'
 import { following, obstacleOnTheWay } from './follow.ts'
 import type { ProbePort } from './probe-port.ts'
 import { ProbeRounds } from './probe-rounds.ts'
@@ -153,12 +153,14 @@ export class WayChange implements WayPlan {
     this.#alarm.ring()
   }
 
-  /** Ends the old ways now, whoever needs them. False: there is none. */
-  finish(): boolean {
-    if (this.#state === undefined || this.#state.held.length < 2) return false
+  /** Ends the old ways now, whoever needs them. */
+  finish(): FinishOutcome {
+    if (this.#state === undefined || this.#state.held.length < 2) return 'no change'
+    if (finished(this.#state) === this.#state) return 'not received by'
     this.#needs.log.warn('change of the backend ended by request', { waiting: this.#status?.waiting.length ?? 0 })
     this.#enter(finished(this.#state))
-    return true
+    this.look()
+    return 'finished'
   }
 
   /** Until the signal is aborted. */

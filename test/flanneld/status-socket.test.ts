@@ -21,6 +21,7 @@ describe('the status socket', () => {
   let socket: StatusSocket
   let ordered = 0
   const orders = {
+    finish: () => 'finished',
     switch: () => {
       ordered += 1
       return 'done'
@@ -57,6 +58,7 @@ describe('the status socket', () => {
     await socket.listen()
     ordered = 0
     assert.equal(await askDaemon(path, { method: 'POST', path: '/switch' }, never), 'done\n')
+    assert.equal(await askDaemon(path, { method: 'POST', path: '/switch?finish' }, never), 'finished\n')
     assert.equal(ordered, 1)
     await assert.rejects(askDaemon(path, { method: 'GET', path: '/switch' }, never), /answered with 404/)
     await assert.rejects(askDaemon(path, { method: 'POST', path: '/' }, never), /answered with 404/)

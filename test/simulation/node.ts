@@ -161,6 +161,11 @@ export class SimulatedNode {
     this.startedAt = clock.now()
   }
 
+  /** The operator's order. */
+  finishChange(): string | undefined {
+    return this.#daemon?.agent?.finishChange()
+  }
+
   /** As by kill -9: nothing more is done, wherever the process is. */
   kill(): void {
     this.#daemon?.process.kill()

@@ -25,6 +25,7 @@ complete -c flanneld -n '__fish_seen_subcommand_from check' -s o -x -a 'json' -d
 complete -c flanneld -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from validate' -l strict -d 'unknown keys are a fault'
 complete -c flanneld -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from validate' -s o -x -a 'json' -d 'print it as a document'
 complete -c flanneld -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from render' -s o -x -a 'json' -d 'of each value also where it comes from and its default'
+complete -c flanneld -n '__fish_seen_subcommand_from switch' -l finish -d 'end a change of the backend now, whoever still needs the old one'
 complete -c flanneld -l etcd-endpoints -x -d 'etcd servers, separated by commas'
 complete -c flanneld -l etcd-prefix -x -d 'key in etcd below which configuration and leases lie'
 complete -c flanneld -l etcd-keyfile -r -F -d 'private key for TLS with etcd'

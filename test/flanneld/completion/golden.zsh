@@ -64,6 +64,7 @@ _flanneld() {
     'check') own=('*-o[print it as a document]:o:(json)') ;;
     'config validate') own=('*--strict[unknown keys are a fault]' '*-o[print it as a document]:o:(json)') ;;
     'config render') own=('*-o[of each value also where it comes from and its default]:o:(json)') ;;
+    'switch') own=('*--finish[end a change of the backend now, whoever still needs the old one]') ;;
   esac
   case $command in
     'config validate'|'config render') operand=_files ;;

@@ -193,7 +193,10 @@ describe('the change from one way to another', function () {
     }
   })
 
-  it('is over at once by request', () => {
-    assert.deepEqual(finished(retarget(restingAt('A'), 'B')), restingAt('B'))
+  it('is over at once by request, once the node receives by the new way', () => {
+    const began = retarget(restingAt('A'), 'B')
+    assert.equal(finished(began), began)
+    const received = advance(began, { peers: [], isSettled: true, shownMs: 0 })
+    assert.deepEqual(finished(received), restingAt('B'))
   })
 })

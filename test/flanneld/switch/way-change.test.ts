@@ -257,6 +257,23 @@ describe('simulated nodes that change their backend', function () {
     ])
   })
 
+  it('wait no longer by order, and one that comes later follows', async () => {
+    await start([4])
+    const [near, other, late] = [changing.world.node(0), changing.world.node(1), changing.world.node(2)]
+    await late.stop()
+    assert.equal(near.finishChange(), 'no change')
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(5_000)
+    assert.deepEqual([near.finishChange(), other.finishChange()], ['finished', 'finished'])
+    await changing.world.clock.advance(1_000)
+    const tunnels = [near, other].flatMap(({ host }) => host.links().filter(({ name }) => name === 'flannel.1'))
+    assert.deepEqual(tunnels, [])
+    late.start()
+    await changing.world.clock.advance(12_000)
+    await changing.pass(1_000)
+    changing.assertAtRest([], ['eth0'])
+  })
+
   it('wait for one that does not run, and move it when it does', async () => {
     await start([4])
     const node = changing.world.node(2)
