@@ -71,8 +71,11 @@ function betweenWays({ ways, change, own, facts }: OwnInput): readonly DesiredOb
   )
   return [
     ...(mayBeDirect && facts.strictReversePath ? [looseUplink(facts.external.name)] : []),
-    ...[...own.families.values()].map(
-      ({ subnet }) => ({ kind: 'probe-rule', role, from: networkAddress(subnet) }) as const,
+    // That which closes the way to the main table first.
+    ...(['unreachable', 'lookup'] as const).flatMap((action) =>
+      [...own.families.values()].map(
+        ({ subnet }) => ({ kind: 'probe-rule', role, action, from: networkAddress(subnet) }) as const,
+      ),
     ),
   ]
 }

@@ -423,7 +423,7 @@ export class WayChange implements WayPlan {
   }
 }
 
-/** Without the rule probes would go by the way that is in use, and prove nothing. */
+/** Without the rules probes would go by the way that is in use, and prove nothing. */
 function isBetweenWays({ kind }: DesiredObject): boolean {
   return kind === 'probe-rule'
 }

@@ -1,6 +1,6 @@
 import { addressBits, familyOf } from '../../lib/address.ts'
 import { PROBE_TABLE } from '../kinds/probe-route/kind.ts'
-import { PROBE_PRIORITY, PROBE_SOURCES, type ProbeRule } from '../kinds/probe-rule/kind.ts'
+import { NO_PROBE_PRIORITY, PROBE_PRIORITY, PROBE_SOURCES, type ProbeRule } from '../kinds/probe-rule/kind.ts'
 import { ROUTE_PROTOCOL } from '../objects.ts'
 import { AttributeTable, LITTLE, MessageWriter } from './attributes.ts'
 import { ADDRESS_FAMILY, NLM_F_REQUEST, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, WRITE_FLAGS } from './constants.ts'
@@ -8,7 +8,9 @@ import { behind, type Message } from './message.ts'
 
 // Source: linux/fib_rules.h.
 const RULE_BYTES = 12
+const ACTION_AT = 7
 const FR_ACT_TO_TBL = 1
+const FR_ACT_UNREACHABLE = 7
 const FRA_SRC = 2
 const FRA_IIFNAME = 3
 const FRA_PRIORITY = 6
@@ -23,7 +25,7 @@ const LOOPBACK = 'lo'
 const writer = new MessageWriter()
 const attributes = new AttributeTable(FRA_SPORT_RANGE)
 
-/** `ip rule add from IP iif lo ipproto udp sport FIRST-LAST lookup TABLE priority N protocol N` */
+/** `ip rule add from IP iif lo ipproto udp sport FIRST-LAST {lookup TABLE | unreachable} priority N protocol N` */
 export function writeProbeRule(rule: ProbeRule): Uint8Array {
   return ruleMessage(RTM_NEWRULE, WRITE_FLAGS.create, rule)
 }
@@ -46,19 +48,28 @@ export function parseProbeRule(message: Message): ProbeRule | undefined {
   const family = view.getUint8(start)
   if (family !== ADDRESS_FAMILY[4] && family !== ADDRESS_FAMILY[6]) return undefined
   attributes.read(view, at, end)
-  const isOurs =
-    attributes.has(FRA_PROTOCOL) &&
-    attributes.u8(FRA_PROTOCOL) === ROUTE_PROTOCOL &&
-    attributes.has(FRA_TABLE) &&
-    attributes.u32(FRA_TABLE) === PROBE_TABLE
-  return isOurs && attributes.has(FRA_SRC) ? { kind: 'probe-rule', from: attributes.address(FRA_SRC) } : undefined
+  const isOurs = attributes.has(FRA_PROTOCOL) && attributes.u8(FRA_PROTOCOL) === ROUTE_PROTOCOL
+  const action = isOurs && attributes.has(FRA_SRC) ? actionOf(view.getUint8(start + ACTION_AT)) : undefined
+  return action && { kind: 'probe-rule', action, from: attributes.address(FRA_SRC) }
 }
 
-function ruleMessage(type: number, mode: number, { from }: ProbeRule): Uint8Array {
+/** Of the attributes that were read. */
+function actionOf(number: number): ProbeRule['action'] | undefined {
+  const table = attributes.has(FRA_TABLE) ? attributes.u32(FRA_TABLE) : 0
+  if (number === FR_ACT_TO_TBL) return table === PROBE_TABLE ? 'lookup' : undefined
+  const priority = attributes.has(FRA_PRIORITY) ? attributes.u32(FRA_PRIORITY) : 0
+  return number === FR_ACT_UNREACHABLE && priority === NO_PROBE_PRIORITY ? 'unreachable' : undefined
+}
+
+function ruleMessage(type: number, mode: number, { from, action }: ProbeRule): Uint8Array {
   const family = familyOf(from)
-  header(type, mode, { family: ADDRESS_FAMILY[family], sourceBits: addressBits(family), action: FR_ACT_TO_TBL })
-  writer.putAddress(FRA_SRC, from).putText(FRA_IIFNAME, LOOPBACK).putU32(FRA_PRIORITY, PROBE_PRIORITY)
-  writer.putU32(FRA_TABLE, PROBE_TABLE).putU8(FRA_PROTOCOL, ROUTE_PROTOCOL).putU8(FRA_IP_PROTO, IPPROTO_UDP)
+  const leads = action === 'lookup'
+  const number = leads ? FR_ACT_TO_TBL : FR_ACT_UNREACHABLE
+  header(type, mode, { family: ADDRESS_FAMILY[family], sourceBits: addressBits(family), action: number })
+  writer.putAddress(FRA_SRC, from).putText(FRA_IIFNAME, LOOPBACK)
+  writer.putU32(FRA_PRIORITY, leads ? PROBE_PRIORITY : NO_PROBE_PRIORITY)
+  if (leads) writer.putU32(FRA_TABLE, PROBE_TABLE)
+  writer.putU8(FRA_PROTOCOL, ROUTE_PROTOCOL).putU8(FRA_IP_PROTO, IPPROTO_UDP)
   // struct fib_rule_port_range, in the host's byte order
   const range = new DataView(new ArrayBuffer(4))
   range.setUint16(0, PROBE_SOURCES.first, LITTLE)

@@ -31,6 +31,7 @@ const objects: readonly KernelObject[] = [
   the.nexthop('10.64.2.0'),
   the.probeRoute('10.64.2.0/24'),
   the.probeRule('10.64.1.0'),
+  the.probeRule('10.64.1.0', 'unreachable'),
   the.neighbour('10.64.2.0', the.mac(2)),
   the.fdb(the.mac(2), '192.0.2.2'),
   the.sysctl('net/ipv4/ip_forward', '1'),

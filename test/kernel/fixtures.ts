@@ -113,8 +113,8 @@ export function probeRoute(dst: string, fields: Partial<ProbeRoute> = {}): Probe
   return { kind: 'probe-route', family: familyOf(cidr(dst)), dst: cidr(dst), device: 'flannel.1', ...fields }
 }
 
-export function probeRule(from: string): ProbeRule {
-  return { kind: 'probe-rule', from: ip(from) }
+export function probeRule(from: string, action: ProbeRule['action'] = 'lookup'): ProbeRule {
+  return { kind: 'probe-rule', action, from: ip(from) }
 }
 
 export function nexthop(via: string, device = 'flannel.1'): Nexthop {

@@ -1,5 +1,5 @@
 import type { ProbePort, ProbeRound } from '../../flanneld/switch/probe-port.ts'
-import { defaultMetric, ROUTE_PROTOCOL, type Route } from '../../kernel/objects.ts'
+import { defaultMetric, keyOf, ROUTE_PROTOCOL, type Route } from '../../kernel/objects.ts'
 import { type Cidr, cidrOf, familyOf, type IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { send } from './fabric.ts'
@@ -55,8 +55,8 @@ export class SimulatedProbes implements ProbePort {
   #isAnswered({ from, to, by }: ProbeRound): boolean {
     const { answering, host, hosts } = this.#needs
     const packet = { from: subnetOf(from), to: subnetOf(to) }
-    const route = by === 'tried' ? probeRoute(host, packet.to) : undefined
-    if (by === 'tried' && route === undefined) return false
+    const route = by === 'tried' ? probeRoute(host, { from, dst: packet.to }) : undefined
+    if (by === 'tried' && route === undefined && hasRule(host, from, 'unreachable')) return false
     const there = send(packet, host, hosts(), route)
     if ('lost' in there || answering.get(to) !== there.host) return false
     const back = send({ from: packet.to, to: packet.from }, there.host, hosts())
@@ -68,7 +68,13 @@ function subnetOf(address: IpAddr): Cidr {
   return cidrOf(address, SUBNET_BITS[familyOf(address)])
 }
 
-function probeRoute(host: SimulatedHost, dst: Cidr): Route | undefined {
+function hasRule(host: SimulatedHost, from: IpAddr, action: 'lookup' | 'unreachable'): boolean {
+  return host.kernel.get(keyOf({ kind: 'probe-rule', action, from })) !== undefined
+}
+
+/** Undefined: the kernel goes on to the next rule, which is the main table's if nothing is in between. */
+function probeRoute(host: SimulatedHost, { from, dst }: { from: IpAddr; dst: Cidr }): Route | undefined {
+  if (!hasRule(host, from, 'lookup')) return undefined
   const found = host.kernel.get(`probe-route ${dst}`)
   if (found?.kind !== 'probe-route') return undefined
   const { family, device, via } = found

@@ -10,10 +10,16 @@ import { ROUTE_PROTOCOL } from '../route/numbers.ts'
 export const PROBE_SOURCES = { first: 8474, last: 8476 } as const
 /** Before the main table's, behind the local one. */
 export const PROBE_PRIORITY = 102
+/** Of what the table of probes has no route for: right behind, still before the main table. */
+export const NO_PROBE_PRIORITY = 103
 
-/** Who goes by the table of probes. */
+/**
+ * Who goes by the table of probes, or, where that has no route, nowhere: the kernel would go on to the main table, and a probe by the
+ * path that is in use would prove another one.
+ */
 export interface ProbeRule {
   readonly kind: 'probe-rule'
+  readonly action: 'lookup' | 'unreachable'
   /** The address of this host in the overlay that probes come from. */
   readonly from: IpAddr
 }
@@ -22,9 +28,9 @@ export const probeRule: Kind<ProbeRule> = {
   name: 'probe-rule',
   events: false,
   removed: true,
-  key: ({ from }) => joinedKey('probe-rule', from),
+  key: ({ from, action }) => joinedKey('probe-rule', from, action),
   compare: () => 'same',
-  // The table lists those only that bear our protocol number and lead to the table of probes, and two instances have two networks.
+  // The table lists those only that bear our protocol number and are of one of the two forms, and two instances have two networks.
   ownership: ({ from }, _wanted, { scope }) =>
     scope.networks.some(({ network }) => contains(network, from)) ? 'ours' : 'foreign',
   describe: text,
@@ -39,8 +45,10 @@ function command(verb: 'add' | 'delete', object: ProbeRule): string {
   return `${familyOf(object.from) === 6 ? 'ip -6 rule' : 'ip rule'} ${verb} ${text(object)}`
 }
 
-function text({ from }: ProbeRule): string {
+function text({ from, action }: ProbeRule): string {
   const { first, last } = PROBE_SOURCES
   const ports = `ipproto udp sport ${first}-${last}`
-  return `from ${from} iif lo ${ports} lookup ${PROBE_TABLE} priority ${PROBE_PRIORITY} protocol ${ROUTE_PROTOCOL}`
+  const [does, priority] =
+    action === 'lookup' ? [`lookup ${PROBE_TABLE}`, PROBE_PRIORITY] : ['unreachable', NO_PROBE_PRIORITY]
+  return `from ${from} iif lo ${ports} ${does} priority ${priority} protocol ${ROUTE_PROTOCOL}`
 }

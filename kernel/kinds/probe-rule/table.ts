@@ -3,7 +3,7 @@ import { deleteProbeRule, dumpRules, parseProbeRule, writeProbeRule } from '../.
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
 import type { ProbeRule } from './kind.ts'
 
-/** Rules of our protocol that lead to the table of probes. */
+/** Rules of our protocol that lead to the table of probes, and those behind them. */
 export class ProbeRuleTable implements ObjectTable<ProbeRule> {
   readonly kind = 'probe-rule'
   readonly #needs: Pick<NetlinkNeeds, 'channel'>

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { ObjectKind } from '../../../kernel/objects.ts'
 import type { Cidr, Family, IpAddr } from '../../../lib/address.ts'
 import type { SimulatedNode } from '../../simulation/node.ts'
 import type { Scenario } from '../../simulation/scenario.ts'
@@ -83,14 +84,30 @@ class ChangingWorld {
     }
   }
 
+  /** Refuses work of this kind to one host, from now on. */
+  refuse(place: number, kind: ObjectKind, verb: 'create' | 'update'): void {
+    this.world.node(place).host.kernel.fault = (call) =>
+      call.kind === kind && call.verb === verb ? { code: 'ENOBUFS' } : undefined
+  }
+
+  allow(place: number): void {
+    this.world.node(place).host.kernel.fault = () => undefined
+  }
+
+  /** By which devices one host reaches its peers. */
+  devicesOf(place: number): readonly (string | undefined)[] {
+    const { host, maker } = this.world.node(place)
+    const routes = host.routes().filter((route) => host.kernel.makers.of(route) === maker)
+    return [...new Set(routes.map(({ device }) => device))].sort()
+  }
+
   /** Names of the devices and the device to each peer, of every host. */
   assertAtRest(devices: readonly string[], by: readonly string[]): void {
-    for (const node of this.world.nodes) {
+    for (const [place, node] of this.world.nodes.entries()) {
       assert.deepEqual([node.faults, node.notReady], [[], []])
       const names = node.host.links().flatMap(({ name }) => (name === 'eth0' ? [] : [name]))
       assert.deepEqual(names.sort(), devices)
-      const routes = node.host.routes().filter((route) => node.host.kernel.makers.of(route) === node.maker)
-      assert.deepEqual([...new Set(routes.map(({ device }) => device))].sort(), by)
+      assert.deepEqual(this.devicesOf(place), by)
       for (const kind of ['probe-route', 'probe-rule'] as const) assert.deepEqual(node.host.kernel.all(kind), [])
       const lease = [...node.cluster.table.snapshot().leases.values()].find((one) => one.node === node.nodeId)
       assert.deepEqual([lease?.accepts, lease?.sends], [[], undefined])
@@ -289,6 +306,16 @@ describe('simulated nodes that change their backend', function () {
     )
     node.start()
     await changing.pass(12_000)
+    changing.assertAtRest([], ['eth0'])
+  })
+  it('move nobody by probes that the main table has carried', async () => {
+    await start([4])
+    changing.refuse(0, 'probe-route', 'create')
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(8_000)
+    assert.deepEqual(changing.devicesOf(0), ['flannel.1'])
+    changing.allow(0)
+    await changing.pass(40_000)
     changing.assertAtRest([], ['eth0'])
   })
 })

@@ -134,6 +134,8 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
   'probe-rule': [
     [the.probeRule('10.64.1.0'), the.probeRule('10.64.1.0')],
     [the.probeRule('fc00:0:0:1::'), the.probeRule('fc00:0:0:1::')],
+    [the.probeRule('10.64.1.0', 'unreachable'), the.probeRule('10.64.1.0', 'unreachable')],
+    [the.probeRule('fc00:0:0:1::', 'unreachable'), the.probeRule('fc00:0:0:1::', 'unreachable')],
   ],
   neighbour: [
     [the.neighbour('10.64.2.0', the.mac(7)), the.neighbour('10.64.2.0', the.mac(2))],
