@@ -30,6 +30,8 @@ export type FoldMemory = Pick<PlanSources, 'ours' | 'originals' | 'isPlanned'>
 export interface Folded {
   readonly verdicts: PeerVerdicts
   readonly plan: NodePlan
+  /** To which of the ways the node changes in this plan; undefined: it does not. */
+  readonly target: Way | undefined
   /** Of the store: as of which the peers are planned. */
   readonly revision: string
   /** They are those of the last run: the store has not answered yet. */
@@ -73,7 +75,8 @@ export async function fold(
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
   const whole = mayTell ? plan : withoutFiles(plan)
-  return { verdicts, plan: whole, revision: leases.revision, isRecorded: leases.recorded === true }
+  const { revision, recorded = false } = leases
+  return { verdicts, plan: whole, target: told.change?.target, revision, isRecorded: recorded }
 }
 
 interface PlanSources {

@@ -64,6 +64,11 @@ export class Planning {
     return this.#last
   }
 
+  /** Of the reconciler, as which it has got the last plan; 0: none. */
+  get generation(): number {
+    return this.#lastGeneration
+  }
+
   /** Whether all that a ready node needs was wanted by then: peers alone may be planned before it is known where rules go. */
   isWhole(generation: number): boolean {
     return generation >= this.#firstWhole

@@ -10,6 +10,8 @@ interface Facts {
   readonly nameOf: (key: string) => string
   /** What the last probes to the peer lacked. */
   readonly whyOf: (peer: LeasedPeer) => string | undefined
+  /** What keeps the kernel from having its route by the new way. */
+  readonly faultOf: (peer: LeasedPeer) => string | undefined
   /** Whether the new way leads to the peer at all. */
   readonly leadsTo: (peer: LeasedPeer) => boolean
   readonly since: string
@@ -43,8 +45,10 @@ export function changeStatus(facts: Facts): ChangeStatus {
   }
 }
 
-function reasonOf({ state, nameOf, whyOf, leadsTo }: Facts, peer: LeasedPeer): string | undefined {
+function reasonOf({ state, nameOf, whyOf, faultOf, leadsTo }: Facts, peer: LeasedPeer): string | undefined {
   const { target, held } = state
+  const fault = faultOf(peer)
+  if (fault !== undefined) return `has no route by ${nameOf(target)}: ${fault}`
   if (wayOf(state, peer) === target) {
     const old = held.find(({ key }) => key !== target && peer.sends.includes(key))
     return old === undefined ? undefined : `still sends by ${nameOf(old.key)}`

@@ -10,6 +10,8 @@ export interface ProbeTarget extends ProbeRound {
   readonly family: Family
   /** Of the way that is asked for: with another one everything begins anew. */
   readonly way: string
+  /** The kernel has the route that the probes are to go by. Before that they would go by another one, and nothing is asked. */
+  readonly isMade: boolean
 }
 
 interface Asked {
@@ -60,12 +62,15 @@ export class ProbeRounds {
       const key = keyOf(target)
       wanted.add(key)
       const known = this.#asked.get(key)
-      if (known !== undefined && isSame(known.target, target)) continue
+      const isKnown = known !== undefined && isSame(known.target, target)
+      if (isKnown && known.target.isMade === target.isMade) continue
       const now = this.#needs.clock.now()
       // Who has just been found out not to carry what it had promised is not asked again at once.
       const isBurnt = known?.target.by === 'used' && target.by === 'tried' && known.bad >= FAILED
-      const dueAt = now + (isBurnt ? LONGEST_PAUSE_MS : this.#needs.random() * Math.min(1_000, targets.length))
-      this.#asked.set(key, { target, good: 0, bad: 0, dueAt, isUnderWay: false, why: isBurnt ? known.why : undefined })
+      const soon = now + (isBurnt ? LONGEST_PAUSE_MS : this.#needs.random() * Math.min(1_000, targets.length))
+      const dueAt = isKnown ? Math.max(known.dueAt, soon) : soon
+      const why = isBurnt || isKnown ? known.why : undefined
+      this.#asked.set(key, { target, good: 0, bad: 0, dueAt, isUnderWay: false, why })
     }
     for (const key of this.#asked.keys()) if (!wanted.has(key)) this.#asked.delete(key)
     this.#alarm.ring()
@@ -92,7 +97,7 @@ export class ProbeRounds {
       const now = this.#needs.clock.now()
       let next = Number.POSITIVE_INFINITY
       for (const asked of this.#asked.values()) {
-        if (asked.isUnderWay || this.#underWay >= MOST_ROUNDS) continue
+        if (!asked.target.isMade || asked.isUnderWay || this.#underWay >= MOST_ROUNDS) continue
         if (asked.dueAt <= now) void this.#ask(asked, signal)
         else next = Math.min(next, asked.dueAt)
       }

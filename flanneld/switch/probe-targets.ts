@@ -1,11 +1,17 @@
 import type { Way } from '../../backends/way.ts'
-import { keyOf } from '../../kernel/objects.ts'
+import { defaultMetric, keyOf, ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import { type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Lease, OwnLease } from '../../subnet/types.ts'
 import type { Folded } from '../node/fold.ts'
 import type { ProbeTarget } from './probe-rounds.ts'
 import { type SwitchState, wayOf } from './switch.ts'
 import type { LeasedPeer } from './switch-peers.ts'
+
+/** A target that may have no route yet. */
+export interface PlannedTarget extends Omit<ProbeTarget, 'isMade'> {
+  /** Key of the route that its probes are to go by; undefined: the last plan does not have it. */
+  readonly route: string | undefined
+}
 
 interface Seen {
   /** By way, as the state names them. */
@@ -14,30 +20,43 @@ interface Seen {
   readonly last: Folded
 }
 
-/** Whom to ask: by the target who is not moved yet and is led to by it, as every other packet goes who is, and could go back. Pure. */
+/** Whom to ask: by the target who is not moved yet, as every other packet goes who is, and could go back. Pure. */
 export function probeTargets(
   state: SwitchState,
   peers: readonly LeasedPeer[],
   { keys, own, last }: Seen,
-): readonly ProbeTarget[] {
+): readonly PlannedTarget[] {
   const way = [...keys].find(([, key]) => key === state.target)?.[0]
   const bytes = way && last.plan.locals.get(way)?.mtu
   const isTold = state.held.some(({ key, isAccepted }) => key === state.target && isAccepted)
   if (bytes === undefined || !isTold) return []
-  return peers.flatMap((peer): readonly ProbeTarget[] => {
+  return peers.flatMap((peer): readonly PlannedTarget[] => {
     const [from, to] = [addressIn(own.lease, peer), addressIn(peer.lease, peer)]
     if (from === undefined || to === undefined || !peer.accepts.includes(state.target)) return []
     const isMoved = wayOf(state, peer) === state.target
-    if (isMoved ? peer.accepts.length < 2 : !leadsTo(last, peer)) return []
+    if (isMoved && peer.accepts.length < 2) return []
     const { id, family } = peer
-    return [{ id, family, from, to, bytes, way: state.target, by: isMoved ? 'used' : 'tried' }]
+    const by = isMoved ? 'used' : 'tried'
+    const route = last.target === way ? routeTo(last, peer, by) : undefined
+    return [{ id, family, from, to, bytes, way: state.target, by, route }]
   })
 }
 
 /** Whether the target has a route to the peer for its probes. */
-export function leadsTo({ plan }: Folded, { lease, family }: LeasedPeer): boolean {
+export function leadsTo(last: Folded, peer: LeasedPeer): boolean {
+  return routeTo(last, peer, 'tried') !== undefined
+}
+
+/** As long as the plan has a route for probes, all other packets go by another way than the target. */
+function routeTo({ plan }: Folded, { lease, family }: LeasedPeer, by: ProbeTarget['by']): string | undefined {
   const dst = lease.families.get(family)?.subnet
-  return dst !== undefined && plan.desired.objects.has(keyOf({ kind: 'probe-route', family, dst, device: '' }))
+  if (dst === undefined) return undefined
+  const { objects } = plan.desired
+  const tried = objects.get(keyOf({ kind: 'probe-route', family, dst, device: '' }))
+  const metric = defaultMetric(family)
+  const used = objects.get(keyOf({ kind: 'route', family, dst, metric, type: 'unicast', protocol: ROUTE_PROTOCOL }))
+  const found = by === 'tried' ? tried : tried === undefined ? used : undefined
+  return found && keyOf(found)
 }
 
 function addressIn({ families }: Lease, { family }: LeasedPeer): IpAddr | undefined {

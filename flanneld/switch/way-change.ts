@@ -1,6 +1,6 @@
 import type { Way } from '../../backends/way.ts'
 import type { ReconcileStatus } from '../../kernel/desired.ts'
-import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
+import { keyOf } from '../../kernel/objects.ts'
 import { networkAddress } from '../../lib/address.ts'
 import { Alarm } from '../../lib/alarm.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -25,6 +25,7 @@ import { following, obstacleOnTheWay } from './follow.ts'
 import type { ProbePort } from './probe-port.ts'
 import { ProbeRounds } from './probe-rounds.ts'
 import { leadsTo, probeTargets } from './probe-targets.ts'
+import { isBetweenWays, ProbedRoutes } from './probed-routes.ts'
 import { readWays, type WaysRecord, waysText } from './record.ts'
 import { advance, finished, restingAt, type SwitchState, type SwitchView } from './switch.ts'
 import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
@@ -33,7 +34,11 @@ import { keysOf, ToldByState } from './told-ways.ts'
 interface WayChangeNeeds {
   readonly levels: LevelSet
   /** The last plan, and from which generation on the kernel has had all of a way. */
-  readonly planning: () => { readonly last: Folded | undefined; generationOf(way: Way): number | undefined }
+  readonly planning: () => {
+    readonly last: Folded | undefined
+    readonly generation: number
+    generationOf(way: Way): number | undefined
+  }
   readonly reconciler: { readonly status: { readonly current: ReconcileStatus | undefined } }
   /** Why this host has none of a way, by `wayKey`; what is taken out is tried again. */
   readonly refusals: Map<string, string>
@@ -80,6 +85,7 @@ export class WayChange implements WayPlan {
   readonly #rounds: ProbeRounds
   readonly #peers = new SwitchPeers()
   readonly #told = new ToldByState()
+  readonly #routes = new ProbedRoutes()
   readonly #alarm: Alarm
   #record: WaysRecord | undefined
   #primary: string | undefined
@@ -227,7 +233,7 @@ export class WayChange implements WayPlan {
       const before = this.#state
       const next = advance(before, { peers, ...this.#facts(seen, leases.length) })
       if (next === before) {
-        this.#rounds.want(probeTargets(before, peers, seen))
+        this.#rounds.want(this.#routes.of(probeTargets(before, peers, seen), this.#inKernel(seen)))
         this.#report(seen, peers)
         break
       }
@@ -250,6 +256,11 @@ export class WayChange implements WayPlan {
   #peersOf({ keys, network, last }: Seen, leases: readonly LeasedPeer['lease'][]): readonly LeasedPeer[] {
     const verdict = (id: string, family: LeasedPeer['family']) => this.#rounds.verdict(id, family)
     return this.#peers.of(leases, keys, [...network.families.keys()], verdict, last.plan.refused)
+  }
+
+  #inKernel({ last }: Seen) {
+    const { planning, reconciler } = this.#needs
+    return { last, generation: planning().generation, status: reconciler.status.current }
   }
 
   #facts(seen: Seen, nodes: number): Omit<SwitchView, 'peers'> {
@@ -400,6 +411,7 @@ export class WayChange implements WayPlan {
       peers,
       nameOf: (key) => this.#nameOf(key),
       whyOf: ({ id, family }) => this.#rounds.why(id, family),
+      faultOf: (peer) => this.#routes.faultOf(peer),
       leadsTo: (peer) => leadsTo(seen.last, peer),
       since: this.#began.since,
       // While it is tried again nothing else is known.
@@ -421,9 +433,4 @@ export class WayChange implements WayPlan {
     const twins = [...(configurations?.values() ?? [])].filter((other) => other.backend.type === backend.type)
     return twins.length < 2 ? backend.type : `${backend.type} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
   }
-}
-
-/** Without the rules probes would go by the way that is in use, and prove nothing. */
-function isBetweenWays({ kind }: DesiredObject): boolean {
-  return kind === 'probe-rule'
 }

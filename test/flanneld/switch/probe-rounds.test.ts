@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict'
+import type { ProbeRound } from '../../../flanneld/switch/probe-port.ts'
+import { ProbeRounds, type ProbeTarget } from '../../../flanneld/switch/probe-rounds.ts'
+import type { IpAddr } from '../../../lib/address.ts'
+import { VirtualClock } from '../../fakes/clock.ts'
+
+const tried: ProbeTarget = {
+  id: 'peer',
+  family: 4,
+  from: '10.64.1.0' as IpAddr,
+  to: '10.64.2.0' as IpAddr,
+  bytes: 1450,
+  way: 'B',
+  by: 'tried',
+  isMade: true,
+}
+const used: ProbeTarget = { ...tried, by: 'used' }
+
+describe('rounds of probes', () => {
+  let clock: VirtualClock
+  let stop: AbortController
+  let rounds: ProbeRounds
+  let sent: ProbeRound['by'][]
+  let answer: (round: ProbeRound) => Promise<string | undefined>
+  let ended: Promise<void>
+
+  beforeEach(() => {
+    clock = new VirtualClock()
+    stop = new AbortController()
+    sent = []
+    answer = async () => undefined
+    const port = {
+      send: (round: ProbeRound) => {
+        sent.push(round.by)
+        return answer(round)
+      },
+    }
+    rounds = new ProbeRounds({ port, clock, random: () => 0, onResult: () => {} })
+    ended = rounds.run(stop.signal)
+  })
+
+  afterEach(async () => {
+    stop.abort()
+    await ended
+  })
+
+  it('ask nothing before the kernel has the route, and everything anew after it had lost that', async () => {
+    rounds.want([{ ...used, isMade: false }])
+    await clock.advance(60_000)
+    assert.deepEqual([sent, rounds.verdict('peer', 4)], [[], 'unproven'])
+    rounds.want([used])
+    await clock.advance(1_000)
+    assert.deepEqual([sent, rounds.verdict('peer', 4)], [['used'], 'confirmed'])
+    rounds.want([{ ...used, isMade: false }])
+    assert.equal(rounds.verdict('peer', 4), 'unproven')
+  })
+
+  it('hear no answer to what was asked before the kernel lost the route', async () => {
+    answer = async () => {
+      await clock.sleep(400, stop.signal)
+      return undefined
+    }
+    rounds.want([used])
+    await clock.advance(100)
+    rounds.want([{ ...used, isMade: false }])
+    await clock.advance(1_000)
+    assert.deepEqual([sent, rounds.verdict('peer', 4)], [['used'], 'unproven'])
+  })
+
+  it('leave alone for half a minute who did not carry what it had promised, also while its route is made', async () => {
+    answer = async () => 'no probe is answered'
+    rounds.want([used])
+    await clock.advance(2_000)
+    assert.equal(rounds.verdict('peer', 4), 'failed')
+    rounds.want([{ ...tried, isMade: false }])
+    rounds.want([tried])
+    sent = []
+    await clock.advance(29_000)
+    assert.deepEqual([sent, rounds.why('peer', 4)], [[], 'no probe is answered'])
+    await clock.advance(2_000)
+    assert.equal(sent[0], 'tried')
+  })
+})
