@@ -76,10 +76,10 @@ export class ProbeRounds {
     this.#alarm.ring()
   }
 
-  /** Of the peer that was asked last by this way. */
-  verdict(id: string, family: Family): Verdict {
-    const asked = this.#asked.get(`${family} ${id}`)
-    if (asked === undefined) return 'unproven'
+  /** Of the peer by this way; what was asked of another one says nothing about it. */
+  verdict({ id, family, way }: Pick<ProbeTarget, 'id' | 'family' | 'way'>): Verdict {
+    const asked = this.#asked.get(keyOf({ id, family }))
+    if (asked?.target.way !== way) return 'unproven'
     if (asked.target.by === 'tried') return asked.good >= PROVEN ? 'proven' : 'unproven'
     if (asked.bad >= FAILED) return 'failed'
     return asked.good > 0 ? 'confirmed' : 'unproven'

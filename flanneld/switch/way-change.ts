@@ -254,7 +254,8 @@ export class WayChange implements WayPlan {
   }
 
   #peersOf({ keys, network, last }: Seen, leases: readonly LeasedPeer['lease'][]): readonly LeasedPeer[] {
-    const verdict = (id: string, family: LeasedPeer['family']) => this.#rounds.verdict(id, family)
+    const way = this.#state?.target ?? ''
+    const verdict = (id: string, family: LeasedPeer['family']) => this.#rounds.verdict({ id, family, way })
     return this.#peers.of(leases, keys, [...network.families.keys()], verdict, last.plan.refused)
   }
 

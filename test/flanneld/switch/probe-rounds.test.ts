@@ -47,12 +47,12 @@ describe('rounds of probes', () => {
   it('ask nothing before the kernel has the route, and everything anew after it had lost that', async () => {
     rounds.want([{ ...used, isMade: false }])
     await clock.advance(60_000)
-    assert.deepEqual([sent, rounds.verdict('peer', 4)], [[], 'unproven'])
+    assert.deepEqual([sent, rounds.verdict(tried)], [[], 'unproven'])
     rounds.want([used])
     await clock.advance(1_000)
-    assert.deepEqual([sent, rounds.verdict('peer', 4)], [['used'], 'confirmed'])
+    assert.deepEqual([sent, rounds.verdict(tried)], [['used'], 'confirmed'])
     rounds.want([{ ...used, isMade: false }])
-    assert.equal(rounds.verdict('peer', 4), 'unproven')
+    assert.equal(rounds.verdict(tried), 'unproven')
   })
 
   it('hear no answer to what was asked before the kernel lost the route', async () => {
@@ -64,14 +64,14 @@ describe('rounds of probes', () => {
     await clock.advance(100)
     rounds.want([{ ...used, isMade: false }])
     await clock.advance(1_000)
-    assert.deepEqual([sent, rounds.verdict('peer', 4)], [['used'], 'unproven'])
+    assert.deepEqual([sent, rounds.verdict(tried)], [['used'], 'unproven'])
   })
 
   it('leave alone for half a minute who did not carry what it had promised, also while its route is made', async () => {
     answer = async () => 'no probe is answered'
     rounds.want([used])
     await clock.advance(2_000)
-    assert.equal(rounds.verdict('peer', 4), 'failed')
+    assert.equal(rounds.verdict(tried), 'failed')
     rounds.want([{ ...tried, isMade: false }])
     rounds.want([tried])
     sent = []
@@ -79,5 +79,13 @@ describe('rounds of probes', () => {
     assert.deepEqual([sent, rounds.why('peer', 4)], [[], 'no probe is answered'])
     await clock.advance(2_000)
     assert.equal(sent[0], 'tried')
+  })
+  it('tell nothing about another way than the one that was asked for', async () => {
+    rounds.want([tried])
+    await clock.advance(1_000)
+    assert.equal(rounds.verdict(tried), 'proven')
+    assert.equal(rounds.verdict({ ...tried, way: 'C' }), 'unproven')
+    rounds.want([{ ...tried, way: 'C' }])
+    assert.deepEqual([rounds.verdict(tried), rounds.verdict({ ...tried, way: 'C' })], ['unproven', 'unproven'])
   })
 })
