@@ -92,9 +92,9 @@ export function parseConfig(text: string): FoundConfig | undefined {
   return { network, plugins: types, subnets: new Map(byFamily as [Family, Cidr[]][]) }
 }
 
-/** Whether it has the form of `renderConflist`, of whatever lease. */
-export function isOwnForm(config: FoundConfig | undefined, network: string): boolean {
-  return config?.network === network && config.plugins.join(' ') === 'bridge portmap'
+/** Whether it has the form of `renderConflist`, of whatever lease and with whatever plugins of others behind its own. */
+export function isOwnForm(config: FoundConfig | undefined, network: string): config is FoundConfig {
+  return config?.network === network && config.plugins.slice(0, 2).join(' ') === 'bridge portmap'
 }
 
 /** host-local takes one `subnet`, or `ranges` of them. */

@@ -136,5 +136,14 @@ function nodeObjects(input: OwnInput, mtu: number, hosts: ReadonlyMap<Family, Ow
 /** Without it no container gets a network: a node that cannot write it is not ready. Only the runtime reads it, which is root. */
 function conflist({ confFile, name }: CniNetwork, facts: Parameters<typeof renderConflist>[1]): DesiredObject {
   const content = renderConflist(name, facts)
-  return { kind: 'file', role: { class: 'required' }, path: confFile, content, mode: 0o600, option: '--cni-conf-file' }
+  const role = { class: 'required' } as const
+  return {
+    kind: 'file',
+    role,
+    path: confFile,
+    content,
+    mode: 0o600,
+    keeps: 'chained plugins',
+    option: '--cni-conf-file',
+  }
 }

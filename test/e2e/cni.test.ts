@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  watch,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Lab } from '../../lab/lab.ts'
 import { systemClock } from '../../lib/clock.ts'
@@ -94,6 +104,65 @@ describe('CNI', function () {
       })
     }
     assert.deepEqual(readdirSync(h1.confDir), ['10-flannel.conflist'])
+  })
+
+  it('keeps a plugin that another program appends again at each change, and restores its own part', async () => {
+    // As istio-cni does: sorted keys, mode 0644, renamed into place, and once more whenever the file has changed without it.
+    const istio = { log_level: 'info', type: 'istio-cni' }
+    const temporary = join(h1.host.folder, 'istio.conflist')
+    const types = () => h1.conflist().plugins.map(({ type }: { type: string }) => type)
+    const append = () => {
+      const { plugins, ...rest } = h1.conflist()
+      const others = plugins.filter(({ type }: { type: string }) => type !== istio.type)
+      writeFileSync(temporary, JSON.stringify({ plugins: [...others, istio], ...rest }))
+      chmodSync(temporary, 0o644)
+      renameSync(temporary, h1.confFile)
+    }
+    const before = readFileSync(h1.confFile, 'utf8')
+    const repairs = async () => (await status(h1.host)).counters.driftRepaired.file ?? 0
+    const repaired = await repairs()
+    let rewrites = 0
+    const watcher = watch(h1.confDir, () => {
+      if (!existsSync(h1.confFile) || types().includes(istio.type)) return
+      rewrites += 1
+      append()
+    })
+    try {
+      append()
+      const theirs = readFileSync(h1.confFile, 'utf8')
+      assert.match(theirs, /"mtu":1430/)
+      // Nothing shall happen, for as long as a repair takes many times over.
+      await systemClock.sleep(3_000, h1.host.signal)
+      assert.equal(readFileSync(h1.confFile, 'utf8'), theirs)
+      assert.equal(statSync(h1.confFile).mode & 0o777, 0o644)
+      assert.deepEqual([await repairs(), rewrites], [repaired, 0])
+
+      for (const mtu of [9000, 9001, 9002]) {
+        writeFileSync(temporary, theirs.replace('"mtu":1430', `"mtu":${mtu}`))
+        renameSync(temporary, h1.confFile)
+        await until(2_000, 'the own part is restored', async () => {
+          const { plugins } = h1.conflist()
+          assert.deepEqual([plugins[0].mtu, plugins[2]], [1430, istio])
+        })
+      }
+      // A change of our own keeps it as well.
+      await h1.host.ip('link', 'set', 'eth0', 'mtu', '1400')
+      await until(5_000, 'the MTU is followed', async () => assert.equal(h1.conflist().plugins[0].mtu, 1330))
+      assert.deepEqual(types(), ['bridge', 'portmap', 'istio-cni'])
+      await h1.host.ip('link', 'set', 'eth0', 'mtu', '1500')
+      await until(5_000, 'and back', async () => assert.equal(h1.conflist().plugins[0].mtu, 1430))
+      assert.equal(rewrites, 0)
+      // Written again over and over: nobody fights.
+      for (let round = 0; round < 60; round += 1) append()
+      await systemClock.sleep(2_000, h1.host.signal)
+      const { ready: isReady, notReady } = await status(h1.host)
+      assert.deepEqual([isReady, notReady], [true, []])
+      await quiet()
+    } finally {
+      watcher.close()
+    }
+    rmSync(h1.confFile)
+    await until(2_000, 'restored', async () => assert.equal(readFileSync(h1.confFile, 'utf8'), before))
   })
 
   it('follows the MTU in one step, whatever moment the daemon is killed at', async () => {

@@ -98,6 +98,11 @@ describe('the conflist', () => {
   it('is known again, and nobody else’s is', () => {
     assert.equal(isOwnForm(parseConfig(text), 'cbr0'), true)
     assert.equal(isOwnForm(parseConfig(text), 'blue'), false)
+    const { plugins, ...rest } = JSON.parse(text)
+    const chained = JSON.stringify({ ...rest, plugins: [...plugins, { type: 'istio-cni' }] })
+    assert.equal(isOwnForm(parseConfig(chained), 'cbr0'), true)
+    const before = JSON.stringify({ ...rest, plugins: [{ type: 'tuning' }, ...plugins] })
+    assert.equal(isOwnForm(parseConfig(before), 'cbr0'), false)
     const flannels = '{"name":"cbr0","cniVersion":"0.3.1","plugins":[{"type":"flannel"},{"type":"portmap"}]}'
     assert.equal(isOwnForm(parseConfig(flannels), 'cbr0'), false)
     assert.equal(isOwnForm(parseConfig('{'), 'cbr0'), false)

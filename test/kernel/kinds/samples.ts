@@ -4,6 +4,12 @@ import * as the from '../fixtures.ts'
 /** What the kernel holds, and what is wanted at the same key. */
 type Pair = readonly [actual: KernelObject, desired: KernelObject]
 
+const conflist = (plugins: string) => ({ ...the.file(`{"name":"cbr0","plugins":${plugins}}\n`), mode: 0o644 })
+const wantedConflist: KernelObject = {
+  ...conflist('[{"type":"bridge","mtu":1450},{"type":"portmap"}]'),
+  mode: 0o600,
+  keeps: 'chained plugins',
+}
 const chain: KernelObject = {
   kind: 'iptables-chain',
   world: 'nft',
@@ -195,5 +201,7 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
       the.file('DOCKER_OPTS=" --mtu=1450"\nFLANNEL_MTU=1450\nDOCKER_OPTS=$(reboot)\n'),
       { ...the.file('FLANNEL_MTU=1400\n'), keeps: 'docker options' },
     ],
+    [conflist('[{"type":"bridge","mtu":1400},{"type":"portmap"},{"type":"istio-cni"}]'), wantedConflist],
+    [conflist('[{"mtu":1450,"type":"bridge"},{"type":"portmap"},{"type":"istio-cni"}]'), wantedConflist],
   ],
 }
