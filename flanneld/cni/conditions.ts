@@ -3,7 +3,7 @@ import { printable } from '../../lib/errors.ts'
 import { remedyOfRefusal } from '../status/fault-conditions.ts'
 import type { Condition } from '../status/status.ts'
 import { type OwnNetwork, type StaleAddress, staleAddresses } from './bridge-addresses.ts'
-import { bridgeOf, type CniNetwork, type FoundConfig, parseConfig } from './conflist.ts'
+import { bridgeOf, type CniNetwork, type FoundConfig, isOwnForm, parseConfig } from './conflist.ts'
 import type { BridgeFacts, CniFacts } from './facts.ts'
 
 export interface CniJudgement {
@@ -62,17 +62,18 @@ function configConditions(
   const others = configs
     .filter((config) => config.name !== ownName)
     .map((config) => ({ ...config, found: config.text === undefined ? undefined : parseConfig(config.text) }))
+  const rivals = others.filter(({ found }) => !handsOn(found, network))
   const named = (list: typeof others) => {
     const texts = list.map(({ name: file, found }) => `${directory}/${plain(file)} (${configWords(found)})`)
     return few(texts)
   }
-  const first = others.filter((config) => config.name < ownName)
-  const same = others.filter(({ found }) => found?.network === name)
+  const first = rivals.filter((config) => config.name < ownName)
+  const same = rivals.filter(({ found }) => found?.network === name)
   const stale = others.filter(({ found }) => found !== undefined && own !== undefined && isStale(found, own))
   return [
     ...condition('cni-config-first', first, () => ({
       severity: picksFirst ? 'warning' : 'info',
-      text: `${named(first)} sorts before ${ownName}: a runtime that takes the first configuration gives containers no address of this node's subnet`,
+      text: `${named(first)} sorts before ${ownName}: a runtime that takes the first configuration puts containers into that network, not into this node's`,
       remedy: `if containers shall be in this network, remove it or name it otherwise (mv FILE FILE.off), or name a file that sorts before it by --cni-conf-file; it is left alone here`,
     })),
     ...condition('cni-network-twice', same, () => ({
@@ -86,6 +87,15 @@ function configConditions(
       remedy: 'remove it (mv FILE FILE.off), and make its containers anew; it is left alone here',
     })),
   ]
+}
+
+/** Plugins that give a container the network of the next configuration, and others beside it. Source: k8snetworkplumbingwg/multus-cni, thin and thick. */
+const META = new Set(['multus', 'multus-shim'])
+
+/** By it containers are in this network as well: it calls the configuration of it, or is a copy with plugins behind (istio's 02-istio-cni.conflist). */
+function handsOn(found: FoundConfig | undefined, { name }: CniNetwork): boolean {
+  if (found === undefined) return false
+  return found.plugins.some((type) => META.has(type)) || (isOwnForm(found, name) && found.plugins.length > 2)
 }
 
 function condition(code: string, found: readonly unknown[], rest: () => Omit<Condition, 'code'>): readonly Condition[] {

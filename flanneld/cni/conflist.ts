@@ -93,7 +93,7 @@ export function parseConfig(text: string): FoundConfig | undefined {
 }
 
 /** Whether it has the form of `renderConflist`, of whatever lease and with whatever plugins of others behind its own. */
-export function isOwnForm(config: FoundConfig | undefined, network: string): config is FoundConfig {
+export function isOwnForm(config: FoundConfig | undefined, network: string): boolean {
   return config?.network === network && config.plugins.slice(0, 2).join(' ') === 'bridge portmap'
 }
 

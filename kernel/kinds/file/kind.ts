@@ -44,5 +44,8 @@ function isModeFine(mode: number, desired: StateFile): boolean {
 }
 
 function writing({ path, mode }: StateFile, content: string): readonly string[] {
-  return [`install -D -m ${mode.toString(8).padStart(4, '0')} /dev/stdin ${path} <<'END'`, `${content.replace(/[^\n]$/, '$&\n')}END`]
+  return [
+    `install -D -m ${mode.toString(8).padStart(4, '0')} /dev/stdin ${path} <<'END'`,
+    `${content.replace(/[^\n]$/, '$&\n')}END`,
+  ]
 }

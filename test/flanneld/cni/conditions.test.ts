@@ -95,6 +95,29 @@ describe('conditions of CNI', () => {
     assert.equal(name({ configs }, { picksFirst: false })[0]?.severity, 'info')
   })
 
+  it('do not name what sorts first and hands on to this network', () => {
+    const copyOfOurs = (subnet: string, ...more: readonly string[]) => {
+      const plugins = [{ type: 'bridge', ipam: { ranges: [[{ subnet }]] } }, ...more.map((type) => ({ type }))]
+      return JSON.stringify({ cniVersion: '0.3.1', name: 'cbr0', plugins })
+    }
+    const cases: readonly [text: string, codes: string][] = [
+      ['{"name":"multus-cni-network","type":"multus","clusterNetwork":"/etc/cni/net.d/10-flannel.conflist"}', ''],
+      ['{"name":"node-cni-network","type":"multus-shim","logToStderr":true}', ''],
+      ['{"name":"cbr0","type":"multus","delegates":[{"name":"cbr0","plugins":[{"type":"bridge"}]}]}', ''],
+      ['{"name":"multi","plugins":[{"type":"multus"},{"type":"tuning"}]}', ''],
+      [copyOfOurs('10.5.9.0/24', 'portmap', 'istio-cni'), ''],
+      [copyOfOurs('10.5.3.0/24', 'portmap', 'istio-cni'), 'cni-config-stale'],
+      [copyOfOurs('10.5.9.0/24', 'portmap'), 'cni-config-first cni-network-twice'],
+      ['{"name":"cbr0","plugins":[{"type":"flannel"},{"type":"portmap"}]}', 'cni-config-first cni-network-twice'],
+      ['{"name":"other","plugins":[{"type":"flannel"},{"type":"portmap"}]}', 'cni-config-first'],
+      ['{"name":"k8s-pod-network","plugins":[{"type":"calico"}]}', 'cni-config-first'],
+    ]
+    for (const [text, codes] of cases) {
+      const found = name({ configs: [config('00-multus.conf', text), config('10-flannel.conflist')] })
+      assert.equal(found.map(({ code }) => code).join(' '), codes, text)
+    }
+  })
+
   it('name an old subnet only where it is of this network and not part of the own one', () => {
     const host = (subnet: string) =>
       config('90-x.conflist', `{"name":"x","type":"bridge","ipam":{"type":"host-local","subnet":"${subnet}"}}`)
