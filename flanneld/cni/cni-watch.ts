@@ -31,11 +31,18 @@ interface CniNeeds {
   /** The conflist of the last start, where it was another. */
   readonly former: CniNetwork | undefined
   readonly conditions: ConditionSet
+  /** `CNI_STATE` where nothing is said. */
+  readonly cniState?: string
   readonly clock: Clock
   readonly log: Logger
 }
 
 export type CniOptions = Omit<CniJudgement, 'own'>
+
+interface Looked extends Omit<CniFacts, 'plugins'> {
+  /** Whether every store of host-local could be read, so that who is not on record has no container. */
+  readonly isWhole: boolean
+}
 
 /**
  * Looks after what containers need beside the conflist, which is an object like any other: plugins that can be run, no configuration of
@@ -46,7 +53,7 @@ export class CniWatch {
   readonly #needs: CniNeeds
   readonly #options: CniOptions
   readonly #plugins: Plugins
-  readonly #reservations = new ReservationReader()
+  readonly #reservations: ReservationReader
   readonly #handBack: HandBack
   #former: CniNetwork | undefined
 
@@ -55,7 +62,8 @@ export class CniWatch {
     this.#options = options
     this.#former = needs.former
     this.#plugins = new Plugins(needs, { binDir: options.binDir, from: options.pluginsFrom })
-    this.#handBack = new HandBack(needs)
+    this.#reservations = new ReservationReader(needs.cniState)
+    this.#handBack = new HandBack(needs, needs.cniState)
   }
 
   /** Until the signal is aborted; then once more, since flannel may be next. */
@@ -65,8 +73,8 @@ export class CniWatch {
       await this.look()
       await this.#needs.clock.sleep(LOOK_MS, signal).catch(() => {})
     }
-    const { found } = await this.#reservations.read()
-    await this.#keepWayBack(found)
+    const { found, unreadable } = await this.#reservations.read()
+    if (unreadable.length === 0) await this.#keepWayBack(found)
   }
 
   async look(): Promise<void> {
@@ -74,20 +82,22 @@ export class CniWatch {
     const { conditions } = this.#needs
     const plugins = await this.#plugins.mend(network === undefined ? [] : NEEDED)
     const facts = network === undefined ? NOTHING : await this.#read(network)
-    const bridge = await this.#withoutStale(facts)
+    // Whom nobody can read of may have a container all the same: then nothing is taken away.
+    const bridge = facts.isWhole ? await this.#withoutStale(facts) : facts.bridge
     await this.#removeFormer(facts)
-    const wayBack = await this.#keepWayBack(facts.reservations)
+    const wayBack = facts.isWhole ? await this.#keepWayBack(facts.reservations) : undefined
     const judged = { ...this.#options, own: this.#needs.own() }
     const found = cniConditions({ ...facts, bridge, plugins }, judged)
     conditions.replace(GROUP, wayBack === undefined ? found : [...found, wayBack])
   }
 
-  async #read(network: CniNetwork): Promise<Omit<CniFacts, 'plugins'>> {
+  async #read(network: CniNetwork): Promise<Looked> {
     const configs = await readConfigs(dirname(network.confFile))
     const reservations = await this.#reservations.read()
     const bridge = await this.#readBridge(network)
     const unreadable = [...configs.unreadable, ...reservations.unreadable]
-    return { configs: configs.found, reservations: reservations.found, bridge, unreadable }
+    const isWhole = reservations.unreadable.length === 0
+    return { configs: configs.found, reservations: reservations.found, isWhole, bridge, unreadable }
   }
 
   async #readBridge({ name }: CniNetwork): Promise<BridgeFacts | undefined> {
@@ -101,7 +111,7 @@ export class CniWatch {
   }
 
   /** Takes what nobody needs off the bridge, which the next container gives the right address. */
-  async #withoutStale({ bridge, reservations }: Omit<CniFacts, 'plugins'>): Promise<BridgeFacts | undefined> {
+  async #withoutStale({ bridge, reservations }: Looked): Promise<BridgeFacts | undefined> {
     const own = this.#needs.own()
     if (bridge === undefined || own === undefined) return bridge
     const gone = new Set<string>()
@@ -147,4 +157,4 @@ export class CniWatch {
   }
 }
 
-const NOTHING: Omit<CniFacts, 'plugins'> = { configs: [], reservations: [], bridge: undefined, unreadable: [] }
+const NOTHING: Looked = { configs: [], reservations: [], isWhole: true, bridge: undefined, unreadable: [] }

@@ -5,9 +5,8 @@ import { parseIp } from '../../lib/address.ts'
 import { readSystemError } from '../../lib/system-error.ts'
 import type { BridgeFacts, CniFacts, Reservation } from './facts.ts'
 
-/** Where plugins keep their state, whatever the runtime. Source: containernetworking/plugins, host-local; flannel-io/cni-plugin. */
+/** Where plugins keep their state, whatever the runtime; tests have another place. Source: containernetworking/plugins, host-local; flannel-io/cni-plugin. */
 export const CNI_STATE = '/var/lib/cni'
-export const STORES = join(CNI_STATE, 'networks')
 
 const MOST_BYTES = 1 << 20
 /** Source: containernetworking/cni, libcni, ConfFiles. */
@@ -35,29 +34,43 @@ export async function readConfigs(directory: string): Promise<Read<CniFacts['con
 
 /** Undefined for what cannot be read, or is too large or no plain file. */
 export async function readSmall(path: string): Promise<string | undefined> {
+  return await readIfThere(path).catch(() => undefined)
+}
+
+/** Undefined for what is not there, or is too large or no plain file. @throws the system's error */
+export async function readIfThere(path: string): Promise<string | undefined> {
   try {
     const found = await stat(path)
     return found.isFile() && found.size <= MOST_BYTES ? await readFile(path, 'utf8') : undefined
-  } catch {
-    return undefined
+  } catch (cause) {
+    if (isMissing(readSystemError(cause).code)) return undefined
+    throw cause
   }
+}
+
+/** host-local's stores, a directory for each network. */
+export function storesIn(state: string): string {
+  return join(state, 'networks')
 }
 
 /** Reads host-local's stores; one that has not changed since the last time is not read again. */
 export class ReservationReader {
+  readonly #stores: string
   readonly #known = new Map<string, { readonly changed: number; readonly found: readonly Reservation[] }>()
 
+  constructor(state: string = CNI_STATE) {
+    this.#stores = storesIn(state)
+  }
+
   async read(): Promise<Read<readonly Reservation[]>> {
-    const { found: networks, unreadable } = await list(STORES)
+    const { found: networks, unreadable } = await list(this.#stores)
     const all: Reservation[] = []
     const faults = [...unreadable]
     for (const network of networks) {
-      const path = join(STORES, network)
-      const changed = await stat(path).then(
-        (store) => (store.isDirectory() ? store.mtimeMs : undefined),
-        () => undefined,
-      )
-      if (changed === undefined) continue
+      const path = join(this.#stores, network)
+      const changed = await changedAt(path)
+      if (typeof changed === 'object') faults.push(changed)
+      if (typeof changed !== 'number') continue
       let known = this.#known.get(network)
       if (known?.changed !== changed) {
         const read = await readStore(path, network)
@@ -76,13 +89,30 @@ export class ReservationReader {
 async function readStore(path: string, network: string): Promise<Read<readonly Reservation[]>> {
   const { found: names, unreadable } = await list(path)
   const found: Reservation[] = []
+  // One fault tells it: a store has as many files as containers.
+  let fault: Unreadable | undefined
   for (const name of names) {
     const address = parseIp(name)
-    const text = address === undefined ? undefined : await readSmall(join(path, name))
-    if (address === undefined || text === undefined) continue
-    found.push({ network, address, container: text.split(/\r?\n/, 1)[0]?.trim() ?? '' })
+    if (address === undefined) continue
+    try {
+      const text = await readIfThere(join(path, name))
+      if (text !== undefined) found.push({ network, address, container: text.split(/\r?\n/, 1)[0]?.trim() ?? '' })
+    } catch (cause) {
+      fault ??= { path, ...readSystemError(cause) }
+    }
   }
-  return { found, unreadable }
+  return { found, unreadable: fault === undefined ? unreadable : [...unreadable, fault] }
+}
+
+/** When a store was changed last; undefined: it is gone, or no directory. */
+async function changedAt(path: string): Promise<number | Unreadable | undefined> {
+  try {
+    const store = await stat(path)
+    return store.isDirectory() ? store.mtimeMs : undefined
+  } catch (cause) {
+    const { code, message } = readSystemError(cause)
+    return isMissing(code) ? undefined : { path, code, message }
+  }
 }
 
 export async function readBridge(
@@ -101,7 +131,10 @@ async function list(directory: string): Promise<Read<readonly string[]>> {
     return { found: await readdir(directory), unreadable: [] }
   } catch (cause) {
     const { code, message } = readSystemError(cause)
-    if (code === 'ENOENT' || code === 'ENOTDIR') return { found: [], unreadable: [] }
-    return { found: [], unreadable: [{ path: directory, code, message }] }
+    return { found: [], unreadable: isMissing(code) ? [] : [{ path: directory, code, message }] }
   }
+}
+
+function isMissing(code: string): boolean {
+  return code === 'ENOENT' || code === 'ENOTDIR'
 }

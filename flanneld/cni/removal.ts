@@ -4,12 +4,11 @@ import type { Kernel } from '../../kernel/kernel.ts'
 import { keyOf } from '../../kernel/objects.ts'
 import type { Logger } from '../../lib/log.ts'
 import { cniNetwork } from '../options/node-options.ts'
-import type { Options } from '../options/options.ts'
 import type { StateFiles } from '../state/state-files.ts'
 import { bridgeOf, type CniNetwork, isOwnForm, parseConfig } from './conflist.ts'
 import { removeWayBack } from './hand-back.ts'
 import { removeInstalled } from './plugins.ts'
-import { ReservationReader, readBridge, readConfigs, readSmall, STORES } from './read.ts'
+import { CNI_STATE, ReservationReader, readBridge, readConfigs, readSmall, storesIn } from './read.ts'
 import { forgetRecord, readRecord } from './record.ts'
 
 /** Where runtimes look for configurations unless told otherwise. */
@@ -17,8 +16,10 @@ const USUAL_DIRECTORY = '/etc/cni/net.d'
 
 interface RemovalNeeds {
   readonly kernel: Pick<Kernel, 'host' | 'tables'>
-  readonly files: StateFiles
+  readonly files: Pick<StateFiles, 'path' | 'read' | 'remove'>
   readonly log: Logger
+  /** `CNI_STATE` where nothing is said. */
+  readonly cniState?: string
 }
 
 /**
@@ -27,28 +28,38 @@ interface RemovalNeeds {
  *
  * @returns what was done, as commands
  */
-export async function removeCni(needs: RemovalNeeds, options: Options): Promise<readonly string[]> {
+export async function removeCni(
+  needs: RemovalNeeds,
+  options: Parameters<typeof cniNetwork>[0],
+): Promise<readonly string[]> {
   const { network, plugins } = await readRecord(needs)
   const networks = [network, cniNetwork(options)].filter((each) => each !== undefined)
   const done: string[] = []
   for (const each of networks) done.push(...(await removeNetwork(needs, each)))
   const directories = networks.length === 0 ? [USUAL_DIRECTORY] : networks.map(({ confFile }) => dirname(confFile))
   const others = await Promise.all(directories.map(readConfigs))
-  if (others.every(({ found }) => found.length === 0)) {
+  if (others.every(({ found, unreadable }) => found.length === 0 && unreadable.length === 0)) {
     for (const plugin of plugins) if (await removeInstalled(plugin)) done.push(`rm -f ${plugin.path}`)
   }
   await forgetRecord(needs.files)
   return done
 }
 
-async function removeNetwork({ kernel }: RemovalNeeds, { confFile, name }: CniNetwork): Promise<readonly string[]> {
+async function removeNetwork(needs: RemovalNeeds, { confFile, name }: CniNetwork): Promise<readonly string[]> {
+  const { kernel, log, cniState = CNI_STATE } = needs
   const text = await readSmall(confFile)
   if (text === undefined || !isOwnForm(parseConfig(text), name)) return []
   await rm(confFile, { force: true })
-  const { found } = await new ReservationReader().read()
-  const done = [`rm -f ${confFile}`, ...(await removeWayBack(name, found))]
+  const { found, unreadable } = await new ReservationReader(cniState).read()
+  const [fault] = unreadable
+  if (fault !== undefined) {
+    // Nobody knows whether containers use them.
+    log.warn('host-local store and bridge stay', { network: name, why: fault.message })
+    return [`rm -f ${confFile}`]
+  }
+  const done = [`rm -f ${confFile}`, ...(await removeWayBack(name, found, cniState))]
   if (found.some((one) => one.network === name)) return done
-  const store = join(STORES, name)
+  const store = join(storesIn(cniState), name)
   await rm(store, { recursive: true, force: true })
   done.push(`rm -rf ${store}`)
   const bridge = await readBridge(kernel.host, bridgeOf(name))

@@ -56,7 +56,9 @@ export function guardOptions(options: Options): GuardOptions | undefined {
 }
 
 /** @throws ConfigError for places that can never do */
-export function cniNetwork(options: Options): CniNetwork | undefined {
+export function cniNetwork(
+  options: Pick<Options, 'cniConfFile' | 'cniNetwork' | 'cniBinDir' | 'cniPluginsFrom' | 'subnetFile'>,
+): CniNetwork | undefined {
   const { cniConfFile: confFile, cniNetwork: name, cniBinDir, cniPluginsFrom, subnetFile } = options
   if (confFile !== undefined && confFile === subnetFile)
     throw new ConfigError('--cni-conf-file', 'must be another file than --subnet-file', confFile)
