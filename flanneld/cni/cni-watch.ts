@@ -7,14 +7,14 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/log.ts'
 import { isSystemError, readSystemError } from '../../lib/system-error.ts'
 import { remedyOfRefusal } from '../status/fault-conditions.ts'
-import type { ConditionSet } from '../status/status.ts'
+import type { Condition, ConditionSet } from '../status/status.ts'
 import { type OwnNetwork, staleAddresses } from './bridge-addresses.ts'
-import { type CniJudgement, cniConditions } from './conditions.ts'
+import { type CniJudgement, cniConditions, formerCondition } from './conditions.ts'
 import { bridgeOf, type CniNetwork, delegateOf, isOwnForm, parseConfig } from './conflist.ts'
 import type { BridgeFacts, CniFacts, Reservation } from './facts.ts'
 import { HandBack } from './hand-back.ts'
 import { NEEDED, Plugins } from './plugins.ts'
-import { ReservationReader, readBridge, readConfigs, readSmall } from './read.ts'
+import { ReservationReader, readBridge, readConfigs, readIfThere } from './read.ts'
 import type { CniRecord } from './record.ts'
 
 /** None of what is looked at tells when it changes; a look takes a millisecond. */
@@ -28,8 +28,8 @@ interface CniNeeds {
   /** Undefined: no lease is held, or nothing is planned yet. */
   readonly own: () => (OwnNetwork & { readonly conflist: string | undefined }) | undefined
   readonly record: CniRecord
-  /** The conflist of the last start, where it was another. */
-  readonly former: CniNetwork | undefined
+  /** Conflists of earlier starts, where they were others. */
+  readonly former: readonly CniNetwork[]
   readonly conditions: ConditionSet
   /** `CNI_STATE` where nothing is said. */
   readonly cniState?: string
@@ -55,7 +55,7 @@ export class CniWatch {
   readonly #plugins: Plugins
   readonly #reservations: ReservationReader
   readonly #handBack: HandBack
-  #former: CniNetwork | undefined
+  #former: readonly CniNetwork[]
 
   constructor(needs: CniNeeds, options: CniOptions) {
     this.#needs = needs
@@ -68,7 +68,7 @@ export class CniWatch {
 
   /** Until the signal is aborted; then once more, since flannel may be next. */
   async run(signal: AbortSignal): Promise<void> {
-    await this.#needs.record.use(this.#options.network)
+    await this.#needs.record.use(this.#options.network, this.#former)
     while (!signal.aborted) {
       await this.look()
       await this.#needs.clock.sleep(LOOK_MS, signal).catch(() => {})
@@ -84,11 +84,11 @@ export class CniWatch {
     const facts = network === undefined ? NOTHING : await this.#read(network)
     // Whom nobody can read of may have a container all the same: then nothing is taken away.
     const bridge = facts.isWhole ? await this.#withoutStale(facts) : facts.bridge
-    await this.#removeFormer(facts)
+    const former = await this.#removeFormer(facts)
     const wayBack = facts.isWhole ? await this.#keepWayBack(facts.reservations) : undefined
     const judged = { ...this.#options, own: this.#needs.own() }
     const found = cniConditions({ ...facts, bridge, plugins }, judged)
-    conditions.replace(GROUP, wayBack === undefined ? found : [...found, wayBack])
+    conditions.replace(GROUP, [...found, ...former, ...(wayBack === undefined ? [] : [wayBack])])
   }
 
   async #read(network: CniNetwork): Promise<Looked> {
@@ -127,18 +127,33 @@ export class CniWatch {
     return { ...bridge, addresses: bridge.addresses.filter(({ address }) => !gone.has(address)) }
   }
 
-  /** As soon as the new one is there: without any, no container could be deleted either. */
-  async #removeFormer({ configs }: Pick<CniFacts, 'configs'>): Promise<void> {
-    const former = this.#former
-    if (former === undefined) return
+  /** As soon as the new one is there: without any, no container could be deleted either. What cannot be removed stays on record. */
+  async #removeFormer({ configs }: Pick<CniFacts, 'configs'>): Promise<readonly Condition[]> {
     const { network } = this.#options
-    if (network !== undefined && !configs.some(({ name }) => name === basename(network.confFile))) return
-    this.#former = undefined
-    const text = await readSmall(former.confFile)
+    if (network !== undefined && !configs.some(({ name }) => name === basename(network.confFile))) return []
+    const left: CniNetwork[] = []
+    const conditions: Condition[] = []
+    for (const former of this.#former) {
+      try {
+        await this.#removeConflist(former)
+      } catch (cause) {
+        if (!isSystemError(cause)) throw cause
+        left.push(former)
+        conditions.push(formerCondition(former, readSystemError(cause).message))
+      }
+    }
+    if (left.length < this.#former.length) await this.#needs.record.use(network, left)
+    this.#former = left
+    return conditions
+  }
+
+  /** @throws the system's error */
+  async #removeConflist({ confFile, name }: CniNetwork): Promise<void> {
+    const text = await readIfThere(confFile)
     // Somebody has put another into its place, flannel's say.
-    if (text === undefined || !isOwnForm(parseConfig(text), former.name)) return
-    await rm(former.confFile, { force: true })
-    this.#needs.log.info('CNI configuration of an earlier start removed', { path: former.confFile })
+    if (text === undefined || !isOwnForm(parseConfig(text), name)) return
+    await rm(confFile, { force: true })
+    this.#needs.log.info('CNI configuration of an earlier start removed', { path: confFile })
   }
 
   async #keepWayBack(reservations: readonly Reservation[]) {

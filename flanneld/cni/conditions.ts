@@ -89,6 +89,16 @@ function configConditions(
   ]
 }
 
+/** `why`: the system's reason. */
+export function formerCondition({ confFile, name }: CniNetwork, why: string): Condition {
+  return {
+    code: `cni-former ${confFile}`,
+    severity: 'warning',
+    text: `the CNI configuration of an earlier start cannot be removed, a runtime may still give containers its network ${name}: ${why}`,
+    remedy: `remove ${confFile}, or let the daemon write in its directory; it is tried again every few seconds`,
+  }
+}
+
 /** Plugins that give a container the network of the next configuration, and others beside it. Source: k8snetworkplumbingwg/multus-cni, thin and thick. */
 const META = new Set(['multus', 'multus-shim'])
 

@@ -25,8 +25,10 @@ export async function openCni(needs: OpenCniNeeds, options: Options): Promise<Cn
   const { cniPluginsFrom: pluginsFrom, cniBinDir: binDir } = options
   const network = cniNetwork(options)
   const recorded = await readRecord({ files, log })
-  const former = recorded.network?.confFile === network?.confFile ? undefined : recorded.network
-  if (network === undefined && pluginsFrom === undefined && former === undefined) return undefined
+  const former = [recorded.network, ...recorded.former]
+    .filter((each) => each !== undefined)
+    .filter(({ confFile }) => confFile !== network?.confFile)
+  if (network === undefined && pluginsFrom === undefined && former.length === 0) return undefined
   const addresses = kernel.tables.find(({ kind }) => kind === 'address')
   if (addresses === undefined) throw new TypeError('a kernel without a table of addresses')
   const own = () => {

@@ -19,6 +19,8 @@ export interface InstalledPlugin {
 interface Recorded {
   /** Undefined: no conflist was written. */
   readonly network: CniNetwork | undefined
+  /** Conflists of earlier starts that are not removed yet. */
+  readonly former: readonly CniNetwork[]
   readonly plugins: readonly InstalledPlugin[]
 }
 
@@ -27,10 +29,12 @@ export class CniRecord {
   readonly #files: Pick<StateFiles, 'keep'>
   readonly #plugins: Map<string, InstalledPlugin>
   #network: CniNetwork | undefined
+  #former: readonly CniNetwork[]
 
-  constructor(files: Pick<StateFiles, 'keep'>, { network, plugins }: Recorded) {
+  constructor(files: Pick<StateFiles, 'keep'>, { network, former, plugins }: Recorded) {
     this.#files = files
     this.#network = network
+    this.#former = former
     this.#plugins = new Map(plugins.map((plugin) => [plugin.path, plugin]))
   }
 
@@ -43,13 +47,14 @@ export class CniRecord {
     await this.#keep()
   }
 
-  async use(network: CniNetwork | undefined): Promise<void> {
+  async use(network: CniNetwork | undefined, former: readonly CniNetwork[]): Promise<void> {
     this.#network = network
+    this.#former = former
     await this.#keep()
   }
 
   async #keep(): Promise<void> {
-    const text = JSON.stringify({ ...this.#network, plugins: [...this.#plugins.values()] })
+    const text = JSON.stringify({ ...this.#network, former: this.#former, plugins: [...this.#plugins.values()] })
     await this.#files.keep(FILE, `${text}\n`, WITHOUT)
   }
 }
@@ -62,7 +67,7 @@ export async function readRecord({
   files: Pick<StateFiles, 'path' | 'read'>
   log: Logger
 }): Promise<Recorded> {
-  const none: Recorded = { network: undefined, plugins: [] }
+  const none: Recorded = { network: undefined, former: [], plugins: [] }
   try {
     const text = await files.read(FILE)
     return text === undefined ? none : parse(JSON.parse(text))
@@ -79,9 +84,8 @@ export async function forgetRecord(files: Pick<StateFiles, 'remove'>): Promise<v
 /** @throws ConfigError or SyntaxError */
 function parse(value: unknown): Recorded {
   const fields = new JsonFields(value, '')
-  const [confFile, name, list] = [fields.string('confFile'), fields.string('name'), fields.raw('plugins')]
-  if (!Array.isArray(list)) throw new SyntaxError('plugins is no list')
-  const plugins = list.map((item): InstalledPlugin => {
+  const former = listOf(fields, 'former').flatMap((item) => networkOf(new JsonFields(item, 'former')) ?? [])
+  const plugins = listOf(fields, 'plugins').map((item): InstalledPlugin => {
     const plugin = new JsonFields(item, 'plugins')
     const [path, sha256] = [plugin.string('path'), plugin.string('sha256')]
     const [size, mtimeMs] = [plugin.raw('size'), plugin.raw('mtimeMs')]
@@ -89,5 +93,16 @@ function parse(value: unknown): Recorded {
       throw new SyntaxError('an entry names no plugin')
     return { path, size, mtimeMs, sha256 }
   })
-  return { network: confFile === undefined || name === undefined ? undefined : { confFile, name }, plugins }
+  return { network: networkOf(fields), former, plugins }
+}
+
+function networkOf(fields: JsonFields): CniNetwork | undefined {
+  const [confFile, name] = [fields.string('confFile'), fields.string('name')]
+  return confFile === undefined || name === undefined ? undefined : { confFile, name }
+}
+
+function listOf(fields: JsonFields, name: string): readonly unknown[] {
+  const list = fields.raw(name) ?? []
+  if (!Array.isArray(list)) throw new SyntaxError(`${name} is no list`)
+  return list
 }

@@ -32,8 +32,8 @@ export async function removeCni(
   needs: RemovalNeeds,
   options: Parameters<typeof cniNetwork>[0],
 ): Promise<readonly string[]> {
-  const { network, plugins } = await readRecord(needs)
-  const networks = [network, cniNetwork(options)].filter((each) => each !== undefined)
+  const { network, former, plugins } = await readRecord(needs)
+  const networks = [network, ...former, cniNetwork(options)].filter((each) => each !== undefined)
   const done: string[] = []
   for (const each of networks) done.push(...(await removeNetwork(needs, each)))
   const directories = networks.length === 0 ? [USUAL_DIRECTORY] : networks.map(({ confFile }) => dirname(confFile))

@@ -50,15 +50,15 @@ export function cniHost(folder: string) {
     conflist: conflistOf('cbr0'),
   })
   const options = { binDir: join(folder, 'bin'), pluginsFrom: undefined, picksFirst: true }
-  const watchOf = (former: CniNetwork | undefined) => {
-    const record = new CniRecord(files, { network: former, plugins: [] })
+  const watchOf = (former: readonly CniNetwork[]) => {
+    const record = new CniRecord(files, { network: former[0], former: former.slice(1), plugins: [] })
     const needs = { host, addresses, own, record, former, conditions, cniState: folder, clock, log }
     return new CniWatch(needs, { ...options, network })
   }
   return {
     network,
     watchOf,
-    watch: watchOf(undefined),
+    watch: watchOf([]),
     /** What was done to addresses of the kernel. */
     applied,
     warnings,
