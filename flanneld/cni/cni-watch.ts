@@ -37,7 +37,7 @@ interface CniNeeds {
   readonly log: Logger
 }
 
-export type CniOptions = Omit<CniJudgement, 'own'>
+export type CniOptions = Omit<CniJudgement, 'own' | 'held'>
 
 interface Looked extends Omit<CniFacts, 'plugins'> {
   /** Whether every store of host-local could be read, so that who is not on record has no container. */
@@ -86,7 +86,8 @@ export class CniWatch {
     const bridge = facts.isWhole ? await this.#withoutStale(facts) : facts.bridge
     const former = await this.#removeFormer(facts)
     const wayBack = facts.isWhole ? await this.#keepWayBack(facts.reservations) : undefined
-    const judged = { ...this.#options, own: this.#needs.own() }
+    const held = new Set(conditions.list().map(({ code }) => code))
+    const judged = { ...this.#options, own: this.#needs.own(), held }
     const found = cniConditions({ ...facts, bridge, plugins }, judged)
     conditions.replace(GROUP, [...found, ...former, ...(wayBack === undefined ? [] : [wayBack])])
   }

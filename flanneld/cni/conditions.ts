@@ -15,6 +15,8 @@ export interface CniJudgement {
   readonly picksFirst: boolean
   /** Undefined: no lease yet. */
   readonly own: OwnNetwork | undefined
+  /** Codes of the conditions that hold until now. */
+  readonly held: ReadonlySet<string>
 }
 
 /** What of others keeps containers from this node's network; pure. */
@@ -26,7 +28,7 @@ export function cniConditions(facts: CniFacts, judged: CniJudgement): readonly C
     ...(network === undefined ? [] : configConditions(facts, { ...judged, network })),
     ...(network === undefined || own === undefined
       ? []
-      : [...bridgeConditions(facts, own), ...poolConditions(facts, own, network)]),
+      : [...bridgeConditions(facts, own), ...poolConditions(facts, own, { ...judged, network })]),
   ]
 }
 
@@ -167,27 +169,30 @@ function bridgeRemedy({ name, ports }: BridgeFacts, stale: readonly StaleAddress
   return `delete these containers, other nodes do not reach them: then the address goes by itself; of containers that are gone already remove the file, /var/lib/cni/networks/${networks.length === 1 ? plain(networks[0] ?? '') : 'NETWORK'}/ADDRESS`
 }
 
-/** From here on a subnet counts as used up. */
-const FULL = 0.9
+/** From the first on a subnet counts as used up, until it is below the second: pods that come and go say nothing new. */
+const [FULL, ROOMY] = [0.9, 0.8]
+const POOL = 'cni-addresses'
 
-/** host-local frees an address only where the runtime deletes the container: after a reboot or a crash many are on record for nobody. */
+/**
+ * host-local frees an address only where the runtime deletes the container: after a reboot or a crash many are on record for nobody. Numbers
+ * that change with each container are left out.
+ */
 function poolConditions(
   { reservations, bridge }: CniFacts,
   own: OwnNetwork,
-  { name }: CniNetwork,
+  { network: { name }, held: before }: { readonly network: CniNetwork; readonly held: ReadonlySet<string> },
 ): readonly Condition[] {
   const subnet = own.subnets.get(4)
   if (subnet === undefined) return []
-  // Without the network's, the gateway's and the broadcast address.
+  // Without the network's, the gateway's and the broadcast address. Of a /31 or /32 host-local gives none away.
   const all = 2 ** (32 - prefixLength(subnet)) - 3
   const held = reservations.filter((one) => one.network === name && contains(subnet, one.address)).length
-  if (held < all * FULL) return []
-  const ports = bridge?.ports ?? 0
-  const lost = held - ports
-  const text = `${held} of ${all} addresses of ${subnet} are on record with host-local, and ${bridge?.name ?? bridgeOf(name)} has ${ports} ports`
-  const remedy =
-    lost > all - held
-      ? `most belong to containers that are gone (a reboot, a crash of the runtime): compare /var/lib/cni/networks/${name} with the containers that run, and remove the files of the others`
-      : 'fewer containers on this host, or larger subnets (SubnetLen; in Kubernetes --node-cidr-mask-size)'
-  return [{ code: 'cni-addresses', severity: 'warning', text: `${text}: new ones soon get none`, remedy }]
+  if (all < 1 || held < all * (before.has(POOL) ? ROOMY : FULL)) return []
+  const isOfTheDead = held - (bridge?.ports ?? 0) > held / 2
+  const whose = isOfTheDead ? 'that are gone' : `that hang on ${bridge?.name ?? bridgeOf(name)}`
+  const text = `nearly all of the ${all} addresses of ${subnet} are on record with host-local, most for containers ${whose}: new ones soon get none`
+  const remedy = isOfTheDead
+    ? `they have been left by a reboot or a crash of the runtime: compare /var/lib/cni/networks/${name} with the containers that run, and remove the files of the others`
+    : 'fewer containers on this host, or larger subnets (SubnetLen; in Kubernetes --node-cidr-mask-size)'
+  return [{ code: POOL, severity: 'warning', text, remedy }]
 }

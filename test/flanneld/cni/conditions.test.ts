@@ -17,6 +17,7 @@ const judged: CniJudgement = {
   pluginsFrom: undefined,
   picksFirst: true,
   own,
+  held: new Set(),
 }
 const nothing: CniFacts = {
   configs: [],
@@ -150,8 +151,39 @@ describe('conditions of CNI', () => {
   it('tell a full subnet from one full of the dead', () => {
     const reservations = Array.from({ length: 250 }, (_, n) => reservation(`10.5.9.${n + 2}`, `c${n}`))
     assert.match(name({ reservations, bridge: bridge('10.5.9.1/24', 250) })[0]?.remedy ?? '', /larger subnets/)
-    assert.match(name({ reservations, bridge: bridge('10.5.9.1/24', 3) })[0]?.remedy ?? '', /that are gone/)
+    assert.match(name({ reservations, bridge: bridge('10.5.9.1/24', 3) })[0]?.text ?? '', /that are gone/)
     assert.deepEqual(name({ reservations: reservations.slice(0, 200) }), [])
+  })
+
+  it('say of a full subnet nothing new when containers come and go', () => {
+    const of = (count: number, ports: number, held: readonly string[] = []) => {
+      const reservations = Array.from({ length: count }, (_, n) => reservation(`10.5.9.${n + 2}`, `c${n}`))
+      return name({ reservations, bridge: bridge('10.5.9.1/24', ports) }, { held: new Set(held) })
+    }
+    const [first] = of(230, 230)
+    assert.match(first?.text ?? '', /^nearly all of the 253 addresses of 10\.5\.9\.0\/24 .* hang on cni0: /)
+    for (const [count, ports] of [
+      [240, 240],
+      [253, 251],
+      [253, 140],
+      [203, 203],
+    ] as const)
+      assert.deepEqual(of(count, ports, ['cni-addresses']), [first])
+    assert.deepEqual(of(227, 227), [])
+    assert.deepEqual(of(202, 202, ['cni-addresses']), [])
+  })
+
+  it('name no subnet as full that has no addresses for containers', () => {
+    const full = (subnet: string, addresses: readonly string[]) => {
+      const reservations = addresses.map((address) => reservation(address))
+      const [found] = name({ reservations }, { own: { ...own, subnets: new Map([[4, subnet as Cidr]]) } })
+      return found?.code
+    }
+    assert.deepEqual(
+      [full('10.5.9.0/31', []), full('10.5.9.0/32', []), full('10.5.9.0/30', [])],
+      Array(3).fill(undefined),
+    )
+    assert.equal(full('10.5.9.0/30', ['10.5.9.2']), 'cni-addresses')
   })
 
   it('have each a remedy', () => {
