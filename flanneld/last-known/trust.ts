@@ -1,4 +1,5 @@
 import { contains, type Family } from '../../lib/address.ts'
+import { printable } from '../../lib/errors.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { LastKnown, Moment, StoreIdentity } from './record.ts'
 
@@ -13,13 +14,18 @@ const SLEW_MS = 60_000
 /** Who this node is, and which store it asks. */
 export interface Here {
   readonly nodeId: string
+  /** Id of the only lease that can be this node's; absent: not known before the store answers. */
+  readonly leaseId?: string
   readonly store: StoreIdentity
 }
 
 /** Why the record is not of this node and its store; undefined: it is. */
-export function whyForeign({ nodeId, store }: LastKnown, here: Here): string | undefined {
+export function whyForeign({ nodeId, store, own }: LastKnown, here: Here): string | undefined {
   if (nodeId !== here.nodeId) return 'it is of another node'
   if (store.kind !== here.store.kind) return `it is of leases from ${store.kind}`
+  // A machine that was cloned with its state directory has the NodeID of its template.
+  const isOther = here.leaseId !== undefined && own.lease.id !== here.leaseId
+  if (isOther) return `it is of the Node ${printable(own.lease.id)}, and this is ${printable(here.leaseId)}`
   if (store.prefix !== here.store.prefix) return `it is of the prefix ${store.prefix}`
   const isShared = here.store.marks.some((mark) => store.marks.includes(mark))
   return isShared ? undefined : 'it is of another cluster: no endpoint or certificate of it is one of this one'

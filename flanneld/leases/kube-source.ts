@@ -37,6 +37,7 @@ export async function openKube(needs: SourceNeeds, options: Options, nodeId: str
     reconnectStore: async () => client.giveUp(),
     endpoints: [client.endpoint],
     identity: { kind: 'kubernetes', prefix: options.kubeAnnotationPrefix, marks: await clusterMarks(access) },
+    ...(node.nodeName !== '' && { leaseId: node.nodeName }),
     givenAddresses: () => store.givenAddresses(),
     ...(serviceAddress && { serviceAddress }),
     ...(options.setNodeNetworkUnavailable && {

@@ -17,6 +17,8 @@ export interface LeaseSource {
   /** Gives up the connection: the next use of it opens another. */
   readonly reconnectStore: (why: string) => Promise<void>
   readonly identity: StoreIdentity
+  /** Of the only lease that can be this node's; absent: not known before the store answers. */
+  readonly leaseId?: string
   /** Of the first Service of the cluster, as a pod is told; absent: not known. */
   readonly serviceAddress?: IpAddr
   /** Addresses that no peer's subnet may take away. */

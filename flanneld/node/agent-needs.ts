@@ -33,6 +33,8 @@ export interface AgentNeeds {
   readonly givenAddresses?: () => ReadonlyMap<Family, IpAddr>
   /** By which the store is known again at a start that cannot reach it. */
   readonly identity: StoreIdentity
+  /** Of the only lease that can be this node's; absent: not known before the store answers. */
+  readonly leaseId?: string
   /** Of the first Service of a Kubernetes cluster; absent: not known. */
   readonly serviceAddress?: IpAddr
   /** Of this host, now. */

@@ -176,8 +176,8 @@ export class Agent {
 
   /** What was known before this start counts until the store answers; what is known now is for the next one. */
   #followRecord({ config }: Sources): void {
-    const { lifecycle, state, identity, givenAddresses } = this.#needs
-    const here = { nodeId: this.#options.nodeId, store: identity }
+    const { lifecycle, state, identity, leaseId, givenAddresses } = this.#needs
+    const here = { nodeId: this.#options.nodeId, store: identity, ...(leaseId !== undefined && { leaseId }) }
     const needs = { ...this.#needs, files: state.files, here }
     const onGiven = (given: ReadonlyMap<Family, IpAddr>) => {
       this.#given = given

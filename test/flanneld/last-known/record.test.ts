@@ -86,6 +86,15 @@ describe('the record of what was known', () => {
     assert.match(whyForeign(record, { ...here, store: { ...here.store, kind: 'kubernetes' } }) ?? '', /etcd/)
   })
 
+  it('is of the Node that this one is, or of the one that it was cloned from', () => {
+    const store = { kind: 'kubernetes', prefix: 'flannel.alpha.coreos.com/', marks: ['ca'], cluster: '' } as const
+    const cloned = { ...record, store, own: { ...record.own, lease: { ...own, id: 'template' } } }
+    const here = { nodeId: 'me', store }
+    assert.equal(whyForeign(cloned, { ...here, leaseId: 'template' }), undefined)
+    assert.equal(whyForeign(cloned, { ...here, leaseId: 'clone' }), 'it is of the Node "template", and this is "clone"')
+    assert.equal(whyForeign(cloned, here), undefined)
+  })
+
   it('is of this network, or of another one', () => {
     assert.equal(whyOtherNetwork(record, dual), undefined)
     assert.match(whyOtherNetwork(record, networkOf({ Network: '10.5.0.0/16' })) ?? '', /not of 10\.5\.0\.0\/16$/)
