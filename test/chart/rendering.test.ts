@@ -216,6 +216,10 @@ describe('the chart', function () {
     assert.deepEqual(spec.containers[0].command.slice(-2), flags)
     const skipped = podSpec({ cni: { managedBy: 'daemon' }, flannel: { skipCNIConfigInstallation: true } })
     assert.deepEqual(skipped.containers[0].command.slice(-1), flags.slice(1))
+    // The CNI folders may belong to another user.
+    const added = ({ containers }: Manifest) => containers[0].securityContext.capabilities.add
+    assert.deepEqual(added(spec), ['NET_ADMIN', 'NET_RAW', 'DAC_OVERRIDE'])
+    assert.deepEqual(added(podSpec({})), ['NET_ADMIN', 'NET_RAW'])
   })
 
   it('has options of its own', () => {

@@ -41,7 +41,8 @@ describe('kubectl apply -f kube-flannel.yml', function () {
   it('runs without privileges and with nothing to write but its folders', async () => {
     for (const pod of await cluster.list('/api/v1/namespaces/kube-flannel/pods')) {
       const [container] = pod.spec.containers
-      assert.deepEqual(container.securityContext.capabilities, { add: ['NET_ADMIN', 'NET_RAW'], drop: ['ALL'] })
+      const capabilities = { add: ['NET_ADMIN', 'NET_RAW', 'DAC_OVERRIDE'], drop: ['ALL'] }
+      assert.deepEqual(container.securityContext.capabilities, capabilities)
       assert.equal(container.securityContext.readOnlyRootFilesystem, true)
       const refused = await cluster.kubectl(
         [
