@@ -2,18 +2,21 @@ import { ConfigError } from './errors.ts'
 
 /**
  * The fields of one JSON object from outside, read without regard to case as Go does; of a doubled key the last counts.
- * Values are copied into a Map, so no key reaches a prototype. Every error names the path.
+ * Values are copied into a Map, so no key reaches a prototype. Every error names the path,
+ * and the value unless the object may hold secrets.
  */
 export class JsonFields {
   readonly path: string
+  readonly #isSecret: boolean
   readonly #fields = new Map<string, { key: string; value: unknown }>()
   readonly #known = new Map<string, string>()
 
   /** @throws ConfigError when `value` is no object */
-  constructor(value: unknown, path: string) {
+  constructor(value: unknown, path: string, { secret = false }: { readonly secret?: boolean } = {}) {
     this.path = path
+    this.#isSecret = secret
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw new ConfigError(path || 'the document', 'must be a JSON object', value)
+      throw this.#fault(path || 'the document', 'must be a JSON object', value)
     }
     for (const [key, item] of Object.entries(value)) this.#fields.set(key.toLowerCase(), { key, value: item })
   }
@@ -33,14 +36,13 @@ export class JsonFields {
   boolean(name: string, fallback: boolean): boolean {
     const value = this.raw(name)
     if (value === undefined) return fallback
-    if (typeof value !== 'boolean') throw new ConfigError(this.at(name), 'must be true or false', value)
+    if (typeof value !== 'boolean') throw this.#fault(this.at(name), 'must be true or false', value)
     return value
   }
 
   string(name: string): string | undefined {
     const value = this.raw(name)
-    if (value !== undefined && typeof value !== 'string')
-      throw new ConfigError(this.at(name), 'must be a string', value)
+    if (value !== undefined && typeof value !== 'string') throw this.#fault(this.at(name), 'must be a string', value)
     return value
   }
 
@@ -49,13 +51,17 @@ export class JsonFields {
     const value = this.raw(name)
     if (value === undefined) return limits.fallback
     if (typeof value !== 'number' || !Number.isInteger(value) || value < limits.least || value > limits.most) {
-      throw new ConfigError(this.at(name), `must be an integer from ${limits.least} to ${limits.most}`, value)
+      throw this.#fault(this.at(name), `must be an integer from ${limits.least} to ${limits.most}`, value)
     }
     return value
   }
 
   at(name: string): string {
     return this.path === '' ? name : `${this.path}.${name}`
+  }
+
+  #fault(path: string, expected: string, value: unknown): ConfigError {
+    return new ConfigError(path, expected, this.#isSecret ? undefined : value)
   }
 
   /** A sentence per key that nothing has asked for, with the nearest known key. Call it last. */

@@ -4,6 +4,7 @@ import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import { Secret } from '../../lib/log.ts'
 import { ApiUnavailable } from './errors.ts'
+import { givenSecrets, spokenLine } from './spoken-line.ts'
 
 /** A program that a kubeconfig names to get credentials. Source: client.authentication.k8s.io/v1 and v1beta1 of Kubernetes. */
 export interface ExecSpec {
@@ -25,6 +26,8 @@ export interface ExecCredentials {
   readonly key?: Secret
 }
 
+/** An error names what stands there by its path alone. */
+const SECRET = { secret: true }
 const VERSIONS = ['client.authentication.k8s.io/v1', 'client.authentication.k8s.io/v1beta1']
 /** A cloud's own API may be slow; an answer to a request waits for it. */
 const TIMEOUT_MS = 20_000
@@ -47,13 +50,14 @@ export function readExecSpec(fields: JsonFields, resolve: (path: string) => stri
   if (fields.string('interactiveMode') === 'Always')
     throw new ConfigError(fields.at('interactiveMode'), 'must not be Always: a daemon has no terminal')
   const env = listOf(fields, 'env').map((item, index) => {
-    const entry = new JsonFields(item, `${fields.at('env')}[${index}]`)
+    const entry = new JsonFields(item, `${fields.at('env')}[${index}]`, SECRET)
     const name = entry.string('name') ?? ''
-    if (!/^[^=\0]+$/.test(name)) throw new ConfigError(entry.at('name'), 'must be the name of a variable', name)
+    // Not repeated, as below: what stands at the wrong place may be a secret.
+    if (!/^[^=\0]+$/.test(name)) throw new ConfigError(entry.at('name'), 'must be the name of a variable')
     return [name, entry.string('value') ?? ''] as const
   })
   const args = listOf(fields, 'args').map((item) => {
-    if (typeof item !== 'string') throw new ConfigError(fields.at('args'), 'must be a list of texts', item)
+    if (typeof item !== 'string') throw new ConfigError(fields.at('args'), 'must be a list of texts')
     return item
   })
   return {
@@ -123,7 +127,7 @@ export class ExecPlugin {
   }
 
   async #output(): Promise<string> {
-    const { command, args, hint } = this.#spec
+    const { command, args } = this.#spec
     const limits = {
       timeout: this.#timeoutMs,
       killSignal: 'SIGKILL',
@@ -134,7 +138,7 @@ export class ExecPlugin {
     return await new Promise((resolve, reject) => {
       const child = execFile(command, args, limits, (error, stdout, stderr) => {
         if (error === null) resolve(stdout)
-        else reject(new ApiUnavailable(whyFailed(command, error, { stderr, hint, timeoutMs: this.#timeoutMs })))
+        else reject(new ApiUnavailable(whyFailed(this.#spec, error, { stderr, timeoutMs: this.#timeoutMs })))
       })
       child.stdin?.on('error', () => {})
       child.stdin?.end()
@@ -147,16 +151,13 @@ function infoOf({ cluster }: ExecSpec): object {
 }
 
 function readCredential(text: string, apiVersion: string): { credentials: ExecCredentials; until: number } {
-  const document = new JsonFields(JSON.parse(text), '')
+  const document = new JsonFields(JSON.parse(text), '', SECRET)
   if (document.raw('kind') !== 'ExecCredential') throw new ConfigError('kind', 'must be ExecCredential')
   if (document.raw('apiVersion') !== apiVersion) throw new ConfigError('apiVersion', `must be ${apiVersion}`)
-  const status = new JsonFields(document.raw('status'), 'status')
+  const status = new JsonFields(document.raw('status'), 'status', SECRET)
   const word = (name: string): string | undefined => {
-    const value = status.raw(name)
-    if (value === undefined || value === '') return undefined
-    // Without the value.
-    if (typeof value !== 'string') throw new ConfigError(status.at(name), 'must be a text')
-    return value
+    const value = status.string(name)
+    return value === '' ? undefined : value
   }
   const [token, cert, key] = [word('token'), word('clientCertificateData'), word('clientKeyData')]
   if (token === undefined && (cert === undefined || key === undefined))
@@ -175,31 +176,22 @@ function readCredential(text: string, apiVersion: string): { credentials: ExecCr
 }
 
 function whyFailed(
-  command: string,
+  { command, hint, env, args }: ExecSpec,
   error: Error & { readonly code?: string | number | null; readonly killed?: boolean },
-  { stderr, hint, timeoutMs }: { readonly stderr: string; readonly hint: string; readonly timeoutMs: number },
+  { stderr, timeoutMs }: { readonly stderr: string; readonly timeoutMs: number },
 ): string {
   const program = `${command} of the kubeconfig`
-  const remedy = hint === '' ? '' : ` (${line(hint)})`
+  const remedy = hint === '' ? '' : ` (${spokenLine(hint, [])})`
   if (error.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return `${program} printed more than ${MOST_BYTES} bytes`
   if (error.killed) return `${program} did not end within ${timeoutMs / 1000} s and was killed`
   if (error.code === 'ENOENT') return `${program} is not installed${remedy}`
   if (error.code === 'EACCES') return `${program} may not be executed`
-  const said = line(stderr)
+  const said = spokenLine(stderr, givenSecrets(env, args))
   return `${program} ended with ${error.code ?? 'a signal'}${said === '' ? '' : `: ${said}`}`
-}
-
-/** The first line; words that could be a token are left out. */
-function line(text: string): string {
-  const [first = ''] = text.trim().split('\n', 1)
-  return first
-    .replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
-    .replace(/[\w+/=.-]{24,}/g, (word) => (word.startsWith('/') ? word : '[redacted]'))
-    .slice(0, 200)
 }
 
 function listOf(fields: JsonFields, name: string): readonly unknown[] {
   const value = fields.raw(name) ?? []
-  if (!Array.isArray(value)) throw new ConfigError(fields.at(name), 'must be a list', value)
+  if (!Array.isArray(value)) throw new ConfigError(fields.at(name), 'must be a list')
   return value
 }

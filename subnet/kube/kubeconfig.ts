@@ -1,7 +1,10 @@
-import { ConfigError, messageOf } from '../../lib/errors.ts'
+import { ConfigError } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import { Secret } from '../../lib/log.ts'
 import { type ExecSpec, readExecSpec } from './exec-plugin.ts'
+
+/** Of a kubeconfig an error names the path alone: a token may stand at a wrong place too. */
+const SECRET = { secret: true }
 
 /** Text that stands in the kubeconfig itself, or in a file that is read again for each request. */
 export type Material = { readonly text: Secret } | { readonly file: string }
@@ -33,11 +36,11 @@ export function parseKubeconfig(
   resolve: (path: string) => string,
   { allowExec }: { readonly allowExec: boolean },
 ): ApiAccess {
-  const root = new JsonFields(document, '')
+  const root = new JsonFields(document, '', SECRET)
   const context = named(root, 'contexts', 'context', root.string('current-context') ?? '')
   const cluster = named(root, 'clusters', 'cluster', context.string('cluster') ?? '')
   const userName = context.string('user') ?? ''
-  const user = userName === '' ? new JsonFields({}, 'user') : named(root, 'users', 'user', userName)
+  const user = userName === '' ? new JsonFields({}, 'user', SECRET) : named(root, 'users', 'user', userName)
   if (user.raw('auth-provider') !== undefined) {
     const instead = 'use exec with --allow-kubeconfig-exec, a token, a token file or a certificate'
     throw new ConfigError(user.at('auth-provider'), `is not supported, as in Kubernetes' own clients: ${instead}`)
@@ -59,7 +62,7 @@ export function parseKubeconfig(
   const exec =
     execRaw === undefined
       ? undefined
-      : readExecSpec(new JsonFields(execRaw, user.at('exec')), resolve, clusterInfo(cluster))
+      : readExecSpec(new JsonFields(execRaw, user.at('exec'), SECRET), resolve, clusterInfo(cluster))
   const serverName = cluster.string('tls-server-name')
   const [ca, cert, key, token] = [
     material(cluster, 'certificate-authority'),
@@ -84,9 +87,9 @@ export function parseKubeconfig(
 export function parseServer(text: string, path: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol)) {
-    throw new ConfigError(path, 'must be an http:// or https:// address', text)
+    // Not repeated where it may hold a password.
+    throw new ConfigError(path, 'must be an http:// or https:// address', text.includes('@') ? undefined : text)
   }
-  // Not repeated: it may be a password.
   if (url.username !== '' || url.password !== '') throw new ConfigError(path, 'must not hold a user or password')
   return url
 }
@@ -108,10 +111,10 @@ function clusterInfo(cluster: JsonFields): object {
 
 function named(root: JsonFields, list: string, part: string, name: string): JsonFields {
   const rows = root.raw(list)
-  if (!Array.isArray(rows)) throw new ConfigError(list, 'must be a list', rows)
+  if (!Array.isArray(rows)) throw new ConfigError(list, 'must be a list')
   const index = rows.findIndex((row) => row?.name === name)
   if (index < 0) throw new ConfigError(list, `must have an entry of the name that is referred to`, name)
-  return new JsonFields(rows[index]?.[part] ?? {}, `${list}[${index}].${part}`)
+  return new JsonFields(rows[index]?.[part] ?? {}, `${list}[${index}].${part}`, SECRET)
 }
 
 // The file wins, as for Kubernetes' own client: the token in it is renewed.
@@ -127,7 +130,13 @@ function basicOf(user: JsonFields): Secret | undefined {
   return name === undefined || name === '' ? undefined : new Secret(`${name}:${word ?? ''}`)
 }
 
-/** @throws ConfigError that does not quote the file, which may hold secrets */
+/** The error for what is no YAML. It names the place alone: the parser's reasons quote the file. */
 export function notYaml(path: string, cause: unknown): ConfigError {
-  return new ConfigError(path, `must be a kubeconfig (${messageOf(cause).split('\n', 1)[0]})`)
+  const { line, column } = markOf(cause)
+  const where = line === undefined || column === undefined ? '' : ` (line ${line + 1}, column ${column + 1})`
+  return new ConfigError(path, `must be a kubeconfig, and is no YAML${where}`)
+}
+
+function markOf(cause: unknown): { readonly line?: number; readonly column?: number } {
+  return (cause as { readonly mark?: { readonly line: number; readonly column: number } }).mark ?? {}
 }

@@ -14,6 +14,25 @@ describe('JsonFields', () => {
     })
   }
 
+  it('names no value of an object that may hold secrets', () => {
+    const secret = { secret: true }
+    const one = new JsonFields({ K: 'canary' }, 'user', secret)
+    const reads = [
+      () => new JsonFields('canary', 'user', secret),
+      () => one.boolean('K', false),
+      () => one.integer('K', { least: 0, most: 9, fallback: 0 }),
+      () => new JsonFields({ K: ['canary'] }, 'user', secret).string('K'),
+    ]
+    for (const read of reads) {
+      assert.throws(read, (error: unknown) => {
+        assert.ok(error instanceof ConfigError)
+        assert.match(error.message, /^user/)
+        assert.doesNotMatch(error.message, /canary/)
+        return error.value === undefined
+      })
+    }
+  })
+
   it('reads keys without regard to case, the last of a doubled one', () => {
     const doubled = fields('{"port":1,"PORT":2}')
     assert.equal(doubled.integer('Port', { least: 0, most: 9, fallback: 0 }), 2)

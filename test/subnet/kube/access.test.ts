@@ -73,11 +73,33 @@ describe('access to the API server', () => {
     ['auth-provider', document('auth-provider: { name: gcp }'), /auth-provider: is not supported/],
     ['another scheme', document('token: x', 'server: ftp://a'), /clusters\[0\]\.cluster\.server: must be/],
     ['a missing context', document('token: x').replace('current-context: here', 'current-context: gone'), /contexts/],
-    ['no YAML', 'a: [', /must be a kubeconfig/],
+    ['no YAML', 'a: [', /must be a kubeconfig, and is no YAML \(line 1, column 5\)/],
     ['a text', 'hello', /must be a JSON object/],
   ]
   for (const [what, text, why] of refused) {
     it(`refuses ${what}`, async () => await assert.rejects(read(text), { name: 'ConfigError', message: why }))
+  }
+
+  const misplaced: readonly string[] = [
+    'hidden-word',
+    document('token: x').replace(/users:[\s\S]*$/, 'users: { u: { token: hidden-word } }'),
+    document('token: x').replace(/users:[\s\S]*$/, 'users: [{ name: u, user: hidden-word }]'),
+    document('token: [hidden-word]'),
+    document('password: { is: hidden-word }\n    username: a'),
+    document('tokenFile: { is: hidden-word }'),
+    document('token: *hidden-word'),
+    document('token: !hidden-word x'),
+    document('token: x', 'server: htps://me:hidden-word@192.0.2.1'),
+    document('token: x', 'server: https://me:hidden-word@192.0.2.1'),
+  ]
+  for (const text of misplaced) {
+    it(`is refused without the secret that stands at a wrong place: ${JSON.stringify(text.slice(-60).trim())}`, async () => {
+      await assert.rejects(read(text), (cause: Error) => {
+        assert.equal(cause.name, 'ConfigError')
+        assert.doesNotMatch(cause.message, /hidden-word/)
+        return true
+      })
+    })
   }
 
   it('is warned of where others could use or change it', async () => {

@@ -109,6 +109,18 @@ describe('a program of the kubeconfig that gives credentials', () => {
       () => script('echo "no login eyJcanaryeyJcanaryeyJcanary" >&2; exit 3'),
       /ended with 3: no login \[redact/,
     ],
+    [
+      'is told a secret and says it',
+      () => script('echo "no $WORD for $2" >&2; exit 3'),
+      /no \[redacted\] for \[redacted\]/,
+    ],
+    ['prints a text', () => script(`echo '"canary"'`), /the document: must be a JSON object$/],
+    [
+      'gives a text for a status',
+      () => script(`echo '{"apiVersion":"${apiVersion}","kind":"ExecCredential","status":"canary"}'`),
+      /status: must be a JSON object$/,
+    ],
+    ['gives a list', () => says({ token: ['canary'] }), /token: must be a string$/],
     ['prints no JSON', () => script('echo canary'), /it is no JSON/],
     ['prints nothing', () => script(''), /it is no JSON/],
     ['prints without an end', () => script('yes canary'), /more than 1048576 bytes/],
@@ -116,14 +128,14 @@ describe('a program of the kubeconfig that gives credentials', () => {
     ['answers with something else', () => says({ token: 'canary' }, { kind: 'Pod' }), /kind: must be/],
     ['gives nothing', () => says({}), /must have a token/],
     ['gives a key without its certificate', () => says({ clientKeyData: 'canary' }), /must have a token, or/],
-    ['gives a number', () => says({ token: 7 }), /token: must be a text/],
+    ['gives a number', () => says({ token: 7 }), /token: must be a string$/],
     ['tells no time', () => says({ token: 'canary', expirationTimestamp: 'soon' }), /must be a time/],
     ['may not be run', () => writeFileSync(program, '', { mode: 0o600 }), /may not be executed/],
   ]
   for (const [what, prepare, why] of broken) {
     it(`is named when it ${what}`, async () => {
       prepare()
-      await fails(why)
+      await fails(why, { env: { WORD: 'canary-variable' }, args: ['--password', 'canary-argument'] })
     })
   }
 
@@ -170,6 +182,24 @@ describe('a program of the kubeconfig that gives credentials', () => {
       ['a wrong variable', good.replace('interactiveMode: IfAvailable', 'env: [{name: "a=b"}]'), /env\[0\]\.name/],
       ['auth-provider', '{auth-provider: {name: gcp}}', /auth-provider: is not supported/],
     ]
+    const misplaced = [
+      good.replace('interactiveMode: IfAvailable', 'env: {TOKEN: canary}'),
+      good.replace('interactiveMode: IfAvailable', 'env: [TOKEN=canary]'),
+      good.replace('interactiveMode: IfAvailable', 'env: [{name: TOKEN=canary}]'),
+      good.replace('interactiveMode: IfAvailable', 'env: [{name: TOKEN, value: [canary]}]'),
+      good.replace('interactiveMode: IfAvailable', 'args: --token=canary'),
+      good.replace('interactiveMode: IfAvailable', 'args: [{token: canary}]'),
+      '{exec: canary}',
+    ]
+    for (const exec of misplaced) {
+      it(`is refused without the secret that stands at a wrong place: ${exec}`, async () => {
+        await assert.rejects(
+          read(exec),
+          (cause: Error) => cause.name === 'ConfigError' && !/canary/.test(cause.message),
+        )
+      })
+    }
+
     for (const [what, exec, why] of refused) {
       it(`is refused with ${what}`, async () => await assert.rejects(read(exec), { name: 'ConfigError', message: why }))
     }
