@@ -35,6 +35,7 @@ const SWITCHES: ReadonlySet<string> = new Set([
   'iptables',
   'ip6tables',
   'ip-forward',
+  'ip-forward-no-drop',
   'ipv6',
   'icc',
   'live-restore',
@@ -53,15 +54,18 @@ const SWITCHES: ReadonlySet<string> = new Set([
   'version',
 ])
 
+const FLAG = /^(--?)([A-Za-z][\w-]*)(?:=([\s\S]*))?$/
+
 /** `words`: behind the program's name. */
 export function readFlags(words: readonly string[]): ReadonlyMap<string, readonly string[]> {
   const flags = new Map<string, string[]>()
   for (let at = 0; at < words.length; at += 1) {
-    const [, dashes = '', text = '', given] = /^(--?)([A-Za-z][\w-]*)(?:=([\s\S]*))?$/.exec(words[at] ?? '') ?? []
+    const [, dashes = '', text = '', given] = FLAG.exec(words[at] ?? '') ?? []
     if (dashes === '') continue
     const name = dashes === '-' ? (SHORT[text] ?? text) : text
     let value = given
-    if (value === undefined && SWITCHES.has(name)) value = 'true'
+    // dockerd gets new switches with each version: one that is not known here must not swallow the flag that follows.
+    if (value === undefined && (SWITCHES.has(name) || FLAG.test(words[at + 1] ?? ''))) value = 'true'
     if (value === undefined) {
       at += 1
       value = words[at] ?? ''
