@@ -6,6 +6,8 @@ import { type ExecSpec, readExecSpec } from './exec-plugin.ts'
 /** Of a kubeconfig an error names the path alone: a token may stand at a wrong place too. */
 const SECRET = { secret: true }
 
+const IMPERSONATION = ['as', 'as-uid', 'as-groups', 'as-user-extra']
+
 /** Text that stands in the kubeconfig itself, or in a file that is read again for each request. */
 export type Material = { readonly text: Secret } | { readonly file: string }
 
@@ -26,7 +28,8 @@ export interface ApiAccess {
 
 /**
  * The access of the current context. A program that a kubeconfig names (`exec`) is refused unless `allowExec`: whoever can write the
- * file could run anything as root. `auth-provider` is what Kubernetes has taken out of its own clients, and refused always.
+ * file could run anything as root. `auth-provider` is what Kubernetes has taken out of its own clients, and refused always,
+ * as is what would be ignored else: a proxy, and the name of another user to ask as.
  * @param document the parsed YAML
  * @param resolve makes a path absolute that is relative to the kubeconfig
  * @throws ConfigError naming the path
@@ -45,6 +48,8 @@ export function parseKubeconfig(
     const instead = 'use exec with --allow-kubeconfig-exec, a token, a token file or a certificate'
     throw new ConfigError(user.at('auth-provider'), `is not supported, as in Kubernetes' own clients: ${instead}`)
   }
+  refuseIgnored(cluster, ['proxy-url'], 'give a server that is reached without a proxy')
+  refuseIgnored(user, IMPERSONATION, 'the daemon asks as the user itself: give the credentials of the one it is to be')
   const execRaw = user.raw('exec')
   if (execRaw !== undefined && !allowExec) {
     throw new ConfigError(
@@ -83,6 +88,15 @@ export function parseKubeconfig(
   }
 }
 
+/** Who asks as another user, or by another way, than the file says is refused later with a reason that names neither. */
+function refuseIgnored(fields: JsonFields, names: readonly string[], instead: string): void {
+  for (const name of names) {
+    const value = fields.raw(name) ?? ''
+    const isEmpty = typeof value === 'object' ? Object.keys(value).length === 0 : value === ''
+    if (!isEmpty) throw new ConfigError(fields.at(name), `is not supported: ${instead}`)
+  }
+}
+
 /** @throws ConfigError */
 export function parseServer(text: string, path: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
@@ -105,7 +119,6 @@ function clusterInfo(cluster: JsonFields): object {
     ...text('tls-server-name'),
     ...(cluster.boolean('insecure-skip-tls-verify', false) && { 'insecure-skip-tls-verify': true }),
     ...text('certificate-authority-data'),
-    ...text('proxy-url'),
   }
 }
 

@@ -54,6 +54,12 @@ describe('access to the API server', () => {
     assert.equal(access.insecure, false)
   })
 
+  it('may have what says nothing of a proxy or another user', async () => {
+    const nobody = ['as: ""', 'as-groups: []', 'as-user-extra: {}', 'as-uid: null'].join('\n    ')
+    const { token } = await read(document(`token: word\n    ${nobody}`, 'server: https://a\n    proxy-url: ""'))
+    assert.equal(await readMaterial(token), 'word')
+  })
+
   it('has its server replaced by --kube-api-url', async () => {
     const { server, token } = await read(document('token: word'), 'https://192.0.2.9')
     assert.equal(server.href, 'https://192.0.2.9/')
@@ -71,6 +77,15 @@ describe('access to the API server', () => {
   const refused: [string, string, RegExp][] = [
     ['exec', document('exec: { command: touch }'), /users\[0\]\.user\.exec: starts a program/],
     ['auth-provider', document('auth-provider: { name: gcp }'), /auth-provider: is not supported/],
+    [
+      'a proxy',
+      document('token: x', 'server: https://a\n    proxy-url: http://me:hidden@192.0.2.3'),
+      /^clusters\[0\]\.cluster\.proxy-url: is not supported: [^@]*$/,
+    ],
+    ['impersonation', document('token: x\n    as: admin'), /^users\[0\]\.user\.as: is not supported/],
+    ['impersonation of a UID', document('token: x\n    as-uid: 7'), /user\.as-uid: is not supported/],
+    ['impersonation of groups', document('token: x\n    as-groups: [a]'), /user\.as-groups: is not supported/],
+    ['impersonation with more', document('token: x\n    as-user-extra: { a: [b] }'), /user\.as-user-extra: is not/],
     ['another scheme', document('token: x', 'server: ftp://a'), /clusters\[0\]\.cluster\.server: must be/],
     ['a missing context', document('token: x').replace('current-context: here', 'current-context: gone'), /contexts/],
     ['no YAML', 'a: [', /must be a kubeconfig, and is no YAML \(line 1, column 5\)/],
