@@ -50,7 +50,8 @@ async function run(suite: Suite): Promise<Outcome> {
   if (files.length === 0) return { at: 'not run', reason: 'it has no test file' }
   process.stdout.write(`\n=== ${suite.name}\n`)
   const minutes = long ? suite.minutesLong : suite.minutes
-  return await runFiles(files, { grep: values.grep ?? '', minutes, inMachine: suite.inMachine === true })
+  const { inMachine = false, processes = 1 } = suite
+  return await runFiles(files, { grep: values.grep ?? '', minutes, inMachine, processes })
 }
 
 function names(list: string): readonly string[] {

@@ -43,6 +43,24 @@ describe('a run of test files', function () {
     )
   })
 
+  it('is the same where two processes share the files', async () => {
+    const files = ['a', 'b', 'c'].map((name) => {
+      const file = join(folder, `${name}.test.ts`)
+      writeFileSync(
+        file,
+        `it('${name} well', () => {}); it('${name} bad', () => { throw new Error('d') }); it('${name} later')`,
+      )
+      return file
+    })
+    const outcome = await runFiles(files, { grep: '', minutes: 1, silent: true, processes: 2 })
+    assert.ok(outcome.at === 'ran')
+    const titles = (list: readonly { title: string }[]) => list.map(({ title }) => title).sort()
+    assert.deepEqual(
+      [outcome.passed, titles(outcome.failed), titles(outcome.pending), outcome.trouble],
+      [3, ['a bad', 'b bad', 'c bad'], ['a later', 'b later', 'c later'], []],
+    )
+  })
+
   it('reports a file that does not load', async () => {
     assert.deepEqual((await run(`throw new Error('x')`)).trouble, [
       'the test process ended with exit code 1, before its first test',
