@@ -100,6 +100,7 @@ describe('a local failure', function () {
         'write-failed own-subnet.json',
         'write-failed snapshot.json',
         'write-failed sysctls.json',
+        'write-failed ways.json',
       ]),
     )
     const { conditions, nodeId } = await status(host)
