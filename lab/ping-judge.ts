@@ -26,13 +26,14 @@ export class PingJudge {
     this.#streams = Array.from({ length: count }, () => new PingStream(needs, options))
   }
 
-  /** Resolves at the first answer; rejects when the signal is aborted or ping has given up. */
+  /** Resolves at the first answer, from which on is counted; rejects when the signal is aborted or ping has given up. */
   async answered(signal: AbortSignal): Promise<void> {
     while (this.#streams.some((stream) => stream.answers === 0)) {
       const dead = this.#streams.find((stream) => stream.ended)
       if (dead !== undefined) throw new Error(`ping ${this.address} ended: ${dead.trouble}`)
       await systemClock.sleep(5, signal)
     }
+    for (const stream of this.#streams) stream.countFromFirstAnswer()
   }
 
   /** The state of things now; requests in flight do not count, nor does a loss that is still going on. */

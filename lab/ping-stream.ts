@@ -29,6 +29,8 @@ export class PingStream {
   /** Sequence number -> when its request was sent, wall clock milliseconds. */
   readonly #sentAt = new Map<number, number>()
   #newest = 0
+  /** Requests before this one do not count. */
+  #first = 1
   #maxRttMs: number | undefined
   #transmitted: number | undefined
   #trouble = ''
@@ -60,6 +62,11 @@ export class PingStream {
     return this.#sentAt.size
   }
 
+  /** What was sent before the first answered request no longer counts: there was no path yet that could have lost it. */
+  countFromFirstAnswer(): void {
+    this.#first = Math.min(...this.#sentAt.keys())
+  }
+
   /** What ping wrote on stderr. */
   get trouble(): string {
     return this.#trouble.trim()
@@ -71,20 +78,21 @@ export class PingStream {
 
   /** The count so far; without requests in flight. */
   count(): StreamCount {
-    const sent = Math.max(this.#newest, (this.#transmitted ?? 0) - Math.ceil(flightMs / this.#intervalMs))
-    let longestGapMs = 0
+    const last = Math.max(this.#newest, (this.#transmitted ?? 0) - Math.ceil(flightMs / this.#intervalMs))
+    let [received, longestGapMs] = [0, 0]
     let before: number | undefined
-    for (let sequence = 1; sequence <= sent; sequence += 1) {
+    for (let sequence = this.#first; sequence <= last; sequence += 1) {
       const at = this.#sentAt.get(sequence)
       if (at === undefined) continue
-      const lostBetween = before === undefined ? sequence > 1 : !this.#sentAt.has(sequence - 1)
+      received += 1
+      const lostBetween = before === undefined ? sequence > this.#first : !this.#sentAt.has(sequence - 1)
       if (lostBetween) longestGapMs = Math.max(longestGapMs, at - (before ?? this.#startedAt))
       before = at
     }
-    const trailing = sent > this.#newest ? this.#endedAt - (before ?? this.#startedAt) : 0
+    const trailing = last > this.#newest ? this.#endedAt - (before ?? this.#startedAt) : 0
     return {
-      sent,
-      received: this.#sentAt.size,
+      sent: last - this.#first + 1,
+      received,
       longestGapMs: Math.round(Math.max(longestGapMs, trailing)),
       maxRttMs: this.#maxRttMs,
     }

@@ -109,10 +109,11 @@ describe('a change of the backend that is disturbed', function () {
 
   it('by an etcd that is away in the middle goes on when it is back', async () => {
     await begin(ours)
-    await change(HOST_GW)
-    await pause(600)
+    await lab.configure(config(HOST_GW))
+    await pause(500)
     await lab.etcd.crash()
     await pause(4_000)
+    for (const host of hosts) assert.ok((await status(host)).backendChange !== null, `${host.label} has changed`)
     await nothingLost()
     await lab.etcd.restart()
     await settled('eth0')

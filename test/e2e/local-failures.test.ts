@@ -133,6 +133,8 @@ describe('a local failure', function () {
       await ready(other)
     }
     await other.daemon?.stop()
+    // A peer that is away would be waited for, and the name is needed that long.
+    await lab.etcd.del((await leaseOf(lab, host)).key)
     await other.exec(['sysctl', '-qw', 'net.ipv4.conf.eth0.rp_filter=1'])
     await restart(1, true)
     await until(5_000, 'direct paths are let in', async () => assert.equal(await strict(other), '2'))
