@@ -8,6 +8,7 @@ import { heldLease, isCertain, leaseAttrs } from '../leases/lease-attrs.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
 import { reachOf } from './choose-way.ts'
+import { type Configuration, wayKey } from './configuration.ts'
 import { footprintOf } from './footprint.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import type { Levels } from './levels.ts'
@@ -15,7 +16,7 @@ import type { NodePlan, Planner } from './planner.ts'
 import type { Sources } from './sources.ts'
 import { undecided, withoutFiles } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
-import type { ToldWays, WayPlan } from './ways.ts'
+import type { PreparedWays, ToldWays, WayPlan } from './ways.ts'
 
 export interface FoldNeeds extends Pick<Sources, 'ways' | 'traffic'> {
   readonly keeper: Pick<LeaseKeeper, 'setWant'>
@@ -61,8 +62,9 @@ export async function fold(
   const wanted = wayPlan.wanted(configuration)
   ways.want(wanted)
   if (levels.ways === undefined) return undefined
-  const told = wayPlan.told(levels.ways, network)
-  const arePrepared = levels.ways.length >= wanted.length
+  const prepared = stillWanted(levels.ways, wanted, network)
+  const told = wayPlan.told(prepared, network)
+  const arePrepared = prepared.length >= wanted.length
   const own = heldLease(levels.lease)?.lease
   // After a restart peers may already send by a way that is not prepared yet.
   if (arePrepared || own !== undefined)
@@ -70,13 +72,22 @@ export async function fold(
   if (own === undefined) return undefined
   // What belongs to a way that is not prepared yet, or to a peer that is not on record, must not be taken for a leftover.
   const complete = arePrepared && !leases.recorded
-  const sources = { network, ways: levels.ways, told, complete, host, own, snapshot: leases, storeAddresses, ...memory }
+  const sources = { network, ways: prepared, told, complete, host, own, snapshot: leases, storeAddresses, ...memory }
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
   const whole = mayTell ? plan : withoutFiles(plan)
   const { revision, recorded = false } = leases
   return { verdicts, plan: whole, target: told.change?.target, revision, isRecorded: recorded }
+}
+
+/** A way that has just ended is still among the prepared ones, and no peer may go back to it; all of them while none of the wanted ones is. */
+function stillWanted(prepared: PreparedWays, wanted: readonly Configuration[], network: NetworkConfig): PreparedWays {
+  const keys = new Set(wanted.map(wayKey))
+  const [first, ...others] = prepared.filter((way) => keys.has(wayKey({ ...way, network })))
+  // The same list while nothing of it has ended: whoever compares sees that at once.
+  if (first === undefined || others.length + 1 === prepared.length) return prepared
+  return [first, ...others]
 }
 
 interface PlanSources {

@@ -19,10 +19,10 @@ export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...C
 export interface WayPlan {
   readonly wanted: WantedWays
   /** `ways`: those that are prepared, in the order of the wanted ones. */
-  told(ways: Prepared, network: NetworkConfig): ToldWays
+  told(ways: PreparedWays, network: NetworkConfig): ToldWays
 }
 
-type Prepared = readonly [Way, ...Way[]]
+export type PreparedWays = readonly [Way, ...Way[]]
 
 export interface ToldWays extends Pick<PlannerInput, 'current' | 'change'> {
   readonly advertised: Advertised

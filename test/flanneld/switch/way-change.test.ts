@@ -94,6 +94,18 @@ class ChangingWorld {
     this.world.node(place).host.kernel.fault = () => undefined
   }
 
+  /** How often each of these hosts gives a peer another route, from now on. */
+  countMoves(places: readonly number[]): readonly number[] {
+    const moves = places.map(() => 0)
+    for (const [index, place] of places.entries()) {
+      this.world.node(place).host.kernel.fault = ({ kind, verb }) => {
+        if (kind === 'route' && verb === 'update') moves[index] = (moves[index] ?? 0) + 1
+        return undefined
+      }
+    }
+    return moves
+  }
+
   /** By which devices one host reaches its peers. */
   devicesOf(place: number): readonly (string | undefined)[] {
     const { host, maker } = this.world.node(place)
@@ -291,7 +303,7 @@ describe('simulated nodes that change their backend', function () {
     changing.assertAtRest([], ['eth0'])
   })
 
-  it('wait for one that does not run, and move it when it does', async () => {
+  it('wait for one that does not run, and move it when it does, each peer once', async () => {
     await start([4])
     const node = changing.world.node(2)
     await node.stop()
@@ -304,10 +316,16 @@ describe('simulated nodes that change their backend', function () {
         .some(({ name }) => name === 'flannel.1'),
       true,
     )
+    const moves = changing.countMoves([0, 1])
+    // When the others are done it still says that it receives by both.
+    node.connection.delayMs = 1_000
     node.start()
-    await changing.pass(12_000)
+    await changing.pass(20_000)
     changing.assertAtRest([], ['eth0'])
+    // No peer goes back for a moment when the old way ends, whoever still accepts it.
+    assert.deepEqual(moves, [1, 1])
   })
+
   it('move nobody by probes that the main table has carried', async () => {
     await start([4])
     changing.refuse(0, 'probe-route', 'create')
