@@ -78,8 +78,6 @@ export interface AgentOptions {
   readonly renewMarginMs: number
   /** How long peers that vanished together are kept. */
   readonly holdMs: number
-  /** Whether the store carries what a node says of its ways: without that the backend changes with a restart only. */
-  readonly changesLive: boolean
   /** After so long a change of the backend that still waits for somebody is a warning. */
   readonly drainMs: number
   /** In place of those that the configuration, and a change of it, want. */

@@ -39,13 +39,6 @@ export function wayKey({ network, backend, config }: Pick<Configuration, 'networ
 
 export type ObstacleBetween = (before: Configuration, after: Configuration) => string | undefined
 
-/** Of a node whose lease store carries what it says of its ways, and of one whose store does not. */
-export function obstacleFor({ changesLive }: { readonly changesLive: boolean }): ObstacleBetween {
-  if (changesLive) return obstacleBetween
-  return (before, after) =>
-    wayKey(before) === wayKey(after) ? undefined : 'this lease store does not tell by which backends a node is reached'
-}
-
 /** Whether subnets of the one are subnets of the other. */
 export function isSameNetwork(before: Configuration, after: Configuration): boolean {
   const parts = ({ network }: Configuration) =>

@@ -20,7 +20,7 @@ import type { PeekedState } from '../state/state-dir.ts'
 import { type Condition, ConditionSet } from '../status/status.ts'
 import { recordedWays } from '../switch/follow.ts'
 import { readWays } from '../switch/record.ts'
-import { type Configuration, obstacleFor, parseConfiguration } from './configuration.ts'
+import { type Configuration, obstacleBetween, parseConfiguration } from './configuration.ts'
 import { type Folded, fold } from './fold.ts'
 import { footprintOf } from './footprint.ts'
 import { LevelSet, type Levels } from './levels.ts'
@@ -94,7 +94,7 @@ async function look(
   const agent = { ...(await agentOptions(options, { nodeId, storeEndpoints: source.endpoints }, log)), holdMs: 0 }
   const levels = new LevelSet()
   // Of another configuration its end is planned, not the way there, which the answers of the peers decide.
-  const wayPlan = instead ? fixedWays((inUse) => [inUse]) : recordedWays(readWays(state.ways, log), agent)
+  const wayPlan = instead ? fixedWays((inUse) => [inUse]) : recordedWays(readWays(state.ways, log))
   const owned = ({ configuration }: Levels) =>
     configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf(wayPlan.wanted(configuration)), entries)
   const parts = {
@@ -107,7 +107,7 @@ async function look(
     levels,
     claim: async () => {},
     refusals: new Map(),
-    obstacleBetween: obstacleFor(agent),
+    obstacleBetween,
   }
   const host = { devices: () => owned(levels.current).devices, overlay: () => undefined }
   const change = instead && (await changeTo(instead, source.configSource, signal))

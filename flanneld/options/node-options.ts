@@ -44,7 +44,6 @@ export async function agentOptions(
     blackholeRoute: options.ipBlackholeRoute,
     protectedRanges: options.protectedCidrs,
     holdMs: options.hold * 60_000,
-    changesLive: !options.kubeSubnetMgr,
     drainMs: DRAIN_MS,
     renewMarginMs: options.subnetLeaseRenewMargin * 60_000,
   }

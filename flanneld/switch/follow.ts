@@ -1,12 +1,5 @@
 import { overlaps } from '../../lib/address.ts'
-import {
-  type Configuration,
-  hasSameFamilies,
-  isSameNetwork,
-  type ObstacleBetween,
-  obstacleBetween,
-  wayKey,
-} from '../node/configuration.ts'
+import { type Configuration, hasSameFamilies, isSameNetwork, obstacleBetween, wayKey } from '../node/configuration.ts'
 import type { WayPlan } from '../node/ways.ts'
 import type { WaysRecord } from './record.ts'
 import { restingAt, retarget, toldOf } from './switch.ts'
@@ -17,11 +10,7 @@ import { keysOf, ToldByState } from './told-ways.ts'
  * beside the ways that it has takes their place, unless they are only waited for; then it waits for them, too. A way that nobody was told
  * of is in nobody's way.
  */
-export function following(
-  before: WaysRecord | undefined,
-  inUse: Configuration,
-  { changesLive }: { readonly changesLive: boolean },
-): WaysRecord {
+export function following(before: WaysRecord | undefined, inUse: Configuration): WaysRecord {
   const key = wayKey(inUse)
   const fresh = () => ({ state: restingAt(key), configurations: new Map([[key, inUse]]) })
   if (before === undefined) return fresh()
@@ -31,7 +20,6 @@ export function following(
   const others = state.held.flatMap((way) => (way.key === key ? [] : (configurations.get(way.key) ?? [])))
   // After a restart in which the node was renumbered.
   if (others.some((other) => !isOneNetwork(other, inUse))) return fresh()
-  if (others.length > 0 && !changesLive) return fresh()
   const isHeld = others.length < state.held.length
   const isBlocked = !isHeld && toldConfigurations(before).some((told) => obstacleBetween(told, inUse) !== undefined)
   if (isBlocked) {
@@ -50,13 +38,12 @@ export function following(
 export function obstacleOnTheWay(
   record: WaysRecord | undefined,
   { inUse, next }: { readonly inUse: Configuration; readonly next: Configuration },
-  obstacleOf: ObstacleBetween,
 ): string | undefined {
-  const obstacle = obstacleOf(inUse, next)
+  const obstacle = obstacleBetween(inUse, next)
   if (record === undefined || obstacle === undefined) return obstacle
   const told = toldConfigurations(record)
   if (told.some((configuration) => wayKey(configuration) === wayKey(inUse))) return obstacle
-  return told.map((configuration) => obstacleOf(configuration, next)).find((each) => each !== undefined)
+  return told.map((configuration) => obstacleBetween(configuration, next)).find((each) => each !== undefined)
 }
 
 function toldConfigurations({ state, configurations }: WaysRecord): readonly Configuration[] {
@@ -86,12 +73,12 @@ function isOneNetwork(a: Configuration, b: Configuration): boolean {
 }
 
 /** The ways of the last run as they are on record, for one who only looks: nothing changes while he does. */
-export function recordedWays(record: WaysRecord | undefined, options: { readonly changesLive: boolean }): WayPlan {
+export function recordedWays(record: WaysRecord | undefined): WayPlan {
   const told = new ToldByState()
   let known = record
   return {
     wanted(inUse) {
-      known = following(known, inUse, options)
+      known = following(known, inUse)
       const { state, configurations } = known
       const [first = inUse, ...others] = state.held.flatMap(({ key }) => configurations.get(key) ?? [])
       return [first, ...others]

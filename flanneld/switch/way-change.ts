@@ -12,7 +12,7 @@ import type { OwnLease } from '../../subnet/types.ts'
 import { holdsSecret } from '../last-known/trust.ts'
 import { heldLease } from '../leases/lease-attrs.ts'
 import { isOlder, says } from '../leases/lease-comparison.ts'
-import { type Configuration, obstacleFor, wayKey } from '../node/configuration.ts'
+import { type Configuration, wayKey } from '../node/configuration.ts'
 import type { Folded } from '../node/fold.ts'
 import type { LevelSet } from '../node/levels.ts'
 import type { ToldWays, WayPlan } from '../node/ways.ts'
@@ -52,8 +52,6 @@ interface WayChangeNeeds {
 }
 
 interface WayChangeOptions {
-  /** Whether the lease store carries what this node says of its ways. */
-  readonly changesLive: boolean
   /** After so long those that are still waited for are named as a warning. */
   readonly drainMs: number
 }
@@ -150,7 +148,7 @@ export class WayChange implements WayPlan {
 
   /** Why there is no going from the one in use to the other without a restart; undefined: there is. */
   obstacleBetween(inUse: Configuration, next: Configuration): string | undefined {
-    return obstacleOnTheWay(this.#record, { inUse, next }, obstacleFor(this.#options))
+    return obstacleOnTheWay(this.#record, { inUse, next })
   }
 
   /** To be told of whatever may let the change go on. */
@@ -195,7 +193,7 @@ export class WayChange implements WayPlan {
   /** Makes the configuration in use the target, as far as that can be beside what the node has. */
   #follow(inUse: Configuration): void {
     const before = this.#record
-    const next = following(before, inUse, this.#options)
+    const next = following(before, inUse)
     if (next === before) return
     this.#record = next
     if (next.state === before?.state) {

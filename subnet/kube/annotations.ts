@@ -5,6 +5,7 @@ export interface AnnotationNames {
   readonly backendType: string
   readonly nodeId: string
   readonly accepts: string
+  readonly sends: string
   readonly families: Readonly<Record<4 | 6, FamilyAnnotations>>
 }
 
@@ -31,6 +32,7 @@ export function annotationNames(prefix: string): AnnotationNames {
     backendType: `${prefix}backend-type`,
     nodeId: `${prefix}node-id`,
     accepts: `${prefix}accepts`,
+    sends: `${prefix}sends`,
     families: { 4: family('data', ''), 6: family('v6-data', 'v6') },
   }
 }

@@ -132,7 +132,7 @@ export class KubeLeaseStore implements LeaseStore {
     const permission = { resource: 'nodes/status', verb: 'patch' } as const
     const path = `/api/v1/nodes/${encodeURIComponent(name)}/status`
     const node = await client.ask({ method: 'PATCH', path, permission, patch }, signal)
-    this.#mirror?.put(node)
+    this.#mirror?.putWritten(node)
     this.#changed()
   }
 

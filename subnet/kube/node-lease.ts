@@ -39,6 +39,7 @@ function documentOf(annotations: ReadonlyMap<string, string>, names: AnnotationN
     BackendType: annotations.get(names.backendType),
     NodeID: annotations.get(names.nodeId),
     Accepts: jsonIn(annotations, names.accepts),
+    Sends: jsonIn(annotations, names.sends),
   }
   for (const family of FAMILIES) {
     const { data, publicIp, tunnelIp } = names.families[family]

@@ -11,6 +11,12 @@ interface Entry {
   readonly rejected: RejectedLease | undefined
 }
 
+interface Read {
+  readonly name: string
+  readonly entry: Entry
+  readonly node: NodeFacts
+}
+
 /** Who this node is. Its Node's name is what counts; a NodeID that stands elsewhere, too, was copied with the state directory. */
 export interface OwnName {
   readonly name: string
@@ -28,7 +34,10 @@ export class NodeMirror {
   #leases = PersistentMap.from<Lease>([])
   #unreadable: ReadonlyMap<string, RejectedLease> = new Map()
   #ownNode: NodeFacts | undefined
+  /** How far the watch has come. */
   #revision = ''
+  /** Version of the own Node that was written and that the watch has not come to yet. */
+  #written: string | undefined
   #snapshot: LeaseSnapshot | undefined
 
   constructor(needs: { readonly names: AnnotationNames; readonly own: OwnName }) {
@@ -45,20 +54,35 @@ export class NodeMirror {
     return this.#snapshot
   }
 
-  /** Whether anything of ours has changed. Older states than the known one are ignored. */
+  /**
+   * What the watch tells. Whether anything of ours has changed, or the watch has come to what this node has written. States older than
+   * the known one are ignored.
+   */
   put(object: unknown): boolean {
     const read = this.#read(object)
     if (read === undefined) return false
-    const { name, entry, node } = read
+    const hasPassed = this.#follow(read.node.version)
+    return this.#take(read) || hasPassed
+  }
+
+  /** The own Node as the API has answered a write of it: the watch may have things to tell that were before that. */
+  putWritten(object: unknown): boolean {
+    const read = this.#read(object)
+    if (read === undefined) return false
+    if (isNewer(read.node.version, this.#revision)) this.#written = read.node.version
+    return this.#take(read)
+  }
+
+  #take({ name, entry, node }: Read): boolean {
     const known = this.#entries.get(name)
     if (known !== undefined && known.version >= entry.version) return false
     const lease = sameOr(known?.lease, entry.lease)
     this.#entries.set(name, { ...entry, lease })
-    this.#follow(node.version)
     const isOwnChange = name === this.#own.name && !isSameNode(this.#ownNode, node)
     if (name === this.#own.name) this.#ownNode = node
     const isSame = known !== undefined && lease === known.lease && isSameText(known.rejected, entry.rejected)
     if (!isSame) this.#change(name, lease, entry.rejected)
+    this.#snapshot = undefined
     return isOwnChange || !isSame
   }
 
@@ -97,12 +121,13 @@ export class NodeMirror {
         )
         this.#unreadable = new Map(rejected)
         this.#revision = revision
+        if (this.#written !== undefined && !isNewer(this.#written, revision)) this.#written = undefined
         this.#snapshot = undefined
       },
     }
   }
 
-  #read(object: unknown): { name: string; entry: Entry; node: NodeFacts } | undefined {
+  #read(object: unknown): Read | undefined {
     let node: NodeFacts
     try {
       node = readNode(object, this.#names.prefix)
@@ -132,9 +157,14 @@ export class NodeMirror {
     this.#unreadable = unreadable
   }
 
-  #follow(version: string): void {
-    if (isNewer(version, this.#revision)) this.#revision = version
+  /** Whether the own write is told of now. */
+  #follow(version: string): boolean {
+    if (!isNewer(version, this.#revision)) return false
+    this.#revision = version
     this.#snapshot = undefined
+    if (this.#written === undefined || isNewer(this.#written, version)) return false
+    this.#written = undefined
+    return true
   }
 }
 

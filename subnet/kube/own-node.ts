@@ -46,7 +46,17 @@ export function ownNode(
   })
   const { name: id, age } = node
   const [primary, accepts] = [asRead(want.primary), want.accepts.map(asRead)]
-  const lease = { id, node: want.node, primary, accepts, families: new FamilyMap(parts), age, reserved: false }
+  const sends = want.sends?.length ? { sends: want.sends.map(asRead) } : {}
+  const lease = {
+    id,
+    node: want.node,
+    primary,
+    accepts,
+    ...sends,
+    families: new FamilyMap(parts),
+    age,
+    reserved: false,
+  }
   const patch: Record<string, string | null> = {}
   for (const [name, wanted] of annotationsOf(lease, names)) {
     if ((node.annotations.get(name) ?? null) !== wanted) patch[name] = wanted
@@ -72,12 +82,13 @@ function partOf(
 
 /** All that are ours to write, in flannel's form (compatibility contract §4); null: it must not stand there. */
 function annotationsOf(lease: Lease, names: AnnotationNames): ReadonlyMap<string, string | null> {
-  const { primary, accepts, families, node } = lease
+  const { primary, accepts, sends = [], families, node } = lease
   const annotations = new Map<string, string | null>([
     [names.backendType, primary.backend],
     [names.managed, 'true'],
     [names.nodeId, node === '' ? null : node],
-    [names.accepts, accepts.length === 0 ? null : goJson(accepts.map(pathFields))],
+    [names.accepts, pathsText(accepts)],
+    [names.sends, pathsText(sends)],
   ])
   for (const family of FAMILIES) {
     const { data, publicIp, tunnelIp } = names.families[family]
@@ -88,6 +99,10 @@ function annotationsOf(lease: Lease, names: AnnotationNames): ReadonlyMap<string
     annotations.set(tunnelIp, (isSaid && part?.tunnelIp) || null)
   }
   return annotations
+}
+
+function pathsText(paths: readonly PeerPath[]): string | null {
+  return paths.length === 0 ? null : goJson(paths.map(pathFields))
 }
 
 /** Without IPv4 flannel's backends say that there is none; vxlan's leaves it out. */

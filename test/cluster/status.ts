@@ -1,6 +1,9 @@
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 
 interface Status {
+  /** Null: it does not change. */
+  readonly backendChange: object | null
+  readonly notReady: readonly string[]
   readonly conditions: readonly { readonly code: string; readonly text: string }[]
 }
 

@@ -74,7 +74,7 @@ export function describeAnyLeaseStore(name: string, open: () => Promise<AnyLease
       const own = await acquire(holder, want(1))
       const accepts = [want(1).primary, { backend: 'host-gw', data: new Map<Family, unknown>() }]
       const tunnelIps = want(1).publicIps
-      const next = { ...want(1, '203.0.113.1'), accepts, tunnelIps }
+      const next = { ...want(1, '203.0.113.1'), accepts, sends: accepts.slice(1), tunnelIps }
       const changed = await holder.publish(own, next, { network }, stop.signal)
       assert.equal(changed.lease.id, own.lease.id)
       const { leases } = await sees(other, (s) => s.leases.get(own.lease.id)?.accepts.length === 2)

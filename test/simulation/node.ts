@@ -281,7 +281,6 @@ export class SimulatedNode {
       storeEndpoints: [],
       protectedRanges: [],
       renewMarginMs: RENEW_MARGIN_MS,
-      changesLive: true,
       drainMs: 600_000,
       holdMs: HOLD_MS,
     }

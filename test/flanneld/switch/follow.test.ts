@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict'
-import {
-  type Configuration,
-  obstacleBetween,
-  parseConfiguration,
-  wayKey,
-} from '../../../flanneld/node/configuration.ts'
+import { type Configuration, parseConfiguration, wayKey } from '../../../flanneld/node/configuration.ts'
 import { following, obstacleOnTheWay } from '../../../flanneld/switch/follow.ts'
 import { readWays, type WaysRecord, waysText } from '../../../flanneld/switch/record.ts'
 import { silentLogger } from '../../../lib/log.ts'
 
-const live = { changesLive: true }
 const configuration = (fields: object, Backend: object) =>
   parseConfiguration(JSON.stringify({ Network: '10.64.0.0/16', ...fields, Backend }), 'the test')
 const vxlan = configuration({}, { Type: 'vxlan' })
@@ -18,34 +12,34 @@ const networks = ({ state, configurations }: WaysRecord) =>
   state.held.map(({ key }) => configurations.get(key)?.network.families.get(4)?.network)
 
 describe('the ways of a node whose configuration changes', () => {
-  const atRest = following(undefined, vxlan, live)
+  const atRest = following(undefined, vxlan)
 
   it('are both there, in the larger network, when backend and network change at once', () => {
     const larger = hostGw({ Network: '10.64.0.0/12', EnableNFTables: true })
-    const record = following(atRest, larger, live)
+    const record = following(atRest, larger)
     assert.deepEqual(networks(record), ['10.64.0.0/12', '10.64.0.0/12'])
     assert.equal(record.configurations.get(wayKey(vxlan))?.network.nftables, true)
-    assert.equal(following(record, larger, live), record)
+    assert.equal(following(record, larger), record)
   })
 
   it('stay when the network becomes larger half way, and after a restart then', () => {
-    const record = following(following(atRest, hostGw({}), live), hostGw({ Network: '10.64.0.0/12' }), live)
+    const record = following(following(atRest, hostGw({})), hostGw({ Network: '10.64.0.0/12' }))
     assert.deepEqual(networks(record), ['10.64.0.0/12', '10.64.0.0/12'])
     const again = readWays(waysText(record), silentLogger)
     assert.ok(again)
     assert.deepEqual(networks(again), ['10.64.0.0/16', '10.64.0.0/12'])
-    assert.deepEqual(networks(following(again, hostGw({ Network: '10.64.0.0/12' }), live)), networks(record))
+    assert.deepEqual(networks(following(again, hostGw({ Network: '10.64.0.0/12' }))), networks(record))
   })
 
   it('begin anew in a network that has nothing of the old one', () => {
     const elsewhere = hostGw({ Network: '10.80.0.0/16' })
-    assert.deepEqual(networks(following(atRest, elsewhere, live)), ['10.80.0.0/16'])
+    assert.deepEqual(networks(following(atRest, elsewhere)), ['10.80.0.0/16'])
   })
 
   describe('and was corrected', () => {
     const direct = hostGw({})
     const wrong = configuration({}, { Type: 'vxlan', Port: 4789 })
-    const blocked = following(following(undefined, direct, live), wrong, live)
+    const blocked = following(following(undefined, direct), wrong)
     const told: WaysRecord = {
       ...blocked,
       state: {
@@ -62,14 +56,14 @@ describe('the ways of a node whose configuration changes', () => {
 
     it('lose the one that nobody was told of, also after a restart', () => {
       for (const record of [blocked, readAgain(blocked)]) {
-        const corrected = following(record, vxlan, live)
-        assert.deepEqual(types(corrected), types(following(following(undefined, direct, live), vxlan, live)))
+        const corrected = following(record, vxlan)
+        assert.deepEqual(types(corrected), types(following(following(undefined, direct), vxlan)))
         assert.deepEqual([...corrected.configurations.keys()], [wayKey(direct), wayKey(vxlan)])
       }
     })
 
     it('keep what was told of, and wait for its end', () => {
-      for (const record of [told, readAgain(told)]) assert.deepEqual(types(following(record, vxlan, live)), types(told))
+      for (const record of [told, readAgain(told)]) assert.deepEqual(types(following(record, vxlan)), types(told))
     })
 
     const obstacles: readonly [string, WaysRecord | undefined, RegExp | undefined][] = [
@@ -79,7 +73,7 @@ describe('the ways of a node whose configuration changes', () => {
     ]
     for (const [title, record, expected] of obstacles) {
       it(`find in the last one the obstacle that it is: ${title}`, () => {
-        const found = obstacleOnTheWay(record, { inUse: wrong, next: vxlan }, obstacleBetween)
+        const found = obstacleOnTheWay(record, { inUse: wrong, next: vxlan })
         if (expected === undefined) assert.equal(found, undefined)
         else assert.match(found ?? '', expected)
       })
@@ -88,15 +82,15 @@ describe('the ways of a node whose configuration changes', () => {
     it('find the obstacle in the older one that was told of', () => {
       const ipip = configuration({}, { Type: 'ipip' })
       const alloc = configuration({}, { Type: 'alloc' })
-      const record = following(following(undefined, direct, live), ipip, live)
-      const between = (next: Configuration) => obstacleOnTheWay(record, { inUse: ipip, next }, obstacleBetween)
+      const record = following(following(undefined, direct), ipip)
+      const between = (next: Configuration) => obstacleOnTheWay(record, { inUse: ipip, next })
       assert.equal(between(configuration({}, { Type: 'udp' })), undefined)
       assert.match(between(alloc) ?? '', /alloc/)
     })
   })
 
   it('are on record with who was moved, node by node', () => {
-    const record = following(atRest, hostGw({}), live)
+    const record = following(atRest, hostGw({}))
     const pins = new Map([['10.64.2.0-24', { node: 'one', ways: new Map([[4 as const, wayKey(vxlan)]]) }]])
     const again = readWays(waysText({ ...record, state: { ...record.state, pins } }), silentLogger)
     assert.deepEqual(again?.state, { ...record.state, pins })
@@ -105,7 +99,7 @@ describe('the ways of a node whose configuration changes', () => {
   it('are on record with whether somebody else assigns subnets', () => {
     const text = '{"Network":"10.64.0.0/24","SubnetLen":20,"Backend":{"Type":"vxlan"}}'
     const assigned = parseConfiguration(text, 'the test', 'assigned')
-    const again = readWays(waysText(following(undefined, assigned, live)), silentLogger)
+    const again = readWays(waysText(following(undefined, assigned)), silentLogger)
     assert.equal(again?.configurations.get(wayKey(assigned))?.subnets, 'assigned')
   })
 })

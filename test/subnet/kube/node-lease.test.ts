@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { annotationNames } from '../../../subnet/kube/annotations.ts'
-import { readNode } from '../../../subnet/kube/node.ts'
+import { readNode, versionOf } from '../../../subnet/kube/node.ts'
 import { nodeLease } from '../../../subnet/kube/node-lease.ts'
 import { NodeMirror } from '../../../subnet/kube/node-mirror.ts'
 import { bareNode, flannelNode, type SimulatedNode } from './api-simulator.ts'
@@ -66,6 +66,7 @@ describe('a Node as a lease', () => {
       'backend-v6-data',
       'public-ip',
       'accepts',
+      'sends',
       'tunnel-ip',
     ]
     const annotations = fc.record(Object.fromEntries(keys.map((key) => [prefix + key, annotation])), {
@@ -115,6 +116,20 @@ describe('the mirror of Nodes', () => {
     list.add(stored(flannelNode(2)))
     list.commit('99999')
     assert.equal(mirror.snapshot().leases.get('n2'), before)
+  })
+
+  it('is as new as what the watch has told, whatever the API has answered to a write, and tells when it has come that far', () => {
+    const mirror = open()
+    const [listed, before, own] = [stored(flannelNode(2)), stored(flannelNode(3)), stored(flannelNode(1))]
+    mirror.put(listed)
+    assert.equal(mirror.putWritten(own), true)
+    assert.equal(mirror.own?.version, versionOf(own))
+    assert.equal(mirror.snapshot().revision, versionOf(listed))
+    mirror.put(before)
+    assert.equal(mirror.snapshot().revision, versionOf(before))
+    assert.equal(mirror.put(own), true)
+    assert.equal(mirror.snapshot().revision, versionOf(own))
+    assert.equal(mirror.put(own), false)
   })
 
   it('tells of the own Node when something of it matters, a heartbeat does not', () => {

@@ -89,10 +89,11 @@ describe('annotations of the own Node', () => {
       ...(patch as Record<string, string>),
       'public-ip': '192.168.64.9',
       accepts: '[]',
+      sends: '[]',
       ...ip6,
       mine: 'x',
     }
-    assert.deepEqual(patchOf(nodeWith(stands), want).patch, { ...ip, accepts: null, 'public-ipv6': null })
+    assert.deepEqual(patchOf(nodeWith(stands), want).patch, { ...ip, accepts: null, sends: null, 'public-ipv6': null })
   })
 
   it('advertise an address that an operator has put over it, and say where packets come from', () => {
@@ -109,7 +110,7 @@ describe('annotations of the own Node', () => {
       { backend: 'vxlan', data: new Map([[4 as Family, vtep]]) },
       { backend: 'host-gw', data: new Map() },
     ]
-    const want = { ...wanted('vxlan', { 4: vtep, 6: vtep }, [4, 6]), accepts }
+    const want = { ...wanted('vxlan', { 4: vtep, 6: vtep }, [4, 6]), accepts, sends: accepts.slice(1) }
     const { patch, lease } = patchOf(nodeWith(), want, dual)
     const read = nodeLease(nodeWith(patch as Record<string, string>), names)
     const plain = (value: unknown) =>
