@@ -7,6 +7,7 @@ import { MissingProgramError } from './command.ts'
 import type { DaemonOptions } from './daemon.ts'
 import { demo } from './demo.ts'
 import { sweep } from './record.ts'
+import { type SwitchTarget, switchDemo, switchTargets } from './switch-demo.ts'
 import type { Terminal } from './terminal.ts'
 import { up } from './up.ts'
 
@@ -31,6 +32,12 @@ const daemonOption = {
   describe: 'program to run on the hosts; the built dist/flanneld unless told',
 } as const
 
+interface DemoArguments {
+  readonly daemon?: string | undefined
+  readonly kubernetes: boolean
+  readonly switch?: SwitchTarget | undefined
+}
+
 let exitCode = 0
 const parser = yargs(process.argv.slice(2))
   .scriptName('lab')
@@ -45,11 +52,13 @@ const parser = yargs(process.argv.slice(2))
         default: false,
         describe: 'a real cluster instead, of the programs that the variables KUBE_APISERVER, KUBELET, ... name',
       },
+      switch: {
+        choices: switchTargets,
+        describe: 'another backend there and back instead, under pings between all containers',
+      },
     },
     async (args) => {
-      const { kubernetesDemo } = await import('./cluster/demo.ts')
-      const good = args.kubernetes ? kubernetesDemo(terminal, process.env) : demo(terminal, daemonOptions(args))
-      exitCode = (await good) ? 0 : 1
+      exitCode = (await chosenDemo(args)) ? 0 : 1
     },
   )
   .command(
@@ -98,6 +107,14 @@ try {
   if (!abort.signal.aborted) process.stderr.write(`lab: ${messageOf(cause)}\n`)
 }
 process.exitCode = exitCode
+
+async function chosenDemo(args: DemoArguments): Promise<boolean> {
+  if (args.switch !== undefined && args.kubernetes) throw new UsageError('--switch and --kubernetes are two demos')
+  if (args.switch !== undefined) return await switchDemo(terminal, args.switch, daemonOptions(args))
+  if (!args.kubernetes) return await demo(terminal, daemonOptions(args))
+  const { kubernetesDemo } = await import('./cluster/demo.ts')
+  return await kubernetesDemo(terminal, process.env)
+}
 
 function daemonOptions(args: { daemon?: string | undefined; '--'?: unknown }): DaemonOptions {
   const rest = Array.isArray(args['--']) ? args['--'].map(String) : []

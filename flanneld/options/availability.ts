@@ -12,7 +12,7 @@ import {
 import type { Origins } from './options.ts'
 
 /** Flags whose feature is not there yet: any value but the default is refused, so that nobody believes in what is not done. */
-const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>(['drain', 'allow-extension'])
+const NOT_YET: ReadonlySet<FlagName> = new Set<FlagName>(['allow-extension'])
 
 export function isAvailable(name: FlagName): boolean {
   return !NOT_YET.has(name)

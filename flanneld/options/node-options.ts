@@ -11,9 +11,6 @@ import { instanceOf } from '../state/instance.ts'
 import { parseSubnetFile } from '../state/subnet-file.ts'
 import type { Options } from './options.ts'
 
-/** For so long a change of the backend may wait for somebody before it is a warning. */
-const DRAIN_MS = 600_000
-
 /** Bit of CAP_NET_ADMIN. Source: capabilities(7), linux/capability.h. */
 const CAP_NET_ADMIN = 12n
 
@@ -44,7 +41,7 @@ export async function agentOptions(
     blackholeRoute: options.ipBlackholeRoute,
     protectedRanges: options.protectedCidrs,
     holdMs: options.hold * 60_000,
-    drainMs: DRAIN_MS,
+    drainMs: options.drain * 60_000,
     renewMarginMs: options.subnetLeaseRenewMargin * 60_000,
   }
 }

@@ -133,7 +133,13 @@ export const OPTION_TABLE = {
     as.optionalSocketPath,
   ),
   hold: integer(15, 'MINUTES', 'minutes that peers are kept which vanished all at once', 0, 525_600),
-  drain: integer(10, 'MINUTES', 'minutes after which peers that still need an old path are named', 0, 525_600),
+  drain: integer(
+    10,
+    'MINUTES',
+    'minutes after which a change of the backend that still waits for somebody is a warning',
+    0,
+    525_600,
+  ),
   'masq-exempt': list('CIDR', 'destinations that are not masqueraded; repeatable', as.cidrs),
   'guard-allow': list('CIDR', 'sources that the ingress guard lets in; repeatable', as.cidrs),
   'ingress-guard': text(

@@ -69,6 +69,7 @@ const LOST_ON_CRASH =
   'at a restart this node may not know which network its containers have, nor by which backend it is reached while that changes'
 const TICK_MS = 200
 const REFUSED_MS = 30_000
+const PATIENCE_MS = 2_000
 const CONDITION_MS = 5_000
 /** Each node writes its lease some four times; so many ms for each node of the cluster, or all would write at once. */
 const JITTER_MS = 4
@@ -96,7 +97,8 @@ export class WayChange implements WayPlan {
   /** Held ways that this host refuses, in words for comparison, and when they are tried again. */
   #refused: { readonly keys: string; readonly until: number } | undefined
   #opened = ''
-  #openFault: { readonly text: string; readonly until: number } | undefined
+  /** `since`, `until`: from when on the probes' port could not be had, and until when it is not tried again. */
+  #openFault: { readonly text: string; readonly since: number; readonly until: number } | undefined
   #sayAt = 0
   #status: ChangeStatus | undefined
   #counts = { finished: 0, moves: 0, fallBacks: 0, seconds: 0 }
@@ -291,7 +293,9 @@ export class WayChange implements WayPlan {
     const failure = [...local.objects, ...last.plan.own.filter(isBetweenWays)]
       .map((object) => status?.failures.get(keyOf(object)))
       .find((each) => each !== undefined)
-    return failure?.text ?? this.#openFault?.text
+    if (failure !== undefined || this.#openFault === undefined) return failure?.text
+    // The address that it is bound to may just have been made.
+    return this.#needs.clock.now() - this.#openFault.since < PATIENCE_MS ? '' : this.#openFault.text
   }
 
   /** What this host refuses is not wanted for a while, and then again: an old way, too, which it may not have after a restart. */
@@ -326,7 +330,8 @@ export class WayChange implements WayPlan {
       this.#opened = wanted
       this.#openFault = undefined
     } catch (cause) {
-      this.#openFault = { text: messageOf(cause), until: clock.now() + TICK_MS }
+      const now = clock.now()
+      this.#openFault = { text: messageOf(cause), since: this.#openFault?.since ?? now, until: now + TICK_MS }
     }
   }
 

@@ -77,6 +77,10 @@ describe('a change of the backend that is disturbed', function () {
     for (const judge of judges) assert.deepEqual([judge.address, judge.verdict().lost], [judge.address, 0])
   }
 
+  const severityOf = async (host: Host) => {
+    const { conditions } = await status(host)
+    return conditions.find(({ code }: { code: string }) => code === 'backend-changing')?.severity
+  }
   const pause = async (ms: number) => await systemClock.sleep(ms, AbortSignal.timeout(60_000))
 
   it('by daemons that are killed at any moment of it goes on and ends', async () => {
@@ -121,7 +125,7 @@ describe('a change of the backend that is disturbed', function () {
   })
 
   it('by a host that is away leaves that host the old backend until it is back', async () => {
-    await begin(ours)
+    await begin((host) => startDaemon(host, { args: [...options.args, ...(host.label === 'h1' ? ['--drain=0'] : [])] }))
     const [h1, h2, h3] = hosts as [Host, Host, Host]
     await h3.daemon?.stop()
     await change(HOST_GW)
@@ -130,6 +134,8 @@ describe('a change of the backend that is disturbed', function () {
       assert.deepEqual([await sendsBy(h1, h3), await sendsBy(h3, h1)], ['flannel.1', 'flannel.1'])
       const { backendChange } = await status(h1)
       assert.match(JSON.stringify(backendChange.waiting), /does not receive by host-gw yet/)
+      // Whose time to wait is over says it louder.
+      assert.deepEqual([await severityOf(h1), await severityOf(h2)], ['warning', 'info'])
     })
     await ours(h3)
     await settled('eth0')

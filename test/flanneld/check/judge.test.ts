@@ -82,8 +82,8 @@ const cases: readonly (readonly [name: string, facts: Facts, line: RegExp])[] = 
   ],
   [
     'an option that is not there yet',
-    { unavailable: { fault: '--drain: not available yet' } },
-    /^fail options: --drain: not available yet -> /,
+    { unavailable: { fault: '--allow-extension: not available yet' } },
+    /^fail options: --allow-extension: not available yet -> /,
   ],
   ['no old variable', { variables: { found: [], given: new Set() } }, /^ok variables: /],
   ['an old variable beside its flag', variables(['etcd-endpoints']), /^ok variables: /],
