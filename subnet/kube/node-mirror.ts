@@ -2,19 +2,24 @@ import { InvalidLease } from '../../lib/errors.ts'
 import { PersistentMap } from '../../lib/persistent-map.ts'
 import type { Lease, LeaseSnapshot, RejectedLease } from '../types.ts'
 import type { AnnotationNames } from './annotations.ts'
-import { type NodeFacts, readNode } from './node.ts'
+import { type NodeFacts, nodeState, readNode } from './node.ts'
 import { nodeLease } from './node-lease.ts'
 
 interface Entry {
-  readonly version: bigint
+  readonly order: bigint
+  /** What the Node said: where it says the same again, lease and rejection are the same. */
+  readonly text: string
   readonly lease: Lease | undefined
   readonly rejected: RejectedLease | undefined
 }
 
 interface Read {
   readonly name: string
+  readonly version: string
+  readonly order: bigint | undefined
   readonly entry: Entry
-  readonly node: NodeFacts
+  /** Of the own Node only. */
+  readonly node: NodeFacts | undefined
 }
 
 /** Who this node is. Its Node's name is what counts; a NodeID that stands elsewhere, too, was copied with the state directory. */
@@ -36,8 +41,10 @@ export class NodeMirror {
   #ownNode: NodeFacts | undefined
   /** How far the watch has come. */
   #revision = ''
+  /** The same as a number; undefined: it is none. */
+  #order: bigint | undefined
   /** Version of the own Node that was written and that the watch has not come to yet. */
-  #written: string | undefined
+  #written: bigint | undefined
   #snapshot: LeaseSnapshot | undefined
 
   constructor(needs: { readonly names: AnnotationNames; readonly own: OwnName }) {
@@ -61,7 +68,7 @@ export class NodeMirror {
   put(object: unknown): boolean {
     const read = this.#read(object)
     if (read === undefined) return false
-    const hasPassed = this.#follow(read.node.version)
+    const hasPassed = this.#follow(read)
     return this.#take(read) || hasPassed
   }
 
@@ -69,17 +76,17 @@ export class NodeMirror {
   putWritten(object: unknown): boolean {
     const read = this.#read(object)
     if (read === undefined) return false
-    if (isNewer(read.node.version, this.#revision)) this.#written = read.node.version
+    if (isNewer(read.order, this.#order)) this.#written = read.order
     return this.#take(read)
   }
 
   #take({ name, entry, node }: Read): boolean {
     const known = this.#entries.get(name)
-    if (known !== undefined && known.version >= entry.version) return false
+    if (known !== undefined && known.order >= entry.order) return false
     const lease = sameOr(known?.lease, entry.lease)
     this.#entries.set(name, { ...entry, lease })
-    const isOwnChange = name === this.#own.name && !isSameNode(this.#ownNode, node)
-    if (name === this.#own.name) this.#ownNode = node
+    const isOwnChange = node !== undefined && !isSameNode(this.#ownNode, node)
+    if (node !== undefined) this.#ownNode = node
     const isSame = known !== undefined && lease === known.lease && isSameText(known.rejected, entry.rejected)
     if (!isSame) this.#change(name, lease, entry.rejected)
     this.#snapshot = undefined
@@ -90,10 +97,10 @@ export class NodeMirror {
   remove(object: unknown): boolean {
     const read = this.#read(object)
     if (read === undefined) return false
-    const { name, entry, node } = read
+    const { name, entry } = read
     const known = this.#entries.get(name)
-    this.#follow(node.version)
-    if (known === undefined || known.version > entry.version) return false
+    this.#follow(read)
+    if (known === undefined || known.order > entry.order) return false
     this.#entries.delete(name)
     if (name === this.#own.name) this.#ownNode = undefined
     this.#change(name, undefined, undefined)
@@ -110,7 +117,7 @@ export class NodeMirror {
         if (read === undefined) return
         const { name, entry, node } = read
         entries.set(name, { ...entry, lease: sameOr(this.#entries.get(name)?.lease, entry.lease) })
-        if (name === this.#own.name) ownNode = node
+        ownNode = node ?? ownNode
       },
       commit: (revision) => {
         this.#entries = entries
@@ -121,25 +128,34 @@ export class NodeMirror {
         )
         this.#unreadable = new Map(rejected)
         this.#revision = revision
-        if (this.#written !== undefined && !isNewer(this.#written, revision)) this.#written = undefined
+        this.#order = orderOf(revision)
+        if (!isNewer(this.#written, this.#order)) this.#written = undefined
         this.#snapshot = undefined
       },
     }
   }
 
   #read(object: unknown): Read | undefined {
-    let node: NodeFacts
+    const { prefix } = this.#names
     try {
-      node = readNode(object, this.#names.prefix)
+      const { name, version, text } = nodeState(object, prefix)
+      const order = orderOf(version)
+      const isOwn = name === this.#own.name
+      const known = this.#entries.get(name)
+      if (known?.text === text && !isOwn) {
+        const { lease, rejected } = known
+        return { name, version, order, entry: { order: order ?? 0n, text, lease, rejected }, node: undefined }
+      }
+      const node = readNode(object, prefix)
+      const found = nodeLease(node, this.#names)
+      const [lease, rejected] =
+        found === undefined || 'reason' in found ? [undefined, found] : [this.#named(found), undefined]
+      const entry = { order: order ?? 0n, text, lease, rejected }
+      return { name, version, order, entry, node: isOwn ? node : undefined }
     } catch (cause) {
       if (cause instanceof InvalidLease) return undefined
       throw cause
     }
-    const found = nodeLease(node, this.#names)
-    const version = /^\d+$/.test(node.version) ? BigInt(node.version) : 0n
-    const [lease, rejected] =
-      found === undefined || 'reason' in found ? [undefined, found] : [this.#named(found), undefined]
-    return { name: node.name, node, entry: { version, lease, rejected } }
   }
 
   /** flannel, and an earlier state directory, leave no NodeID of ours on the own Node. */
@@ -158,11 +174,12 @@ export class NodeMirror {
   }
 
   /** Whether the own write is told of now. */
-  #follow(version: string): boolean {
-    if (!isNewer(version, this.#revision)) return false
+  #follow({ version, order }: Read): boolean {
+    if (!isNewer(order, this.#order)) return false
     this.#revision = version
+    this.#order = order
     this.#snapshot = undefined
-    if (this.#written === undefined || isNewer(this.#written, version)) return false
+    if (this.#written === undefined || isNewer(this.#written, order)) return false
     this.#written = undefined
     return true
   }
@@ -174,13 +191,19 @@ function isSameNode(a: NodeFacts | undefined, b: NodeFacts): boolean {
   return a !== undefined && said(a) === said(b)
 }
 
-function isNewer(version: string, than: string): boolean {
-  return !/^\d+$/.test(than) || (/^\d+$/.test(version) && BigInt(version) > BigInt(than))
+/** Resource versions are numbers in fact, though Kubernetes does not promise it. */
+function orderOf(version: string): bigint | undefined {
+  return /^\d+$/.test(version) ? BigInt(version) : undefined
+}
+
+function isNewer(order: bigint | undefined, than: bigint | undefined): boolean {
+  return than === undefined || (order !== undefined && order > than)
 }
 
 /** The known one where both say the same: whoever compares sees that nothing has changed. */
 function sameOr(known: Lease | undefined, next: Lease | undefined): Lease | undefined {
-  return known !== undefined && next !== undefined && JSON.stringify(known) === JSON.stringify(next) ? known : next
+  if (known === next || known === undefined || next === undefined) return next
+  return JSON.stringify(known) === JSON.stringify(next) ? known : next
 }
 
 function isSameText(a: RejectedLease | undefined, b: RejectedLease | undefined): boolean {
