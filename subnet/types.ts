@@ -171,7 +171,7 @@ export interface AcquireHints extends PublishHints {
   /** Subnets of the last run: only a hint. */
   readonly previous: ReadonlyMap<Family, Cidr>
   /**
-   * Subnets that this host has used since it was booted (subnet.env in /run). A lease of them is this host's for certain; any other one of
+   * Subnets that this host has used since it was booted (subnet.env and the record of this boot say so). A lease of them is this host's for certain; any other one of
    * our NodeID may be in use by a host from which our state directory was copied, so who takes it over says so in it (`claim`).
    */
   readonly sinceBoot?: ReadonlyMap<Family, Cidr>

@@ -38,10 +38,8 @@ export interface LeaseWant {
 }
 
 export interface LeaseKeeperOptions {
-  /** Subnets of the last run in this network, asked for first where no lease is ours. */
-  readonly previous: (network: NetworkConfig) => Promise<ReadonlyMap<Family, Cidr>>
-  /** Subnets that were in use since the host was booted. */
-  readonly sinceBoot: ReadonlyMap<Family, Cidr>
+  /** Of this network: what is asked for first where no lease is ours, and what was in use since the host was booted. */
+  readonly lastRun: (network: NetworkConfig) => Promise<Required<Pick<AcquireHints, 'previous' | 'sinceBoot'>>>
   /** Addresses of bridges with containers, asked before each try. */
   readonly occupied?: () => Promise<readonly IpAddr[]>
   /** What a new subnet must leave alone. */
@@ -138,13 +136,13 @@ export class LeaseKeeper {
     const only = lost && { only: subnetsOf(lost.last.lease), yieldTo: stillRivals(lost.conflict) }
     const kept = served && { keep: subnetsOf(served.lease) }
     const waiting = (wait: LeaseWait | undefined) => this.#waiting(wait)
-    const { sinceBoot, surroundings, protectedRanges } = this.#options
+    const { surroundings, protectedRanges } = this.#options
     const beside = { ...(surroundings && { surroundings }), ...(protectedRanges && { protectedRanges }) }
     this.#judged = lost && this.#store.entry(lost.last.lease.id)?.version
     try {
-      const previous = await this.#options.previous(network)
+      const run = await this.#options.lastRun(network)
       const occupied = (await this.#options.occupied?.()) ?? []
-      const hints = { network, previous, occupied, sinceBoot, waiting, ...beside, ...only, ...kept }
+      const hints = { network, ...run, occupied, waiting, ...beside, ...only, ...kept }
       const own = await this.#store.acquire(attrs, hints, signal)
       this.#held(attrs, own)
     } catch (cause) {

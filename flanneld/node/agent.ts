@@ -8,7 +8,7 @@ import { occupiedAddresses } from '../host/occupied.ts'
 import { keepLastKnown } from '../last-known/keep.ts'
 import { recallLastKnown } from '../last-known/recall.ts'
 import { LeaseKeeper, OWN_LEASE } from '../leases/lease-keeper.ts'
-import { keepLastSubnets, lastSubnets } from '../state/own-subnet.ts'
+import { keepLastSubnets, lastRun } from '../state/own-subnet.ts'
 import type { Check } from '../status/health.ts'
 import { datastoreConditions, leaseConditions, readinessChecks } from '../status/node-conditions.ts'
 import type { FinishOutcome } from '../switch/change-status.ts'
@@ -75,11 +75,13 @@ export class Agent {
     )
     this.#keeper = new LeaseKeeper(needs, {
       ...options,
-      // The record is ours alone; subnet.env may be of a run before it, or of another program.
-      previous: async (network) =>
-        new Map([...options.previousSubnets, ...(await lastSubnets({ ...needs, ...needs.state }, network))]),
+      lastRun: (network) =>
+        lastRun(
+          { ...needs, files: needs.state.files, bootId: needs.moment().bootId },
+          network,
+          options.previousSubnets,
+        ),
       occupied: () => occupiedAddresses(needs.kernel.host),
-      sinceBoot: options.previousSubnets,
       surroundings: () => this.#planning.surroundings(),
     })
   }
@@ -163,7 +165,7 @@ export class Agent {
   }
 
   #followLease(): void {
-    const { lifecycle, conditions, state } = this.#needs
+    const { lifecycle, conditions, state, moment } = this.#needs
     lifecycle.run(OWN_LEASE, (stop) => this.#keeper.run(stop))
     this.#follow(this.#keeper.state, (lease) => {
       conditions.replace('lease', leaseConditions(lease))
@@ -171,7 +173,8 @@ export class Agent {
       this.#change.look()
     })
     const network = () => this.#levels.current.configuration?.network
-    lifecycle.run('own subnet', (stop) => keepLastSubnets(state.files, network, this.#keeper.state, stop))
+    const record = { files: state.files, bootId: moment().bootId }
+    lifecycle.run('own subnet', (stop) => keepLastSubnets(record, network, this.#keeper.state, stop))
   }
 
   /** What was known before this start counts until the store answers; what is known now is for the next one. */

@@ -13,20 +13,52 @@ const FILE = 'own-subnet.json'
 interface OwnSubnet {
   readonly network: Cidr
   readonly subnet: Cidr
+  /** Id of the boot of the host in which the lease was held last; empty: another process has it, or it is not known. */
+  readonly boot: string
+}
+
+/** Where the record is read, and in which boot of the host. */
+export interface RecordNeeds {
+  readonly files: Pick<StateFiles, 'path' | 'read'>
+  readonly bootId: string
+  readonly log: Logger
+}
+
+export interface LastRun {
+  /** Subnets to ask for first. */
+  readonly previous: ReadonlyMap<Family, Cidr>
+  /** Those of them that this very host has used since it was booted. */
+  readonly sinceBoot: ReadonlyMap<Family, Cidr>
 }
 
 /**
- * The subnets that this node leased last, in this network. Running containers have their addresses, and after two days off neither
+ * What is known of the last run, by the record and by what it wrote to subnet.env. Only both together say that this host has used a
+ * subnet since it was booted: subnet.env alone, or the folder alone, may be copied from another host, whose boot had another id.
+ */
+export async function lastRun(
+  needs: RecordNeeds,
+  { families }: NetworkConfig,
+  inSubnetFile: ReadonlyMap<Family, Cidr>,
+): Promise<LastRun> {
+  const previous = new Map(inSubnetFile)
+  const sinceBoot = new Map<Family, Cidr>()
+  for (const { network, subnet, boot } of await readRecord(needs))
+    for (const [family, rules] of families) {
+      if (rules.network !== network) continue
+      // The record is ours alone; subnet.env may be of a run before it, or of another program.
+      previous.set(family, subnet)
+      if (boot !== '' && boot === needs.bootId && inSubnetFile.get(family) === subnet) sinceBoot.set(family, subnet)
+    }
+  return { previous, sinceBoot }
+}
+
+/**
+ * The subnets that this node leased last, in their networks. Running containers have their addresses, and after two days off neither
  * the lease nor `/run` knows them any more. A damaged file is as good as none.
  */
-export async function lastSubnets(
-  { files, log }: { files: Pick<StateFiles, 'path' | 'read'>; log: Logger },
-  { families }: NetworkConfig,
-): Promise<ReadonlyMap<Family, Cidr>> {
-  const subnets = new Map<Family, Cidr>()
+async function readRecord({ files, log }: RecordNeeds): Promise<readonly OwnSubnet[]> {
   try {
-    for (const { network, subnet } of parse((await files.read(FILE)) ?? '[]'))
-      for (const [family, rules] of families) if (rules.network === network) subnets.set(family, subnet)
+    return parse((await files.read(FILE)) ?? '[]')
   } catch (cause) {
     const file = `${files.path}/${FILE}`
     log.warn('record of the own subnet cannot be used', {
@@ -34,24 +66,25 @@ export async function lastSubnets(
       cause: messageOf(cause),
       effect: 'another may be leased',
     })
+    return []
   }
-  return subnets
 }
 
-/** Keeps the file equal to the lease that is held, which does not need the file. */
+/** Keeps the file equal to the lease that is held, which does not need the file. Of one that another process has taken it knows no boot. */
 export async function keepLastSubnets(
-  files: Pick<StateFiles, 'keep'>,
+  { files, bootId }: { files: Pick<StateFiles, 'keep'>; bootId: string },
   network: () => NetworkConfig | undefined,
   lease: Source<LeaseState>,
   signal: AbortSignal,
 ): Promise<void> {
   let kept: string | undefined
   for await (const state of lease.watch(signal)) {
-    if (state.at !== 'held') continue
+    if (state.at !== 'held' && state.at !== 'lost') continue
+    const [{ lease: last }, boot] = state.at === 'held' ? [state.own, bootId] : [state.last, '']
     const families = network()?.families
-    const own = [...state.own.lease.families].flatMap(([family, { subnet }]) => {
+    const own = [...last.families].flatMap(([family, { subnet }]): OwnSubnet[] => {
       const whole = families?.get(family)?.network
-      return whole === undefined ? [] : [{ network: whole, subnet }]
+      return whole === undefined ? [] : [{ network: whole, subnet, boot }]
     })
     const text = `${JSON.stringify(own)}\n`
     if (text === kept) continue
@@ -75,6 +108,6 @@ function parse(text: string): readonly OwnSubnet[] {
     const subnet = parseCidr(fields.string('subnet') ?? '')
     if (network === undefined || subnet === undefined || !contains(network, subnet))
       throw new SyntaxError('an entry names no subnet of a network')
-    return { network, subnet }
+    return { network, subnet, boot: fields.string('boot') ?? '' }
   })
 }

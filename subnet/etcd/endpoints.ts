@@ -39,9 +39,7 @@ export interface TlsFiles {
  */
 export function parseEndpoints(access: EtcdAccess): { endpoints: readonly Endpoint[]; warnings: readonly string[] } {
   const tls = [access.caFile, access.certFile, access.keyFile].some((file) => file !== '')
-  if ((access.certFile === '') !== (access.keyFile === '')) {
-    throw new ConfigError('etcd-certfile', 'must be given together with etcd-keyfile')
-  }
+  refuseHalfPair(access)
   const texts = access.endpoints.map((text) => text.trim()).filter((text) => text !== '')
   if (texts.length === 0) throw new ConfigError('etcd-endpoints', 'must name at least one endpoint')
   const endpoints = texts.map((text) => parseEndpoint(text, tls))
@@ -58,6 +56,12 @@ export function parseEndpoints(access: EtcdAccess): { endpoints: readonly Endpoi
       `leases travel in clear to and from ${authority}: whoever can change them can redirect traffic; use https`,
   )
   return { endpoints, warnings }
+}
+
+/** @throws ConfigError for a certificate without its key, and the other way round */
+export function refuseHalfPair({ certFile, keyFile }: EtcdAccess): void {
+  if ((certFile === '') !== (keyFile === ''))
+    throw new ConfigError('etcd-certfile', 'must be given together with etcd-keyfile')
 }
 
 // What etcd's own client takes, and so flannel: with or without a scheme, a path that means nothing, a socket of this host.

@@ -18,9 +18,9 @@ export class Certificates {
     return join(this.folder, file)
   }
 
-  async authority(name: string): Promise<void> {
+  async authority(name: string, days = 2): Promise<void> {
     const files = ['-keyout', this.at(`${name}.key`), '-out', this.at(`${name}.crt`)]
-    await execute('openssl', ['req', '-x509', ...newKey, '-days', '2', '-subj', `/CN=${name}`, ...files])
+    await execute('openssl', ['req', '-x509', ...newKey, '-days', String(days), '-subj', `/CN=${name}`, ...files])
   }
 
   /** For a server and a client alike; `days` from now, below zero: run out already. */

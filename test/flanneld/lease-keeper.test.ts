@@ -13,7 +13,7 @@ import { networkOf } from '../subnet/leases.ts'
 
 const HOUR = 3_600_000
 const v4 = network(4)
-const previous = async () => new Map<Family, Cidr>()
+const lastRun = async () => ({ previous: new Map<Family, Cidr>(), sinceBoot: new Map<Family, Cidr>() })
 const ADDRESS = '192.168.64.11' as IpAddr
 
 function attrs(node: string, address = ADDRESS): LeaseAttrs {
@@ -38,8 +38,7 @@ async function start(
   const log = createLogger((severity, message) => {
     if (severity === 'warn') warnings.push(message)
   })
-  const none = new Map<Family, Cidr>()
-  const options = { previous, sinceBoot: none, renewMarginMs: HOUR, retryMs: 60_000, ...change }
+  const options = { lastRun, renewMarginMs: HOUR, retryMs: 60_000, ...change }
   const keeper = new LeaseKeeper({ store, clock, log }, options)
   const want = (next: LeaseAttrs) => keeper.setWant({ attrs: next, network: v4 })
   want(change.want ?? attrs('a'))
@@ -172,11 +171,7 @@ describe('lease keeper', () => {
     const clock = new VirtualClock()
     const table = new FakeLeaseTable({ clock })
     const store = new FakeLeaseStore({ table, random: () => 0 })
-    const none = new Map<Family, Cidr>()
-    const keeper = new LeaseKeeper(
-      { store, clock, log: createLogger(() => {}) },
-      { previous, sinceBoot: none, renewMarginMs: HOUR },
-    )
+    const keeper = new LeaseKeeper({ store, clock, log: createLogger(() => {}) }, { lastRun, renewMarginMs: HOUR })
     const end = new AbortController()
     const running = keeper.run(end.signal)
     await settleTasks()
@@ -203,8 +198,7 @@ describe('lease keeper', () => {
       throw new TypeError('a fault')
     }
     const needs = { store, clock, log: createLogger(() => {}) }
-    const none = new Map<Family, Cidr>()
-    const keeper = new LeaseKeeper(needs, { previous, sinceBoot: none, renewMarginMs: HOUR })
+    const keeper = new LeaseKeeper(needs, { lastRun, renewMarginMs: HOUR })
     await assert.rejects(keeper.run(new AbortController().signal), /a fault/)
   })
 
@@ -321,7 +315,7 @@ describe('lease keeper', () => {
     const value = table.value(id)
     await world.stop()
     const sinceBoot = new Map([[4 as Family, '10.5.1.0/24' as Cidr]])
-    const again = await start({ table, clock, sinceBoot })
+    const again = await start({ table, clock, lastRun: async () => ({ ...(await lastRun()), sinceBoot }) })
     assert.equal(table.value(id), value)
     await again.stop()
     const booted = await start({ table, clock })

@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LeaseState } from '../../flanneld/leases/lease-keeper.ts'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
-import { forgetLastSubnets, keepLastSubnets, lastSubnets } from '../../flanneld/state/own-subnet.ts'
+import { forgetLastSubnets, keepLastSubnets, lastRun } from '../../flanneld/state/own-subnet.ts'
 import { PrivateFiles } from '../../flanneld/state/private-files.ts'
 import { StateFiles } from '../../flanneld/state/state-files.ts'
 import { ConditionSet } from '../../flanneld/status/status.ts'
+import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { Latest } from '../../lib/latest.ts'
 import { createLogger } from '../../lib/log.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
@@ -41,7 +42,7 @@ describe('the record of the own subnet', () => {
   async function keep(subnets: string): Promise<void> {
     const stop = new AbortController()
     const state = new Latest<LeaseState>('own lease')
-    const keeping = keepLastSubnets(files, () => dual, state, stop.signal)
+    const keeping = keepLastSubnets({ files, bootId: 'this' }, () => dual, state, stop.signal)
     state.set({ at: 'acquiring' })
     await settleTasks()
     state.set(held(subnets))
@@ -51,7 +52,11 @@ describe('the record of the own subnet', () => {
     stop.abort()
     await keeping
   }
-  const last = async (network = dual) => [...(await lastSubnets({ files, log }, network))]
+  const run = async (inSubnetFile: string, bootId = 'this') =>
+    await lastRun({ files, log, bootId }, dual, new Map([[4 as Family, inSubnetFile as Cidr]]))
+  const last = async (network = dual) => [
+    ...(await lastRun({ files, log, bootId: 'this' }, network, new Map())).previous,
+  ]
 
   it('is empty at first', async () => {
     assert.deepEqual(await last(), [])
@@ -67,6 +72,29 @@ describe('the record of the own subnet', () => {
     ])
     assert.deepEqual(await last(networkOf({ Network: '10.5.0.0/16' })), [[4, '10.5.4.0/24']])
     assert.deepEqual(await last(networkOf({ Network: '10.5.0.0/17' })), [])
+  })
+
+  it('and subnet.env together tell what this host has used since it was booted', async () => {
+    await keep('10.5.3.0/24 fc00:0:0:3::/64')
+    const used = async (...args: Parameters<typeof run>) => [...(await run(...args)).sinceBoot]
+    assert.deepEqual(await used('10.5.3.0/24'), [[4, '10.5.3.0/24']])
+    assert.deepEqual(await used('10.5.4.0/24'), [])
+    assert.deepEqual(await used('10.5.3.0/24', 'another'), [])
+    assert.deepEqual(await used('10.5.3.0/24', ''), [])
+    assert.deepEqual((await run('10.5.4.0/24', 'another')).previous.get(4), '10.5.3.0/24')
+  })
+
+  it('knows no boot of a subnet that another process has taken', async () => {
+    const stop = new AbortController()
+    const state = new Latest<LeaseState>('own lease')
+    const keeping = keepLastSubnets({ files, bootId: 'this' }, () => dual, state, stop.signal)
+    const conflict = { type: 'identity-shared', id: '10.5.3.0-24', publicIp: '192.168.64.11' as IpAddr } as const
+    const own = { lease: lease('10.5.3.0/24'), version: '1', expiresAt: undefined }
+    state.set({ at: 'lost', last: own, conflict, text: 'taken' })
+    await until(2_000, 'it is written', async () => assert.deepEqual(await last(), [[4, '10.5.3.0/24']]))
+    stop.abort()
+    await keeping
+    assert.deepEqual([...(await run('10.5.3.0/24')).sinceBoot], [])
   })
 
   it('is forgotten by a clean-up', async () => {
@@ -93,7 +121,7 @@ describe('the record of the own subnet', () => {
         return false
       },
     }
-    const keeping = keepLastSubnets(disk, () => dual, state, stop.signal)
+    const keeping = keepLastSubnets({ files: disk, bootId: 'this' }, () => dual, state, stop.signal)
     for (const subnet of ['10.5.3.0/24', '10.5.3.0/24', '10.5.4.0/24']) {
       state.set(held(subnet))
       await settleTasks()
@@ -102,7 +130,7 @@ describe('the record of the own subnet', () => {
     await keeping
     assert.deepEqual(
       texts,
-      ['3', '4'].map((n) => `own-subnet.json [{"network":"10.5.0.0/16","subnet":"10.5.${n}.0/24"}]`),
+      ['3', '4'].map((n) => `own-subnet.json [{"network":"10.5.0.0/16","subnet":"10.5.${n}.0/24","boot":"this"}]`),
     )
   })
 })

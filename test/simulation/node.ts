@@ -243,7 +243,7 @@ export class SimulatedNode {
       store: new FakeLeaseStore({ table, random, call: (work) => process.call(work) }, { connection }),
       reconnectStore: async () => {},
       identity: { kind: 'etcd', prefix: '/', marks: ['simulation'] },
-      moment: () => ({ wall: clock.wall(), bootId: '', uptimeMs: clock.now() }),
+      moment: () => ({ wall: clock.wall(), bootId: 'simulated', uptimeMs: clock.now() }),
       state,
       claim: (footprint) => claimFootprint({ claim: { make }, journal: state.journal }, footprint),
       conditions,

@@ -43,8 +43,10 @@ function checkDates({ path, validFrom, validTo }: TlsFileFacts['certificates'][n
 
 export function checkStore({ store }: Facts): readonly Line[] {
   if (store === undefined) return []
-  const { answer, members } = store
+  const { answer, members, tls } = store
   if ('fault' in answer) {
+    // Nothing could be asked, and tls-files says why.
+    if (tls.fault !== undefined) return []
     const old = members.find(({ version }) => /^[0-2]\./.test(version ?? ''))
     if (old !== undefined)
       return [
@@ -65,6 +67,7 @@ function remedyOfSilence(fault: string): string {
     return 'give --etcd-username and FLANNELD_ETCD_PASSWORD as they are in etcd'
   if (/permission denied/.test(fault))
     return 'let the role of the user of --etcd-username read the prefix: etcdctl role grant-permission ROLE readwrite PREFIX --prefix=true'
+  if (/^etcd-endpoints: /.test(fault)) return 'correct --etcd-endpoints'
   if (/certificate|TLS/i.test(fault))
     return 'the text says which file; see --etcd-cafile, --etcd-certfile and --etcd-keyfile'
   return 'start etcd, or give --etcd-endpoints where it listens; see that no firewall lies between'

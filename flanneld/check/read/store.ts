@@ -4,7 +4,7 @@ import { type Clock, withDeadline } from '../../../lib/clock.ts'
 import { messageOf } from '../../../lib/errors.ts'
 import { silentLogger } from '../../../lib/log.ts'
 import { EtcdClient } from '../../../subnet/etcd/client.ts'
-import { type EtcdAccess, readTlsFiles, type TlsFiles } from '../../../subnet/etcd/endpoints.ts'
+import { type EtcdAccess, readTlsFiles, refuseHalfPair, type TlsFiles } from '../../../subnet/etcd/endpoints.ts'
 import { HttpProbe } from '../../../subnet/etcd/http-probe.ts'
 import { probeStore } from '../../../subnet/etcd/store-probe.ts'
 import type { StoreFacts, StoreMember, TlsFileFacts } from '../facts.ts'
@@ -80,24 +80,36 @@ async function readTlsFacts(clock: Clock, access: EtcdAccess): Promise<TlsFileFa
   const now = clock.wall()
   let files: TlsFiles
   try {
+    refuseHalfPair(access)
     files = await readTlsFiles(access)
   } catch (cause) {
     return { fault: messageOf(cause), certificates: [], now }
   }
   const { ca, cert, key, paths } = files
+  const none = (path: string, cause: unknown) => ({
+    fault: `${path} is no PEM file of that kind: ${messageOf(cause)}`,
+    certificates: [],
+    now,
+  })
+  const certificates: { path: string; validFrom: number; validTo: number }[] = []
+  for (const [path, pem] of [
+    [paths.ca, ca],
+    [paths.cert, cert],
+  ] as const) {
+    try {
+      if (pem !== undefined) certificates.push({ path, ...datesOf(pem) })
+    } catch (cause) {
+      return none(path, cause)
+    }
+  }
   try {
-    const certificates = [
-      ...(ca ? [{ path: paths.ca, ...datesOf(ca) }] : []),
-      ...(cert ? [{ path: paths.cert, ...datesOf(cert) }] : []),
-    ]
     if (cert && key && !new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
       return { fault: `the certificate ${paths.cert} does not belong to the key ${paths.key}`, certificates: [], now }
-    const isOpen = paths.key !== '' && ((await stat(paths.key)).mode & 0o004) !== 0
-    return { certificates, now, ...(isOpen && { openKey: paths.key }) }
   } catch (cause) {
-    const names = [paths.ca, paths.cert, paths.key].filter((path) => path !== '').join(', ')
-    return { fault: `one of ${names} is no PEM file: ${messageOf(cause)}`, certificates: [], now }
+    return none(paths.key, cause)
   }
+  const isOpen = paths.key !== '' && ((await stat(paths.key)).mode & 0o004) !== 0
+  return { certificates, now, ...(isOpen && { openKey: paths.key }) }
 }
 
 function datesOf(pem: Buffer): { validFrom: number; validTo: number } {
