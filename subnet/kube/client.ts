@@ -94,7 +94,7 @@ export class KubeClient {
 
   async #once({ method, path, patch }: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const { server, insecure, serverName } = this.#access
-    const { headers, ...material } = await this.#credentials()
+    const { headers, ...material } = await this.#credentials(signal)
     const body = patch && JSON.stringify(patch)
     const options = {
       method,
@@ -122,9 +122,9 @@ export class KubeClient {
     })
   }
 
-  async #credentials() {
+  async #credentials(signal: AbortSignal) {
     const { ca, cert, key, token, basic } = this.#access
-    const given = await this.#plugin?.credentials()
+    const given = await this.#plugin?.credentials(signal)
     try {
       const [caText, certText, keyText, tokenText] = await Promise.all([ca, cert, key, token].map(readMaterial))
       const bearer = given?.token?.reveal() ?? tokenText?.trim()

@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import { Secret } from '../../lib/log.ts'
+import { aborted } from '../../lib/signals.ts'
 import { ApiUnavailable } from './errors.ts'
 import { givenSecrets, spokenLine } from './spoken-line.ts'
 
@@ -78,6 +79,12 @@ interface Cached {
   readonly since: number
 }
 
+interface Run {
+  readonly result: Promise<ExecCredentials>
+  readonly kill: AbortController
+  waiting: number
+}
+
 /** Runs the program when there are no credentials, or no longer; never twice at a time, and never by a shell. */
 export class ExecPlugin {
   readonly #clock: Pick<Clock, 'now' | 'wall'>
@@ -85,7 +92,7 @@ export class ExecPlugin {
   readonly #environment: NodeJS.ProcessEnv
   readonly #timeoutMs: number
   #cached: Cached | undefined
-  #running: Promise<ExecCredentials> | undefined
+  #running: Run | undefined
 
   constructor(
     needs: { readonly clock: Pick<Clock, 'now' | 'wall'>; readonly env: NodeJS.ProcessEnv },
@@ -98,14 +105,24 @@ export class ExecPlugin {
     this.#environment = { ...needs.env, ...options.spec.env, KUBERNETES_EXEC_INFO: JSON.stringify(info) }
   }
 
-  /** @throws ApiUnavailable: a later try may succeed */
-  async credentials(): Promise<ExecCredentials> {
+  /** @throws ApiUnavailable: a later try may succeed; the signal's reason */
+  async credentials(signal: AbortSignal): Promise<ExecCredentials> {
     const cached = this.#cached
     if (cached !== undefined && this.#clock.wall() < cached.until - MARGIN_MS) return cached.credentials
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined
-    })
-    return await this.#running
+    signal.throwIfAborted()
+    this.#running ??= this.#start()
+    const run = this.#running
+    run.waiting += 1
+    try {
+      return await Promise.race([run.result, aborted(signal).then(() => Promise.reject(signal.reason))])
+    } finally {
+      run.waiting -= 1
+      // A program that hangs must not hold up the end of the daemon, nor outlive it.
+      if (run.waiting === 0) {
+        run.kill.abort()
+        this.#running = undefined
+      }
+    }
   }
 
   /** The server has refused them. */
@@ -113,8 +130,13 @@ export class ExecPlugin {
     if (this.#cached !== undefined && this.#clock.now() - this.#cached.since >= AGAIN_MS) this.#cached = undefined
   }
 
-  async #run(): Promise<ExecCredentials> {
-    const text = await this.#output()
+  #start(): Run {
+    const kill = new AbortController()
+    return { result: this.#run(kill.signal), kill, waiting: 0 }
+  }
+
+  async #run(kill: AbortSignal): Promise<ExecCredentials> {
+    const text = await this.#output(kill)
     try {
       const { credentials, until } = readCredential(text, this.#spec.apiVersion)
       this.#cached = { credentials, until, since: this.#clock.now() }
@@ -126,7 +148,7 @@ export class ExecPlugin {
     }
   }
 
-  async #output(): Promise<string> {
+  async #output(signal: AbortSignal): Promise<string> {
     const { command, args } = this.#spec
     const limits = {
       timeout: this.#timeoutMs,
@@ -134,6 +156,7 @@ export class ExecPlugin {
       maxBuffer: MOST_BYTES,
       encoding: 'utf8',
       env: this.#environment,
+      signal,
     } as const
     return await new Promise((resolve, reject) => {
       const child = execFile(command, args, limits, (error, stdout, stderr) => {

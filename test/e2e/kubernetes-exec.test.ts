@@ -81,4 +81,19 @@ describe('a kubeconfig that names a program', function () {
     const log = (await host.daemon?.logText()) ?? ''
     assert.ok(!log.includes(token) && !log.includes('eyJhbGci'))
   })
+
+  it('holds up no stop while it hangs, and does not outlive the daemon', async () => {
+    await host.daemon?.stop()
+    login('echo $$ > "$0.pid"; exec sleep 60')
+    const daemon = await start('--allow-kubeconfig-exec')
+    const pid = () => Number(readFileSync(`${program}.pid`, 'utf8'))
+    await until(10_000, 'it hangs', async () => assert.ok(pid() > 0))
+    const began = performance.now()
+    await daemon.stop()
+    const took = performance.now() - began
+    // The daemon gives up all that is left after 4 s.
+    assert.ok(took < 3_000, `the stop took ${took} ms`)
+    assert.equal(daemon.exit?.code, 0)
+    await until(2_000, 'it is dead', async () => assert.throws(() => process.kill(pid(), 0), { code: 'ESRCH' }))
+  })
 })

@@ -7,10 +7,12 @@ import { apiAccess } from '../../../subnet/kube/access.ts'
 import { KubeClient } from '../../../subnet/kube/client.ts'
 import { ExecPlugin, type ExecSpec } from '../../../subnet/kube/exec-plugin.ts'
 import { VirtualClock } from '../../fakes/clock.ts'
+import { until } from '../../until.ts'
 import { ApiSimulator, sendJson } from './api-simulator.ts'
 
 const apiVersion = 'client.authentication.k8s.io/v1'
 const env = { PATH: process.env['PATH'] ?? '' }
+const never = new AbortController().signal
 
 describe('a program of the kubeconfig that gives credentials', () => {
   let folder: string
@@ -33,7 +35,7 @@ describe('a program of the kubeconfig that gives credentials', () => {
     return new ExecPlugin({ clock, env }, { spec, ...(timeoutMs && { timeoutMs }) })
   }
   const fails = async (why: RegExp, more: Partial<ExecSpec> = {}, timeoutMs?: number) => {
-    const failing = plugin(more, timeoutMs).credentials()
+    const failing = plugin(more, timeoutMs).credentials(never)
     await assert.rejects(failing, (cause: Error) => {
       assert.equal(cause.name, 'ApiUnavailable')
       assert.match(cause.message, why)
@@ -45,42 +47,59 @@ describe('a program of the kubeconfig that gives credentials', () => {
   it('is run once for a token without an end, however many ask at once', async () => {
     says({ token: 'canary' })
     const one = plugin()
-    const [a, b] = await Promise.all([one.credentials(), one.credentials()])
+    const [a, b] = await Promise.all([one.credentials(never), one.credentials(never)])
     assert.deepEqual([a.token?.reveal(), b.token?.reveal()], ['canary', 'canary'])
     await clock.advance(86_400_000)
-    await one.credentials()
+    await one.credentials(never)
     assert.equal(runs(), 1)
     assert.doesNotMatch(JSON.stringify(a), /canary/)
+  })
+
+  it('is killed as soon as nobody waits for it any more', async () => {
+    script('echo $$ > "$0.pid"; exec sleep 60')
+    const pid = () => Number(readFileSync(`${program}.pid`, 'utf8'))
+    const one = plugin()
+    const [first, second] = [new AbortController(), new AbortController()]
+    const waits = [first, second].map(({ signal }) => one.credentials(signal))
+    await until(5_000, 'it runs', async () => assert.ok(pid() > 0))
+    first.abort(new Error('first is gone'))
+    await assert.rejects(waits[0] as Promise<unknown>, /first is gone/)
+    process.kill(pid(), 0)
+    second.abort(new Error('second is gone'))
+    await assert.rejects(waits[1] as Promise<unknown>, /second is gone/)
+    await until(5_000, 'it is dead', async () => assert.throws(() => process.kill(pid(), 0), { code: 'ESRCH' }))
+    says({ token: 'next' })
+    assert.equal((await one.credentials(never)).token?.reveal(), 'next')
   })
 
   it('is run again shortly before the end of what it gave', async () => {
     says({ token: 'a', expirationTimestamp: new Date(clock.wall() + 60_000).toISOString() })
     const one = plugin()
-    await one.credentials()
+    await one.credentials(never)
     await clock.advance(49_000)
-    await one.credentials()
+    await one.credentials(never)
     assert.equal(runs(), 1)
     await clock.advance(2_000)
-    await one.credentials()
+    await one.credentials(never)
     assert.equal(runs(), 2)
   })
 
   it('is run again for what was refused, and not for what it has just given', async () => {
     says({ token: 'a' })
     const one = plugin()
-    await one.credentials()
+    await one.credentials(never)
     one.refused()
-    await one.credentials()
+    await one.credentials(never)
     assert.equal(runs(), 1)
     await clock.advance(10_000)
     one.refused()
-    await one.credentials()
+    await one.credentials(never)
     assert.equal(runs(), 2)
   })
 
   it('gives a certificate with its key', async () => {
     says({ clientCertificateData: 'CERT', clientKeyData: 'KEY' })
-    const { cert, key, token } = await plugin().credentials()
+    const { cert, key, token } = await plugin().credentials(never)
     assert.deepEqual([cert, key?.reveal(), token], ['CERT', 'KEY', undefined])
   })
 
@@ -88,7 +107,7 @@ describe('a program of the kubeconfig that gives credentials', () => {
     script(`printf '%s|' "$@" "$WORD" > "$0.told"; echo "$KUBERNETES_EXEC_INFO" >> "$0.told"; cat >> "$0.told"
       echo '{"apiVersion":"${apiVersion}","kind":"ExecCredential","status":{"token":"x"}}'`)
     const args = ['$(touch /never)', '; false', '`id`', 'a b']
-    await plugin({ args, env: { WORD: '$HOME' }, cluster: { server: 'https://a' } }).credentials()
+    await plugin({ args, env: { WORD: '$HOME' }, cluster: { server: 'https://a' } }).credentials(never)
     const [told, info] = readFileSync(`${program}.told`, 'utf8').split('|{')
     assert.equal(told, [...args, '$HOME'].join('|'))
     assert.deepEqual(JSON.parse(`{${info}`), {
