@@ -47,6 +47,7 @@ process.stdin.on('data', (chunk) => { text += chunk }).on('end', async () => {
 
 /** A real API server with an etcd of its own beside the lab's; there is no kubelet and no controller: objects are what a test puts. */
 export class Kubernetes {
+  readonly url = apiUrl
   readonly #lab: Lab
   readonly #folder: string
   #ca = ''
@@ -61,6 +62,11 @@ export class Kubernetes {
     const kubernetes = new Kubernetes(lab)
     await kubernetes.#start()
     return kubernetes
+  }
+
+  /** The file with the certificate of the server, its own authority. */
+  get ca(): string {
+    return join(this.#folder, 'cert')
   }
 
   /** The bodies of the answers. */

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Host } from '../../lab/host.ts'
+import { Lab } from '../../lab/lab.ts'
+import { needs } from '../needs.ts'
+import { bareNode, flannelNode } from '../subnet/kube/api-simulator.ts'
+import { ApiGate } from './api-gate.ts'
+import { Kubernetes } from './kubernetes-world.ts'
+import { logsInFailure, oneSegment, startDaemon, status, until, vxlan } from './world.ts'
+
+const nodes = '/api/v1/nodes'
+/** More than a page of the list. */
+const STRANGERS = 210
+
+describe('Nodes that come and go while the Kubernetes API is read', function () {
+  needs(this, 'netns', 'etcd', 'peer:kube-apiserver')
+  this.timeout(120_000)
+  let lab: Lab
+  let host: Host
+  let kubernetes: Kubernetes
+  let gate: ApiGate
+  let args: readonly string[]
+
+  before(async () => {
+    lab = await Lab.create({ segments: oneSegment(1), etcd: false })
+    host = lab.host('h1')
+    kubernetes = await Kubernetes.start(lab)
+    gate = await ApiGate.start(lab, kubernetes)
+    const netConf = join(lab.folder, 'net-conf.json')
+    await writeFile(netConf, JSON.stringify(vxlan))
+    const kubeconfig = await kubernetes.daemonKubeconfig()
+    const kube = ['--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`, `--kube-api-url=${gate.url}`]
+    args = [...kube, `--net-config-path=${netConf}`]
+    // In the order of their names: the list has the flannel nodes n1, n2, ... before its second page, and n99 in it.
+    const strangers = Array.from({ length: STRANGERS }, (_unused, n) => ({ metadata: { name: `n50-${n}` } }))
+    const own = { ...bareNode(1), metadata: { name: 'h1' } }
+    await kubernetes.send(...[own, flannelNode(10), flannelNode(99), ...strangers].map(post))
+  })
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+  })
+
+  after(async () => {
+    await lab?.close()
+  })
+
+  const post = (node: object) => ['POST', nodes, node] as const
+  const remove = (n: number) => ['DELETE', `${nodes}/n${n}`, {}] as const
+  /** What h1 has routes to, by the third number of 10.5.N.0/24. */
+  const routed = async () => {
+    const lines = (await host.ip('-4', 'route', 'show')).split('\n')
+    const found = lines.map((line) => /^10\.5\.(\d+)\.0\/24 .*\bflannel\.1\b/.exec(line)?.[1]).filter(Boolean)
+    return found.map(Number).sort((a, b) => a - b)
+  }
+  const isRouted = (...wanted: readonly number[]) =>
+    until(10_000, `${wanted} are routed`, async () => {
+      assert.deepEqual(await routed(), wanted)
+      assert.equal((await status(host)).peers.length, wanted.length)
+    })
+
+  it('are all routed, and none that has gone: between the pages of the list, and between list and watch', async () => {
+    await gate.hold('continue=')
+    await startDaemon(host, { args, env: { NODE_NAME: 'h1' } })
+    await gate.holds(/continue=/)
+    await kubernetes.send(...[11, 12, 13, 14, 15].map((n) => post(flannelNode(n))), remove(10))
+    await gate.hold('watch=')
+    await gate.holds(/watch=/)
+    await kubernetes.send(...[16, 17, 18, 19, 20].map((n) => post(flannelNode(n))), remove(99), remove(11))
+    // Of the time of the list's first page, so that the watch can tell of all that came after it.
+    await isRouted(10, 99)
+    await until(5_000, 'it is ready: nobody could know of the others yet', async () =>
+      assert.deepEqual((await status(host)).notReady, []),
+    )
+    await gate.hold('')
+    await isRouted(12, 13, 14, 15, 16, 17, 18, 19, 20)
+  })
+
+  it('are all routed where the connection broke, and came between two watches', async () => {
+    await gate.hold('watch=')
+    await lab.controlPlane.exec(['ss', '-K', 'sport', '=', ':8001'])
+    await gate.holds(/watch=/)
+    await kubernetes.send(...[21, 22, 23].map((n) => post(flannelNode(n))), remove(12))
+    await gate.hold('')
+    await isRouted(13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
+  })
+})
