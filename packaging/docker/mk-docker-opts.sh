@@ -96,6 +96,8 @@ network_of() {
 [ -s "$flannel_env" ] || fail "$flannel_env is empty"
 [ -z "$(tail -c 1 "$flannel_env")" ] || fail "$flannel_env is half written: its last line has no end"
 
+! grep -q "$(printf '\r')" "$flannel_env" || fail "$flannel_env has line ends of Windows (CR before LF); flanneld writes none: something else wrote it"
+
 subnet=$(value FLANNEL_SUBNET)
 subnet6=$(value FLANNEL_IPV6_SUBNET)
 mtu=$(value FLANNEL_MTU)

@@ -86,6 +86,18 @@ describe('a cloned machine', function () {
     assert.equal(leases.length, 1)
   }
 
+  it('of which only /run was copied has another subnet and identity', async () => {
+    await startDaemon(original)
+    await ready(original)
+    cpSync(original.paths.subnetFile, copy.paths.subnetFile)
+    await startDaemon(copy)
+    await ready(copy)
+    const [one, two] = await Promise.all(lab.hosts.map(status))
+    assert.notEqual(one.nodeId, two.nodeId)
+    assert.notDeepEqual(one.lease.subnets, two.lease.subnets)
+    assert.equal((await status(original)).ready, true)
+  })
+
   describe('with an address of its own is named, on one of the two, and no subnet is served twice', () => {
     it('when it starts while the original runs', async () => {
       await cloneWhileItRuns([])

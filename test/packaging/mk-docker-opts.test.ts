@@ -145,6 +145,7 @@ describe('mk-docker-opts', () => {
     ['an address out of range', 'FLANNEL_SUBNET=10.5.720.1/24\n', /must be an IPv4 subnet/],
     ['a fifth number', 'FLANNEL_SUBNET=10.5.72.1.1/24\n', /must be an IPv4 subnet/],
     ['an MTU of words', `${usual}FLANNEL_MTU=big\n`, /must be a number from 68 to 65535, not 'big'/],
+    ['line ends of Windows', usual.replaceAll('\n', '\r\n'), /has line ends of Windows/],
     ['neither true nor false', `${usual}FLANNEL_IPMASQ=yes\n`, /must be true or false, not 'yes'/],
   ]
   for (const [what, content, why] of refused) {

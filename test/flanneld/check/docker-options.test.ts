@@ -5,6 +5,8 @@ describe("dockerd's flags", () => {
   const cases: readonly (readonly [words: string, flags: Readonly<Record<string, string>>])[] = [
     ['--bip=10.5.72.1/24 --mtu 1450', { bip: '10.5.72.1/24', mtu: '1450' }],
     ['--ip-forward-no-drop --bip=10.5.72.1/24', { 'ip-forward-no-drop': 'true', bip: '10.5.72.1/24' }],
+    // Of one that stands twice dockerd takes the last.
+    ['--bip=10.9.1.1/24 --mtu=1472  --bip=10.5.72.1/24 --mtu=1450', { bip: '10.5.72.1/24', mtu: '1450' }],
     ['--ip-forward-no-drop', { 'ip-forward-no-drop': 'true' }],
     ['--some-new-switch --bip 10.5.72.1/24', { 'some-new-switch': 'true', bip: '10.5.72.1/24' }],
     ['--some-new-switch -b none', { 'some-new-switch': 'true', bridge: 'none' }],

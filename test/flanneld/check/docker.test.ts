@@ -31,6 +31,20 @@ type Case = readonly [name: string, files: Readonly<Record<string, string>>, lin
 const cases: readonly Case[] = [
   ['no Docker', {}, /^ok docker: there is none/],
   ['the options of the script', good, /^ok docker-options: agree with each other and/],
+  [
+    'options that a guide has left in front (flannel issue 603)',
+    { ...good, 'run/docker_opts.env': OPTIONS.replace('" ', '"--bip=10.9.1.1/24 --mtu=1472 ') },
+    /^ok docker-options: agree with each other and/,
+  ],
+  [
+    'a bridge and bip in one file (moby issue 34460)',
+    {
+      ...good,
+      'run/docker_opts.env': 'DOCKER_OPTS=""\n',
+      'etc/docker/daemon.json': '{"bip":"10.5.72.1/24","bridge":"docker0"}',
+    },
+    /^fail docker-options: both bridge \(docker0\) and bip/,
+  ],
   ['no subnet yet', { ...good, 'subnet.env': '' }, /^ok docker-options: agree with each other$/],
   [
     'no bip',
