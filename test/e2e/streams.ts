@@ -23,7 +23,7 @@ export const DATAGRAMS_PER_SECOND = 100
 const PORT = 5_002
 const LISTENING = 'listening'
 /** Both fit the smallest MTU of all backends. */
-const PIECE = 1_000
+const SMALL_PIECE = 1_000
 const DATAGRAM = 1_000
 /** No power of two, so that a piece that is lost or doubled does not look right. */
 const PATTERN = `const pattern = Buffer.from(Array.from({ length: 65_521 }, (_, n) => (n * 31) % 251))`
@@ -59,7 +59,7 @@ const RECEIVER = `
   process.on('SIGTERM', () => { process.stdout.write(JSON.stringify({ tcp, udp })); process.exit() })
   datagrams.bind(${PORT}, () => server.listen(${PORT}, () => process.stdout.write('${LISTENING}')))`
 
-const sender = (address: string) => `
+const sender = (address: string, piece: number) => `
   ${PATTERN}
   const twice = Buffer.concat([pattern, pattern])
   const tcp = { sent: 0, broken: null }
@@ -78,8 +78,8 @@ const sender = (address: string) => `
     datagrams.send(datagram, ${PORT}, '${address}', () => {})
     if (isFull || tcp.broken !== null) return
     const at = tcp.sent % pattern.length
-    isFull = !socket.write(twice.subarray(at, at + ${PIECE}))
-    tcp.sent += ${PIECE}
+    isFull = !socket.write(twice.subarray(at, at + ${piece}))
+    tcp.sent += ${piece}
   }, ${1_000 / DATAGRAMS_PER_SECOND})
   process.on('SIGTERM', () => {
     clearInterval(work)
@@ -99,13 +99,14 @@ export class Streams {
     this.#sender = from
   }
 
-  static async start(lab: Lab, from: Container, to: Container): Promise<Streams> {
+  /** `piece`: bytes that the connection gets at once, at most 65,521; what does not fit a packet goes in packets of full size. */
+  static async start(lab: Lab, from: Container, to: Container, piece = SMALL_PIECE): Promise<Streams> {
     Streams.#started += 1
     const log = (side: string) => ({ log: join(lab.folder, `stream-${Streams.#started}-${side}.log`) })
     const [theirs, ours] = [log('receiver'), log('sender')]
     const receiver = await to.start([execPath, '-e', RECEIVER], theirs)
     await until(30_000, 'a receiver listens', async () => assert.equal(await receiver.logText(), LISTENING))
-    return new Streams(receiver, await from.start([execPath, '-e', sender(to.address)], ours))
+    return new Streams(receiver, await from.start([execPath, '-e', sender(to.address, piece)], ours))
   }
 
   /** Ends both, waits for what is under way, and says what came. */
