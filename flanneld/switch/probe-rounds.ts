@@ -79,10 +79,7 @@ export class ProbeRounds {
   /** Of the peer by this way; what was asked of another one says nothing about it. */
   verdict({ id, family, way }: Pick<ProbeTarget, 'id' | 'family' | 'way'>): Verdict {
     const asked = this.#asked.get(keyOf({ id, family }))
-    if (asked?.target.way !== way) return 'unproven'
-    if (asked.target.by === 'tried') return asked.good >= PROVEN ? 'proven' : 'unproven'
-    if (asked.bad >= FAILED) return 'failed'
-    return asked.good > 0 ? 'confirmed' : 'unproven'
+    return asked?.target.way === way ? verdictOf(asked) : 'unproven'
   }
 
   /** What was not answered last; undefined: nothing was asked yet, or all was answered. */
@@ -109,8 +106,10 @@ export class ProbeRounds {
     const { port, clock, random, onResult } = this.#needs
     asked.isUnderWay = true
     this.#underWay += 1
+    let before: readonly unknown[] | undefined
     try {
       const missing = await port.send(asked.target, signal)
+      before = [verdictOf(asked), asked.why]
       asked.why = missing
       asked.good = missing === undefined ? asked.good + 1 : 0
       asked.bad = missing === undefined ? 0 : asked.bad + 1
@@ -120,9 +119,17 @@ export class ProbeRounds {
       this.#underWay -= 1
       asked.dueAt = clock.now() + pauseAfter(asked) * (1 + random() / 4)
       this.#alarm.ring()
-      if (!signal.aborted) onResult()
+      // Whom nothing answers, and who answers as before, is no news.
+      const isNews = before?.[0] !== verdictOf(asked) || before?.[1] !== asked.why
+      if (isNews && !signal.aborted) onResult()
     }
   }
+}
+
+function verdictOf({ target, good, bad }: Asked): Verdict {
+  if (target.by === 'tried') return good >= PROVEN ? 'proven' : 'unproven'
+  if (bad >= FAILED) return 'failed'
+  return good > 0 ? 'confirmed' : 'unproven'
 }
 
 function pauseAfter({ target, good, bad }: Asked): number {

@@ -65,9 +65,22 @@ interface Seen {
   readonly last: Folded
 }
 
+/** What is on disk, and since when. */
+interface Saved {
+  /** Undefined: of an earlier run. */
+  readonly record: WaysRecord | undefined
+  readonly text: string
+  readonly at: number
+}
+
 const LOST_ON_CRASH =
   'at a restart this node may not know which network its containers have, nor by which backend it is reached while that changes'
 const TICK_MS = 200
+const LONGEST_TICK_MS = 5_000
+/** After a look it rests for so many times as long. */
+const REST_TO_LOOK = 4
+/** Who has moved is written down no oftener, unless something depends on it. */
+const SAVE_MS = 1_000
 const REFUSED_MS = 30_000
 const PATIENCE_MS = 2_000
 const CONDITION_MS = 5_000
@@ -89,7 +102,7 @@ export class WayChange implements WayPlan {
   #record: WaysRecord | undefined
   #primary: string | undefined
   #news = 0
-  #saved: string | undefined
+  #saved: Saved | undefined
   #began: { readonly at: number; readonly since: string } | undefined
   #shownSince: number | undefined
   /** On the clock: when the new way may be told of. */
@@ -130,7 +143,7 @@ export class WayChange implements WayPlan {
     const { files, log } = this.#needs
     const text = await files.read(WAYS_FILE)
     this.#record = readWays(text, log)
-    if (this.#record !== undefined) this.#saved = text
+    if (this.#record !== undefined && text !== undefined) this.#saved = { record: undefined, text, at: 0 }
   }
 
   wanted(inUse: Configuration): readonly [Configuration, ...Configuration[]] {
@@ -172,16 +185,23 @@ export class WayChange implements WayPlan {
   /** Until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#alarm.stop(), { once: true })
-    const look = async () => {
-      while (!signal.aborted) {
-        const seen = this.#news
-        await this.#look()
-        if (seen !== this.#news) await this.#needs.clock.sleep(TICK_MS / 10, signal).catch(() => {})
-        else await this.#alarm.until(this.#isChanging ? this.#needs.clock.now() + TICK_MS : Number.POSITIVE_INFINITY)
-      }
-    }
-    await runTogether([look, (stop) => this.#rounds.run(stop)], signal)
+    await runTogether([(stop) => this.#keepLooking(stop), (stop) => this.#rounds.run(stop)], signal)
     await this.#needs.probes.open([])
+  }
+
+  /** At once where there is news, and rarer and rarer while there is none: what only takes time takes little of it. */
+  async #keepLooking(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#needs
+    let pauseMs = TICK_MS
+    while (!signal.aborted) {
+      const [news, began] = [this.#news, clock.now()]
+      await this.#look()
+      const tookMs = clock.now() - began
+      // Among thousands of peers a look is long, and there is news of one of them all the time.
+      if (news !== this.#news) await clock.sleep(Math.max(TICK_MS / 10, REST_TO_LOOK * tookMs), signal).catch(() => {})
+      else await this.#alarm.until(this.#isChanging ? clock.now() + pauseMs : Number.POSITIVE_INFINITY)
+      pauseMs = news === this.#news ? Math.min(2 * pauseMs, LONGEST_TICK_MS) : TICK_MS
+    }
   }
 
   get #state(): SwitchState | undefined {
@@ -226,7 +246,7 @@ export class WayChange implements WayPlan {
     const seen = this.#see()
     if (this.#state === undefined || seen === undefined) return
     if (this.#isChanging) await this.#openProbes(seen)
-    const leases = [...seen.last.verdicts.planned.values()]
+    const leases = this.#isChanging ? [...seen.last.verdicts.planned.values()] : []
     for (let steps = 0; steps < 20 && this.#isChanging; steps += 1) {
       const peers = this.#peersOf(seen, leases)
       this.#choosePrimary(peers)
@@ -381,12 +401,17 @@ export class WayChange implements WayPlan {
   }
 
   async #save(): Promise<void> {
-    if (this.#record === undefined) return
-    const text = waysText(this.#record)
-    if (text === this.#saved) return
-    this.#saved = text
-    const { files } = this.#needs
-    const isSecret = [...this.#record.configurations.values()].some((each) => holdsSecret(JSON.parse(each.text)))
+    const record = this.#record
+    const saved = this.#saved
+    if (record === undefined || record === saved?.record) return
+    const { files, clock } = this.#needs
+    const isOnlyWhoMoved = record.state.held === saved?.record?.state.held
+    if (saved !== undefined && isOnlyWhoMoved && clock.now() - saved.at < SAVE_MS) return
+    const text = waysText(record)
+    const isSame = text === saved?.text
+    this.#saved = { record, text, at: clock.now() }
+    if (isSame) return
+    const isSecret = [...record.configurations.values()].some((each) => holdsSecret(JSON.parse(each.text)))
     if (isSecret) await files.remove(WAYS_FILE)
     else await files.keep(WAYS_FILE, text, LOST_ON_CRASH)
   }
