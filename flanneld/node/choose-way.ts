@@ -19,7 +19,7 @@ export interface Choice {
 export function chooseWays(
   lease: Lease,
   { families, ways }: { readonly families: readonly Family[]; readonly ways: readonly Way[] },
-  current?: ReadonlyMap<Family, Way>,
+  current?: ReadonlyMap<Family, Way | undefined>,
 ): readonly Choice[] | Refusal {
   const paths = pathsOf(lease)
   const chosen: Choice[] = []

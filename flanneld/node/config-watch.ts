@@ -38,8 +38,8 @@ export class ConfigWatch {
   readonly #flips: FlipGuard
   readonly #alarm: Alarm
   #isTold = false
-  /** Because of leases that may change. */
-  #refused: Configuration | undefined
+  /** Not in use because of leases or of a change that is under way: tried again when the node knows something else. */
+  #waits: Configuration | undefined
 
   constructor(needs: ConfigWatchNeeds) {
     this.#needs = needs
@@ -65,10 +65,10 @@ export class ConfigWatch {
     return differences(current, waited)
   }
 
-  /** To be told of other leases: what is refused because of them may be used without them. */
+  /** To be told of what the node knows: what is not used because of it may be used then. */
   reconsider(): void {
     const { current } = this.changes
-    if (this.#refused !== undefined && current !== undefined) this.#change(current, this.#refused)
+    if (this.#waits !== undefined && current !== undefined) this.#change(current, this.#waits)
   }
 
   async #wait(signal: AbortSignal): Promise<void> {
@@ -93,7 +93,7 @@ export class ConfigWatch {
   async #take({ text, origin, subnets }: ConfigText): Promise<void> {
     const { conditions } = this.#needs
     this.#isTold = true
-    this.#refused = undefined
+    this.#waits = undefined
     conditions.clear('config-refused')
     if (text === undefined) this.#missing(origin)
     else conditions.clear('config-missing')
@@ -156,7 +156,7 @@ export class ConfigWatch {
     const { conditions, log } = this.#needs
     const changes = differences(before, next)
     const [objection] = objections(next, before, this.#needs.leases())
-    this.#refused = objection && next
+    this.#waits = objection && next
     if (objection !== undefined) {
       conditions.clear('config-restart-needed')
       conditions.set({
@@ -177,6 +177,7 @@ export class ConfigWatch {
       this.changes.set(next)
       return
     }
+    this.#waits = next
     conditions.set({
       code: 'config-restart-needed',
       severity: 'warning',

@@ -14,6 +14,8 @@ export interface PeerBasis {
   readonly ways: readonly Way[]
   /** To which of the ways the node changes; undefined: it does not. */
   readonly target: Way | undefined
+  /** False: after a restart half way, as long as peers are only on record or a way is not prepared. */
+  readonly complete: boolean
   /** By way: what its backend gets to see of it. */
   readonly inputs: ReadonlyMap<Way, PeerInput<unknown, unknown>>
   /** Of all ways. */
@@ -37,8 +39,12 @@ export function planPeer(
   { facts, current }: Pick<PlannerInput, 'facts' | 'current'>,
 ): PeerParts {
   const known = current?.get(lease.id)
-  const chosen = chooseWays(lease, basis, known?.node === lease.node ? known.ways : undefined)
-  if ('reason' in chosen) return [chosen]
+  const moved = known?.node === lease.node ? known.ways : undefined
+  const found = chooseWays(lease, basis, moved)
+  if ('reason' in found) return [found]
+  // What is not known in full yet moves nobody: the kernel has the route by which the last run has left it.
+  const isKept = ({ family, way }: Choice) => !basis.complete && moved?.has(family) && moved.get(family) !== way
+  const chosen = found.filter((choice) => !isKept(choice))
   const role = { class: 'peer', peer: lease.id } as const
   return chosen.flatMap((choice): PeerParts => {
     const { family, part } = choice

@@ -16,13 +16,14 @@ export interface PlannedChange {
   readonly isTold: boolean
 }
 
-/** The whole truth of one moment. What has not changed since the last one is the same object, or it is planned anew for nothing. */
 /** Of one peer; another node that has got its subnet is not reached by them yet. */
 export interface CurrentWays {
   readonly node: string
-  readonly ways: ReadonlyMap<Family, Way>
+  /** Undefined: by one that is not prepared yet. */
+  readonly ways: ReadonlyMap<Family, Way | undefined>
 }
 
+/** The whole truth of one moment. What has not changed since the last one is the same object, or it is planned anew for nothing. */
 export interface PlannerInput {
   readonly network: NetworkConfig
   /** At least one, the preferred one first. */

@@ -108,7 +108,9 @@ function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): M
   const tunnels = new Map(FAMILIES.map((family) => [family, tunnelsOf(ingresses, family)]))
   const guard = options.guard && ingresses.length > 0 ? guardTable(options.guard.instance) : undefined
   const { onLink, external, nexthops } = facts
-  const madeFrom = [network, ...ways, ...[...tunnels].flat(2), guard, onLink, external.name, nexthops, change?.target]
+  const complete = input.current === undefined || input.complete
+  const local = [guard, onLink, external.name, nexthops, change?.target, complete]
+  const madeFrom = [network, ...ways, ...[...tunnels].flat(2), ...local]
   if (last !== undefined && isSame(last.basis.madeFrom, madeFrom)) return last.basis
   const inputs = ways.map((way) => {
     const { config, identity } = way
@@ -119,6 +121,7 @@ function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): M
     families: [...network.families.keys()],
     ways,
     target: change?.target,
+    complete,
     inputs: new Map(inputs),
     tunnels,
     guard: guard === undefined ? undefined : { table: guard, uplink: external.name, onLink },

@@ -100,7 +100,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
 
   lifecycle.run('lease store', (stop) => store.run(stop))
   follow(store, (leases) => ({ leases }))
-  lifecycle.run('refused configuration', async (stop) => {
+  lifecycle.run('waiting configuration', async (stop) => {
     for await (const _ of levels.changes.watch(stop)) config.reconsider()
   })
 

@@ -197,7 +197,7 @@ export class StatusEndpoints {
 }
 
 const FINISH_ANSWERS: Readonly<Record<FinishOutcome, string>> = {
-  finished: 'the old backend is ended, whoever still needed it',
+  finished: 'the old backend ends as soon as the lease says so, whoever still needs it',
   'no change': 'no change of the backend is under way',
   'not received by': 'this host does not receive by the new backend yet: the old one stays (flanneld status says why)',
 }

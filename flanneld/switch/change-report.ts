@@ -27,9 +27,10 @@ export function changeStatus(facts: Facts): ChangeStatus {
   const others = state.held.filter(({ key }) => key !== state.target)
   const moved = peers.filter((peer) => wayOf(state, peer) === state.target).length
   const waiting: WaitingPeer[] = []
+  const isOldShown = peers.some((peer) => isOfFlannel(peer) && !peer.accepts.includes(state.target))
   for (const peer of peers) {
     if (waiting.length === MOST_NAMED) break
-    const reason = reasonOf(facts, peer)
+    const reason = reasonOf(facts, peer, isOldShown)
     if (reason !== undefined) waiting.push({ id: peer.id, family: peer.family === 4 ? 'ipv4' : 'ipv6', reason })
   }
   const isAccepted = state.held.some(({ key, isAccepted }) => key === state.target && isAccepted)
@@ -45,16 +46,27 @@ export function changeStatus(facts: Facts): ChangeStatus {
   }
 }
 
-function reasonOf({ state, nameOf, whyOf, faultOf, leadsTo }: Facts, peer: LeasedPeer): string | undefined {
+function isOfFlannel({ lease }: LeasedPeer): boolean {
+  return lease.node === ''
+}
+
+/** `isOldShown`: our lease shows hosts of flannel the old type, as long as one of them needs it. */
+function reasonOf(
+  { state, nameOf, whyOf, faultOf, leadsTo }: Facts,
+  peer: LeasedPeer,
+  isOldShown: boolean,
+): string | undefined {
   const { target, held } = state
   const fault = faultOf(peer)
   if (fault !== undefined) return `has no route by ${nameOf(target)}: ${fault}`
   if (wayOf(state, peer) === target) {
+    if (isOfFlannel(peer) && isOldShown)
+      return `is a host of flannel with ${nameOf(target)}, which reaches this one once the last host of flannel is restarted`
     const old = held.find(({ key }) => key !== target && peer.sends.includes(key))
     return old === undefined ? undefined : `still sends by ${nameOf(old.key)}`
   }
   if (!peer.accepts.includes(target)) {
-    return peer.lease.node === ''
+    return isOfFlannel(peer)
       ? `is a host of flannel, which receives by ${nameOf(target)} once it is restarted`
       : `does not receive by ${nameOf(target)} yet`
   }
@@ -62,8 +74,22 @@ function reasonOf({ state, nameOf, whyOf, faultOf, leadsTo }: Facts, peer: Lease
   return whyOf(peer) ?? 'probes are on their way'
 }
 
-/** What is true of a node while it changes; `isLong`: for more than the time that a change may take without anybody looking at it. */
-export function changeConditions(status: ChangeStatus, isLong: boolean): readonly Condition[] {
+/**
+ * What is true of a node while it changes; `isLong`: for more than the time that a change may take without anybody looking at it;
+ * `next`: what the configuration asks for by now, where that has to wait for the end of this change.
+ */
+export function changeConditions(status: ChangeStatus, isLong: boolean, next?: string): readonly Condition[] {
+  const waits: Condition = {
+    code: 'backend-change-waits',
+    severity: 'warning',
+    text: `the configuration asks for ${next}, which cannot be beside ${status.from.join(' and ')}; it goes into use when the change to ${status.to} is over`,
+    remedy:
+      'look at the condition backend-changing for whom that waits; flanneld switch --finish waits for nobody any more',
+  }
+  return [...conditionsOf(status, isLong), ...(next === undefined ? [] : [waits])]
+}
+
+function conditionsOf(status: ChangeStatus, isLong: boolean): readonly Condition[] {
   const { from, to, phase, obstacle } = status
   const way = `from ${from.join(' and ')} to ${to}`
   if (obstacle !== '') {

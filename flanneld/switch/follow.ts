@@ -40,7 +40,7 @@ export function obstacleOnTheWay(
   { inUse, next }: { readonly inUse: Configuration; readonly next: Configuration },
 ): string | undefined {
   const obstacle = obstacleBetween(inUse, next)
-  if (record === undefined || obstacle === undefined) return obstacle
+  if (record === undefined) return obstacle
   const told = toldConfigurations(record)
   if (told.some((configuration) => wayKey(configuration) === wayKey(inUse))) return obstacle
   return told.map((configuration) => obstacleBetween(configuration, next)).find((each) => each !== undefined)

@@ -22,6 +22,8 @@ interface Asked {
   dueAt: number
   isUnderWay: boolean
   why: string | undefined
+  /** How often the peer was moved to this way in vain. */
+  vain: number
 }
 
 interface RoundsNeeds {
@@ -36,6 +38,7 @@ interface RoundsNeeds {
 const MOST_ROUNDS = 64
 const PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 30_000
+const LONGEST_VAIN_MS = 600_000
 const SPARSE_MS = 10_000
 /** Rounds in a row that prove a way; one is luck. */
 const PROVEN = 2
@@ -67,10 +70,11 @@ export class ProbeRounds {
       const now = this.#needs.clock.now()
       // Who has just been found out not to carry what it had promised is not asked again at once.
       const isBurnt = known?.target.by === 'used' && target.by === 'tried' && known.bad >= FAILED
-      const soon = now + (isBurnt ? LONGEST_PAUSE_MS : this.#needs.random() * Math.min(1_000, targets.length))
+      const vain = known?.target.way === target.way ? known.vain + Number(isBurnt) : 0
+      const soon = now + (isBurnt ? pauseAfterVain(vain) : this.#needs.random() * Math.min(1_000, targets.length))
       const dueAt = isKnown ? Math.max(known.dueAt, soon) : soon
       const why = isBurnt || isKnown ? known.why : undefined
-      this.#asked.set(key, { target, good: 0, bad: 0, dueAt, isUnderWay: false, why })
+      this.#asked.set(key, { target, good: 0, bad: 0, dueAt, isUnderWay: false, why, vain })
     }
     for (const key of this.#asked.keys()) if (!wanted.has(key)) this.#asked.delete(key)
     this.#alarm.ring()
@@ -84,7 +88,8 @@ export class ProbeRounds {
 
   /** What was not answered last; undefined: nothing was asked yet, or all was answered. */
   why(id: string, family: Family): string | undefined {
-    return this.#asked.get(`${family} ${id}`)?.why
+    const { why, vain = 0 } = this.#asked.get(keyOf({ id, family })) ?? {}
+    return why !== undefined && vain > 0 ? `${why} (moved in vain ${vain} times)` : why
   }
 
   /** Until the signal is aborted. */
@@ -135,6 +140,11 @@ function verdictOf({ target, good, bad }: Asked): Verdict {
 function pauseAfter({ target, good, bad }: Asked): number {
   if (good > 0) return target.by === 'tried' && good < PROVEN ? PAUSE_MS : SPARSE_MS
   return target.by === 'used' ? 2 * PAUSE_MS : Math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ** Math.min(bad, 7))
+}
+
+/** Each time twice as long: packets are lost until it has gone back. */
+function pauseAfterVain(times: number): number {
+  return Math.min(LONGEST_VAIN_MS, LONGEST_PAUSE_MS * 2 ** (times - 1))
 }
 
 function keyOf({ id, family }: Pick<ProbeTarget, 'id' | 'family'>): string {

@@ -24,7 +24,8 @@ export function waysText({ state, configurations }: WaysRecord): string {
     id,
     { node, ways: [...ways].map(([family, key]) => [family, numbers.get(key)]) },
   ])
-  return `${JSON.stringify({ held, target: numbers.get(state.target), moved: Object.fromEntries(moved) })}\n`
+  const record = { held, target: numbers.get(state.target), moved: Object.fromEntries(moved) }
+  return `${JSON.stringify({ ...record, ...(state.isForced && { forced: true }) })}\n`
 }
 
 /** Undefined: there is none that can be used; what is damaged goes to the log. */
@@ -57,7 +58,8 @@ function parse(text: string): WaysRecord | undefined {
   const keys = held.map(({ key }) => key)
   const target = keys[fields.integer('target', { least: 0, most: keys.length - 1, fallback: keys.length - 1 })]
   if (target === undefined || new Set(keys).size < keys.length) throw new SyntaxError('a way stands there twice')
-  return { state: { held, target, pins: pinsOf(fields.raw('moved') ?? {}, keys) }, configurations }
+  const isForced = fields.boolean('forced', false) ? { isForced: true as const } : {}
+  return { state: { held, target, pins: pinsOf(fields.raw('moved') ?? {}, keys), ...isForced }, configurations }
 }
 
 function pinsOf(moved: unknown, keys: readonly string[]): SwitchState['pins'] {

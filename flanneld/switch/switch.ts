@@ -29,6 +29,8 @@ export interface SwitchState {
   /** Key of the way that the configuration wants. */
   readonly target: string
   readonly pins: Pins
+  /** Nobody is waited for any more, by order. */
+  readonly isForced?: true
 }
 
 /**
@@ -71,19 +73,23 @@ export function restingAt(key: string): SwitchState {
 /** The same state where that is the target already. What nobody was told of makes room for another one. */
 export function retarget(state: SwitchState, key: string): SwitchState {
   if (state.target === key) return state
+  const { isForced: _isForced, ...rest } = state
   const isHeld = state.held.some((way) => way.key === key)
-  if (isHeld) return { ...state, target: key }
+  if (isHeld) return { ...rest, target: key }
   const fresh = { key, isAccepted: false, isSent: false, isUntold: true } as const
-  return { ...state, held: [...toldOf(state), fresh], target: key }
+  return { ...rest, held: [...toldOf(state), fresh], target: key }
 }
 
 export function toldOf({ held }: SwitchState): readonly HeldWay[] {
   return held.filter(({ isUntold }) => isUntold !== true)
 }
 
-/** Nobody is waited for any more. The same state where the node does not receive by the target yet: it would be reached by nothing. */
-export function finished(state: SwitchState): SwitchState {
-  return targetOf(state).isAccepted ? restingAt(state.target) : state
+/**
+ * Nobody is waited for any more; the others still hear of it before the old ways end. The same state where the node does not receive by
+ * the target yet: it would be reached by nothing.
+ */
+export function forced(state: SwitchState): SwitchState {
+  return targetOf(state).isAccepted ? { ...state, isForced: true } : state
 }
 
 /** The way by which this node sends to the peer; undefined: they have none in common. */
@@ -120,12 +126,32 @@ type Step = (state: SwitchState, view: SwitchView) => SwitchState
 const STEPS: readonly Step[] = [forget, accept, sayWhatIsSent, move, fallBack, stopSending, withdraw, takeBack, end]
 const NO_PINS: Pins = new Map()
 
-/** Who has gone may come again as somebody who was proven nothing. */
+/** Who has gone, or does not accept any more what it was moved to, may come again as somebody who was proven nothing. */
 function forget(state: SwitchState, { peers, shownMs }: SwitchView): SwitchState {
   if (shownMs === 0 || state.pins.size === 0) return state
-  const nodes = new Map(peers.map(({ id, node }) => [id, node]))
-  const pins = new Map([...state.pins].filter(([id, { node }]) => nodes.get(id) === node))
-  return pins.size === state.pins.size ? state : { ...state, pins }
+  const accepted = new Set(
+    peers.flatMap(({ id, node, family, accepts }) => accepts.map((key) => pinName(id, node, family, key))),
+  )
+  return withPins(state, (id, node, family, key) => accepted.has(pinName(id, node, family, key)))
+}
+
+function pinName(id: string, node: string, family: Family, key: string): string {
+  return `${family} ${id} ${node} ${key}`
+}
+
+/** The same state where all are kept. */
+function withPins(
+  state: SwitchState,
+  isKept: (id: string, node: string, family: Family, key: string) => boolean,
+): SwitchState {
+  let isSame = true
+  const pins = new Map<string, Pin>()
+  for (const [id, pin] of state.pins) {
+    const ways = [...pin.ways].filter(([family, key]) => isKept(id, pin.node, family, key))
+    isSame &&= ways.length === pin.ways.size
+    if (ways.length > 0) pins.set(id, ways.length === pin.ways.size ? pin : { ...pin, ways: new Map(ways) })
+  }
+  return isSame ? state : { ...state, pins }
 }
 
 function accept(state: SwitchState, { isSettled }: SwitchView): SwitchState {
@@ -134,13 +160,17 @@ function accept(state: SwitchState, { isSettled }: SwitchView): SwitchState {
 }
 
 function sayWhatIsSent(state: SwitchState, { peers }: SwitchView): SwitchState {
-  const used = new Set(peers.flatMap((peer) => [wayOf(state, peer), nextOf(state, peer)]))
+  const used = state.isForced ? new Set([state.target]) : usedWays(state, peers)
   const unsaid = state.held.find(({ key, isSent }) => !isSent && used.has(key))
   if (unsaid !== undefined) return changed(state, unsaid.key, { isSent: true })
   if (state.held.some(({ isSent }) => isSent)) return state
   // Who says nothing would be taken for one who sends by all that it receives by.
   const first = targetOf(state).isAccepted ? state.target : (state.held[0]?.key ?? state.target)
   return changed(state, first, { isSent: true })
+}
+
+function usedWays(state: SwitchState, peers: readonly SwitchPeer[]): ReadonlySet<string | undefined> {
+  return new Set(peers.flatMap((peer) => [wayOf(state, peer), nextOf(state, peer)]))
 }
 
 function move(state: SwitchState, view: SwitchView): SwitchState {
@@ -171,7 +201,8 @@ function pinned(
 
 function stopSending(state: SwitchState, { peers }: SwitchView): SwitchState {
   const unused = state.held.find(
-    ({ key, isSent }) => key !== state.target && isSent && !peers.some((peer) => mayUse(state, peer, key)),
+    ({ key, isSent }) =>
+      key !== state.target && isSent && (state.isForced || !peers.some((peer) => mayUse(state, peer, key))),
   )
   const isNeeded = targetOf(state).isAccepted
   return unused === undefined || !isNeeded ? state : changed(state, unused.key, { isSent: false })
@@ -187,17 +218,19 @@ function withdraw(state: SwitchState, { peers, shownMs }: SwitchView): SwitchSta
   if (shownMs === 0 || !targetOf(state).isAccepted) return state
   const over = state.held.find(
     ({ key, isAccepted, isSent }) =>
-      key !== state.target && isAccepted && !isSent && !peers.some(({ sends }) => sends.includes(key)),
+      key !== state.target && isAccepted && !isSent && (state.isForced || !isUsed(peers, key)),
   )
   return over === undefined ? state : changed(state, over.key, { isAccepted: false })
 }
 
+function isUsed(peers: readonly SwitchPeer[], key: string): boolean {
+  return peers.some(({ sends }) => sends.includes(key))
+}
+
 /** Somebody has begun to send by it in the very moment when it was withdrawn. */
 function takeBack(state: SwitchState, { peers, shownMs }: SwitchView): SwitchState {
-  if (shownMs === 0) return state
-  const needed = state.held.find(
-    ({ key, isAccepted }) => key !== state.target && !isAccepted && peers.some(({ sends }) => sends.includes(key)),
-  )
+  if (shownMs === 0 || state.isForced) return state
+  const needed = state.held.find(({ key, isAccepted }) => key !== state.target && !isAccepted && isUsed(peers, key))
   return needed === undefined ? state : changed(state, needed.key, { isAccepted: true })
 }
 
@@ -206,7 +239,8 @@ function end(state: SwitchState, { shownMs }: SwitchView): SwitchState {
   const held = state.held.filter(({ key, isAccepted, isSent }) => key === state.target || isAccepted || isSent)
   if (held.length === state.held.length) return state
   if (held.length === 1 && targetOf(state).isAccepted) return restingAt(state.target)
-  return { ...state, held }
+  // Should one come again, it has to be proven again.
+  return { ...withPins(state, (_id, _node, _family, key) => held.some((way) => way.key === key)), held }
 }
 
 /** Where the peer goes next; undefined: it stays. */

@@ -1,5 +1,4 @@
 import type { Way } from '../../backends/way.ts'
-import type { Family } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Advertised } from '../leases/advertised.ts'
 import { wayKey } from '../node/configuration.ts'
@@ -29,10 +28,11 @@ export class ToldByState {
     const byKey = new Map(Array.from(keys, ([way, key]) => [key, way]))
     const target = byKey.get(state.target)
     const isTold = state.held.some(({ key, isAccepted }) => key === state.target && isAccepted)
-    const isChange = state.held.length > 1 && target !== undefined
+    const isChange = state.held.length > 1
     return {
       advertised: advertisedWays(state, { ways, byKey, primary }),
-      ...(isChange ? { current: this.#currentOf(state, byKey), change: { target, isTold } } : {}),
+      ...(isChange ? { current: this.#currentOf(state, byKey) } : {}),
+      ...(isChange && target !== undefined ? { change: { target, isTold } } : {}),
     }
   }
 
@@ -49,11 +49,7 @@ export class ToldByState {
 }
 
 function currentWays({ node, ways }: Pin, byKey: ReadonlyMap<string, Way>): CurrentWays {
-  const known = [...ways].flatMap(([family, key]): [Family, Way][] => {
-    const way = byKey.get(key)
-    return way === undefined ? [] : [[family, way]]
-  })
-  return { node, ways: new Map(known) }
+  return { node, ways: new Map(Array.from(ways, ([family, key]) => [family, byKey.get(key)])) }
 }
 
 function advertisedWays(

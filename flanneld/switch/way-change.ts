@@ -27,7 +27,7 @@ import { ProbeRounds } from './probe-rounds.ts'
 import { leadsTo, probeTargets } from './probe-targets.ts'
 import { isBetweenWays, ProbedRoutes } from './probed-routes.ts'
 import { readWays, type WaysRecord, waysText } from './record.ts'
-import { advance, finished, restingAt, type SwitchState, type SwitchView } from './switch.ts'
+import { advance, forced, restingAt, type SwitchState, type SwitchView } from './switch.ts'
 import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
 import { keysOf, ToldByState } from './told-ways.ts'
 
@@ -172,12 +172,12 @@ export class WayChange implements WayPlan {
     this.#alarm.ring()
   }
 
-  /** Ends the old ways now, whoever needs them. */
+  /** Ends the old ways, whoever needs them, as soon as the lease store shows that this node gives them up. */
   finish(): FinishOutcome {
     if (this.#state === undefined || this.#state.held.length < 2) return 'no change'
-    if (finished(this.#state) === this.#state) return 'not received by'
-    this.#needs.log.warn('change of the backend ended by request', { waiting: this.#status?.waiting.length ?? 0 })
-    this.#enter(finished(this.#state))
+    if (forced(this.#state) === this.#state) return 'not received by'
+    this.#needs.log.warn('change of the backend is ended by request', { waiting: this.#status?.waiting.length ?? 0 })
+    this.#enter(forced(this.#state))
     this.look()
     return 'finished'
   }
@@ -245,7 +245,11 @@ export class WayChange implements WayPlan {
     this.#noticeRefusal()
     const seen = this.#see()
     if (this.#state === undefined || seen === undefined) return
-    if (this.#isChanging) await this.#openProbes(seen)
+    if (this.#isChanging) {
+      // After a restart half way it begins here.
+      this.#begin()
+      await this.#openProbes(seen)
+    }
     const leases = this.#isChanging ? [...seen.last.verdicts.planned.values()] : []
     for (let steps = 0; steps < 20 && this.#isChanging; steps += 1) {
       const peers = this.#peersOf(seen, leases)
@@ -451,7 +455,14 @@ export class WayChange implements WayPlan {
     if (before?.phase === this.#status.phase && before.obstacle === this.#status.obstacle && clock.now() < this.#sayAt)
       return
     this.#sayAt = clock.now() + CONDITION_MS
-    conditions.replace('change of the backend', changeConditions(this.#status, isLong))
+    conditions.replace('change of the backend', changeConditions(this.#status, isLong, this.#waitingNext()))
+  }
+
+  /** What the configuration wants and the node has not even begun; undefined: it goes there. */
+  #waitingNext(): string | undefined {
+    const wanted = this.#needs.levels.current.configuration
+    const isKnown = wanted === undefined || this.#record?.configurations.has(wayKey(wanted))
+    return isKnown ? undefined : wanted.backend.type
   }
 
   #nameOf(key: string): string {

@@ -157,7 +157,11 @@ export class KubeLeaseStore implements LeaseStore {
       }
       tell(undefined)
       const names = Object.keys(own.patch)
-      if (names.length === 0) return { lease: own.lease, expiresAt: undefined, version: node.version }
+      if (names.length === 0) {
+        // Whoever waits until he sees at least this version may have been told of an earlier one only.
+        this.#changed()
+        return { lease: own.lease, expiresAt: undefined, version: node.version }
+      }
       await this.#pace(signal)
       this.#needs.log.info('annotations of the own node written', { node: node.name, names: names.join(' ') })
       // What stands there then is looked at again: somebody may have changed it by now.

@@ -1,7 +1,7 @@
 import { type Cidr, FAMILIES, type Family, familyOf, type IpAddr, parseIp } from '../../lib/address.ts'
 import { InvalidLease, printable } from '../../lib/errors.ts'
-import { largestValueBytes, readLeaseDocument } from '../lease-codec.ts'
-import type { Lease, RejectedLease } from '../types.ts'
+import { type LeaseContent, largestValueBytes, readLeaseDocument } from '../lease-codec.ts'
+import type { Lease, PeerPath, RejectedLease } from '../types.ts'
 import type { AnnotationNames } from './annotations.ts'
 import type { NodeFacts } from './node.ts'
 
@@ -22,11 +22,31 @@ export function nodeLease(node: NodeFacts, names: AnnotationNames): Lease | Reje
       const text = 'the Node has no annotation with its public address in a family of its podCIDRs'
       return { id: name, reason: 'no-public-ip', text }
     }
-    return { id: name, ...readLeaseDocument(documentOf(annotations, names), subnets), age, reserved: false }
+    const said = withoutLeftovers(readLeaseDocument(documentOf(annotations, names), subnets))
+    return { id: name, ...said, age, reserved: false }
   } catch (cause) {
     if (cause instanceof InvalidLease) return { id: name, reason: 'unreadable', text: cause.message }
     throw cause
   }
+}
+
+/**
+ * flannel writes its own annotations and leaves ours: where another way than the first one that we accepted stands there, what we said is
+ * over.
+ */
+function withoutLeftovers(said: LeaseContent): LeaseContent {
+  const [first] = said.accepts
+  if (first === undefined || isSamePath(first, said.primary)) return said
+  const { sends: _sends, ...others } = said
+  return { ...others, node: '', accepts: [] }
+}
+
+function isSamePath(a: PeerPath, b: PeerPath): boolean {
+  const differs = (family: Family) => {
+    const [one, other] = [a.data.get(family) ?? undefined, b.data.get(family) ?? undefined]
+    return one !== undefined && other !== undefined && JSON.stringify(one) !== JSON.stringify(other)
+  }
+  return a.backend === b.backend && !FAMILIES.some(differs)
 }
 
 /** In the words of flannel's value in etcd, so that one codec judges both. @throws InvalidLease */

@@ -93,6 +93,7 @@ export function planOf(world: PlanWorld): BackendPlan {
     inputs: new Map([[way, { config, identity, tunnels, nexthops: host.nexthops }]]),
     tunnels: new Map(),
     target: undefined,
+    complete: true,
     guard: undefined,
   }
   const fold = new PeerFold()

@@ -87,6 +87,12 @@ describe('the ways of a node whose configuration changes', () => {
       assert.equal(between(configuration({}, { Type: 'udp' })), undefined)
       assert.match(between(alloc) ?? '', /alloc/)
     })
+
+    it('find the obstacle in the one that the node still has, where nothing is in the way of the one in use', () => {
+      const record = following(undefined, vxlan)
+      const other = configuration({}, { Type: 'vxlan', Port: 4789 })
+      assert.match(obstacleOnTheWay(record, { inUse: direct, next: other }) ?? '', /would have the device flannel\.1/)
+    })
   })
 
   it('are on record with who was moved, node by node', () => {

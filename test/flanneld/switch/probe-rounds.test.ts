@@ -17,6 +17,22 @@ const tried: ProbeTarget = {
 const used: ProbeTarget = { ...tried, by: 'used' }
 
 describe('rounds of probes', () => {
+  it('are tried again later and later where a peer was moved in vain, which is said', async () => {
+    const pauses: number[] = []
+    for (let times = 1; times <= 7; times += 1) {
+      answer = async (round) => (round.by === 'used' ? 'no probe is answered' : undefined)
+      rounds.want([used])
+      await clock.advance(10_000)
+      assert.equal(rounds.verdict(used), 'failed')
+      rounds.want([tried])
+      assert.equal(rounds.why('peer', 4), `no probe is answered (moved in vain ${times} times)`)
+      const began = clock.now()
+      while (rounds.verdict(tried) !== 'proven') await clock.advance(5_000)
+      pauses.push(Math.floor((clock.now() - began) / 30_000) * 30)
+    }
+    assert.deepEqual(pauses, [30, 60, 120, 240, 480, 600, 600])
+  })
+
   let clock: VirtualClock
   let stop: AbortController
   let rounds: ProbeRounds
@@ -76,7 +92,7 @@ describe('rounds of probes', () => {
     rounds.want([tried])
     sent = []
     await clock.advance(29_000)
-    assert.deepEqual([sent, rounds.why('peer', 4)], [[], 'no probe is answered'])
+    assert.deepEqual([sent, rounds.why('peer', 4)], [[], 'no probe is answered (moved in vain 1 times)'])
     await clock.advance(2_000)
     assert.equal(sent[0], 'tried')
   })

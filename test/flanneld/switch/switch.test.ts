@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import {
   advance,
-  finished,
+  forced,
   IN_FLIGHT_MS,
   restingAt,
   retarget,
@@ -193,10 +193,63 @@ describe('the change from one way to another', function () {
     }
   })
 
-  it('is over at once by request, once the node receives by the new way', () => {
+  describe('that waits for nobody any more, by request', () => {
     const began = retarget(restingAt('A'), 'B')
-    assert.equal(finished(began), began)
-    const received = advance(began, { peers: [], isSettled: true, shownMs: 0 })
-    assert.deepEqual(finished(received), restingAt('B'))
+    const peers = [
+      { id: 'p', node: 'n', family: 4, accepts: ['A'], refused: [], sends: ['A'], verdict: 'confirmed' } as const,
+    ]
+    const next = (state: SwitchState, shownMs: number) => {
+      let before: SwitchState | undefined
+      let now = state
+      while (now !== before) [before, now] = [now, advance(now, { peers, isSettled: true, shownMs })]
+      return now
+    }
+
+    it('goes on where the node does not receive by the new way yet', () => assert.equal(forced(began), began))
+
+    it('ends the old way only after the others were shown that it does, whoever uses it', () => {
+      const waiting = next(next(began, 0), 1_000)
+      assert.equal(next(waiting, 60_000), waiting)
+      const said = next(forced(waiting), 0)
+      assert.deepEqual(
+        said.held.map(({ key, isAccepted, isSent }) => [key, isAccepted, isSent]),
+        [
+          ['A', true, false],
+          ['B', true, true],
+        ],
+      )
+      const shown = next(said, 1)
+      assert.deepEqual([shown.held[0]?.isAccepted, shown.held.length], [false, 2])
+      assert.deepEqual(next(shown, IN_FLIGHT_MS), restingAt('B'))
+    })
+
+    it('waits again after another change of mind', () =>
+      assert.equal(retarget(forced(next(began, 0)), 'A').isForced, undefined))
+  })
+
+  it('forgets who was moved to a way that has ended', () => {
+    const [both, none] = [
+      { isAccepted: true, isSent: true },
+      { isAccepted: false, isSent: false },
+    ]
+    const held = [
+      { key: 'A', ...both },
+      { key: 'B', ...none },
+      { key: 'C', ...both },
+    ]
+    const pins = new Map([['p', { node: 'n', ways: new Map([[4 as const, 'B']]) }]])
+    const peer: SwitchPeer = {
+      id: 'p',
+      node: 'n',
+      family: 4,
+      accepts: ['A', 'C'],
+      refused: [],
+      sends: ['A'],
+      verdict: 'unproven',
+    }
+    const view = { peers: [peer], isSettled: true, shownMs: 1_000 }
+    const ended = advance(advance({ held, target: 'C', pins }, view), view)
+    assert.deepEqual([ended.held.map(({ key }) => key), [...ended.pins]], [['A', 'C'], []])
+    assert.equal(wayOf(retarget(ended, 'B'), { ...peer, accepts: ['A', 'B', 'C'] }), 'A')
   })
 })

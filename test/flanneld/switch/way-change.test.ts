@@ -326,6 +326,72 @@ describe('simulated nodes that change their backend', function () {
     assert.deepEqual(moves, [1, 1])
   })
 
+  for (const ms of [0, 400]) {
+    it(`keep the routes that they have over a restart without the store, ${ms} ms after one has given up the old backend`, async () => {
+      await start([4])
+      // Its record of the leases is of before the change.
+      await changing.world.clock.advance(40_000)
+      const node = changing.world.node(0)
+      changing.configure({ Type: 'host-gw' })
+      const givesUp = () => JSON.parse(node.disk.text('ways.json') ?? '{}').held?.[0]?.sends === false
+      while (!givesUp()) await changing.pass(20)
+      await changing.world.clock.advance(ms)
+      node.connection.cut = true
+      node.kill()
+      await changing.world.clock.advance(5_000)
+      node.start()
+      await changing.pass(15_000)
+      node.connection.cut = false
+      await changing.pass(20_000)
+      changing.assertAtRest([], ['eth0'])
+    })
+  }
+
+  it('go to a third backend only after the first has ended where the two cannot be beside each other, however soon it comes', async () => {
+    await start([4])
+    // Plans are under way while the configuration changes twice.
+    for (const { host } of changing.world.nodes) host.kernelDelayMs = 150
+    changing.configure({ Type: 'vxlan', Learning: true })
+    await changing.world.clock.advance(20)
+    changing.configure({ Type: 'host-gw' })
+    await changing.world.clock.advance(5)
+    changing.configure({ Type: 'vxlan', Port: 4789 })
+    await changing.pass(30_000)
+    for (const { host } of changing.world.nodes) host.kernelDelayMs = 0
+    changing.assertAtRest(['flannel.1'], ['flannel.1'])
+  })
+
+  it('end the old backend by order only when the store has shown it', async () => {
+    await start([4])
+    const [near, other] = [changing.world.node(0), changing.world.node(1)]
+    changing.configure({ Type: 'host-gw' })
+    // The other one still sends by the old backend.
+    changing.refuse(1, 'route', 'update')
+    await changing.pass(3_000)
+    near.connection.cut = true
+    assert.equal(near.finishChange(), 'finished')
+    await changing.pass(10_000)
+    assert(near.host.links().some(({ name }) => name === 'flannel.1'))
+    changing.allow(1)
+    near.connection.cut = false
+    await changing.world.clock.advance(60_000)
+    await changing.pass(1_000)
+    changing.assertAtRest([], ['eth0'])
+    assert.equal(other.finishChange(), 'no change')
+  })
+
+  it('go on, and say so, after a restart while one is waited for', async () => {
+    await start([4])
+    await changing.world.node(2).stop()
+    changing.configure({ Type: 'host-gw' })
+    await changing.pass(5_000)
+    const node = changing.world.node(0)
+    node.kill()
+    node.start()
+    await changing.pass(10_000)
+    assert.match(node.conditions.join(), /the backend changes from vxlan to host-gw/)
+  })
+
   it('move nobody by probes that the main table has carried', async () => {
     await start([4])
     changing.refuse(0, 'probe-route', 'create')

@@ -55,6 +55,20 @@ describe('leases from Kubernetes, on an API server with faults', function () {
     return { store, running }
   }
 
+  it('are as new as the own one that was found right, whatever of the Node has changed before', async () => {
+    const { store: first } = open()
+    await first.acquire(want, hints, over.signal)
+    const { store } = open()
+    await snapshotWhere(store, ids(3))
+    // A heartbeat, which tells nobody anything.
+    api.put({ ...(api.node('n1') ?? bareNode(1)), status: { beat: 1 } })
+    const seen = api.revision
+    await until(5_000, 'it is heard of', async () => assert.equal(store.node?.version, String(seen)))
+    const own = await store.acquire(want, hints, over.signal)
+    assert.equal(own.version, String(seen))
+    await snapshotWhere(store, ({ revision }) => BigInt(revision) >= BigInt(own.version))
+  })
+
   const ids = (count: number) => (snapshot: { leases: ReadonlyMap<string, unknown> }) => snapshot.leases.size === count
   const health = async (store: KubeLeaseStore, good: (health: StoreHealth) => boolean) => {
     for await (const found of store.health.watch(AbortSignal.timeout(10_000))) if (good(found)) return found

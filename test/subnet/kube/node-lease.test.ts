@@ -57,6 +57,24 @@ describe('a Node as a lease', () => {
     })
   }
 
+  it('of flannel on a Node that was ours is flannel’s, whatever we have left there', () => {
+    const path = (mac: string) => ({ BackendType: 'vxlan', BackendData: { VNI: 1, VtepMAC: mac } })
+    const left = {
+      [`${prefix}node-id`]: 'of-ours',
+      [`${prefix}accepts`]: JSON.stringify([path('02:00:00:00:00:01'), { BackendType: 'host-gw' }]),
+      [`${prefix}sends`]: JSON.stringify([{ BackendType: 'host-gw' }]),
+    }
+    const said = (mac: string) => {
+      const data = { [`${prefix}backend-data`]: JSON.stringify({ VNI: 1, VtepMAC: mac }) }
+      const lease = read(flannelNode(2, { ...left, ...data }))
+      return lease === undefined || 'reason' in lease
+        ? assert.fail()
+        : [lease.node, lease.accepts.length, lease.sends?.length]
+    }
+    assert.deepEqual(said('02:00:00:00:00:99'), ['', 0, undefined])
+    assert.deepEqual(said('02:00:00:00:00:01'), ['of-ours', 2, 1])
+  })
+
   it('never makes the reader throw', () => {
     const annotation = fc.oneof(fc.json(), fc.string(), fc.constantFrom('true', 'vxlan', '10.0.0.1', 'null'))
     const keys = [
