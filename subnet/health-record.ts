@@ -4,6 +4,8 @@ import type { StoreHealth } from './types.ts'
 
 /** A connection that was cut and is back in a tenth of a second was no outage. */
 const graceMs = 500
+/** A proof that the view is still current comes with every event, thousands in a second; who follows the health hears of one so often. */
+const repeatMs = 1_000
 
 /** The state of the connection as its users report it: up while none of them reports a fault. */
 export class HealthRecord {
@@ -15,6 +17,8 @@ export class HealthRecord {
   #lastSuccess: number | undefined
   #endpoint: string | undefined
   #cluster: string | undefined
+  /** On the monotonic clock. */
+  #emittedAt = 0
   /** What is told of the outage: of several users with a fault the first one's, until all have the store back. */
   #told: { readonly user: string; readonly text: string } | undefined
 
@@ -30,11 +34,13 @@ export class HealthRecord {
   /** The view of `user` is proven current. */
   current(user: string, endpoint: string): void {
     this.#settle(user)
+    const isUp = this.#lastSuccess !== undefined && !this.#isDown()
+    const isKnown = isUp && this.#faults.has(user) && this.#endpoint === endpoint
     this.#faults.set(user, undefined)
     // While another user has it not back yet the outage lasts, and what is told of it stays as it is.
     if (!this.#isDown()) this.#lastSuccess = this.#clock.wall()
     this.#endpoint = endpoint
-    this.#emit()
+    if (!isKnown || this.#clock.now() - this.#emittedAt >= repeatMs) this.#emit()
   }
 
   failed(user: string, text: string): void {
@@ -83,6 +89,7 @@ export class HealthRecord {
   }
 
   #emit(): void {
+    this.#emittedAt = this.#clock.now()
     if (!this.#isDown()) this.#told = undefined
     const fault = this.#told?.text
     this.source.set({

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { UsageError } from '../../lib/errors.ts'
 import { peerProgram, whyAbsent } from '../needs.ts'
 import { guard } from './guard.ts'
+import { heartbeats } from './heartbeats.ts'
 import { idle, idleMasquerade } from './idle.ts'
 import { join } from './join.ts'
 import { kube1000, kube5000 } from './kube.ts'
@@ -31,6 +32,7 @@ const measurements: readonly Measurement[] = [
   guard,
   kube1000,
   kube5000,
+  heartbeats,
 ]
 
 const { values, positionals } = parseArgs({

@@ -59,15 +59,19 @@ export class OneHost {
   /** Ends the daemon and makes the host one that never had any. */
   async reset(): Promise<void> {
     const { host, lab } = this
-    await host.daemon?.stop()
-    await host.exec(['ip', 'link', 'del', 'flannel.1'], { anyCode: true })
-    for (const path of [host.paths.subnetFile, host.paths.stateDir]) await rm(path, { force: true, recursive: true })
+    await resetHost(host)
     for (const { key, value } of await lab.etcd.list(`${defaultPrefix}/subnets/10.2`)) {
       if (value.includes(`"${host.address}"`)) await lab.etcd.del(key)
     }
     // What the last daemon left to do to kernel and disk must not be the next one's.
     await delay(500)
   }
+}
+
+export async function resetHost(host: Host): Promise<void> {
+  await host.daemon?.stop()
+  await host.exec(['ip', 'link', 'del', 'flannel.1'], { anyCode: true })
+  for (const path of [host.paths.subnetFile, host.paths.stateDir]) await rm(path, { force: true, recursive: true })
 }
 
 /** The subnet of lease number `index`, in 10.1.0.0 and up, below those that real hosts get. */

@@ -1,4 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Host } from '../../lab/host.ts'
@@ -7,12 +7,12 @@ import type { Program } from '../../lab/program.ts'
 import { Kubernetes } from '../e2e/kubernetes-world.ts'
 import type { SimulatedNode } from '../subnet/kube/api-simulator.ts'
 import type { Side } from './measurement.ts'
-import { foreignSubnet } from './one-host.ts'
+import { foreignSubnet, resetHost } from './one-host.ts'
 
 const NODES = '/api/v1/nodes'
 const ANNOTATIONS = 'flannel.alpha.coreos.com'
 /** Of the host itself, beyond all that a measurement puts. */
-const OWN = '10.200.0.0/24'
+export const OWN_SUBNET = '10.200.0.0/24'
 
 /** A lab with one host, a real API server, and a number of Nodes of flannel that do not exist. */
 export class OneNode {
@@ -38,7 +38,10 @@ export class OneNode {
     await writeFile(netConf, '{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}')
     const kubeconfig = await kubernetes.daemonKubeconfig()
     // On a Node without any annotation flannel ends.
-    const own = { metadata: { name: 'h1', annotations: { bench: 'yes' } }, spec: { podCIDR: OWN, podCIDRs: [OWN] } }
+    const own = {
+      metadata: { name: 'h1', annotations: { bench: 'yes' } },
+      spec: { podCIDR: OWN_SUBNET, podCIDRs: [OWN_SUBNET] },
+    }
     await kubernetes.send(['POST', NODES, own])
     for (let from = 0; from < count; from += 500) {
       const some = Array.from({ length: Math.min(500, count - from) }, (_unused, n) => foreignNode(from + n))
@@ -63,9 +66,7 @@ export class OneNode {
   /** Ends the daemon and makes the host one that never had any. */
   async reset(): Promise<void> {
     const { host } = this
-    await host.daemon?.stop()
-    await host.exec(['ip', 'link', 'del', 'flannel.1'], { anyCode: true })
-    for (const path of [host.paths.subnetFile, host.paths.stateDir]) await rm(path, { force: true, recursive: true })
+    await resetHost(host)
     const names = ['backend-data', 'backend-type', 'kube-subnet-manager', 'public-ip', 'node-id']
     const annotations = Object.fromEntries(names.map((name) => [`${ANNOTATIONS}/${name}`, null]))
     await this.#kubernetes.send(['PATCH', `${NODES}/h1`, { metadata: { annotations } }])
@@ -75,7 +76,7 @@ export class OneNode {
 }
 
 /** A Node of flannel's vxlan, number `index`. */
-function foreignNode(index: number): SimulatedNode {
+export function foreignNode(index: number): SimulatedNode {
   const { subnet, publicIp } = foreignSubnet(index)
   const mac = [2, 0, 0, 1, index >> 8, index & 255].map((byte) => byte.toString(16).padStart(2, '0')).join(':')
   const annotations = {

@@ -31,8 +31,8 @@ export class ApiSimulator {
     this.#server = createServer((request, response) => this.#answer(request, response))
   }
 
-  async start(): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
+  async start(address = '127.0.0.1', port = 0): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(port, address, resolve))
   }
 
   async close(): Promise<void> {
@@ -65,6 +65,14 @@ export class ApiSimulator {
     const object = { ...node, metadata: { ...metadata, resourceVersion: String(this.#revision) } }
     this.#nodes.set(name, object)
     this.#tell(type, object)
+  }
+
+  /** Tells all who watch of a new status of a Node, and forgets it: there may be millions. */
+  beat(node: SimulatedNode, status: object): void {
+    this.#revision += 1
+    const { name } = node.metadata
+    const metadata = { ...this.#nodes.get(name)?.metadata, ...node.metadata, resourceVersion: String(this.#revision) }
+    this.send({ type: 'MODIFIED', object: { ...node, metadata, status } })
   }
 
   delete(name: string): void {
@@ -110,7 +118,8 @@ export class ApiSimulator {
     const limit = Number(query.get('limit'))
     const items = [...this.#nodes.values()].slice(from, from + limit)
     const more = from + limit < this.#nodes.size ? { continue: String(from + limit) } : {}
-    sendJson(response, 200, { metadata: { resourceVersion: String(this.#revision), ...more }, items })
+    const metadata = { resourceVersion: String(this.#revision), ...more }
+    sendJson(response, 200, { kind: 'NodeList', apiVersion: 'v1', metadata, items })
   }
 
   #watch(query: URLSearchParams, response: ServerResponse): void {
