@@ -37,9 +37,13 @@ interface RoundsNeeds {
 /** At once; each has six packets, so this bounds how many of them are sent in a second. */
 const MOST_ROUNDS = 64
 const PAUSE_MS = 250
+const GATHER_MS = 10
 const LONGEST_PAUSE_MS = 30_000
 const LONGEST_VAIN_MS = 600_000
 const SPARSE_MS = 10_000
+/** So at most 50 rounds a second of those that answer, and 20 of those that do not. */
+const SPARSE_EACH_MS = 20
+const LONGEST_EACH_MS = 50
 /** Rounds in a row that prove a way; one is luck. */
 const PROVEN = 2
 /** And so many without an answer disprove it. One lost packet is no evidence. */
@@ -104,6 +108,8 @@ export class ProbeRounds {
         else next = Math.min(next, asked.dueAt)
       }
       await this.#alarm.until(next)
+      // Of thousands one ends at every moment, and each time all are looked at.
+      await this.#needs.clock.sleep(GATHER_MS, signal).catch(() => {})
     }
   }
 
@@ -122,7 +128,7 @@ export class ProbeRounds {
     } finally {
       asked.isUnderWay = false
       this.#underWay -= 1
-      asked.dueAt = clock.now() + pauseAfter(asked) * (1 + random() / 4)
+      asked.dueAt = clock.now() + pauseAfter(asked, this.#asked.size) * (1 + random() / 4)
       this.#alarm.ring()
       // Whom nothing answers, and who answers as before, is no news.
       const isNews = before?.[0] !== verdictOf(asked) || before?.[1] !== asked.why
@@ -137,9 +143,12 @@ function verdictOf({ target, good, bad }: Asked): Verdict {
   return good > 0 ? 'confirmed' : 'unproven'
 }
 
-function pauseAfter({ target, good, bad }: Asked): number {
-  if (good > 0) return target.by === 'tried' && good < PROVEN ? PAUSE_MS : SPARSE_MS
-  return target.by === 'used' ? 2 * PAUSE_MS : Math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ** Math.min(bad, 7))
+/** `count`: of all that are asked. Thousands that have to be asked for days must not cost what a few may. */
+function pauseAfter({ target, good, bad }: Asked, count: number): number {
+  const isProving = target.by === 'tried' && good < PROVEN
+  if (good > 0) return isProving ? PAUSE_MS : Math.max(SPARSE_MS, SPARSE_EACH_MS * count)
+  const longest = Math.max(LONGEST_PAUSE_MS, LONGEST_EACH_MS * count)
+  return target.by === 'used' ? 2 * PAUSE_MS : Math.min(longest, PAUSE_MS * 2 ** Math.min(bad, 10))
 }
 
 /** Each time twice as long: packets are lost until it has gone back. */

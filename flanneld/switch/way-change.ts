@@ -78,7 +78,7 @@ const LOST_ON_CRASH =
 const TICK_MS = 200
 const LONGEST_TICK_MS = 5_000
 /** After a look it rests for so many times as long. */
-const REST_TO_LOOK = 4
+const REST_TO_LOOK = 9
 /** Who has moved is written down no oftener, unless something depends on it. */
 const SAVE_MS = 1_000
 const REFUSED_MS = 30_000
