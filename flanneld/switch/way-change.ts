@@ -1,35 +1,36 @@
 import type { Way } from '../../backends/way.ts'
 import type { ReconcileStatus } from '../../kernel/desired.ts'
-import { keyOf } from '../../kernel/objects.ts'
-import { networkAddress } from '../../lib/address.ts'
+import { type IpAddr, networkAddress } from '../../lib/address.ts'
 import { Alarm } from '../../lib/alarm.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { messageOf } from '../../lib/errors.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { OwnLease } from '../../subnet/types.ts'
-import { holdsSecret } from '../last-known/trust.ts'
 import { heldLease } from '../leases/lease-attrs.ts'
 import { isOlder, says } from '../leases/lease-comparison.ts'
 import { type Configuration, wayKey } from '../node/configuration.ts'
 import type { Folded } from '../node/fold.ts'
 import type { LevelSet } from '../node/levels.ts'
 import type { ToldWays, WayPlan } from '../node/ways.ts'
-import { WAYS_FILE } from '../state/state-dir.ts'
 import type { StateFiles } from '../state/state-files.ts'
 import type { ConditionSet } from '../status/status.ts'
+import { ChangeRecord } from './change-record.ts'
 import { changeConditions, changeStatus } from './change-report.ts'
 import type { ChangeCounts, ChangeStatus, FinishOutcome } from './change-status.ts'
 import { following, obstacleOnTheWay } from './follow.ts'
+import { kernelObstacle } from './kernel-obstacle.ts'
+import { ProbeOpening } from './probe-opening.ts'
 import type { ProbePort } from './probe-port.ts'
 import { ProbeRounds } from './probe-rounds.ts'
 import { leadsTo, probeTargets } from './probe-targets.ts'
-import { isBetweenWays, ProbedRoutes } from './probed-routes.ts'
-import { readWays, type WaysRecord, waysText } from './record.ts'
+import { ProbedRoutes } from './probed-routes.ts'
+import type { WaysRecord } from './record.ts'
+import { RefusedWays } from './refused-ways.ts'
 import { advance, forced, restingAt, type SwitchState, type SwitchView } from './switch.ts'
 import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
 import { keysOf, ToldByState } from './told-ways.ts'
+import { WaysFile } from './ways-file.ts'
 
 interface WayChangeNeeds {
   readonly levels: LevelSet
@@ -65,24 +66,10 @@ interface Seen {
   readonly last: Folded
 }
 
-/** What is on disk, and since when. */
-interface Saved {
-  /** Undefined: of an earlier run. */
-  readonly record: WaysRecord | undefined
-  readonly text: string
-  readonly at: number
-}
-
-const LOST_ON_CRASH =
-  'at a restart this node may not know which network its containers have, nor by which backend it is reached while that changes'
 const TICK_MS = 200
 const LONGEST_TICK_MS = 5_000
 /** After a look it rests for so many times as long. */
 const REST_TO_LOOK = 9
-/** Who has moved is written down no oftener, unless something depends on it. */
-const SAVE_MS = 1_000
-const REFUSED_MS = 30_000
-const PATIENCE_MS = 2_000
 const CONDITION_MS = 5_000
 /** Each node writes its lease some four times; so many ms for each node of the cluster, or all would write at once. */
 const JITTER_MS = 4
@@ -99,27 +86,28 @@ export class WayChange implements WayPlan {
   readonly #told = new ToldByState()
   readonly #routes = new ProbedRoutes()
   readonly #alarm: Alarm
+  readonly #file: WaysFile
+  readonly #opening: ProbeOpening
+  readonly #refused: RefusedWays
+  readonly #changes: ChangeRecord
   #record: WaysRecord | undefined
   #primary: string | undefined
   #news = 0
-  #saved: Saved | undefined
-  #began: { readonly at: number; readonly since: string } | undefined
   #shownSince: number | undefined
   /** On the clock: when the new way may be told of. */
   #tellAt: number | undefined
-  /** Held ways that this host refuses, in words for comparison, and when they are tried again. */
-  #refused: { readonly keys: string; readonly until: number } | undefined
-  #opened = ''
-  /** `since`, `until`: from when on the probes' port could not be had, and until when it is not tried again. */
-  #openFault: { readonly text: string; readonly since: number; readonly until: number } | undefined
   #sayAt = 0
   #status: ChangeStatus | undefined
-  #counts = { finished: 0, moves: 0, fallBacks: 0, seconds: 0 }
 
   constructor(needs: WayChangeNeeds, options: WayChangeOptions) {
     this.#needs = needs
     this.#options = options
     this.#alarm = new Alarm(needs)
+    this.#file = new WaysFile(needs)
+    this.#opening = new ProbeOpening(needs)
+    const nameOf = (key: string) => this.#nameOf(key)
+    this.#refused = new RefusedWays({ ...needs, nameOf })
+    this.#changes = new ChangeRecord({ ...needs, nameOf, why: (id, family) => this.#rounds.why(id, family) })
     this.#rounds = new ProbeRounds({ ...needs, port: needs.probes, onResult: () => this.look() })
   }
 
@@ -130,7 +118,7 @@ export class WayChange implements WayPlan {
 
   get counts(): ChangeCounts {
     const { answered, unanswered } = this.#rounds.counts
-    return { ...this.#counts, probesAnswered: answered, probesUnanswered: unanswered }
+    return { ...this.#changes.counts, probesAnswered: answered, probesUnanswered: unanswered }
   }
 
   /** What the node goes to, or has; before the first one of this run what the last one had. */
@@ -140,10 +128,7 @@ export class WayChange implements WayPlan {
 
   /** What the last run was doing: before the first configuration. */
   async load(): Promise<void> {
-    const { files, log } = this.#needs
-    const text = await files.read(WAYS_FILE)
-    this.#record = readWays(text, log)
-    if (this.#record !== undefined && text !== undefined) this.#saved = { record: undefined, text, at: 0 }
+    this.#record = await this.#file.load()
   }
 
   wanted(inUse: Configuration): readonly [Configuration, ...Configuration[]] {
@@ -186,7 +171,7 @@ export class WayChange implements WayPlan {
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#alarm.stop(), { once: true })
     await runTogether([(stop) => this.#keepLooking(stop), (stop) => this.#rounds.run(stop)], signal)
-    await this.#needs.probes.open([])
+    await this.#opening.close()
   }
 
   /** At once where there is news, and rarer and rarer while there is none: what only takes time takes little of it. */
@@ -220,35 +205,30 @@ export class WayChange implements WayPlan {
     this.#record = next
     if (next.state === before?.state) {
       // After a restart in the middle of it.
-      if (next.state.held.length > 1) this.#begin()
+      if (next.state.held.length > 1) this.#changes.begin()
       this.look()
       return
     }
     this.#shownSince = undefined
     this.#tellAt = undefined
-    this.#refused = undefined
+    this.#refused.forget()
     const { held, target } = next.state
     if (held.length > 1) {
       const from = held.flatMap(({ key }) => (key === target ? [] : [this.#nameOf(key)])).join(', ')
-      this.#begin()
+      this.#changes.begin()
       this.#needs.log.info('change of the backend began', { from, to: this.#nameOf(target) })
     }
     this.look()
   }
 
-  #begin(): void {
-    const { clock } = this.#needs
-    this.#began ??= { at: clock.now(), since: new Date(clock.wall()).toISOString() }
-  }
-
   async #look(): Promise<void> {
-    this.#noticeRefusal()
+    if (this.#refused.look(this.#state)) this.#needs.levels.set({})
     const seen = this.#see()
     if (this.#state === undefined || seen === undefined) return
     if (this.#isChanging) {
       // After a restart half way it begins here.
-      this.#begin()
-      await this.#openProbes(seen)
+      this.#changes.begin()
+      await this.#opening.open(ownAddresses(seen))
     }
     const leases = this.#isChanging ? [...seen.last.verdicts.planned.values()] : []
     for (let steps = 0; steps < 20 && this.#isChanging; steps += 1) {
@@ -263,7 +243,7 @@ export class WayChange implements WayPlan {
       }
       this.#enter(next)
     }
-    await this.#save()
+    await this.#file.save(this.#record)
     if (!this.#isChanging) await this.#rest()
   }
 
@@ -307,56 +287,10 @@ export class WayChange implements WayPlan {
   #obstacle({ keys, last }: Seen): string | undefined {
     const { planning, reconciler, refusals } = this.#needs
     const target = this.#state?.target ?? ''
-    const refusal = refusals.get(target)
-    if (refusal !== undefined) return refusal
     const way = [...keys].find(([, key]) => key === target)?.[0]
     const generation = way && planning().generationOf(way)
-    const status = reconciler.status.current
-    const local = way && last.plan.locals.get(way)
-    if (generation === undefined || local === undefined || (status?.generation ?? 0) < generation) return ''
-    const failure = [...local.objects, ...last.plan.own.filter(isBetweenWays)]
-      .map((object) => status?.failures.get(keyOf(object)))
-      .find((each) => each !== undefined)
-    if (failure !== undefined || this.#openFault === undefined) return failure?.text
-    // The address that it is bound to may just have been made.
-    return this.#needs.clock.now() - this.#openFault.since < PATIENCE_MS ? '' : this.#openFault.text
-  }
-
-  /** What this host refuses is not wanted for a while, and then again: an old way, too, which it may not have after a restart. */
-  #noticeRefusal(): void {
-    const { refusals, clock, levels, log } = this.#needs
-    const refused = (this.#state?.held ?? []).filter(({ key }) => refusals.has(key)).map(({ key }) => key)
-    if (refused.length === 0) return
-    const keys = refused.join(' ')
-    if (this.#refused?.keys !== keys) {
-      this.#refused = { keys, until: clock.now() + REFUSED_MS }
-      for (const key of refused) {
-        if (key === this.#state?.target) continue
-        log.warn('old backend cannot be had any more', { backend: this.#nameOf(key), cause: refusals.get(key) })
-      }
-    } else if (clock.now() < this.#refused.until) return
-    else {
-      this.#refused = undefined
-      for (const key of refused) refusals.delete(key)
-    }
-    levels.set({})
-  }
-
-  async #openProbes({ own, network }: Seen): Promise<void> {
-    const { clock, probes } = this.#needs
-    const addresses = [...own.lease.families].flatMap(([family, { subnet }]) =>
-      network.families.has(family) ? [networkAddress(subnet)] : [],
-    )
-    const wanted = addresses.join(' ')
-    if (wanted === this.#opened || clock.now() < (this.#openFault?.until ?? 0)) return
-    try {
-      await probes.open(addresses)
-      this.#opened = wanted
-      this.#openFault = undefined
-    } catch (cause) {
-      const now = clock.now()
-      this.#openFault = { text: messageOf(cause), since: this.#openFault?.since ?? now, until: now + TICK_MS }
-    }
+    const inKernel = { last, status: reconciler.status.current, generation }
+    return refusals.get(target) ?? kernelObstacle(way, inKernel) ?? this.#opening.fault
   }
 
   // As long as a host of flannel is of the old type, that is what it must see here, or it would forget this node.
@@ -374,69 +308,30 @@ export class WayChange implements WayPlan {
   }
 
   #enter(next: SwitchState): void {
-    const { clock, log, levels } = this.#needs
     const before = this.#state
     const { configurations } = this.#record ?? { configurations: new Map() }
     const kept = new Map([...configurations].filter(([key]) => next.held.some((way) => way.key === key)))
     this.#record = { state: next, configurations: kept }
-    this.#count(before, next)
-    if (next.held.length === 1 && this.#began !== undefined) {
-      const seconds = (clock.now() - this.#began.at) / 1000
-      log.info('change of the backend finished', { to: this.#nameOf(next.target), seconds: Number(seconds.toFixed(1)) })
-      this.#counts.finished += 1
-      this.#counts.seconds += seconds
-    }
-    levels.set({})
-  }
-
-  #count(before: SwitchState | undefined, { pins, target, held }: SwitchState): void {
-    if (held.length === 1) return
-    for (const [id, { ways }] of pins) {
-      for (const [family, key] of ways) {
-        if (before?.pins.get(id)?.ways.get(family) === key) continue
-        const isBack = key !== target
-        this.#counts[isBack ? 'fallBacks' : 'moves'] += 1
-        const why = isBack ? { why: this.#rounds.why(id, family) } : {}
-        const fields = { peer: id, family, to: this.#nameOf(key), ...why }
-        if (isBack) this.#needs.log.warn('peer moved back', fields)
-        else this.#needs.log.debug('peer moved', fields)
-      }
-    }
-  }
-
-  async #save(): Promise<void> {
-    const record = this.#record
-    const saved = this.#saved
-    if (record === undefined || record === saved?.record) return
-    const { files, clock } = this.#needs
-    const isOnlyWhoMoved = record.state.held === saved?.record?.state.held
-    if (saved !== undefined && isOnlyWhoMoved && clock.now() - saved.at < SAVE_MS) return
-    const text = waysText(record)
-    const isSame = text === saved?.text
-    this.#saved = { record, text, at: clock.now() }
-    if (isSame) return
-    const isSecret = [...record.configurations.values()].some((each) => holdsSecret(JSON.parse(each.text)))
-    if (isSecret) await files.remove(WAYS_FILE)
-    else await files.keep(WAYS_FILE, text, LOST_ON_CRASH)
+    this.#changes.take(before, next)
+    this.#needs.levels.set({})
   }
 
   async #rest(): Promise<void> {
-    if (this.#began === undefined && this.#opened === '') return
-    this.#began = undefined
+    if (this.#changes.since === undefined && !this.#opening.isOpen) return
+    this.#changes.end()
     this.#primary = undefined
     this.#status = undefined
-    this.#opened = ''
-    this.#openFault = undefined
     this.#rounds.want([])
     this.#needs.conditions.replace('change of the backend', [])
-    await this.#needs.probes.open([])
+    await this.#opening.close()
     this.#needs.levels.set({})
   }
 
   #report(seen: Seen, peers: readonly LeasedPeer[]): void {
     const { clock, conditions } = this.#needs
     const state = this.#state
-    if (state === undefined || this.#began === undefined) return
+    const { since } = this.#changes
+    if (state === undefined || since === undefined) return
     const before = this.#status
     const obstacle = this.#obstacle(seen)
     this.#status = changeStatus({
@@ -446,11 +341,11 @@ export class WayChange implements WayPlan {
       whyOf: ({ id, family }) => this.#rounds.why(id, family),
       faultOf: (peer) => this.#routes.faultOf(peer),
       leadsTo: (peer) => leadsTo(seen.last, peer),
-      since: this.#began.since,
+      since,
       // While it is tried again nothing else is known.
       obstacle: obstacle === '' ? before?.obstacle : obstacle,
     })
-    const isLong = clock.now() - this.#began.at > this.#options.drainMs
+    const isLong = this.#changes.ms > this.#options.drainMs
     // Whoever reads the log needs no line for each peer that moves.
     if (before?.phase === this.#status.phase && before.obstacle === this.#status.obstacle && clock.now() < this.#sayAt)
       return
@@ -473,4 +368,11 @@ export class WayChange implements WayPlan {
     const twins = [...(configurations?.values() ?? [])].filter((other) => other.backend.type === backend.type)
     return twins.length < 2 ? backend.type : `${backend.type} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
   }
+}
+
+/** Where the own subnets begin, in each family. */
+function ownAddresses({ own, network }: Seen): readonly IpAddr[] {
+  return [...own.lease.families].flatMap(([family, { subnet }]) =>
+    network.families.has(family) ? [networkAddress(subnet)] : [],
+  )
 }
