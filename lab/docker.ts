@@ -17,20 +17,25 @@ const startMs = 60_000
 export class Docker {
   readonly #host: Host
   #program: Program
+  readonly #data: string
   readonly #socket: string
 
-  private constructor(host: Host, program: Program, socket: string) {
+  private constructor(host: Host, program: Program, places: { data: string; socket: string }) {
     this.#host = host
     this.#program = program
-    this.#socket = socket
+    this.#data = places.data
+    this.#socket = places.socket
   }
 
-  /** `args` behind its own, as mk-docker-opts makes them from subnet.env. Resolves when it has answered and has an image. */
-  static async start(host: Host, args: readonly string[]): Promise<Docker> {
+  /**
+   * `args` behind its own, as mk-docker-opts makes them from subnet.env. Resolves when it has answered and has an image. `data`, below the
+   * host's folder unless told, must lie where overlays can: on no overlay.
+   */
+  static async start(host: Host, args: readonly string[], data = dataOf(host)): Promise<Docker> {
     // Short: the longest socket below must fit 108 bytes.
     const folder = join(host.folder, 'd')
     await mkdir(folder, { recursive: true })
-    const docker = new Docker(host, await launch(host, args), join(folder, 'sock'))
+    const docker = new Docker(host, await launch(host, args, data), { data, socket: join(folder, 'sock') })
     await docker.#answers()
     await docker.#importImage()
     return docker
@@ -63,7 +68,7 @@ export class Docker {
   /** Another dockerd in its place, with options of its own; which containers run then is Docker's to decide. */
   async restart(args: readonly string[]): Promise<void> {
     await this.#program.stop(15_000)
-    this.#program = await launch(this.#host, args)
+    this.#program = await launch(this.#host, args, this.#data)
     await this.#answers()
   }
 
@@ -73,7 +78,7 @@ export class Docker {
       if (ids.length > 0) await this.#docker('rm', '--force', ...ids)
     }
     await this.#program.stop(15_000)
-    await rm(join(this.#host.folder, 'd'), { recursive: true, force: true })
+    for (const folder of [this.#data, join(this.#host.folder, 'd')]) await rm(folder, { recursive: true, force: true })
   }
 
   async #answers(): Promise<void> {
@@ -102,12 +107,16 @@ export class Docker {
   }
 }
 
-async function launch(host: Host, args: readonly string[]): Promise<Program> {
+function dataOf(host: Host): string {
+  return join(host.folder, 'd', 'data')
+}
+
+async function launch(host: Host, args: readonly string[], data: string): Promise<Program> {
   const folder = join(host.folder, 'd')
   return await host.start(
     [
       ...['unshare', '--mount', '--propagation', 'private', 'dockerd', '--storage-driver', 'overlay2'],
-      ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', join(folder, 'pid')],
+      ...['--data-root', data, '--exec-root', join(folder, 'exec'), '--pidfile', join(folder, 'pid')],
       ...[
         '-H',
         `unix://${join(folder, 'sock')}`,

@@ -1,179 +1,88 @@
 import assert from 'node:assert/strict'
-import { execPath } from 'node:process'
-import type { Docker, DockerContainer } from '../../lab/docker.ts'
-import type { Host } from '../../lab/host.ts'
+import type { Docker } from '../../lab/docker.ts'
 import { Lab } from '../../lab/lab.ts'
-import { answer, answerPort, askedAs, outside } from '../e2e/rules.ts'
-import { knowsPeers, logsInFailure, oneSegment, ready, startDaemon, until } from '../e2e/world.ts'
+import { Streams } from '../e2e/streams.ts'
+import { transfer } from '../e2e/transfer.ts'
+import { oneSegment, ready, startDaemon, until } from '../e2e/world.ts'
 import { needs } from '../needs.ts'
 import { conditionsOf, dockerOptions, startDocker } from './docker-world.ts'
+import { type DockerPair, masq, network, realDocker } from './real-docker.ts'
 
-const network = '10.5.0.0/16'
-const published = 8080
-const bytes = 2_000_000
-const masq = { args: ['--ip-masq'] }
+realDocker({ type: 'vxlan', carriesOn: true }, (pair, allIsWell) => {
+  const named = (pattern: RegExp) =>
+    until(40_000, `named as ${pattern}`, async () =>
+      assert.match((await conditionsOf(pair.one, 'docker-')).join('\n'), pattern),
+    )
 
-/** Without fou the daemon itself carries udp's packets: they stop while it does. */
-const backends = [
-  { type: 'vxlan', carriesOn: true },
-  { type: 'host-gw', carriesOn: true },
-  { type: 'udp', carriesOn: false },
-] as const
+  it('loses nothing, and breaks no connection, while the backend changes to host-gw and back', async () => {
+    const { lab, from, to, one } = pair
+    const ping = from.startPing(to.address)
+    await ping.answered(AbortSignal.timeout(10_000))
+    const streams = [await Streams.start(lab, from, to), await Streams.start(lab, to, from)]
+    await changedTo(pair, 'host-gw', 'eth0')
+    await allIsWell()
+    await mtuIs(pair, 1500)
+    // Docker's own is smaller: nothing to say.
+    assert.deepEqual(await conditionsOf(one, 'docker-'), [])
+    await changedTo(pair, 'vxlan', 'flannel.1')
+    await allIsWell()
+    await mtuIs(pair, 1450)
+    assert.deepEqual(await conditionsOf(one, 'docker-'), [])
+    assert.equal((await ping.stop()).lost, 0)
+    for (const each of streams) {
+      const { tcp, udp } = await each.stop()
+      assert.deepEqual([tcp.broken, tcp.wrong, tcp.received, udp.lost], [null, 0, tcp.sent, 0])
+    }
+  })
 
-const sender = `require('node:net').createServer((client) => {
-  client.on('error', () => {}).end(Buffer.alloc(${bytes}))
-}).listen(7002, '0.0.0.0')`
-const receiver = (address: string) => `let count = 0
-require('node:net').connect(7002, '${address}').on('data', (data) => { count += data.length })
-  .on('end', () => { console.log(count); process.exit(0) }).on('error', () => process.exit(1))
-setTimeout(() => process.exit(1), 20_000)`
+  it('that was started while it was host-gw has a larger MTU than vxlan carries: named, until Docker has the new one', async () => {
+    const { here, one } = pair
+    await changedTo(pair, 'host-gw', 'eth0')
+    await mtuIs(pair, 1500)
+    await here.restart(await dockerOptions(one))
+    const large = await here.run('c3')
+    await changedTo(pair, 'vxlan', 'flannel.1')
+    await named(/^docker-mtu: Docker's mtu is 1500, and the overlay carries 1450 bytes/)
+    // A connection finds the smaller MTU by itself, as anywhere on the way.
+    assert.equal(await transfer(large, pair.to, 2), 2 * 2 ** 20)
+    await here.restart(await dockerOptions(one))
+    await named(/^$/)
+  })
 
-for (const { type, carriesOn } of backends) {
-  describe(`real Docker on ${type}`, function () {
-    needs(this, 'netns', 'etcd', 'docker')
-    this.timeout(300_000)
-    let lab: Lab
-    let one: Host
-    let two: Host
-    let here: Docker
-    let there: Docker
-    let from: DockerContainer
-    let to: DockerContainer
+  it('names the larger MTU of Docker after a change of the overlay’s, until Docker has the new one', async () => {
+    const { lab, here, one } = pair
+    await lab.configure({ Network: network, Backend: { Type: 'vxlan', MTU: 1350 } })
+    await one.daemon?.stop()
+    await startDaemon(one, masq)
+    await ready(one)
+    await named(/^docker-mtu: Docker's mtu is 1450, and the overlay carries 1300 bytes/)
+    await here.restart(await dockerOptions(one))
+    await named(/^$/)
+  })
+})
+realDocker({ type: 'host-gw', carriesOn: true })
+// Without fou the daemon itself carries udp's packets: they stop while it does.
+realDocker({ type: 'udp', carriesOn: false })
 
-    before(async () => {
-      lab = await Lab.create({ segments: oneSegment(2), netConf: { Network: network, Backend: { Type: type } } })
-      one = lab.host('h1')
-      two = lab.host('h2')
-      await Promise.all(lab.hosts.map((host) => startDaemon(host, masq)))
-      for (const host of lab.hosts) await ready(host, 30_000)
-      here = await startDocker(one)
-      there = await startDocker(two)
-      from = await here.run('c1')
-      to = await there.run('c1', '--restart=always', '--publish', `${published}:${answerPort}`)
-      for (const host of lab.hosts) await knowsPeers(host, 1)
-      await Promise.all([from, to, lab.controlPlane].map(answer))
-    })
+async function changedTo({ lab }: DockerPair, type: string, device: string): Promise<void> {
+  await lab.configure({ Network: network, Backend: { Type: type } })
+  await until(60_000, `both use ${type}`, async () => {
+    for (const host of lab.hosts)
+      assert.match(await host.ip('route'), new RegExp(`^10\\.5\\.\\d+\\.0/24 .*dev ${device} .*proto 102`, 'm'))
+  })
+}
 
-    afterEach(async function () {
-      await logsInFailure(this.currentTest?.err, lab)
-    })
-
-    after(async () => {
-      await here?.stop()
-      await there?.stop()
-      await lab?.close()
-    })
-
-    /** As it must be after whatever happened; `to` and its answers are there. */
-    const allIsWell = async () =>
-      await until(20_000, 'all is well', async () => {
-        assert.equal(
-          await askedAs(from, { address: to.address, port: answerPort, protocol: 'udp', ms: 2_000 }),
-          from.address,
-        )
-        assert.equal(
-          await askedAs(to, { address: from.address, port: answerPort, protocol: 'udp', ms: 2_000 }),
-          to.address,
-        )
-        assert.equal(
-          await askedAs(from, { address: outside, port: answerPort, protocol: 'udp', ms: 2_000 }),
-          one.address,
-        )
-      })
-    const forward = async () => (await two.exec(['iptables-nft-save', '-t', 'filter'])).stdout
-
-    it('carries full packets and TCP, as themselves between containers, masqueraded to the outside, with FORWARD at DROP', async () => {
-      await allIsWell()
-      const { mtu } = await one.subnetEnv()
-      assert.match(await forward(), /:FORWARD DROP/)
-      assert.equal((await from.ping(to.address, { size: mtu - 28, df: true })).received, 3)
-      await to.start([execPath, '-e', sender], { log: '/dev/null' })
-      await until(10_000, 'all bytes', async () =>
-        assert.equal((await from.exec([execPath, '-e', receiver(to.address)])).stdout, `${bytes}\n`),
-      )
-    })
-
-    it('publishes a port to other hosts and to containers of theirs', async () => {
-      const ask = async (who: Host | DockerContainer) =>
-        await askedAs(who, { address: two.address, port: published, protocol: 'tcp' })
-      assert.equal(await ask(one), one.address)
-      assert.equal(await ask(from), one.address)
-    })
-
-    it(`${carriesOn ? 'loses nothing' : 'is whole again'} when the daemon is restarted, and when it is killed`, async () => {
-      const ping = from.startPing(to.address)
-      await ping.answered(AbortSignal.timeout(10_000))
-      for (const end of ['stop', 'kill'] as const) {
-        if (end === 'stop') await two.daemon?.stop()
-        else two.daemon?.kill('SIGKILL')
-        await two.daemon?.waitExit()
-        await startDaemon(two, masq)
-        await ready(two)
-        await knowsPeers(two, 1)
-      }
-      const { lost } = await ping.stop()
-      if (carriesOn) assert.equal(lost, 0)
-      await allIsWell()
-      assert.deepEqual(await conditionsOf(two, 'docker-'), [])
-    })
-
-    it('is whole after the restart of a container, and of Docker, which costs the other host nothing', async () => {
-      const other = await here.run('c2')
-      const own = other.startPing(`${from.address}`)
-      to = await there.restartContainer('c1')
-      await answer(to)
-      await allIsWell()
-      await there.restart(await dockerOptions(two))
-      await until(20_000, 'Docker has started it again', async () => {
-        to = await there.container('c1')
-        assert.equal((await to.exec(['true'], { anyCode: true })).code, 0)
-      })
-      await answer(to)
-      await allIsWell()
-      assert.equal((await own.stop()).lost, 0)
-      assert.equal(await askedAs(one, { address: two.address, port: published, protocol: 'tcp' }), one.address)
-    })
-
-    if (type === 'vxlan')
-      it('loses nothing while the backend changes to host-gw and back', async () => {
-        const ping = from.startPing(to.address)
-        await ping.answered(AbortSignal.timeout(10_000))
-        for (const [backend, device] of [
-          ['host-gw', 'eth0'],
-          ['vxlan', 'flannel.1'],
-        ] as const) {
-          await lab.configure({ Network: network, Backend: { Type: backend } })
-          await until(60_000, `both use ${backend}`, async () => {
-            for (const host of lab.hosts)
-              assert.match(await host.ip('route'), new RegExp(`^10\\.5\\.\\d+\\.0/24 .*dev ${device} .*proto 102`, 'm'))
-          })
-          await allIsWell()
-          assert.deepEqual(await conditionsOf(one, 'docker-'), [])
-        }
-        assert.equal((await ping.stop()).lost, 0)
-      })
-
-    if (type === 'vxlan')
-      it('names the larger MTU of Docker after a change of the overlay’s, until Docker has the new one', async () => {
-        await lab.configure({ Network: network, Backend: { Type: type, MTU: 1350 } })
-        await one.daemon?.stop()
-        await startDaemon(one, masq)
-        await ready(one)
-        const named = (pattern: RegExp) =>
-          until(40_000, `named as ${pattern}`, async () =>
-            assert.match((await conditionsOf(one, 'docker-')).join('\n'), pattern),
-          )
-        await named(/^docker-mtu: Docker's mtu is 1450, and the overlay carries 1300 bytes/)
-        await here.restart(await dockerOptions(one))
-        await named(/^$/)
-      })
+/** In subnet.env: the new backend's as soon as the old one has ended. */
+async function mtuIs({ lab }: DockerPair, mtu: number): Promise<void> {
+  await until(60_000, `an MTU of ${mtu}`, async () => {
+    for (const host of lab.hosts) assert.equal((await host.subnetEnv()).mtu, mtu)
   })
 }
 
 describe('a Docker that keeps its old subnet', function () {
   needs(this, 'netns', 'etcd', 'docker')
   this.timeout(120_000)
-  let lab: Lab
+  let lab: Lab | undefined
   let docker: Docker | undefined
   after(async () => {
     await docker?.stop()

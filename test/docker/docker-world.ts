@@ -15,9 +15,9 @@ export async function dockerOptions(host: Host): Promise<readonly string[]> {
 }
 
 /** Forwarding off, as after the boot of a host: dockerd then turns it on and sets the policy of FORWARD to DROP. */
-export async function startDocker(host: Host, more: readonly string[] = []): Promise<Docker> {
+export async function startDocker(host: Host, more: readonly string[] = [], data?: string): Promise<Docker> {
   await host.sysctl({ 'net/ipv4/ip_forward': 0 })
-  return await Docker.start(host, [...(await dockerOptions(host)), ...more])
+  return await Docker.start(host, [...(await dockerOptions(host)), ...more], data)
 }
 
 /** `CODE: TEXT` of each condition that begins so. */

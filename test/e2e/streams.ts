@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { execPath } from 'node:process'
-import type { Container } from '../../lab/container.ts'
 import type { Lab } from '../../lab/lab.ts'
+import type { Namespace } from '../../lab/namespace.ts'
 import type { Program } from '../../lab/program.ts'
 import { until } from './world.ts'
 
@@ -100,7 +100,12 @@ export class Streams {
   }
 
   /** `piece`: bytes that the connection gets at once, at most 65,521; what does not fit a packet goes in packets of full size. */
-  static async start(lab: Lab, from: Container, to: Container, piece = SMALL_PIECE): Promise<Streams> {
+  static async start(
+    lab: Lab,
+    from: Namespace,
+    to: Namespace & { readonly address: string },
+    piece = SMALL_PIECE,
+  ): Promise<Streams> {
     Streams.#started += 1
     const log = (side: string) => ({ log: join(lab.folder, `stream-${Streams.#started}-${side}.log`) })
     const [theirs, ours] = [log('receiver'), log('sender')]

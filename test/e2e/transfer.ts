@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
 import { execPath } from 'node:process'
-import type { Container } from '../../lab/container.ts'
+import type { Namespace } from '../../lab/namespace.ts'
 import { until } from './world.ts'
 
 /** Sends so many MiB by TCP, with `pauseMs` between two, and says how many bytes arrived whole. */
-export async function transfer(from: Container, to: Container, megabytes: number, pauseMs = 0): Promise<number> {
+export async function transfer(
+  from: Namespace,
+  to: Namespace & { readonly address: string },
+  megabytes: number,
+  pauseMs = 0,
+): Promise<number> {
   const block = `Buffer.alloc(2 ** 20, 'overlay')`
   const server = `
     let got = 0, wrong = 0
