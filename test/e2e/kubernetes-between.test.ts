@@ -85,4 +85,22 @@ describe('Nodes that come and go while the Kubernetes API is read', function () 
     await gate.hold('')
     await isRouted(13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
   })
+
+  it('are followed in what they say: a podCIDR that comes late, another one, another address', async () => {
+    const others = [13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23]
+    await kubernetes.send(post({ ...flannelNode(30), spec: {} }), post(flannelNode(31)))
+    await isRouted(...others, 31)
+    await kubernetes.send(['PATCH', `${nodes}/n30`, { spec: { podCIDR: '10.5.30.0/24', podCIDRs: ['10.5.30.0/24'] } }])
+    await isRouted(...others, 30, 31)
+    const moved = { ...flannelNode(31), spec: { podCIDR: '10.5.32.0/24', podCIDRs: ['10.5.32.0/24'] } }
+    await kubernetes.send(remove(31), post(moved))
+    await isRouted(...others, 30, 32)
+    const annotations = { 'flannel.alpha.coreos.com/public-ip': '192.168.64.77' }
+    await kubernetes.send(['PATCH', `${nodes}/n30/status`, { metadata: { annotations } }])
+    await until(5_000, 'the FDB has the new address', async () => {
+      const { stdout } = await host.exec(['bridge', 'fdb', 'show', 'dev', 'flannel.1'])
+      assert.match(stdout, / dst 192\.168\.64\.77 /)
+      assert.doesNotMatch(stdout, / dst 192\.168\.64\.30 /)
+    })
+  })
 })
