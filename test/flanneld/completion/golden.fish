@@ -60,6 +60,7 @@ complete -c flanneld -l state-dir -r -F -d 'this host\'s identity and what else 
 complete -c flanneld -l log-format -x -a 'klog json logfmt' -d 'form of the log lines'
 complete -c flanneld -l status-socket -r -F -d 'unix socket that answers `flanneld status`; empty: none'
 complete -c flanneld -l hold -x -d 'minutes that peers are kept which vanished all at once'
+complete -c flanneld -l drain -x -d 'minutes after which a change of the backend that still waits for somebody is a warning'
 complete -c flanneld -l masq-exempt -x -d 'destinations that are not masqueraded; repeatable'
 complete -c flanneld -l guard-allow -x -d 'sources that the ingress guard lets in; repeatable'
 complete -c flanneld -l ingress-guard -x -a 'on count off' -d 'packets into the overlay that no peer may send: drop and count, count, or ignore'

@@ -37,6 +37,7 @@ _flanneld() {
     '*--log-format=[form of the log lines]:log-format:(klog json logfmt)'
     '*--status-socket=[unix socket that answers `flanneld status`; empty\: none]:status-socket:_files'
     '*--hold=[minutes that peers are kept which vanished all at once]:hold: '
+    '*--drain=[minutes after which a change of the backend that still waits for somebody is a warning]:drain: '
     '*--masq-exempt=[destinations that are not masqueraded; repeatable]:masq-exempt: '
     '*--guard-allow=[sources that the ingress guard lets in; repeatable]:guard-allow: '
     '*--ingress-guard=[packets into the overlay that no peer may send\: drop and count, count, or ignore]:ingress-guard:(on count off)'
@@ -53,7 +54,7 @@ _flanneld() {
   # Words that are no flags, nor values of flags.
   for ((at = 2; at < CURRENT; at++)); do
     case $words[at] in
-      --wait|-o|--config|-o|-o|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ((at++)) ;;
+      --wait|-o|--config|-o|-o|-o|-o|--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--drain|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ((at++)) ;;
       -*) ;;
       *) command="${command:+$command }$words[at]" ;;
     esac
@@ -74,7 +75,7 @@ _flanneld() {
     'config') offered=('validate:check a network configuration; 0 a daemon can use it, 78 it cannot' 'render:print a network configuration with every default written out') ;;
     'completion') offered=('bash:print the completion script for bash' 'zsh:print the completion script for zsh' 'fish:print the completion script for fish') ;;
   esac
-  if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ]]; then
+  if [[ $PREFIX != -* ]] && (( $#offered )) && [[ $words[CURRENT-1] != (--etcd-endpoints|--etcd-prefix|--etcd-keyfile|--etcd-certfile|--etcd-cafile|--etcd-username|--etcd-password|--kube-api-url|--kubeconfig-file|--kube-annotation-prefix|--net-config-path|--iface|--iface-regex|--iface-can-reach|--public-ip|--public-ipv6|--subnet-file|--subnet-lease-renew-margin|--iptables-resync|--healthz-ip|--healthz-port|-v|--vmodule|--log_backtrace_at|--state-dir|--log-format|--status-socket|--hold|--drain|--masq-exempt|--guard-allow|--ingress-guard|--protected-cidrs|--cni-conf-file|--cni-network|--cni-bin-dir|--cni-plugins-from) ]]; then
     _describe command offered
     return
   fi
