@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { long } from '../test/long.ts'
 import { capabilities, whyAbsent } from '../test/needs.ts'
-import { runFiles } from './test/run-suite.ts'
+import { type RunOptions, runFiles } from './test/run-suite.ts'
+import { runFailedAgain } from './test/second-run.ts'
 import { type Suite, suites, testFiles } from './test/suites.ts'
 import { type Outcome, summary } from './test/summary.ts'
 
@@ -31,7 +32,8 @@ for (const suite of suites) {
     outcomes.set(suite.name, { at: 'not run', reason: 'left out by --suite' })
   }
 }
-const end = summary(outcomes, {
+const judged = interrupted ? outcomes : await runFailedAgain(outcomes, again)
+const end = summary(judged, {
   names: required,
   whyAbsent: (name) => {
     const capability = capabilities.find((one) => one === name)
@@ -49,9 +51,20 @@ async function run(suite: Suite): Promise<Outcome> {
   const files = testFiles(suite, join(import.meta.dirname, '../test'))
   if (files.length === 0) return { at: 'not run', reason: 'it has no test file' }
   process.stdout.write(`\n=== ${suite.name}\n`)
+  return await runFiles(files, optionsOf(suite))
+}
+
+async function again(name: string, files: readonly string[]): Promise<Outcome> {
+  const suite = suites.find((one) => one.name === name)
+  if (suite === undefined) return { at: 'not run', reason: 'there is no such suite' }
+  process.stdout.write(`\n=== ${name}, what failed, again\n`)
+  return await runFiles(files, { ...optionsOf(suite), processes: 1 })
+}
+
+function optionsOf(suite: Suite): RunOptions {
   const minutes = long ? suite.minutesLong : suite.minutes
   const { inMachine = false, processes = 1 } = suite
-  return await runFiles(files, { grep: values.grep ?? '', minutes, inMachine, processes })
+  return { grep: values.grep ?? '', minutes, inMachine, processes }
 }
 
 function names(list: string): readonly string[] {

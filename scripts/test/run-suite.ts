@@ -91,7 +91,7 @@ function outcome(lines: readonly ReportLine[], end: string): Ran {
     trouble.push(`the test process ${end}, ${last ? `last begun: ${last.title}` : 'before its first test'}`)
   else if (failed.length === 0 && trouble.length === 0 && end !== 'ended with exit code 0')
     trouble.push(`the test process ${end}`)
-  return { at: 'ran', passed: of('passed').length, failed, pending: of('pending'), trouble }
+  return { at: 'ran', passed: of('passed').length, failed, shaky: [], pending: of('pending'), trouble }
 }
 
 function together(shares: readonly Ran[]): Ran {
@@ -99,6 +99,7 @@ function together(shares: readonly Ran[]): Ran {
     at: 'ran',
     passed: shares.reduce((sum, { passed }) => sum + passed, 0),
     failed: shares.flatMap(({ failed }) => failed),
+    shaky: [],
     pending: shares.flatMap(({ pending }) => pending),
     trouble: shares.flatMap(({ trouble }) => trouble),
   }

@@ -5,11 +5,19 @@ export type Outcome =
   | {
       readonly at: 'ran'
       readonly passed: number
-      readonly failed: readonly { readonly title: string; readonly message: string }[]
+      readonly failed: readonly Failure[]
+      /** Failed, and passed when they ran again. */
+      readonly shaky: readonly Failure[]
       readonly pending: readonly { readonly title: string; readonly notRun?: NotRun | undefined }[]
       /** What went wrong beside the tests themselves. */
       readonly trouble: readonly string[]
     }
+
+export interface Failure {
+  readonly title: string
+  readonly message: string
+  readonly file: string
+}
 
 export interface Required {
   readonly names: readonly string[]
@@ -22,6 +30,7 @@ export function summary(outcomes: ReadonlyMap<string, Outcome>, required: Requir
   const rows = [...outcomes].map(([suite, outcome]) => row(suite, outcome))
   const unmet = required.names.flatMap((name) => whyUnmet(name, outcomes.get(name), required))
   const failures = [...outcomes].flatMap(([suite, outcome]) => failuresOf(suite, outcome))
+  const shaky = [...outcomes].flatMap(([suite, outcome]) => shakyOf(suite, outcome))
   const notRun = [...outcomes].flatMap(([suite, outcome]) => notRunOf(suite, outcome))
   const passed = [...outcomes.values()].reduce((sum, outcome) => sum + (outcome.at === 'ran' ? outcome.passed : 0), 0)
   const failed = failures.length + unmet.length
@@ -30,6 +39,7 @@ export function summary(outcomes: ReadonlyMap<string, Outcome>, required: Requir
     `${'suite'.padEnd(10)}${['passed', 'failed', 'pending'].map((word) => word.padStart(9)).join('')}`,
     ...rows,
     ...section('NOT RUN', notRun),
+    ...section('SHAKY: FAILED, AND PASSED WHEN ITS FILE RAN AGAIN ALONE', shaky),
     ...section('FAILED', failures),
     ...section('REQUIRED (by REQUIRE) BUT NOT RUN', unmet),
     '',
@@ -51,10 +61,18 @@ function section(title: string, lines: readonly string[]): readonly string[] {
 
 function failuresOf(suite: string, outcome: Outcome): readonly string[] {
   if (outcome.at === 'not run') return []
-  const tests = outcome.failed.map(
-    ({ title, message }) => `${suite}: ${title}\n      ${message.split('\n', 6).join('\n      ')}`,
-  )
-  return [...tests, ...outcome.trouble.map((text) => `${suite}: ${text}`)]
+  return [
+    ...outcome.failed.map((failure) => named(suite, failure)),
+    ...outcome.trouble.map((text) => `${suite}: ${text}`),
+  ]
+}
+
+function shakyOf(suite: string, outcome: Outcome): readonly string[] {
+  return outcome.at === 'not run' ? [] : outcome.shaky.map((failure) => named(suite, failure))
+}
+
+function named(suite: string, { title, message }: Failure): string {
+  return `${suite}: ${title}\n      ${message.split('\n', 6).join('\n      ')}`
 }
 
 function notRunOf(suite: string, outcome: Outcome): readonly string[] {

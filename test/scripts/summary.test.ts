@@ -5,6 +5,7 @@ const ran = (parts: Partial<Outcome & { at: 'ran' }> = {}): Outcome => ({
   at: 'ran',
   passed: 2,
   failed: [],
+  shaky: [],
   pending: [],
   trouble: [],
   ...parts,
@@ -24,7 +25,7 @@ describe('summary of a test run', () => {
   })
 
   it('names each failed test and its message', () => {
-    const got = end({ unit: ran({ failed: [{ title: 'address parses', message: 'not equal\n+ 1\n- 2' }] }) })
+    const got = end({ unit: ran({ failed: [{ title: 'address parses', message: 'not equal\n+ 1\n- 2', file: 'a' }] }) })
     assert.match(got.text, /unit: address parses\n +not equal\n/)
     assert.deepEqual([got.ok, got.last], [false, '2 passed, 1 failed, 0 skipped'])
   })
@@ -37,6 +38,12 @@ describe('summary of a test run', () => {
     assert.match(got.text, /netns: the whole suite \(not root\)/)
     assert.match(got.text, /e2e: mixed \(FLANNELD_PEER is not set\)/)
     assert.deepEqual([got.ok, got.last], [true, '2 passed, 0 failed, 2 skipped'])
+  })
+
+  it('names what failed once, which is no failure', () => {
+    const got = end({ unit: ran({ shaky: [{ title: 'address parses', message: 'late', file: 'a' }] }) })
+    assert.match(got.text, /SHAKY.*\n {2}unit: address parses\n +late\n/)
+    assert.deepEqual([got.ok, got.last], [true, '2 passed, 0 failed, 0 skipped'])
   })
 
   it('counts a process that died as a failure', () => {
