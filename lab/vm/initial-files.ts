@@ -8,8 +8,15 @@ const busybox = '/bin/busybox'
 /** What a kernel needs before it sees the machine's root; everything else it loads on demand from there. */
 const needed = ['virtio_pci', '9pnet_virtio', '9p', 'overlay', 'virtio_console']
 
+/** For a disk beside it. ext4 asks for crc32c by name, so nothing says that it needs it. */
+const neededForDisk = ['virtio_blk', 'crc32c_generic', 'ext4']
+
 /** Writes an initramfs: busybox, the modules that lead to the machine's root, and stage1.sh as /init. */
-export async function initialFiles(kernel: DebianKernel, work: string, signal: AbortSignal): Promise<string> {
+export async function initialFiles(
+  kernel: DebianKernel,
+  { work, hasDisk }: { readonly work: string; readonly hasDisk: boolean },
+  signal: AbortSignal,
+): Promise<string> {
   const root = join(work, 'initial')
   for (const folder of ['bin', 'proc', 'dev', 'modules', 'machine', 'memory', 'whole']) {
     await mkdir(join(root, folder), { recursive: true })
@@ -19,7 +26,10 @@ export async function initialFiles(kernel: DebianKernel, work: string, signal: A
   for (const name of ['cat', 'insmod', 'mkdir', 'mount', 'sed', 'sh', 'switch_root', 'umount']) {
     await symlink('busybox', join(root, 'bin', name))
   }
-  const modules = loadOrder(await readFile(join(kernel.modules, 'modules.dep'), 'utf8'), needed)
+  const modules = loadOrder(await readFile(join(kernel.modules, 'modules.dep'), 'utf8'), [
+    ...needed,
+    ...(hasDisk ? neededForDisk : []),
+  ])
   for (const path of modules) await copyFile(join(kernel.modules, path), join(root, 'modules', basename(path)))
   await writeFile(join(root, 'modules/order'), modules.map((path) => `${basename(path)}\n`).join(''))
   const archive = join(work, 'initial.cpio')

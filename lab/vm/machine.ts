@@ -15,6 +15,10 @@ export interface Errand {
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Folders in which the errand's writes stay. All other writes vanish with the machine. */
   readonly writable: readonly string[]
+  /** An image with ext4 on it that keeps all other writes; without one they vanish with the machine. */
+  readonly disk?: string | undefined
+  /** systemd is the first process, and the command a service of it beside those that are enabled on the disk. */
+  readonly systemd?: boolean
 }
 
 export interface MachineOptions {
@@ -34,17 +38,26 @@ export class MachineError extends Error {
 /** Boots, runs one command, powers off; returns the command's exit code. The machine never outlives this process. */
 export async function bootAndRun(errand: Errand, options: MachineOptions): Promise<number> {
   const { signal } = options
+  const { disk, systemd = false } = errand
   const kernel = await debianKernel(options.kernels, signal)
   const job = await makeJobFolder()
   try {
-    const initial = await initialFiles(kernel, job, signal)
+    const initial = await initialFiles(kernel, { work: job, hasDisk: disk !== undefined }, signal)
     const shared = join(job, 'shared')
     await mkdir(shared)
     await writeFile(join(shared, 'command'), commandText(errand))
     await writeFile(join(shared, 'modules'), `${kernel.modules}\n`)
     await writeFile(join(shared, 'shares'), errand.writable.map((folder, n) => `${shareTag(n)} ${folder}\n`).join(''))
+    if (systemd) await writeFile(join(shared, 'systemd'), '')
     const folders = [shared, ...errand.writable]
-    const said = await qemu([...bootArguments(kernel.image, initial, job), ...shareArguments(folders)], options)
+    const said = await qemu(
+      [
+        ...bootArguments(kernel.image, initial, job, disk === undefined ? [] : ['disk=/dev/vda']),
+        ...shareArguments(folders),
+        ...diskArguments(disk),
+      ],
+      options,
+    )
     const code = (await readFile(join(shared, 'code'), 'utf8').catch(() => '')).trim()
     if (code !== '') return Number(code)
     const console = await readFile(join(job, 'console'), 'utf8').catch(() => '')
@@ -67,10 +80,11 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`
 }
 
-function bootArguments(image: string, initial: string, job: string): readonly string[] {
+function bootArguments(image: string, initial: string, job: string, words: readonly string[]): readonly string[] {
   const kernelLine = [
     'console=ttyS0 loglevel=4 panic=-1 mitigations=off nokaslr nowatchdog random.trust_cpu=on tsc=reliable',
     `stage2=${join(import.meta.dirname, 'stage2.sh')}`,
+    ...words,
   ]
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-nic', 'none', '-no-reboot'],
@@ -85,6 +99,12 @@ function bootArguments(image: string, initial: string, job: string): readonly st
 
 function shareArguments(folders: readonly string[]): readonly string[] {
   return folders.flatMap((folder, n) => ['-virtfs', share(folder, n === 0 ? 'job' : shareTag(n - 1))])
+}
+
+function diskArguments(disk: string | undefined): readonly string[] {
+  if (disk === undefined) return []
+  const drive = `file=${escaped(disk)},if=none,id=disk,format=raw,cache=unsafe`
+  return ['-drive', drive, '-device', 'virtio-blk-pci,drive=disk']
 }
 
 function shareTag(number: number): string {

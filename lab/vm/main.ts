@@ -1,5 +1,5 @@
 // Runs tests, or any command, under a Debian kernel in a virtual machine: Documentation/lab-vm.md.
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import process from 'node:process'
 import { parseArgs } from 'node:util'
@@ -8,8 +8,8 @@ import { MissingProgramError } from '../command.ts'
 import { debianKernel } from './kernel-package.ts'
 import { bootAndRun, type Errand } from './machine.ts'
 
-const usage = `usage: vm [--minutes N] [--write FOLDER]... TEST-FILE...
-       vm [--minutes N] [--write FOLDER]... -- COMMAND [ARGUMENT]...
+const usage = `usage: vm [--minutes N] [--write FOLDER]... [--disk IMAGE] [--systemd] TEST-FILE...
+       vm [--minutes N] [--write FOLDER]... [--disk IMAGE] [--systemd] -- COMMAND [ARGUMENT]...
        vm --fetch                              only has the kernel downloaded
 `
 const root = join(import.meta.dirname, '../..')
@@ -25,12 +25,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 let limit: AbortSignal | undefined
 try {
-  const { minutes, write, fetch, words, isCommand } = readArguments(process.argv.slice(2))
+  const { minutes, fetch, ...errand } = readArguments(process.argv.slice(2))
   limit = AbortSignal.timeout(minutes * 60_000)
   const signal = AbortSignal.any([interrupted.signal, limit])
   const output = (chunk: Buffer) => process.stdout.write(chunk)
   if (fetch) await debianKernel(kernels, signal)
-  else process.exitCode = await bootAndRun(errandOf(words, isCommand, write), { kernels, output, signal })
+  else process.exitCode = await bootAndRun(errandOf(errand), { kernels, output, signal })
 } catch (cause) {
   if (interrupted.signal.aborted) fail(130, messageOf(interrupted.signal.reason))
   else if (limit?.aborted === true) fail(outOfTime, 'out of time (--minutes)')
@@ -38,15 +38,19 @@ try {
   else fail(cause instanceof MissingProgramError ? 69 : 1, messageOf(cause))
 }
 
-function errandOf(words: readonly string[], isCommand: boolean, write: readonly string[]): Errand {
+function errandOf({ words, isCommand, write, disk, systemd }: Omit<Arguments, 'minutes' | 'fetch'>): Errand {
   const mocha = [process.execPath, join(root, 'node_modules/mocha/bin/mocha.js')]
   return {
     command: isCommand ? words : [...mocha, ...words.map((file) => resolve(file))],
     folder: isCommand ? process.cwd() : root,
     environment: process.env,
     writable: write,
+    disk,
+    systemd,
   }
 }
+
+type Arguments = ReturnType<typeof readArguments>
 
 function readArguments(args: readonly string[]) {
   const { values, positionals, tokens } = parse(args)
@@ -56,7 +60,9 @@ function readArguments(args: readonly string[]) {
   const write = (values.write ?? []).map((folder) => resolve(folder))
   for (const folder of write) refuseUnreadable(folder)
   const isCommand = tokens.some(({ kind }) => kind === 'option-terminator')
-  return { minutes, write, fetch: values.fetch, words: positionals, isCommand }
+  const disk = values.disk && resolve(values.disk)
+  if (disk !== undefined) refuseAbsent(disk)
+  return { minutes, write, disk, systemd: values.systemd, fetch: values.fetch, words: positionals, isCommand }
 }
 
 function parse(args: readonly string[]) {
@@ -66,6 +72,8 @@ function parse(args: readonly string[]) {
       options: {
         minutes: { type: 'string', default: '10' },
         write: { type: 'string', multiple: true },
+        disk: { type: 'string' },
+        systemd: { type: 'boolean', default: false },
         fetch: { type: 'boolean', default: false },
       },
       allowPositionals: true,
@@ -82,6 +90,11 @@ function refuseUnreadable(folder: string): void {
   } catch (cause) {
     throw new UsageError(`--write: ${messageOf(cause)}`)
   }
+}
+
+function refuseAbsent(disk: string): void {
+  if (!existsSync(disk))
+    throw new UsageError(`--disk: ${disk} is not there; make one: truncate -s 2G ${disk} && mke2fs -qt ext4 ${disk}`)
 }
 
 function fail(code: number, why: string): void {
