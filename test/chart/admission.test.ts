@@ -211,9 +211,9 @@ function annotations(values: Readonly<Record<string, string | null>>) {
 
 /** All that `subnet/kube/own-node.ts` writes. */
 function written(prefix: string): Readonly<Record<string, string>> {
-  const { managed, backendType, nodeId, accepts, families } = annotationNames(prefix)
+  const { managed, backendType, nodeId, accepts, sends, families } = annotationNames(prefix)
   const ofFamilies = [families[4], families[6]].flatMap(({ data, publicIp, tunnelIp }) => [data, publicIp, tunnelIp])
-  return Object.fromEntries([managed, backendType, nodeId, accepts, ...ofFamilies].map((name) => [name, 'x']))
+  return Object.fromEntries([managed, backendType, nodeId, accepts, sends, ...ofFamilies].map((name) => [name, 'x']))
 }
 
 function condition(type: string, status: string): object {
