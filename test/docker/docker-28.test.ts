@@ -79,7 +79,7 @@ for (const tool of ['iptables', 'nftables'] as const) {
       here = c1
       there = c2
       for (const host of lab.hosts) await knowsPeers(host, 1)
-      await Promise.all([here, there].map(answer))
+      await Promise.all([here, there].map((place) => answer(place)))
       const { families } = await two.subnetEnv()
       subnet = families[0]?.subnet ?? ''
       assert.equal(await seenAs(here, there.address), here.address)

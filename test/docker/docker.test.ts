@@ -39,7 +39,7 @@ for (const tool of ['iptables', 'nftables'] as const) {
       for (const docker of dockers) containers.push(await docker.run('c1'))
       await Promise.all(lab.hosts.map((host) => startDaemon(host, masq)))
       for (const host of lab.hosts) await knowsPeers(host, 1)
-      await Promise.all([...containers, lab.controlPlane].map(answer))
+      await Promise.all([...containers, lab.controlPlane].map((place) => answer(place)))
     })
 
     afterEach(async function () {

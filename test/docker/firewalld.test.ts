@@ -75,7 +75,7 @@ for (const tool of ['iptables', 'nftables'] as const) {
       h2 = lab.host('h2')
       await bringUp(lab.hosts, { args: ['--ip-masq'] })
       for (const host of lab.hosts) await knowsPeers(host, 1)
-      await Promise.all([h1.container('c1'), h2.container('c1'), lab.controlPlane].map(answer))
+      await Promise.all([h1.container('c1'), h2.container('c1'), lab.controlPlane].map((place) => answer(place)))
       firewalld = await Firewalld.start(h1)
       // The tunnel itself is the host's own traffic.
       await firewalld.run('firewall-cmd --permanent --add-port=8472/udp && firewall-cmd --reload')

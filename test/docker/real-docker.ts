@@ -59,7 +59,7 @@ export function realDocker(
       pair.from = await pair.here.run('c1')
       pair.to = await pair.there.run('c1', '--restart=always', '--publish', `${published}:${answerPort}`)
       for (const host of lab.hosts) await knowsPeers(host, 1, 10_000 * slow)
-      for (const place of [pair.from, pair.to, lab.controlPlane]) await answer(place, 20_000 * slow)
+      for (const place of [pair.from, pair.to, lab.controlPlane]) await answer(place, { ms: 20_000 * slow })
     })
 
     afterEach(async function () {
@@ -129,14 +129,14 @@ export function realDocker(
       const other = await here.run('c2')
       const judge = await ping(other, from.address)
       pair.to = await there.restartContainer('c1')
-      await answer(pair.to, 20_000 * slow)
+      await answer(pair.to, { ms: 20_000 * slow })
       await allIsWell()
       await there.restart(await dockerOptions(two))
       await until(20_000 * slow, 'Docker has started it again', async () => {
         pair.to = await there.container('c1')
         assert.equal((await pair.to.exec(['true'], { anyCode: true })).code, 0)
       })
-      await answer(pair.to, 20_000 * slow)
+      await answer(pair.to, { ms: 20_000 * slow })
       await allIsWell()
       assert.equal((await judge.stop()).lost, 0)
       assert.equal(await askPublished(one), one.address)

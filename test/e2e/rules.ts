@@ -39,7 +39,7 @@ socket.on('end', () => process.exit(0)).on('error', () => process.exit(1))
 setTimeout(() => process.exit(1), ${ms})`
 
 /** Resolves when questions are answered. */
-export async function answer(place: Namespace, ms = 20_000): Promise<void> {
+export async function answer(place: Namespace, { ms = 20_000 }: { readonly ms?: number } = {}): Promise<void> {
   await place.start([execPath, '-e', answerer], { log: '/dev/null' })
   await until(ms, 'somebody answers', async () => {
     const { stdout } = await place.exec(['ss', '-Hltun', `sport = :${answerPort}`])
