@@ -40,7 +40,7 @@ export function openTables({ generic, rules, clock, ...needs }: TableNeeds): Hos
   return {
     'fou-port': new FouPortTable({ generic, clock }),
     link: new LinkTable(needs),
-    sysctl: new SysctlTable(),
+    sysctl: new SysctlTable(needs),
     address: new AddressTable(needs),
     'guard-sets': new GuardSetsTable(rules),
     'guard-peer': new GuardPeersTable(rules),

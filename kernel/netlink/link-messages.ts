@@ -1,7 +1,7 @@
 import type { MacAddr } from '../../lib/address.ts'
 import type { Link, LinkDriver, MadeDriver } from '../objects.ts'
 import { AttributeTable, LITTLE, MessageWriter } from './attributes.ts'
-import { NLM_F_REQUEST, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, WRITE_FLAGS } from './constants.ts'
+import { ADDRESS_FAMILY, NLM_F_REQUEST, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, WRITE_FLAGS } from './constants.ts'
 import { type DriverRecord, IFLA_INFO_DATA, IFLA_INFO_KIND } from './drivers/driver-codec.ts'
 import { codecFor } from './drivers/drivers.ts'
 import { behind, type Message } from './message.ts'
@@ -35,7 +35,11 @@ const IFLA_MTU = 4
 const IFLA_MASTER = 10
 const IFLA_OPERSTATE = 16
 const IFLA_LINKINFO = 18
+const IFLA_AF_SPEC = 26
 const IFLA_EXT_MASK = 29
+/** Within the part of AF_INET. Source: linux/ip.h and linux/if_link.h. */
+const IFLA_INET_CONF = 1
+const IPV4_DEVCONF_RP_FILTER = 8
 /** Statistics are the largest part of a link message. */
 const RTEXT_FILTER_SKIP_STATS = 8
 
@@ -65,6 +69,17 @@ export function changeLink(index: number, link: Link, actual: Link): Uint8Array 
 export function changeDriver(index: number, driver: MadeDriver, underlayIndex: number): Uint8Array {
   header(RTM_NEWLINK, 0, index, 0, 0)
   putDriver(driver.type, () => codecFor(driver.type)?.putLive(writer, driver, underlayIndex))
+  return writer.finish()
+}
+
+/** `net/ipv4/conf/NAME/rp_filter`, for where /proc/sys is read-only, as in a container without privileges. */
+export function changeReversePath(index: number, value: number): Uint8Array {
+  header(RTM_NEWLINK, 0, index, 0, 0)
+  writer.nest(IFLA_AF_SPEC, () => {
+    writer.nest(ADDRESS_FAMILY[4], () => {
+      writer.nest(IFLA_INET_CONF, () => writer.putU32(IPV4_DEVCONF_RP_FILTER, value))
+    })
+  })
   return writer.finish()
 }
 

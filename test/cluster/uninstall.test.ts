@@ -69,7 +69,7 @@ describe('an uninstall, as Documentation/kubernetes-cluster.md has it', function
 
   it('takes the annotations along where they are asked for', async () => {
     const names = ['backend-type', 'backend-data', 'backend-v6-data', 'kube-subnet-manager', 'public-ip', 'public-ipv6']
-    const ours = ['node-id', 'accepts', 'tunnel-ip', 'tunnel-ipv6']
+    const ours = ['node-id', 'accepts', 'sends', 'tunnel-ip', 'tunnel-ipv6']
     await cluster.kubectl(['annotate', 'nodes', '--all', ...[...names, ...ours].map((name) => `${prefix}${name}-`)])
     for (const { metadata } of await cluster.list('/api/v1/nodes')) {
       assert.deepEqual(

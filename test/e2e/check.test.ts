@@ -141,7 +141,7 @@ describe('check', function () {
         env: { FLANNEL_ETCD_PREFIX: '/atomic.io/network', FLANNEL_ETCD_ENDPOINTS: 'http://192.0.2.10:2379' },
       },
     )
-    await finds(/^fail options: --drain: not available yet/, { args: ['--drain=5'] })
+    await finds(/^fail options: --allow-extension: not available yet/, { args: ['--allow-extension'] })
   })
 
   it("finds a clock that is not etcd's", async () => {

@@ -97,8 +97,8 @@ describe('configuration', function () {
     await lab.configure({ ...vxlan, Backend: { Type: 'wireguard' } })
     const cases: readonly [DaemonOptions, RegExp][] = [
       [{}, /Backend\.Type: is not available yet.*got "wireguard"/],
-      [{ args: ['--drain=5'] }, /--drain: not available yet/],
-      [{ env: { FLANNELD_DRAIN: '5' } }, /FLANNELD_DRAIN: not available yet/],
+      [{ args: ['--allow-extension'] }, /--allow-extension: not available yet/],
+      [{ env: { FLANNELD_ALLOW_EXTENSION: 'true' } }, /FLANNELD_ALLOW_EXTENSION: not available yet/],
     ]
     for (const [options, says] of cases) {
       const { code, stderr } = await refused(options)
@@ -239,18 +239,18 @@ describe('configuration', function () {
     }
 
     await restart({ ...vxlan, Backend: { Type: 'vxlan', VNI: 7, Port: 4789 } })
-    await until(2_000, 'only flannel.7', async () => {
+    await until(10_000, 'only flannel.7', async () => {
       const devices = (await host.ipJson('link', 'show', 'type', 'vxlan')).map(({ ifname }) => ifname)
       assert.deepEqual(devices, ['flannel.7'])
     })
     assert.equal((await host.subnetEnv()).text, text)
 
     await restart({ ...vxlan, Backend: { Type: 'host-gw' } })
-    await until(2_000, 'no device', async () => assert.deepEqual(await overlayOf(host), []))
+    await until(10_000, 'no device', async () => assert.deepEqual(await overlayOf(host), []))
     assert.equal((await host.subnetEnv()).text, text.replace('1450', '1500'))
 
     await restart({ ...vxlan, Network: '10.9.0.0/16' })
-    await until(2_000, 'nothing in the old network', async () =>
+    await until(10_000, 'nothing in the old network', async () =>
       assert.deepEqual(
         (await networkOf(host)).filter((line) => line.includes('10.5.')),
         [],

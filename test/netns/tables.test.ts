@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { execPath } from 'node:process'
 import type { VxlanDriver } from '../../kernel/kinds/link/drivers/vxlan.ts'
 import type { Address, Fdb, Link, Neighbour, Route, Sysctl } from '../../kernel/objects.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
@@ -287,6 +290,16 @@ describe('the table of sysctls', function () {
       ),
       ['ENOENT', 'EINVAL', 'EINVAL', 'EOPNOTSUPP'],
     )
+  })
+
+  it('asks the kernel by netlink for a loose reverse path where /proc/sys is read-only, as in a container', () => {
+    const before = readFileSync('/proc/sys/net/ipv4/conf/far/arp_ignore', 'utf8')
+    const program = join(import.meta.dirname, 'read-only-sysctl.ts')
+    const script = `mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec ${execPath} --import tsx ${program} far`
+    const argv = ['--mount', '--propagation', 'private', 'sh', '-ec', script]
+    assert.deepEqual(JSON.parse(execFileSync('unshare', argv, { encoding: 'utf8' })), ['ok', 'EROFS'])
+    const read = (key: string) => readFileSync(`/proc/sys/net/ipv4/conf/far/${key}`, 'utf8')
+    assert.deepEqual([read('rp_filter'), read('arp_ignore')], ['2\n', before])
   })
 })
 

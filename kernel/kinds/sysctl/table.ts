@@ -1,6 +1,8 @@
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { readSystemError } from '../../../lib/system-error.ts'
+import type { NetlinkNeeds } from '../../netlink/device-batch.ts'
+import { changeReversePath } from '../../netlink/link-messages.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
 import type { Sysctl } from './kind.ts'
 
@@ -10,9 +12,11 @@ import type { Sysctl } from './kind.ts'
  */
 export class SysctlTable implements ObjectTable<Sysctl> {
   readonly kind = 'sysctl'
+  readonly #needs: Pick<NetlinkNeeds, 'channel' | 'devices'>
   readonly #root: string
 
-  constructor(root = '/proc/sys') {
+  constructor(needs: Pick<NetlinkNeeds, 'channel' | 'devices'>, root = '/proc/sys') {
+    this.#needs = needs
     this.#root = root
   }
 
@@ -26,10 +30,23 @@ export class SysctlTable implements ObjectTable<Sysctl> {
   }
 
   async apply(ops: readonly Op<Sysctl>[]): Promise<readonly OpResult[]> {
-    return ops.map((op) => {
-      const error = op.verb === 'remove' ? REMOVED : this.#write(op.object)
-      return error === undefined ? { ok: true } : { ok: false, error }
-    })
+    const results: OpResult[] = []
+    for (const op of ops) {
+      const error = op.verb === 'remove' ? REMOVED : await this.#set(op.object)
+      results.push(error === undefined ? { ok: true } : { ok: false, error })
+    }
+    return results
+  }
+
+  /** Where /proc/sys is closed the kernel takes by netlink what a way cannot do without. */
+  async #set(sysctl: Sysctl): Promise<OpError | undefined> {
+    const error = this.#write(sysctl)
+    const [, device] = REVERSE_PATH.exec(sysctl.path) ?? []
+    if (error === undefined || device === undefined || !CLOSED.has(error.code)) return error
+    const record = await this.#needs.devices.look(device)
+    if (record === undefined) return error
+    const [refused] = await this.#needs.channel.request([changeReversePath(record.index, Number(sysctl.value))])
+    return refused
   }
 
   #write({ path, value }: Sysctl): OpError | undefined {
@@ -59,6 +76,8 @@ export function readSysctl(path: string, root = '/proc/sys'): string | undefined
   }
 }
 
+const REVERSE_PATH = /^net\/ipv4\/conf\/([^/]+)\/rp_filter$/
+const CLOSED: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM'])
 const REMOVED: OpError = { code: 'EOPNOTSUPP', message: 'a sysctl cannot be removed' }
 
 // A device name may hold nearly any character, but no slash.
