@@ -66,6 +66,10 @@ describe('hosts inside the network', function () {
       await ready(host)
     }
     for (const host of hosts) await knowsPeers(host, hosts.length - 1)
+    // The backend of the test before this one is still there beside the new one.
+    await until(30_000, 'no change is under way', async () => {
+      for (const host of hosts) assert.equal((await status(host)).backendChange, null, host.label)
+    })
   }
   /** Containers and hosts, each to each; what the guard refused would be lost. */
   const assertAllReach = async (hosts: readonly Host[]) => {
