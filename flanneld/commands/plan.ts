@@ -3,11 +3,13 @@ import { commandsFor } from '../../kernel/kinds/words.ts'
 import { obstacleText } from '../../kernel/obstacles/packet-path.ts'
 import { withJournal } from '../../kernel/reconciler/journal.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
-import { OpFailure } from '../../kernel/table.ts'
+import { type Cidr, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { UsageError } from '../../lib/errors.ts'
 import { objections } from '../config/admission.ts'
-import { interruptions, type Masqueraded } from '../config/interruptions.ts'
+import type { LeavingRoute } from '../config/ended-connections.ts'
+import { interruptions, routesLeaving } from '../config/interruptions.ts'
+import { countEnded } from '../config/masqueraded.ts'
 import { differences, parsedKey } from '../config/values.ts'
 import { subnetsOf } from '../leases/last-lease.ts'
 import { type Configuration, wayKey } from '../node/configuration.ts'
@@ -91,8 +93,9 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
   const ops = all.filter(
     ({ verb, object }) => !(verb === 'remove' && object.kind === 'route' && waiting.has(object.dst)),
   )
-  const may =
-    inUse && interruptions({ inUse, next: configuration, ops, unreached, isBeside }, await masqueraded(kernel))
+  const left = await presentRoutes(kernel, [...unreached.values()].flat())
+  const planned = { next: configuration, ops, left, unreached: unreached.keys(), isBeside }
+  const may = inUse && interruptions({ inUse, ...planned }, await countEnded(kernel, routesLeaving(planned)))
   return {
     notes: [
       ...notes,
@@ -126,11 +129,7 @@ function orderOf(inUse: Configuration, next: Configuration): readonly string[] {
   ]
 }
 
-async function masqueraded(kernel: Kernel): Promise<Masqueraded> {
-  try {
-    return await kernel.rules.connections.masqueraded()
-  } catch (cause) {
-    if (cause instanceof OpFailure) return { unreadable: `${cause.message} (${cause.code})` }
-    throw cause
-  }
+async function presentRoutes({ host }: Kernel, subnets: readonly Cidr[]): Promise<readonly LeavingRoute[]> {
+  const paths = await host.routesTo(subnets.map(networkAddress))
+  return subnets.map((dst, at) => ({ dst, device: paths[at]?.device }))
 }

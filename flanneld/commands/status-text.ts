@@ -44,6 +44,7 @@ export function statusText(status: StatusDocument): string {
         : `${backend.type}, MTU ${backend.mtu}${backend.devices.length > 0 ? `, ${backend.devices.join(' ')}` : ''}`,
     ],
     ...changeRow(status),
+    ...endingRow(status),
     ...dataPlaneRow(status),
     ...guardRow(status),
     [
@@ -122,6 +123,19 @@ function changeRow({ backendChange: change }: StatusDocument): [string, string][
     [
       'changing',
       `from ${from.join(', ')} to ${to}, ${phase}, ${peers.moved} of ${peers.total} peers moved, since ${since}${blocked}`,
+    ],
+  ]
+}
+
+function endingRow({ endingConnections: ending }: StatusDocument): [string, string][] {
+  if (ending === null || ending === undefined) return []
+  const { count, unknown } = ending
+  return [
+    [
+      'ends',
+      count === null
+        ? `masqueraded connections to peers that have not moved; how many is not known: ${unknown}`
+        : `${count} masqueraded connection${count === 1 ? '' : 's'} to peers that have not moved, when they do`,
     ],
   ]
 }

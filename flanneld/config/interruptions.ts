@@ -1,8 +1,8 @@
 import type { KernelObject } from '../../kernel/objects.ts'
 import type { Op } from '../../kernel/table.ts'
-import { type Cidr, FAMILIES, familyOf, type IpAddr } from '../../lib/address.ts'
-import { addressNumber, RangeSet } from '../../subnet/range-set.ts'
+import type { Cidr } from '../../lib/address.ts'
 import type { Configuration } from '../node/configuration.ts'
+import type { EndedConnections, LeavingRoute } from './ended-connections.ts'
 
 /** What a change could do to traffic that flows now. */
 export interface Interruption {
@@ -13,26 +13,24 @@ export interface Interruption {
   readonly count?: number
 }
 
-/** Where connections with a translated source go; or why that is not known. */
-export type Masqueraded = readonly IpAddr[] | { readonly unreadable: string }
-
 export interface Change {
   readonly inUse: Configuration
   readonly next: Configuration
   /** In the order of their application. */
   readonly ops: readonly Op<KernelObject>[]
-  /** Nodes that no way of the new configuration reaches, by the names of their leases: no route to their subnets is left. */
-  readonly unreached: ReadonlyMap<string, readonly Cidr[]>
+  /** Nodes that no way of the new configuration reaches, by the names of their leases. */
+  readonly unreached: Iterable<string>
+  /** The routes to these. No operation names one that goes together with its device. */
+  readonly left: readonly LeavingRoute[]
   /** The present way stands beside the new one until every peer has left it. */
   readonly isBeside: boolean
 }
 
-/** Pure. Containers' own connections carry on: only what is translated, bound to a device, or too large is here. */
-export function interruptions(change: Change, masqueraded: Masqueraded): readonly Interruption[] {
-  const { ops, unreached } = change
-  const moved = [...movedRoutes(ops), ...[...unreached.values()].flat()]
+/** `ended`: by the routes that leave. Pure. Containers' own connections carry on: only what is translated, bound to a device, or too large is here. */
+export function interruptions(change: Change, ended: EndedConnections): readonly Interruption[] {
+  const { ops } = change
   return [
-    ...endedConnections(moved, masqueraded),
+    ...masqueradedConnections(routesLeaving(change).length, ended),
     ...lostDevices(ops),
     ...engines(change),
     ...sizes(ops),
@@ -40,19 +38,18 @@ export function interruptions(change: Change, masqueraded: Masqueraded): readonl
   ]
 }
 
-/** The kernel remembers by which device a translated connection leaves, and ends it when that is another one. */
-function endedConnections(moved: readonly Cidr[], masqueraded: Masqueraded): readonly Interruption[] {
-  if (moved.length === 0) return []
+/** The kernel ends them; see `endsWith`. */
+function masqueradedConnections(moved: number, { count, unknown }: EndedConnections): readonly Interruption[] {
+  if (moved === 0) return []
   const code = 'masqueraded-connections'
-  const what = `masqueraded connections to the ${moved.length === 1 ? 'subnet' : `${moved.length} subnets`} whose route changes its device or goes end (a TCP reset for their client; connections between containers carry on)`
-  if ('unreadable' in masqueraded)
-    return [{ code, text: `${what}; how many there are is not known: ${masqueraded.unreadable}` }]
-  const count = countInside(moved, masqueraded)
+  const what = `masqueraded connections to the ${moved === 1 ? 'subnet' : `${moved} subnets`} whose route changes its device or goes end (a TCP reset for their client; connections between containers carry on)`
+  if (count === null) return [{ code, text: `${what}; how many there are is not known: ${unknown}` }]
   return [{ code, count, text: `${what}: ${count} now` }]
 }
 
-function movedRoutes(ops: readonly Op<KernelObject>[]): readonly Cidr[] {
-  const before = new Map<Cidr, string | undefined>()
+/** Pure. */
+export function routesLeaving({ ops, left }: Pick<Change, 'ops' | 'left'>): readonly LeavingRoute[] {
+  const before = new Map(left.map(({ dst, device }) => [dst, device]))
   const after = new Map<Cidr, string | undefined>()
   for (const op of ops) {
     const { object } = op
@@ -61,17 +58,7 @@ function movedRoutes(ops: readonly Op<KernelObject>[]): readonly Cidr[] {
     else after.set(object.dst, object.device)
     if ('actual' in op && op.actual.kind === 'route') before.set(object.dst, op.actual.device)
   }
-  return [...before].flatMap(([dst, device]) => (after.get(dst) === device ? [] : [dst]))
-}
-
-function countInside(subnets: readonly Cidr[], addresses: readonly IpAddr[]): number {
-  const sets = new Map(
-    FAMILIES.map((family) => [family, new RangeSet(subnets.filter((each) => familyOf(each) === family))]),
-  )
-  return addresses.filter((address) => {
-    const number = addressNumber(address)
-    return sets.get(familyOf(address))?.overlapping({ first: number, last: number }) !== undefined
-  }).length
+  return [...before].flatMap(([dst, device]) => (after.get(dst) === device ? [] : [{ dst, device }]))
 }
 
 function lostDevices(ops: readonly Op<KernelObject>[]): readonly Interruption[] {
@@ -95,9 +82,10 @@ function lostDevices(ops: readonly Op<KernelObject>[]): readonly Interruption[] 
 }
 
 function leftPeers({ unreached, isBeside }: Change): readonly Interruption[] {
-  const count = unreached.size
+  const names = [...unreached]
+  const count = names.length
   if (count === 0 || isBeside) return []
-  const named = `${[...unreached.keys()].slice(0, 3).join(', ')}${count > 3 ? ` and ${count - 3} more` : ''}`
+  const named = `${names.slice(0, 3).join(', ')}${count > 3 ? ` and ${count - 3} more` : ''}`
   return [
     {
       code: 'other-way',

@@ -7,6 +7,7 @@ import type { Lifecycle } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { ConfigText, LeaseStore, StoreHealth } from '../../subnet/types.ts'
 import type { CniNetwork } from '../cni/conflist.ts'
+import type { EndedConnections } from '../config/ended-connections.ts'
 import type { InterfaceOptions } from '../host/external-interface.ts'
 import type { WantedTraffic } from '../host/traffic-choice.ts'
 import type { Moment, StoreIdentity } from '../last-known/record.ts'
@@ -91,6 +92,8 @@ export interface AgentView extends Levels {
   readonly plan?: NodePlan
   /** Of the backend; absent: the node has one way. */
   readonly change?: ChangeStatus
+  /** What a change of the backend, under way or waiting, ends; absent: there is none, or nobody has counted yet. */
+  readonly ending?: EndedConnections
   /** Of changes of the backend. */
   readonly changeCounts: ChangeCounts
   /** Of the own lease. */

@@ -4,6 +4,7 @@ import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
 import { aborted } from '../../lib/signals.ts'
 import type { StoreHealth } from '../../subnet/types.ts'
+import { countEnded } from '../config/masqueraded.ts'
 import { occupiedAddresses } from '../host/occupied.ts'
 import { keepLastKnown } from '../last-known/keep.ts'
 import { recallLastKnown } from '../last-known/recall.ts'
@@ -12,9 +13,11 @@ import { keepLastSubnets, lastRun } from '../state/own-subnet.ts'
 import type { Check } from '../status/health.ts'
 import { datastoreConditions, leaseConditions, readinessChecks } from '../status/node-conditions.ts'
 import type { FinishOutcome } from '../switch/change-status.ts'
+import { ConnectionWatch } from '../switch/connection-watch.ts'
+import { leavingRoutes } from '../switch/leaving-routes.ts'
 import { WayChange } from '../switch/way-change.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
-import type { ObstacleBetween } from './configuration.ts'
+import { movesRoutes, type ObstacleBetween } from './configuration.ts'
 import { kernelListener } from './kernel-events.ts'
 import { followReconciler } from './kernel-status.ts'
 import { LevelSet } from './levels.ts'
@@ -41,6 +44,7 @@ export class Agent {
   readonly #planning: Planning
   #config: Sources['config'] | undefined
   readonly #change: WayChange
+  readonly #connections: ConnectionWatch
   #store: StoreHealth | undefined
   /** On record, of a store that had not answered when the host was read first. */
   #given: ReadonlyMap<Family, IpAddr> | undefined
@@ -62,6 +66,11 @@ export class Agent {
       },
       options,
     )
+    this.#connections = new ConnectionWatch({
+      ...needs,
+      leaving: () => this.#leavingRoutes(),
+      count: (routes) => countEnded(needs.kernel, routes),
+    })
     this.#planning = new Planning(
       {
         ...needs,
@@ -89,7 +98,8 @@ export class Agent {
   get view(): AgentView {
     const { renewals } = this.#keeper
     const { status, counts } = this.#change
-    const change = { ...(status && { change: status }), changeCounts: counts }
+    const ending = this.#connections.status
+    const change = { ...(status && { change: status }), ...(ending && { ending }), changeCounts: counts }
     return {
       ...this.#levels.current,
       ...this.#planning.last,
@@ -155,6 +165,7 @@ export class Agent {
       this.reconciler.invalidate(['sysctl'], 'the disk takes what it refused')
       again()
     })
+    lifecycle.run('masqueraded connections', (stop) => this.#connections.run(conditions.changes, stop))
     lifecycle.run('planner', (stop) => planning.run({ ...sources, keeper: this.#keeper }, stop))
     await aborted(signal)
   }
@@ -162,6 +173,28 @@ export class Agent {
   /** Ends the old ways of a change of the backend, whoever needs them. */
   finishChange(): FinishOutcome {
     return this.#change.finish()
+  }
+
+  /** To peers, through another device: as soon as they move, or when what waits goes into use. */
+  #leavingRoutes() {
+    const { last } = this.#planning
+    if (last === undefined) return []
+    const { unmoved } = this.#change
+    const { configuration } = this.#levels.current
+    const waiting = this.#config?.waiting
+    if (
+      unmoved.length > 0 ||
+      configuration === undefined ||
+      waiting === undefined ||
+      !movesRoutes(configuration, waiting)
+    )
+      return leavingRoutes(last.plan, unmoved)
+    const families = [...configuration.network.families.keys()]
+    const peers = [...last.verdicts.planned.values()]
+    return leavingRoutes(
+      last.plan,
+      peers.flatMap((lease) => families.map((family) => ({ lease, family }))),
+    )
   }
 
   #followLease(): void {

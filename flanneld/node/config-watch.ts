@@ -65,6 +65,11 @@ export class ConfigWatch {
     return differences(current, waited)
   }
 
+  /** What is not in use though the configuration says so: it waits for a restart, for leases, or to stand still; undefined: nothing waits. */
+  get waiting(): Configuration | undefined {
+    return this.#waits ?? this.#flips.waiting
+  }
+
   /** To be told of what the node knows: what is not used because of it may be used then. */
   reconsider(): void {
     const { current } = this.changes

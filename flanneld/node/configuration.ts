@@ -37,6 +37,11 @@ export function wayKey({ network, backend, config }: Pick<Configuration, 'networ
   return JSON.stringify([backend.type, lasting, [...network.families.keys()]])
 }
 
+/** Whether packets to peers go by another device: another way in the families that both have. */
+export function movesRoutes(before: Configuration, after: Configuration): boolean {
+  return wayKey(before) !== wayKey({ ...after, network: before.network })
+}
+
 export type ObstacleBetween = (before: Configuration, after: Configuration) => string | undefined
 
 /** Whether subnets of the one are subnets of the other. */

@@ -18,6 +18,10 @@ export class FlipGuard {
     this.#clock = needs.clock
   }
 
+  get waiting(): Configuration | undefined {
+    return this.#waiting
+  }
+
   /** When on `Clock.now()` to ask `due`; undefined: there is nothing to wait for. */
   get dueAt(): number | undefined {
     return this.#history?.flips.length ? this.#history.since + FLIP_WINDOW_MS : undefined

@@ -63,7 +63,7 @@ export interface SourceOptions extends LastRun {
 
 /** What the fold tells what is wanted, and what others ask. */
 export interface Sources {
-  readonly config: Pick<ConfigWatch, 'useWaiting' | 'recall'>
+  readonly config: Pick<ConfigWatch, 'useWaiting' | 'recall' | 'waiting'>
   readonly host: HostView
   readonly ways: Ways
   readonly traffic: TrafficChoice

@@ -133,7 +133,7 @@ export function renderMetrics(input: MetricsInput): string {
   ].join('')
 }
 
-function backendChange({ backendChange: change, counters }: StatusDocument): readonly string[] {
+function backendChange({ backendChange: change, endingConnections, counters }: StatusDocument): readonly string[] {
   const { finished, seconds, moves, fallBacks, probesAnswered, probesUnanswered } = counters.backendChanges
   const { moved, total } = change?.peers ?? { moved: 0, total: 0 }
   return [
@@ -144,6 +144,12 @@ function backendChange({ backendChange: change, counters }: StatusDocument): rea
       [{ backend: 'new' }, moved],
       [{ backend: 'old' }, total - moved],
     ]),
+    family(
+      'flannel_backend_change_masqueraded_connections',
+      'gauge',
+      'Masqueraded connections that a change, under way or waiting, is going to end.',
+      endingConnections?.count == null ? [] : [[{}, endingConnections.count]],
+    ),
     family('flannel_backend_changes_total', 'counter', 'Changes of the backend that were finished.', [[{}, finished]]),
     family('flannel_backend_change_seconds_total', 'counter', 'What these took together.', [[{}, seconds]]),
     family('flannel_backend_change_moves_total', 'counter', 'Peers moved from one backend to another.', [

@@ -55,6 +55,7 @@ export function statusDocument(facts: StatusFacts): StatusDocument {
     lease: leaseOf(view),
     backend: backendOf(view),
     backendChange: view.change ?? null,
+    endingConnections: view.ending ?? null,
     conditions,
     peers,
     rejected: view.verdicts?.rejected ?? view.leases?.unreadable ?? [],

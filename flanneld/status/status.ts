@@ -1,6 +1,7 @@
 import type { DataPlaneCounts } from '../../backends/backend.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import type { EndedConnections } from '../config/ended-connections.ts'
 import type { ChangeCounts, ChangeStatus } from '../switch/change-status.ts'
 
 /** How much a condition weighs: an `error` takes the node out of service, a `warning` degrades it, an `info` is only worth knowing. */
@@ -179,6 +180,8 @@ export interface StatusDocument {
   readonly guard: GuardStatus | null
   /** Null: the node has one backend and is not about to have another one. */
   readonly backendChange: ChangeStatus | null
+  /** Masqueraded connections that a change of the backend, under way or waiting, is going to end. Null: there is none. */
+  readonly endingConnections: EndedConnections | null
   readonly datastore: {
     readonly up: boolean
     readonly endpoint: string | null

@@ -1,8 +1,9 @@
 import type { Way } from '../../backends/way.ts'
-import { defaultMetric, keyOf, ROUTE_PROTOCOL } from '../../kernel/objects.ts'
+import { keyOf } from '../../kernel/objects.ts'
 import { type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Lease, OwnLease } from '../../subnet/types.ts'
 import type { Folded } from '../node/fold.ts'
+import { usedRoute } from './leaving-routes.ts'
 import type { ProbeTarget } from './probe-rounds.ts'
 import { type SwitchState, wayOf } from './switch.ts'
 import type { LeasedPeer } from './switch-peers.ts'
@@ -51,11 +52,8 @@ export function leadsTo(last: Folded, peer: LeasedPeer): boolean {
 function routeTo({ plan }: Folded, { lease, family }: LeasedPeer, by: ProbeTarget['by']): string | undefined {
   const dst = lease.families.get(family)?.subnet
   if (dst === undefined) return undefined
-  const { objects } = plan.desired
-  const tried = objects.get(keyOf({ kind: 'probe-route', family, dst, device: '' }))
-  const metric = defaultMetric(family)
-  const used = objects.get(keyOf({ kind: 'route', family, dst, metric, type: 'unicast', protocol: ROUTE_PROTOCOL }))
-  const found = by === 'tried' ? tried : tried === undefined ? used : undefined
+  const tried = plan.desired.objects.get(keyOf({ kind: 'probe-route', family, dst, device: '' }))
+  const found = by === 'tried' ? tried : tried === undefined ? usedRoute(plan, family, dst) : undefined
   return found && keyOf(found)
 }
 

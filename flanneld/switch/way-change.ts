@@ -27,7 +27,7 @@ import { leadsTo, probeTargets } from './probe-targets.ts'
 import { ProbedRoutes } from './probed-routes.ts'
 import type { WaysRecord } from './record.ts'
 import { RefusedWays } from './refused-ways.ts'
-import { advance, forced, restingAt, type SwitchState, type SwitchView } from './switch.ts'
+import { advance, forced, restingAt, type SwitchState, type SwitchView, wayOf } from './switch.ts'
 import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
 import { keysOf, ToldByState } from './told-ways.ts'
 import { WaysFile } from './ways-file.ts'
@@ -98,6 +98,7 @@ export class WayChange implements WayPlan {
   #tellAt: number | undefined
   #sayAt = 0
   #status: ChangeStatus | undefined
+  #unmoved: readonly LeasedPeer[] = []
 
   constructor(needs: WayChangeNeeds, options: WayChangeOptions) {
     this.#needs = needs
@@ -114,6 +115,11 @@ export class WayChange implements WayPlan {
   /** Undefined: the node has one way. */
   get status(): ChangeStatus | undefined {
     return this.#status
+  }
+
+  /** Peers that go by another way than the target, each family for itself. */
+  get unmoved(): readonly LeasedPeer[] {
+    return this.#unmoved
   }
 
   get counts(): ChangeCounts {
@@ -321,6 +327,7 @@ export class WayChange implements WayPlan {
     this.#changes.end()
     this.#primary = undefined
     this.#status = undefined
+    this.#unmoved = []
     this.#rounds.want([])
     this.#needs.conditions.replace('change of the backend', [])
     await this.#opening.close()
@@ -334,6 +341,7 @@ export class WayChange implements WayPlan {
     if (state === undefined || since === undefined) return
     const before = this.#status
     const obstacle = this.#obstacle(seen)
+    this.#unmoved = peers.filter((peer) => wayOf(state, peer) !== state.target)
     this.#status = changeStatus({
       state,
       peers,

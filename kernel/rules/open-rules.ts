@@ -1,4 +1,5 @@
 import type { Clock } from '../../lib/clock.ts'
+import { readSysctl } from '../kinds/sysctl/table.ts'
 import { NetlinkChannel } from '../netlink/channel.ts'
 import { NETLINK_NETFILTER, NFTABLES_GROUP } from '../netlink/nftables-messages.ts'
 import { type NetlinkSocket, openNetlinkSocket } from '../netlink/socket.ts'
@@ -38,7 +39,7 @@ export function openRules(clock: Clock): OpenRules {
     guard,
     obstacles: new ObstacleReader({ sets }),
     monitor,
-    connections: new Connections({ channel }),
+    connections: new Connections({ open: () => openNetfilter(ANSWER_QUEUE_BYTES, []), sysctl: readSysctl }),
     close() {
       monitor.close()
       socket?.close()

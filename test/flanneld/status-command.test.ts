@@ -99,6 +99,15 @@ describe('flanneld status', () => {
     assert.doesNotMatch(statusText(exampleStatus()), /^guard/m)
   })
 
+  it('shows how many connections a change of the backend ends, or why nobody knows', () => {
+    const row = (count: number | null, unknown = '') =>
+      /^ends.*$/m.exec(statusText(exampleStatus({ endingConnections: { count, unknown } })))?.[0]
+    assert.equal(row(1), 'ends       1 masqueraded connection to peers that have not moved, when they do')
+    assert.match(row(12) ?? '', / 12 masqueraded connections /)
+    assert.match(row(null, 'not permitted (EPERM)') ?? '', /how many is not known: not permitted \(EPERM\)$/)
+    assert.doesNotMatch(statusText(exampleStatus()), /^ends/m)
+  })
+
   it('waits until all is well', async () => {
     let asked = 0
     const result = run(

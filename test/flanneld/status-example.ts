@@ -51,6 +51,7 @@ export function exampleStatus(more: Partial<StatusDocument> = {}): StatusDocumen
     dataPlane: null,
     guard: null,
     backendChange: null,
+    endingConnections: null,
     datastore: { up: true, endpoint: 'http://127.0.0.1:2379', lastSuccess: '2026-11-21T09:00:59.000Z', error: null },
     ...more,
   }

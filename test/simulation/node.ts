@@ -234,6 +234,7 @@ export class SimulatedNode {
         monitor,
         rules: {
           obstacles: { read: async () => [] },
+          connections: { count: async () => 0 },
           monitor: { watch: (_kind: unknown, _onChange: unknown, stop: AbortSignal) => aborted(stop) },
         },
         close: () => {},

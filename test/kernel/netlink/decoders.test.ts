@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import type { VxlanDriver } from '../../../kernel/kinds/link/drivers/vxlan.ts'
 import { parseAddress, writeAddress } from '../../../kernel/netlink/address-messages.ts'
 import { AttributeTable, MalformedMessage, MessageWriter } from '../../../kernel/netlink/attributes.ts'
+import { parseTranslated } from '../../../kernel/netlink/conntrack-messages.ts'
 import { DeviceIndex } from '../../../kernel/netlink/device-index.ts'
 import { EventReader } from '../../../kernel/netlink/event-reader.ts'
 import { acknowledgement } from '../../../kernel/netlink/kernel-error.ts'
@@ -29,10 +30,11 @@ const decoders: Readonly<Record<string, (message: Message) => unknown>> = {
   parseLookup,
   parseNeighbour,
   parseNexthop,
+  parseTranslated,
   acknowledgement,
 }
 
-const types = fc.constantFrom(16, 17, 20, 21, 24, 25, 28, 29, 104, 105, 2, 3)
+const types = fc.constantFrom(16, 17, 20, 21, 24, 25, 28, 29, 104, 105, 2, 3, 256)
 /** Fixed fields of a plausible family, then attributes whose lengths and types are mostly right: gets deeper than noise. */
 const attribute = fc
   .tuple(fc.nat(70), fc.uint8Array({ maxLength: 24 }), fc.option(fc.nat(65535), { freq: 8 }))
