@@ -1,4 +1,5 @@
 // npm test [-- --suite e2e,netns] [-- --grep TEXT]; REQUIRE=unit,peer:flanneld makes what did not run a failure.
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { long } from '../test/long.ts'
@@ -64,7 +65,7 @@ async function again(name: string, files: readonly string[]): Promise<Outcome> {
 function optionsOf(suite: Suite): RunOptions {
   const minutes = long ? suite.minutesLong : suite.minutes
   const { inMachine = false, processes = 1 } = suite
-  return { grep: values.grep ?? '', minutes, inMachine, processes }
+  return { grep: values.grep ?? '', minutes, inMachine, processes: availableParallelism() > 1 ? processes : 1 }
 }
 
 function names(list: string): readonly string[] {

@@ -8,6 +8,7 @@ export type ReportLine =
   | { readonly event: 'passed'; readonly title: string }
   | { readonly event: 'failed'; readonly title: string; readonly file: string; readonly message: string }
   | { readonly event: 'pending'; readonly title: string; readonly notRun?: NotRun | undefined }
+  | { readonly event: 'took'; readonly file: string; readonly seconds: number }
   | { readonly event: 'left-open'; readonly what: readonly string[] }
   | { readonly event: 'end' }
 
@@ -30,7 +31,18 @@ export class LiveReport extends Mocha.reporters.Spec {
     runner.on(events.EVENT_TEST_PENDING, (test) =>
       writeReport(file, { event: 'pending', title: test.fullTitle(), notRun: whyNotRun(test.parent) }),
     )
-    runner.once(events.EVENT_RUN_END, () => writeReport(file, { event: 'end' }))
+    const begun = new Map<Mocha.Suite, number>()
+    runner.on(events.EVENT_SUITE_BEGIN, (suite) => begun.set(suite, performance.now()))
+    runner.on(events.EVENT_SUITE_END, (suite) => {
+      if (suite.parent?.root !== true) return
+      const seconds = (performance.now() - (begun.get(suite) ?? Number.NaN)) / 1000
+      writeReport(file, { event: 'took', file: suite.file ?? '', seconds })
+    })
+  }
+
+  /** What passed is counted by the runner, for all files. */
+  override epilogue(): void {
+    if (this.stats.failures > 0) super.epilogue()
   }
 }
 

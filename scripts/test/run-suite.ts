@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process'
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises'
-import { availableParallelism, tmpdir } from 'node:os'
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ReportLine } from './report.ts'
-import type { Outcome } from './summary.ts'
+import type { FileTime, Outcome } from './summary.ts'
 
-type Ran = Outcome & { at: 'ran' }
+type Process = Pick<Outcome & { at: 'ran' }, 'passed' | 'failed' | 'pending' | 'trouble'> & {
+  readonly took: readonly FileTime[]
+}
 
 export interface RunOptions {
   /** Only tests whose full names contain it; empty: all. */
@@ -16,38 +18,44 @@ export interface RunOptions {
   readonly silent?: boolean
   /** Under another kernel: `lab/vm/main.ts`. */
   readonly inMachine?: boolean
-  /** So many share the files, where there are as many cores; one by default. */
+  /** Of several, each takes the next file when it has done one; a file's root hooks are its own then. One by default: all together. */
   readonly processes?: number
+}
+
+/** What the processes read. Files of one group run in one process, together. */
+export interface Work {
+  readonly grep: string
+  readonly groups: readonly (readonly string[])[]
 }
 
 /** Runs test files; the first process's output is live on ours, that of the others follows when they have ended. */
 export async function runFiles(files: readonly string[], options: RunOptions): Promise<Outcome> {
-  const processes = Math.min(options.processes ?? 1, availableParallelism())
-  const shares = Array.from({ length: processes }, (_unused, n) => files.filter((_file, at) => at % processes === n))
-  return together(await Promise.all(shares.map((share, n) => runShare(share, options, n === 0))))
-}
-
-async function runShare(files: readonly string[], options: RunOptions, isLive: boolean): Promise<Ran> {
+  const { processes = 1, grep } = options
+  const work: Work = { grep, groups: processes > 1 ? files.map((file) => [file]) : [files] }
   const folder = await mkdtemp(join(tmpdir(), 'flanneld-test-'))
+  const begin = performance.now()
   try {
-    const [report, output] = [join(folder, 'report'), await open(join(folder, 'output'), 'w+')]
-    const end = await mocha(folder, [report, options.grep, ...files], options, isLive ? 'inherit' : output.fd)
-    await output.close()
-    if (!isLive && options.silent !== true) process.stdout.write(await readFile(join(folder, 'output')))
-    return outcome(await readReport(report), end)
+    await writeFile(join(folder, 'work.json'), JSON.stringify(work))
+    const numbers = Array.from({ length: processes }, (_unused, number) => number)
+    const ran = await Promise.all(numbers.map((number) => runProcess(folder, number, options)))
+    return together(ran, (performance.now() - begin) / 1000)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-function mocha(
-  folder: string,
-  args: readonly string[],
-  options: RunOptions,
-  output: 'inherit' | number,
-): Promise<string> {
+async function runProcess(folder: string, number: number, options: RunOptions): Promise<Process> {
+  const isLive = number === 0
+  const output = await open(join(folder, `output-${number}`), 'w+')
+  const end = await mocha(folder, number, options, isLive ? 'inherit' : output.fd)
+  await output.close()
+  if (!isLive && options.silent !== true) process.stdout.write(await readFile(join(folder, `output-${number}`)))
+  return judged(await readReport(join(folder, `report-${number}`)), end)
+}
+
+function mocha(folder: string, number: number, options: RunOptions, output: 'inherit' | number): Promise<string> {
   const node = [process.execPath, '--import', 'tsx']
-  const suite = [...node, join(import.meta.dirname, 'suite-process.ts'), ...args]
+  const suite = [...node, join(import.meta.dirname, 'suite-process.ts'), folder, String(number)]
   const machine = [...node, join(import.meta.dirname, '../../lab/vm/main.ts')]
   // It has a limit of its own; ours is the one that counts.
   machine.push('--minutes', String(options.minutes + 1), '--write', folder, '--')
@@ -81,7 +89,7 @@ async function readReport(file: string): Promise<readonly ReportLine[]> {
     .map((line) => JSON.parse(line))
 }
 
-function outcome(lines: readonly ReportLine[], end: string): Ran {
+function judged(lines: readonly ReportLine[], end: string): Process {
   const of = <E extends ReportLine['event']>(event: E) =>
     lines.filter((line): line is ReportLine & { event: E } => line.event === event)
   const failed = of('failed')
@@ -91,16 +99,25 @@ function outcome(lines: readonly ReportLine[], end: string): Ran {
     trouble.push(`the test process ${end}, ${last ? `last begun: ${last.title}` : 'before its first test'}`)
   else if (failed.length === 0 && trouble.length === 0 && end !== 'ended with exit code 0')
     trouble.push(`the test process ${end}`)
-  return { at: 'ran', passed: of('passed').length, failed, shaky: [], pending: of('pending'), trouble }
+  return { passed: of('passed').length, failed, pending: of('pending'), trouble, took: of('took') }
 }
 
-function together(shares: readonly Ran[]): Ran {
+function together(processes: readonly Process[], seconds: number): Outcome {
   return {
     at: 'ran',
-    passed: shares.reduce((sum, { passed }) => sum + passed, 0),
-    failed: shares.flatMap(({ failed }) => failed),
+    passed: processes.reduce((sum, { passed }) => sum + passed, 0),
+    failed: processes.flatMap(({ failed }) => failed),
     shaky: [],
-    pending: shares.flatMap(({ pending }) => pending),
-    trouble: shares.flatMap(({ trouble }) => trouble),
+    pending: processes.flatMap(({ pending }) => pending),
+    trouble: processes.flatMap(({ trouble }) => trouble),
+    seconds,
+    files: sums(processes.flatMap(({ took }) => took)),
   }
+}
+
+/** A file can have several suites at its top. */
+function sums(took: readonly FileTime[]): readonly FileTime[] {
+  const seconds = new Map<string, number>()
+  for (const one of took) seconds.set(one.file, (seconds.get(one.file) ?? 0) + one.seconds)
+  return [...seconds].map(([file, sum]) => ({ file, seconds: sum }))
 }

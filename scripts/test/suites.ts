@@ -12,13 +12,25 @@ export interface Suite {
   readonly minutesLong: number
   /** Under Debian's kernel, in a virtual machine (lab/vm). */
   readonly inMachine?: boolean
-  /** Side by side: much of what these tests do is wait. Only tests of which none measures what the others do. */
+  /**
+   * So many side by side, where there is more than one core; more than cores, as much of what these tests do is wait.
+   * Only tests of which none measures what the others do.
+   */
   readonly processes?: number
+  /** Of several processes, files that begin first, so that none is left alone with them at the end. */
+  readonly first?: readonly string[]
 }
+
+const slowUnitFiles = [
+  'flanneld/switch/way-change.test.ts',
+  'scripts/run-suite.test.ts',
+  'simulation/simulation.test.ts',
+  'subnet/kube/faults.test.ts',
+]
 
 /** In the order they run: what fails fastest comes first. */
 export const suites: readonly Suite[] = [
-  { name: 'unit', folders: [], needs: [], minutes: 6, minutesLong: 30, processes: 2 },
+  { name: 'unit', folders: [], needs: [], minutes: 6, minutesLong: 30, processes: 3, first: slowUnitFiles },
   { name: 'build', folders: ['build'], needs: [], minutes: 5, minutesLong: 5 },
   { name: 'etcd', folders: ['etcd'], needs: ['etcd'], minutes: 10, minutesLong: 60 },
   { name: 'chart', folders: ['chart'], needs: [], minutes: 10, minutesLong: 10 },
@@ -34,16 +46,18 @@ export const suites: readonly Suite[] = [
 /** Run by `npm run bench`, never as tests. */
 const otherFolders = ['bench']
 
-/** Paths of the suite's test files below `testFolder`, sorted. */
+/** Paths of the suite's test files below `testFolder`, sorted but for those that come first. */
 export function testFiles(suite: Suite, testFolder: string): readonly string[] {
   const taken = [...otherFolders, ...suites.flatMap(({ folders }) => folders)]
-  return readdirSync(testFolder, { recursive: true, encoding: 'utf8' })
+  const { first = [] } = suite
+  const files = readdirSync(testFolder, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.test.ts'))
     .filter((file) => {
       const inFolder = (folder: string) => file.startsWith(`${folder}/`)
       return suite.folders.length > 0 ? suite.folders.some(inFolder) : !taken.some(inFolder)
     })
     .sort()
-    .map((file) => join(testFolder, file))
-    .filter((file) => existsSync(file))
+  const absent = first.filter((file) => !files.includes(file))
+  if (absent.length > 0) throw new Error(`suite ${suite.name} begins with ${absent.join(', ')}, which it does not have`)
+  return [...new Set([...first, ...files])].map((file) => join(testFolder, file)).filter((file) => existsSync(file))
 }

@@ -1,3 +1,4 @@
+import { relative } from 'node:path'
 import type { NotRun } from '../../test/needs.ts'
 
 export type Outcome =
@@ -11,7 +12,15 @@ export type Outcome =
       readonly pending: readonly { readonly title: string; readonly notRun?: NotRun | undefined }[]
       /** What went wrong beside the tests themselves. */
       readonly trouble: readonly string[]
+      /** From the first process's start to the last one's end. */
+      readonly seconds: number
+      readonly files: readonly FileTime[]
     }
+
+export interface FileTime {
+  readonly file: string
+  readonly seconds: number
+}
 
 export interface Failure {
   readonly title: string
@@ -36,8 +45,9 @@ export function summary(outcomes: ReadonlyMap<string, Outcome>, required: Requir
   const failed = failures.length + unmet.length
   const text = [
     '',
-    `${'suite'.padEnd(10)}${['passed', 'failed', 'pending'].map((word) => word.padStart(9)).join('')}`,
+    `${'suite'.padEnd(10)}${['passed', 'failed', 'pending', 'time'].map((word) => word.padStart(9)).join('')}`,
     ...rows,
+    ...section('THE SLOWEST FILES', slowest(outcomes)),
     ...section('NOT RUN', notRun),
     ...section('SHAKY: FAILED, AND PASSED WHEN ITS FILE RAN AGAIN ALONE', shaky),
     ...section('FAILED', failures),
@@ -52,7 +62,22 @@ export function summary(outcomes: ReadonlyMap<string, Outcome>, required: Requir
 function row(suite: string, outcome: Outcome): string {
   if (outcome.at === 'not run') return `${suite.padEnd(10)}  not run: ${outcome.reason}`
   const counts = [outcome.passed, outcome.failed.length + outcome.trouble.length, outcome.pending.length]
-  return suite.padEnd(10) + counts.map((count) => String(count).padStart(9)).join('')
+  return suite.padEnd(10) + [...counts, clock(outcome.seconds)].map((text) => String(text).padStart(9)).join('')
+}
+
+/** Ten of those that take more than a second, of all suites. */
+function slowest(outcomes: ReadonlyMap<string, Outcome>): readonly string[] {
+  return [...outcomes.values()]
+    .flatMap((outcome) => (outcome.at === 'ran' ? outcome.files : []))
+    .filter(({ seconds }) => seconds > 1)
+    .sort((a, b) => b.seconds - a.seconds)
+    .slice(0, 10)
+    .map(({ file, seconds }) => `${clock(seconds).padStart(6)}  ${relative('', file)}`)
+}
+
+function clock(seconds: number): string {
+  const whole = Math.round(seconds)
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')}`
 }
 
 function section(title: string, lines: readonly string[]): readonly string[] {

@@ -61,10 +61,56 @@ describe('a run of test files', function () {
     )
   })
 
+  // Each mocha that stays hands a rejection that is handled late to all others: 2^files calls.
+  it('leaves no listener of one file to the next', async () => {
+    const files = ['a', 'b', 'c'].map((name) => {
+      const file = join(folder, `${name}.test.ts`)
+      const one = `if (process.listenerCount('unhandledRejection') !== 1) throw new Error('another one listens')`
+      writeFileSync(file, `it('${name}', () => { ${one} })`)
+      return file
+    })
+    const outcome = await runFiles(files, { grep: '', minutes: 1, silent: true, processes: 2 })
+    assert.ok(outcome.at === 'ran')
+    assert.deepEqual([outcome.passed, outcome.failed, outcome.trouble], [3, [], []])
+  })
+
+  it('goes on in the other process where one has a long file', async () => {
+    const told = join(folder, 'told')
+    const write = (name: string, source: string) => {
+      const file = join(folder, `${name}.test.ts`)
+      writeFileSync(file, `import { appendFileSync, readFileSync } from 'node:fs'\n${source}`)
+      return file
+    }
+    const tell = (word: string) => `it('${word}', () => appendFileSync('${told}', '${word}\\n'))`
+    // Ends only when the two behind it have run, and each of those is done once.
+    const first = write(
+      'first',
+      `it('first', (done) => {
+        const look = setInterval(() => {
+          if (readFileSync('${told}', { encoding: 'utf8', flag: 'a+' }) !== 'second\\nthird\\n') return
+          clearInterval(look)
+          done()
+        }, 20)
+      })`,
+    )
+    const files = [first, write('second', tell('second')), write('third', tell('third'))]
+    const outcome = await runFiles(files, { grep: '', minutes: 1, silent: true, processes: 2 })
+    assert.ok(outcome.at === 'ran')
+    assert.deepEqual([outcome.passed, outcome.failed, outcome.trouble], [3, [], []])
+  })
+
   it('reports a file that does not load', async () => {
+    const file = join(folder, 'case.test.ts')
     assert.deepEqual((await run(`throw new Error('x')`)).trouble, [
-      'the test process ended with exit code 1, before its first test',
+      `the test process ended with exit code 1, last begun: the loading of ${file}`,
     ])
+  })
+
+  it('measures the files', async () => {
+    const { seconds, files } = await run(`describe('a', () => it('b', (done) => { setTimeout(done, 300) }))`)
+    const [one] = files
+    assert.equal(one?.file, join(folder, 'case.test.ts'))
+    assert.ok(one.seconds >= 0.3 && one.seconds < seconds, `${one.seconds} of ${seconds} s`)
   })
 
   it('keeps what passed before the process died', async () => {

@@ -10,6 +10,8 @@ const ran = (failed: readonly string[], parts: Partial<Outcome & { at: 'ran' }> 
   shaky: [],
   pending: [],
   trouble: [],
+  seconds: 0,
+  files: [],
   ...parts,
 })
 

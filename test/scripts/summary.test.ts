@@ -8,6 +8,8 @@ const ran = (parts: Partial<Outcome & { at: 'ran' }> = {}): Outcome => ({
   shaky: [],
   pending: [],
   trouble: [],
+  seconds: 0,
+  files: [],
   ...parts,
 })
 const end = (outcomes: Record<string, Outcome>, require = '', absent: Record<string, string> = {}) => {
@@ -44,6 +46,17 @@ describe('summary of a test run', () => {
     const got = end({ unit: ran({ shaky: [{ title: 'address parses', message: 'late', file: 'a' }] }) })
     assert.match(got.text, /SHAKY.*\n {2}unit: address parses\n +late\n/)
     assert.deepEqual([got.ok, got.last], [true, '2 passed, 0 failed, 0 skipped'])
+  })
+
+  it('tells the time of each suite, and the ten slowest files of all', () => {
+    const files = Array.from({ length: 12 }, (_unused, at) => ({ file: `test/${at}.test.ts`, seconds: at * 20 }))
+    const { text } = end({
+      unit: ran({ seconds: 61.2, files: files.slice(0, 9) }),
+      e2e: ran({ files: files.slice(9) }),
+    })
+    assert.match(text, /^unit +2 +0 +0 +1:01$/m)
+    const named = [...text.matchAll(/^ +(\d+:\d\d) {2}test\/(\d+)\.test\.ts$/gm)].map(([, time, at]) => [time, at])
+    assert.deepEqual([named.length, named[0], named[9]], [10, ['3:40', '11'], ['0:40', '2']])
   })
 
   it('counts a process that died as a failure', () => {
