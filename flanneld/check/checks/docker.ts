@@ -1,4 +1,15 @@
-import { contains, parseCidr } from '../../../lib/address.ts'
+import {
+  addressBits,
+  cidrOf,
+  contains,
+  familyOf,
+  firstHost,
+  ipFromNumber,
+  ipToNumber,
+  networkAddress,
+  parseCidr,
+  parseInterfaceCidr,
+} from '../../../lib/address.ts'
 import type { Condition } from '../../status/status.ts'
 import { dockerDisagreements, subnetOf } from '../docker-agreement.ts'
 import { type DockerOptions, optionOf, readDaemonJson, readFlags } from '../docker-options.ts'
@@ -6,6 +17,7 @@ import type { DockerFacts, Facts } from '../facts.ts'
 import { fail, type Line, ok, warn } from '../line.ts'
 
 const CHECK = 'docker-options'
+const USE_LEASED = 'have mk-docker-opts.sh write --bip=, which takes it from subnet.env'
 
 export function checkDocker({ docker }: Facts): readonly Line[] {
   if (docker === undefined) return []
@@ -64,7 +76,7 @@ function checkOptions(docker: DockerFacts): readonly Line[] {
   // The next start is by the unit. One that runs has what it was started with.
   const next = { flags: readFlags(unit?.words ?? running?.words ?? []), file: json }
   const inUse = running === undefined ? next : { flags: readFlags(running.words), file: json }
-  lines.push(...checkConflicts(next, file?.path ?? ''), ...checkRange(next))
+  lines.push(...checkConflicts(next, file?.path ?? ''), ...checkBip(next), ...checkRange(next))
   const { subnetFile } = docker
   if (isAsleep)
     return lines.length > 0
@@ -120,6 +132,23 @@ function checkConflicts(options: DockerOptions, path: string): Line[] {
       ),
     )
   return lines
+}
+
+/** It is the bridge's own address, which can be neither the first nor the last one of its subnet. */
+function checkBip(options: DockerOptions): Line[] {
+  const bip = optionOf(options, 'bip')
+  if (bip === undefined) return []
+  const parsed = parseInterfaceCidr(bip)
+  if (parsed === undefined)
+    return [fail(CHECK, `bip ${bip} is no address with the length of its subnet: Docker does not start`, USE_LEASED)]
+  const { address, length } = parsed
+  const subnet = cidrOf(address, length)
+  const bits = addressBits(familyOf(address))
+  const first = networkAddress(subnet)
+  const last = ipFromNumber(familyOf(address), ipToNumber(first) + (1n << BigInt(bits - length)) - 1n)
+  if (bits - length < 2 || (address !== first && address !== last)) return []
+  const text = `bip ${bip} is the ${address === first ? 'network' : 'broadcast'} address of its subnet, not one for the bridge: Docker does not start`
+  return [fail(CHECK, text, `${firstHost(subnet)}/${length}; or ${USE_LEASED}`)]
 }
 
 function checkRange(options: DockerOptions): Line[] {
