@@ -99,6 +99,8 @@ export async function runTogether(
   signal: AbortSignal,
 ): Promise<void> {
   const fault = new AbortController()
+  // As above.
+  setMaxListeners(0, fault.signal)
   const stop = () => fault.abort(signal.reason)
   signal.addEventListener('abort', stop, { once: true })
   if (signal.aborted) stop()

@@ -1,7 +1,6 @@
 import type { Way } from '../../backends/way.ts'
 import type { ReconcileStatus } from '../../kernel/desired.ts'
 import { type IpAddr, networkAddress } from '../../lib/address.ts'
-import { Alarm } from '../../lib/alarm.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
@@ -20,6 +19,7 @@ import { changeConditions, changeStatus } from './change-report.ts'
 import type { ChangeCounts, ChangeStatus, FinishOutcome } from './change-status.ts'
 import { following, obstacleOnTheWay } from './follow.ts'
 import { kernelObstacle } from './kernel-obstacle.ts'
+import { PacedLooks } from './paced-looks.ts'
 import { ProbeOpening } from './probe-opening.ts'
 import type { ProbePort } from './probe-port.ts'
 import { ProbeRounds } from './probe-rounds.ts'
@@ -66,10 +66,6 @@ interface Seen {
   readonly last: Folded
 }
 
-const TICK_MS = 200
-const LONGEST_TICK_MS = 5_000
-/** After a look it rests for so many times as long. */
-const REST_TO_LOOK = 9
 const CONDITION_MS = 5_000
 /** Each node writes its lease some four times; so many ms for each node of the cluster, or all would write at once. */
 const JITTER_MS = 4
@@ -85,14 +81,13 @@ export class WayChange implements WayPlan {
   readonly #peers = new SwitchPeers()
   readonly #told = new ToldByState()
   readonly #routes = new ProbedRoutes()
-  readonly #alarm: Alarm
+  readonly #looks: PacedLooks
   readonly #file: WaysFile
   readonly #opening: ProbeOpening
   readonly #refused: RefusedWays
   readonly #changes: ChangeRecord
   #record: WaysRecord | undefined
   #primary: string | undefined
-  #news = 0
   #shownSince: number | undefined
   /** On the clock: when the new way may be told of. */
   #tellAt: number | undefined
@@ -103,7 +98,7 @@ export class WayChange implements WayPlan {
   constructor(needs: WayChangeNeeds, options: WayChangeOptions) {
     this.#needs = needs
     this.#options = options
-    this.#alarm = new Alarm(needs)
+    this.#looks = new PacedLooks({ ...needs, look: () => this.#look(), isChanging: () => this.#isChanging })
     this.#file = new WaysFile(needs)
     this.#opening = new ProbeOpening(needs)
     const nameOf = (key: string) => this.#nameOf(key)
@@ -159,8 +154,7 @@ export class WayChange implements WayPlan {
 
   /** To be told of whatever may let the change go on. */
   look(): void {
-    this.#news += 1
-    this.#alarm.ring()
+    this.#looks.ring()
   }
 
   /** Ends the old ways, whoever needs them, as soon as the lease store shows that this node gives them up. */
@@ -175,24 +169,8 @@ export class WayChange implements WayPlan {
 
   /** Until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    signal.addEventListener('abort', () => this.#alarm.stop(), { once: true })
-    await runTogether([(stop) => this.#keepLooking(stop), (stop) => this.#rounds.run(stop)], signal)
+    await runTogether([(stop) => this.#looks.run(stop), (stop) => this.#rounds.run(stop)], signal)
     await this.#opening.close()
-  }
-
-  /** At once where there is news, and rarer and rarer while there is none: what only takes time takes little of it. */
-  async #keepLooking(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#needs
-    let pauseMs = TICK_MS
-    while (!signal.aborted) {
-      const [news, began] = [this.#news, clock.now()]
-      await this.#look()
-      const tookMs = clock.now() - began
-      // Among thousands of peers a look is long, and there is news of one of them all the time.
-      if (news !== this.#news) await clock.sleep(Math.max(TICK_MS / 10, REST_TO_LOOK * tookMs), signal).catch(() => {})
-      else await this.#alarm.until(this.#isChanging ? clock.now() + pauseMs : Number.POSITIVE_INFINITY)
-      pauseMs = news === this.#news ? Math.min(2 * pauseMs, LONGEST_TICK_MS) : TICK_MS
-    }
   }
 
   get #state(): SwitchState | undefined {

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict'
+import { randomBytes, randomInt } from 'node:crypto'
+import type { ProbeRound } from '../../../flanneld/switch/probe-port.ts'
+import { UdpProbes } from '../../../flanneld/switch/udp-probes.ts'
+import type { IpAddr } from '../../../lib/address.ts'
+import { systemClock } from '../../../lib/clock.ts'
+
+/** The ports are always the same: another run at the same time has other addresses. */
+const loopback = () => [127, randomInt(1, 255), randomInt(256), randomInt(1, 255)].join('.') as IpAddr
+/** Longer than the patience of a round. */
+const BUSY_MS = 800
+
+describe('probes over UDP', () => {
+  const never = new AbortController().signal
+  const [from, to, nobody] = [loopback(), loopback(), loopback()]
+  let probes: UdpProbes
+
+  beforeEach(async () => {
+    probes = new UdpProbes({ clock: systemClock, randomBytes })
+    await probes.open([from, to])
+  })
+  afterEach(async () => await probes.open([]))
+
+  const round = (more: Partial<ProbeRound> = {}): ProbeRound => ({ from, to, by: 'tried', bytes: 1450, ...more })
+
+  for (const by of ['tried', 'used'] as const)
+    it(`small ones and large ones are answered from where they went: ${by}`, async () => {
+      assert.equal(await probes.send(round({ by }), never), undefined)
+    })
+
+  it('says what is not answered', async () => {
+    assert.equal(await probes.send(round({ to: nobody }), never), 'no probe is answered')
+    // More than one datagram can be.
+    const words = await probes.send(round({ bytes: 70_000 }), never)
+    assert.equal(words, 'small probes are answered, packets of 70000 bytes are not')
+  })
+
+  it('takes for answered what came in time to a process that had no time to read it', async () => {
+    const asked = Array.from({ length: 10 }, () => probes.send(round(), never))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BUSY_MS)
+    assert.deepEqual(
+      (await Promise.all(asked)).filter((words) => words !== undefined),
+      [],
+    )
+  })
+})
