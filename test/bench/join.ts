@@ -2,8 +2,9 @@ import { readFile, rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { inParallel } from '../../lab/build.ts'
 import type { Host } from '../../lab/host.ts'
-import { defaultPrefix, Lab } from '../../lab/lab.ts'
+import { defaultPrefix, type Lab } from '../../lab/lab.ts'
 import type { Measurement, Sample, Side } from './measurement.ts'
+import { rack } from './rack.ts'
 
 const HOSTS = 50
 const LIMIT_MS = 60_000
@@ -19,13 +20,8 @@ export const join: Measurement = {
     { key: 'silent', title: '  pairs without an answer', unit: '', digits: 0, goal: { under: 1 } },
   ],
   async prepare(defer) {
-    const hosts = Array.from({ length: HOSTS }, (_unused, index) => `h${index + 1}`)
-    const lab = await Lab.create({
-      segments: [{ name: 'lan', subnet: '192.168.64.0/24', hosts }],
-      netConf: { Network: '10.5.0.0/16', Backend: { Type: 'vxlan' } },
-    })
+    const lab = await rack(HOSTS, { Type: 'vxlan' })
     defer(() => lab.close())
-    await introduce(lab)
     return async (side) => {
       try {
         return await joinAll(lab, side)
@@ -34,19 +30,6 @@ export const join: Measurement = {
       }
     }
   },
-}
-
-// All namespaces of a machine share one ARP table of 1,024 entries, less than these hosts' pairs; permanent ones do not count.
-async function introduce(lab: Lab): Promise<void> {
-  const known = await Promise.all(
-    lab.hosts.map(async (host) => {
-      const [link] = await host.ipJson('link', 'show', 'eth0')
-      return `neigh replace ${host.address} lladdr ${link.address} dev eth0 nud permanent`
-    }),
-  )
-  await inParallel(lab.hosts, 4, async (host) => {
-    await host.ipBatch(known.filter((line) => !line.includes(` ${host.address} `)))
-  })
 }
 
 async function joinAll(lab: Lab, side: Side): Promise<Sample> {

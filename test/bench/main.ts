@@ -10,6 +10,8 @@ import { idle, idleMasquerade } from './idle.ts'
 import { join } from './join.ts'
 import { kube1000, kube5000 } from './kube.ts'
 import { latency, latency5000, latencyDirect5000, latencyExcluding5000 } from './latency.ts'
+import { liveChange } from './live-change.ts'
+import { liveChangeCrowd } from './live-change-crowd.ts'
 import { type Measurement, measure, type Side } from './measurement.ts'
 import { peers1000, peers5000, peers20000 } from './peers.ts'
 import { rowsOf, sampleLine, table } from './report.ts'
@@ -33,6 +35,8 @@ const measurements: readonly Measurement[] = [
   kube1000,
   kube5000,
   heartbeats,
+  liveChange,
+  liveChangeCrowd,
 ]
 
 const { values, positionals } = parseArgs({
