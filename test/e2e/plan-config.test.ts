@@ -85,7 +85,7 @@ describe('flanneld plan --config', function () {
       'another port alone',
       { ...vxlan, Backend: { Type: 'vxlan', Port: 4789 } },
       0,
-      /^# goes into use when the daemon is started again: both would have the device flannel\.1; another VNI makes another one$/m,
+      /^# goes into use when the daemon is started again: both would have the device flannel\.1; in two steps, with another VNI between them, no restart is needed$/m,
     ],
     [
       'a larger network',
