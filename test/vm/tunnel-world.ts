@@ -62,15 +62,14 @@ export async function allKnow(hosts: readonly Host[], count: number): Promise<vo
 }
 
 /** Looks twice a second: on one emulated processor a look more often would slow down what it waits for. */
-export async function patiently(what: string, check: () => Promise<unknown>): Promise<void> {
-  const deadline = Date.now() + patience
+export async function patiently(what: string, check: () => Promise<unknown>, ms = patience): Promise<void> {
+  const deadline = Date.now() + ms
   for (;;) {
     try {
       await check()
       return
     } catch (cause) {
-      if (Date.now() > deadline)
-        throw new Error(`not within ${patience} ms: ${what}: ${(cause as Error).message}`, { cause })
+      if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}: ${(cause as Error).message}`, { cause })
     }
     await delay(500)
   }

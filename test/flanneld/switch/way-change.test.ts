@@ -179,6 +179,18 @@ describe('simulated nodes that change their backend', function () {
     }
   })
 
+  it('go to another port in two steps, with another VNI between them', async () => {
+    await start([4])
+    for (const VNI of [7, 1]) {
+      changing.configure({ Type: 'vxlan', VNI, Port: 4789 })
+      await changing.pass(8_000)
+      changing.assertAtRest([`flannel.${VNI}`], [`flannel.${VNI}`])
+      const links = changing.world.hosts.flatMap((host) => host.links())
+      const ports = links.flatMap(({ driver }) => (driver?.type === 'vxlan' ? [driver.port] : []))
+      assert.deepEqual([...new Set(ports)], [4789])
+    }
+  })
+
   for (const ms of [100, 900]) {
     it(`go back ${ms} ms later, and on to a third one`, async () => {
       await start([4])
