@@ -3,9 +3,9 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import type { PingJudge } from '../../lab/ping-judge.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { needs } from '../needs.ts'
+import { ChangingHosts, sendsBy } from './changing-hosts.ts'
 import { Kubernetes } from './kubernetes-world.ts'
 import { knowsPeers, logsInFailure, oneSegment, startDaemon, status, until } from './world.ts'
 
@@ -22,7 +22,7 @@ describe('a change of the backend with leases from the Kubernetes API', function
   let kubernetes: Kubernetes
   let kubeconfig: string
   let hosts: readonly Host[]
-  let judges: readonly PingJudge[] = []
+  let changing: ChangingHosts
 
   before(async () => {
     lab = await Lab.create({ segments: oneSegment(3), etcd: false, rpFilter: 1 })
@@ -41,10 +41,7 @@ describe('a change of the backend with leases from the Kubernetes API', function
     await Promise.all(hosts.map(start))
     for (const host of hosts) await knowsPeers(host, 2)
     for (const host of hosts) await host.addContainer('c1')
-    judges = hosts.flatMap((from) =>
-      hosts.flatMap((to) => (from === to ? [] : [from.container('c1').startPing(to.container('c1').address, 20)])),
-    )
-    for (const judge of judges) await judge.answered(AbortSignal.timeout(30_000))
+    changing = await ChangingHosts.start(hosts)
   })
 
   afterEach(async function () {
@@ -52,7 +49,7 @@ describe('a change of the backend with leases from the Kubernetes API', function
   })
 
   after(async () => {
-    await Promise.all(judges.map((judge) => judge.stop().catch(() => undefined)))
+    await changing?.stop()
     await lab?.close()
   })
 
@@ -64,35 +61,12 @@ describe('a change of the backend with leases from the Kubernetes API', function
     return await startDaemon(host, { args: [...args, '--ingress-guard=on'], env: { NODE_NAME: host.label } })
   }
   const pause = async (ms: number) => await systemClock.sleep(ms, AbortSignal.timeout(60_000))
-  const sendsBy = async (host: Host, to: Host) => {
-    const [route] = await host.ipJson('route', 'get', to.container('c1').address)
-    return route?.['dev']
-  }
-
   const settled = async (type: string, device: string) =>
-    await until(60_000, `all is ${device}`, async () => {
-      for (const host of hosts) {
-        const { backendChange, notReady } = await status(host)
-        assert.deepEqual([backendChange, notReady], [null, []], JSON.stringify(backendChange))
-        for (const to of hosts) if (to !== host) assert.equal(await sendsBy(host, to), device)
-        const { annotations } = (await kubernetes.node(host.label)).metadata
-        const said = ['backend-type', 'accepts', 'sends'].map((name) => annotations[prefix + name])
-        assert.deepEqual(said, [type, undefined, undefined])
-        const names = (await host.ipJson('link')).map(({ ifname }) => String(ifname))
-        assert.deepEqual(
-          names.filter((name) => name.startsWith('flannel')),
-          device === 'eth0' ? [] : [device],
-        )
-      }
+    await changing.settled({ device, tunnel: device === 'eth0' ? undefined : device }, async (host) => {
+      const { annotations } = (await kubernetes.node(host.label)).metadata
+      const said = ['backend-type', 'accepts', 'sends'].map((name) => annotations[prefix + name])
+      assert.deepEqual(said, [type, undefined, undefined])
     })
-
-  const nothingLost = async () => {
-    const sent = judges.map((judge) => judge.verdict().sent)
-    await until(20_000, 'more packets', async () => {
-      for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 25)
-    })
-    for (const judge of judges) assert.deepEqual([judge.address, judge.verdict().lost], [judge.address, 0])
-  }
 
   it('loses no packet though each node hears of it at another time', async () => {
     for (const host of hosts) {
@@ -100,7 +74,7 @@ describe('a change of the backend with leases from the Kubernetes API', function
       await pause(2_000)
     }
     await settled('host-gw', 'eth0')
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('waits for a node that has not heard of it, which both ways reach, and says for whom', async () => {
@@ -116,7 +90,7 @@ describe('a change of the backend with leases from the Kubernetes API', function
     assert.match(annotations[`${prefix}accepts`], /vxlan.*host-gw|host-gw.*vxlan/)
     await configure(h3, VXLAN)
     await settled('vxlan', 'flannel.1')
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('goes on by daemons that are killed and by another change of mind half way', async () => {
@@ -130,6 +104,6 @@ describe('a change of the backend with leases from the Kubernetes API', function
       await pause(700)
     }
     await settled('vxlan', 'flannel.7')
-    await nothingLost()
+    await changing.nothingLost()
   })
 })

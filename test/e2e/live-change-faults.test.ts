@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import type { PingJudge } from '../../lab/ping-judge.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { long } from '../long.ts'
 import { needs, peerProgram } from '../needs.ts'
+import { ChangingHosts, sendsBy } from './changing-hosts.ts'
 import { flanneld, knowsPeers, leaseOf, logsInFailure, oneSegment, ready, startDaemon, status, until } from './world.ts'
 
 const config = (backend: object) => ({ Network: '10.5.0.0/16', Backend: backend })
@@ -17,7 +17,7 @@ describe('a change of the backend that is disturbed', function () {
   this.timeout(240_000)
   let lab: Lab
   let hosts: readonly Host[]
-  let judges: readonly PingJudge[] = []
+  let changing: ChangingHosts
 
   const begin = async (start: (host: Host, place: number) => Promise<unknown>) => {
     // As on Red Hat's hosts: a packet that comes by another way than ours goes is lost.
@@ -28,16 +28,12 @@ describe('a change of the backend that is disturbed', function () {
       await host.subnetEnv()
       await host.addContainer('c1')
     }
-    judges = hosts.flatMap((from) =>
-      hosts.flatMap((to) => (from === to ? [] : [from.container('c1').startPing(to.container('c1').address, 20)])),
-    )
-    for (const judge of judges) await judge.answered(AbortSignal.timeout(30_000))
+    changing = await ChangingHosts.start(hosts)
   }
   const ours = async (host: Host) => await startDaemon(host, options)
 
   afterEach(async function () {
-    await Promise.all(judges.map((judge) => judge.stop().catch(() => undefined)))
-    judges = []
+    await changing?.stop()
     await logsInFailure(this.currentTest?.err, lab)
     await lab?.close()
   })
@@ -47,35 +43,11 @@ describe('a change of the backend that is disturbed', function () {
     for (const host of hosts) if (host.daemon?.running) await flanneld(host, ['switch']).catch(() => undefined)
   }
 
-  const sendsBy = async (host: Host, to: Host) => {
-    const [route] = await host.ipJson('route', 'get', to.container('c1').address)
-    return route?.['dev']
-  }
-
-  const settled = async (device: string, who: readonly Host[] = hosts) =>
-    await until(60_000, `all is ${device}`, async () => {
-      for (const host of who) {
-        const { backendChange, notReady } = await status(host)
-        assert.deepEqual([backendChange, notReady], [null, []], JSON.stringify(backendChange))
-        for (const to of who) if (to !== host) assert.equal(await sendsBy(host, to), device)
-        const { Accepts, Sends } = JSON.parse((await leaseOf(lab, host)).value)
-        assert.deepEqual([Accepts, Sends], [undefined, undefined])
-        const names = (await host.ipJson('link')).map(({ ifname }) => String(ifname))
-        assert.deepEqual(
-          names.filter((name) => name.startsWith('flannel')),
-          device === 'eth0' ? [] : [device],
-        )
-        assert.doesNotMatch(await host.ip('rule'), /847/)
-      }
+  const settled = async (device: string) =>
+    await changing.settled({ device, tunnel: device === 'eth0' ? undefined : device }, async (host) => {
+      const { Accepts, Sends } = JSON.parse((await leaseOf(lab, host)).value)
+      assert.deepEqual([Accepts, Sends], [undefined, undefined])
     })
-
-  const nothingLost = async () => {
-    const sent = judges.map((judge) => judge.verdict().sent)
-    await until(20_000, 'more packets', async () => {
-      for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 25)
-    })
-    for (const judge of judges) assert.deepEqual([judge.address, judge.verdict().lost], [judge.address, 0])
-  }
 
   const severityOf = async (host: Host) => {
     const { conditions } = await status(host)
@@ -96,7 +68,7 @@ describe('a change of the backend that is disturbed', function () {
     }
     await change(HOST_GW)
     await settled('eth0')
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('by another change of mind goes back, or on to a third backend', async () => {
@@ -108,7 +80,7 @@ describe('a change of the backend that is disturbed', function () {
     await lab.configure(config(HOST_GW))
     await change({ Type: 'vxlan', VNI: 7 })
     await settled('flannel.7')
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('by an etcd that is away in the middle goes on when it is back', async () => {
@@ -118,10 +90,10 @@ describe('a change of the backend that is disturbed', function () {
     await lab.etcd.crash()
     await pause(4_000)
     for (const host of hosts) assert.ok((await status(host)).backendChange !== null, `${host.label} has changed`)
-    await nothingLost()
+    await changing.nothingLost()
     await lab.etcd.restart()
     await settled('eth0')
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('by a host that is away leaves that host the old backend until it is back', async () => {
@@ -139,7 +111,7 @@ describe('a change of the backend that is disturbed', function () {
     })
     await ours(h3)
     await settled('eth0')
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('by a firewall that eats the probes leaves the old backend, and says what is missing', async () => {
@@ -155,10 +127,10 @@ describe('a change of the backend that is disturbed', function () {
       assert.match(JSON.stringify(backendChange.waiting), /no probe is answered/)
       assert.equal(await sendsBy(h1, h2), 'flannel.1')
     })
-    await nothingLost()
+    await changing.nothingLost()
     await h2.exec(['nft', 'delete table ip test'])
     await settled('eth0')
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('by a path that is blocked after the move goes back for that peer alone, and moves it again when the path is free', async () => {
@@ -178,6 +150,7 @@ describe('a change of the backend that is disturbed', function () {
       assert.match(JSON.stringify((await status(h1)).backendChange.waiting), /no probe is answered/)
     })
     assert.match((await h1.daemon?.logText()) ?? '', /peer moved back/)
+    const { judges } = changing
     const [judge] = judges.filter(({ address }) => address === h2.container('c1').address)
     const received = judge?.verdict().received ?? 0
     await until(10_000, 'packets arrive by the old way', async () =>
@@ -214,10 +187,10 @@ describe("a change of the backend beside flannel's daemon", function () {
   needs(this, 'netns', 'etcd', 'peer:flanneld')
   this.timeout(240_000)
   let lab: Lab
-  let judges: readonly PingJudge[] = []
+  let changing: ChangingHosts
 
   afterEach(async function () {
-    await Promise.all(judges.map((judge) => judge.stop().catch(() => undefined)))
+    await changing?.stop()
     await logsInFailure(this.currentTest?.err, lab)
     await lab?.close()
   })
@@ -232,32 +205,25 @@ describe("a change of the backend beside flannel's daemon", function () {
       await host.addContainer('c1')
     }
     for (const host of [h2, h3]) await knowsPeers(host, 2)
-    judges = lab.hosts.flatMap((from) =>
-      lab.hosts.flatMap((to) => (from === to ? [] : [from.container('c1').startPing(to.container('c1').address, 20)])),
-    )
-    for (const judge of judges) await judge.answered(AbortSignal.timeout(30_000))
-    const deviceTo = async (from: Host, to: Host) => {
-      const [route] = await from.ipJson('route', 'get', to.container('c1').address)
-      return route?.['dev']
-    }
+    changing = await ChangingHosts.start(lab.hosts)
     await lab.configure(config(HOST_GW))
     await until(30_000, 'ours have moved', async () => {
-      assert.deepEqual([await deviceTo(h2, h3), await deviceTo(h3, h2)], ['eth0', 'eth0'])
-      assert.deepEqual([await deviceTo(h2, h1), await deviceTo(h1, h2)], ['flannel.1', 'flannel.1'])
+      assert.deepEqual([await sendsBy(h2, h3), await sendsBy(h3, h2)], ['eth0', 'eth0'])
+      assert.deepEqual([await sendsBy(h2, h1), await sendsBy(h1, h2)], ['flannel.1', 'flannel.1'])
       assert.equal(JSON.parse((await leaseOf(lab, h2)).value).BackendType, 'vxlan')
       assert.match(JSON.stringify((await status(h2)).backendChange.waiting), /is a host of flannel/)
     })
-    for (const judge of judges) assert.equal(judge.verdict().lost, 0)
+    for (const judge of changing.judges) assert.equal(judge.verdict().lost, 0)
     await h1.daemon?.stop()
     await startDaemon(h1, flannel)
     await until(30_000, 'all have moved', async () => {
       for (const from of lab.hosts)
-        for (const to of lab.hosts) if (from !== to) assert.equal(await deviceTo(from, to), 'eth0')
+        for (const to of lab.hosts) if (from !== to) assert.equal(await sendsBy(from, to), 'eth0')
       for (const host of [h2, h3]) {
         assert.equal((await status(host)).backendChange, null)
         assert.equal(JSON.parse((await leaseOf(lab, host)).value).BackendType, 'host-gw')
       }
     })
-    for (const judge of judges) assert.equal(judge.verdict().lost, 0)
+    for (const judge of changing.judges) assert.equal(judge.verdict().lost, 0)
   })
 })

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import type { PingJudge } from '../../lab/ping-judge.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { long } from '../long.ts'
 import { needs } from '../needs.ts'
+import { ChangingHosts } from './changing-hosts.ts'
 import { DATAGRAMS_PER_SECOND, type StreamCounts, Streams } from './streams.ts'
-import { bringUp, flanneld, knowsPeers, leaseOf, logsInFailure, oneSegment, status, until } from './world.ts'
+import { bringUp, flanneld, knowsPeers, leaseOf, logsInFailure, oneSegment, status } from './world.ts'
 
 const network = { Network: '10.5.0.0/16' }
 const BACKENDS = {
@@ -63,17 +63,14 @@ describe('a change of the backend without a restart', function () {
   this.timeout(180_000)
   let lab: Lab
   let hosts: readonly Host[]
-  let judges: readonly PingJudge[] = []
+  let changing: ChangingHosts
 
   before(async () => {
     lab = await Lab.create({ segments: oneSegment(3), netConf: { ...network, Backend: BACKENDS.vxlan } })
     hosts = lab.hosts
     await bringUp(hosts)
     for (const host of hosts) await knowsPeers(host, 2)
-    judges = hosts.flatMap((from) =>
-      hosts.flatMap((to) => (from === to ? [] : [from.container('c1').startPing(to.container('c1').address, 10)])),
-    )
-    await Promise.all(judges.map((judge) => judge.answered(AbortSignal.timeout(30_000))))
+    changing = await ChangingHosts.start(hosts, 10)
   })
 
   afterEach(async function () {
@@ -81,7 +78,7 @@ describe('a change of the backend without a restart', function () {
   })
 
   after(async () => {
-    await Promise.all(judges.map((judge) => judge.stop().catch(() => undefined)))
+    await changing?.stop()
     await lab?.close()
   })
 
@@ -92,37 +89,18 @@ describe('a change of the backend without a restart', function () {
   }
 
   /** All hosts send by it, and nothing else is left. */
-  const settled = async (name: Name, ms = 15_000) =>
-    await until(ms, `all is ${name}`, async () => {
-      for (const host of hosts) {
-        const { backendChange, conditions, notReady } = await status(host)
-        assert.deepEqual([backendChange, notReady], [null, []], JSON.stringify(backendChange))
-        assert.deepEqual(
-          conditions.filter(({ severity }: { severity: string }) => severity !== 'info'),
-          [],
-        )
-        for (const to of hosts) {
-          if (to === host) continue
-          const [route] = await host.ipJson('route', 'get', to.container('c1').address)
-          assert.equal(route['dev'], DEVICES[name], `${host.label} to ${to.label}`)
-        }
-        const { value } = await leaseOf(lab, host)
-        const { Accepts, Sends, BackendType } = JSON.parse(value)
-        const type = name === 'udp' ? undefined : BACKENDS[name].Type
-        assert.deepEqual([Accepts, Sends, BackendType], [undefined, undefined, type])
-        const links = await host.ipJson('link')
-        const tunnels = links.flatMap(({ ifname }) => (String(ifname).startsWith('flannel') ? [ifname] : []))
-        assert.deepEqual(tunnels, name === 'host-gw' ? [] : [TUNNELS[name]])
-        assert.doesNotMatch(await host.ip('rule'), /847/)
-      }
+  const settled = async (name: Name) => {
+    const tunnel = name === 'host-gw' ? undefined : TUNNELS[name]
+    await changing.settled({ device: DEVICES[name], tunnel, ms: 15_000 }, async (host) => {
+      const { conditions } = await status(host)
+      assert.deepEqual(
+        conditions.filter(({ severity }: { severity: string }) => severity !== 'info'),
+        [],
+      )
+      const { Accepts, Sends, BackendType } = JSON.parse((await leaseOf(lab, host)).value)
+      const type = name === 'udp' ? undefined : BACKENDS[name].Type
+      assert.deepEqual([Accepts, Sends, BackendType], [undefined, undefined, type])
     })
-
-  const nothingLost = async () => {
-    const sent = judges.map((judge) => judge.verdict().sent)
-    await until(10_000, 'more packets', async () => {
-      for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 50)
-    })
-    for (const judge of judges) assert.equal(judge.verdict().lost, 0)
   }
 
   /** The same streams on three paths at once, while something happens. */
@@ -158,7 +136,7 @@ describe('a change of the backend without a restart', function () {
       const reordered = await streamed(async () => {
         await change(name)
         await settled(name)
-        await nothingLost()
+        await changing.nothingLost()
       })
       // What waits in the engine of userspace udp is overtaken by what needs no process: at most what arrives before the old way ends.
       const mayWait = before === 'udp' ? (hosts.length * DATAGRAMS_PER_SECOND) / 2 : 0
