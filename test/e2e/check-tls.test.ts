@@ -1,14 +1,10 @@
 import assert from 'node:assert/strict'
-import { chmod, copyFile, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { chmod } from 'node:fs/promises'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import { Certificates } from '../etcd/certificates.ts'
 import { needs } from '../needs.ts'
+import { etcdEndpoints, etcdName, TlsEtcd } from './tls-etcd.ts'
 import { flanneld, logsInFailure, oneSegment, ready, startDaemon, vxlan } from './world.ts'
-
-const etcdEndpoints = 'https://192.0.2.10:2379'
 
 interface Line {
   readonly check: string
@@ -23,32 +19,22 @@ describe('check over TLS', function () {
   this.timeout(120_000)
   let lab: Lab
   let host: Host
-  let certificates: Certificates
-  const at = (file: string) => certificates.at(file)
+  let etcd: TlsEtcd
+  const at = (file: string) => etcd.at(file)
 
   before(async () => {
-    certificates = new Certificates(await mkdtemp(join(tmpdir(), 'flannel-check-tls-')))
-    const alternative = 'IP:192.0.2.10'
-    for (const ca of ['ca', 'other-ca']) await certificates.authority(ca, 365)
-    for (const [name, options] of [
-      ['server', { ca: 'ca', alternative }],
-      ['elsewhere', { ca: 'ca', alternative: 'DNS:etcd.example' }],
-      ['client', { ca: 'ca', alternative, days: 365 }],
-      ['expiring', { ca: 'ca', alternative }],
-      ['expired', { ca: 'ca', alternative, days: -1 }],
-      ['stranger', { ca: 'other-ca', alternative, days: 365 }],
-    ] as const) {
-      await certificates.certificate(name, options)
-      await chmod(at(`${name}.key`), 0o600)
-    }
-    await serve('server')
-    const urls = [
-      '--listen-client-urls=https://0.0.0.0:2379,unix://client:1',
-      `--advertise-client-urls=${etcdEndpoints}`,
-    ]
-    const files = [`--cert-file=${at('served.crt')}`, `--key-file=${at('served.key')}`]
+    const alternative = etcdName
+    const authorities = ['ca', 'other-ca'].map((name) => ({ name, days: 365 }))
+    etcd = await TlsEtcd.create(authorities, {
+      server: { ca: 'ca', alternative },
+      elsewhere: { ca: 'ca', alternative: 'DNS:etcd.example' },
+      client: { ca: 'ca', alternative, days: 365 },
+      expiring: { ca: 'ca', alternative },
+      expired: { ca: 'ca', alternative, days: -1 },
+      stranger: { ca: 'other-ca', alternative, days: 365 },
+    })
     const clients = ['--client-cert-auth', `--trusted-ca-file=${at('ca.crt')}`]
-    lab = await Lab.create({ segments: oneSegment(1), etcd: [...urls, ...files, ...clients], netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(1), etcd: [...etcd.args, ...clients], netConf: vxlan })
     host = lab.host('h1')
   })
   afterEach(async function () {
@@ -56,12 +42,9 @@ describe('check over TLS', function () {
   })
   after(async () => {
     await lab?.close()
-    await rm(certificates.folder, { recursive: true, force: true })
+    await etcd?.remove()
   })
 
-  const serve = async (name: string) => {
-    for (const kind of ['crt', 'key']) await copyFile(at(`${name}.${kind}`), at(`served.${kind}`))
-  }
   const flags = ({ ca = 'ca.crt', cert = 'client.crt', key = 'client.key' } = {}) => [
     ...(ca === '' ? [] : [`--etcd-cafile=${at(ca)}`]),
     ...(cert === '' ? [] : [`--etcd-certfile=${at(cert)}`]),
@@ -105,11 +88,11 @@ describe('check over TLS', function () {
   })
 
   it('finds that etcd is another host by its certificate', async () => {
-    await serve('elsewhere')
+    await etcd.serve('elsewhere')
     try {
       await finds(flags(), /^fail etcd: .*certificate is not accepted, .*IP: 192\.0\.2\.10 is not in the cert's list/)
     } finally {
-      await serve('server')
+      await etcd.serve('server')
     }
   })
 

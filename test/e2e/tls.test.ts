@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
-import { copyFile, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { copyFile } from 'node:fs/promises'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import { Certificates } from '../etcd/certificates.ts'
 import { needs } from '../needs.ts'
+import { etcdEndpoints, etcdName, TlsEtcd } from './tls-etcd.ts'
 import {
   assertSame,
   flanneld,
@@ -20,36 +18,24 @@ import {
   vxlanFrom100,
 } from './world.ts'
 
-const etcdEndpoints = 'https://192.0.2.10:2379'
-
 /** Fault row 26: what cannot be trusted is refused in words, used as soon as it is put right, and never replaced by http. */
 describe('etcd over TLS', function () {
   needs(this, 'netns', 'etcd')
   this.timeout(180_000)
   let lab: Lab
   let host: Host
-  let certificates: Certificates
-  const at = (file: string) => certificates.at(file)
+  let etcd: TlsEtcd
+  const at = (file: string) => etcd.at(file)
 
   before(async () => {
-    certificates = new Certificates(await mkdtemp(join(tmpdir(), 'flannel-tls-')))
-    const alternative = 'IP:192.0.2.10'
-    for (const ca of ['ca', 'new-ca']) await certificates.authority(ca)
-    for (const [name, options] of [
-      ['good', { ca: 'ca', alternative }],
-      ['expired', { ca: 'ca', alternative, days: -1 }],
-      ['elsewhere', { ca: 'ca', alternative: 'DNS:etcd.example' }],
-      ['new', { ca: 'new-ca', alternative }],
-    ] as const) {
-      await certificates.certificate(name, options)
-    }
-    await serve('good')
-    const urls = [
-      '--listen-client-urls=https://0.0.0.0:2379,unix://client:1',
-      `--advertise-client-urls=${etcdEndpoints}`,
-    ]
-    const files = [`--cert-file=${at('served.crt')}`, `--key-file=${at('served.key')}`]
-    lab = await Lab.create({ segments: oneSegment(1), etcd: [...urls, ...files], netConf: vxlanFrom100 })
+    const alternative = etcdName
+    etcd = await TlsEtcd.create([{ name: 'ca' }, { name: 'new-ca' }], {
+      good: { ca: 'ca', alternative },
+      expired: { ca: 'ca', alternative, days: -1 },
+      elsewhere: { ca: 'ca', alternative: 'DNS:etcd.example' },
+      new: { ca: 'new-ca', alternative },
+    })
+    lab = await Lab.create({ segments: oneSegment(1), etcd: etcd.args, netConf: vxlanFrom100 })
     host = lab.host('h1')
   })
 
@@ -59,13 +45,9 @@ describe('etcd over TLS', function () {
 
   after(async () => {
     await lab?.close()
-    await rm(certificates.folder, { recursive: true, force: true })
+    await etcd?.remove()
   })
 
-  // etcd reads its certificate again for each handshake.
-  const serve = async (name: string) => {
-    for (const kind of ['crt', 'key']) await copyFile(at(`${name}.${kind}`), at(`served.${kind}`))
-  }
   const cut = async () => {
     await lab.etcd.crash()
     await lab.etcd.start()
@@ -94,7 +76,7 @@ describe('etcd over TLS', function () {
       ['elsewhere', /192\.0\.2\.10.*(altnames|not in the cert)/i],
       ['new', /unable to verify|self.signed|unable to get/],
     ] as const) {
-      await serve(name)
+      await etcd.serve(name)
       await cut()
       await refused(why)
       const { ready: isReady, state } = await status(host)
@@ -102,7 +84,7 @@ describe('etcd over TLS', function () {
       assertSame(await networkOf(host), before)
       // The one that is served from now on is right; or, the last, the CA's own rotation has reached this host.
       if (name === 'new') await copyFile(at('new-ca.crt'), at('trusted.crt'))
-      else await serve('good')
+      else await etcd.serve('good')
       await up()
     }
     await lab.etcd.put(...strangerLease(1))
@@ -120,10 +102,10 @@ describe('etcd over TLS', function () {
     assert.match(stderr, /etcd-endpoints: must be https where a certificate or a CA is configured.*192\.0\.2\.10:2379/)
   })
   it('is believed by the authorities of the system where no CA is given, and found behind an endpoint that is silent', async () => {
-    await serve('new')
+    await etcd.serve('new')
     await cut()
     const endpoints = `https://192.0.2.99:2379,${etcdEndpoints}`
-    const env = { SSL_CERT_FILE: at('new-ca.crt'), SSL_CERT_DIR: certificates.folder }
+    const env = { SSL_CERT_FILE: at('new-ca.crt'), SSL_CERT_DIR: etcd.folder }
     await startDaemon(host, { etcdEndpoints: endpoints, env })
     // Promised is a second; the one that is silent was waited for three.
     await until(1_500, 'ready', async () => assert.equal((await status(host)).ready, true))
