@@ -1,4 +1,5 @@
 import { mkdir, rm } from 'node:fs/promises'
+import { request } from 'node:http'
 import { join } from 'node:path'
 import type { IpAddr } from '../lib/address.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -11,7 +12,10 @@ import type { Program } from './program.ts'
 /** Another `docker` may come first in PATH. */
 const client = '/usr/bin/docker'
 const image = 'lab'
-const startMs = 60_000
+const startMs = 120_000
+/** Killed before it has ended by itself, dockerd leaves its containerd behind, and the next one in its place never starts. */
+const stopMs = 120_000
+const commandMs = 120_000
 
 /** Debian's dockerd in a host of the lab. Whatever it mounts is its own; its containers go with `stop`, its cgroups with the lab. */
 export class Docker {
@@ -45,7 +49,9 @@ export class Docker {
   async run(name: string, ...more: readonly string[]): Promise<DockerContainer> {
     // The mark lets the lab's end find it even when this process has crashed.
     const mark = `${labVariable}=${this.#host.labId}`
-    await this.#docker('run', '--detach', '--env', mark, '--name', name, ...more, image, '/bin/sleep', '86400')
+    // As the first process of its namespace sleep hears no SIGTERM: without, dockerd waits ten seconds for it whenever it ends.
+    const own = ['--detach', '--stop-timeout', '1', '--env', mark, '--name', name]
+    await this.#docker('run', ...own, ...more, image, '/bin/sleep', '86400')
     return await this.container(name)
   }
 
@@ -67,7 +73,7 @@ export class Docker {
 
   /** Another dockerd in its place, with options of its own; which containers run then is Docker's to decide. */
   async restart(args: readonly string[]): Promise<void> {
-    await this.#program.stop(15_000)
+    await this.#program.stop(stopMs)
     this.#program = await launch(this.#host, args, this.#data)
     await this.#answers()
   }
@@ -77,15 +83,14 @@ export class Docker {
       const ids = (await this.#docker('ps', '--all', '--quiet')).split('\n').filter((id) => id !== '')
       if (ids.length > 0) await this.#docker('rm', '--force', ...ids)
     }
-    await this.#program.stop(15_000)
+    await this.#program.stop(stopMs)
     for (const folder of [this.#data, join(this.#host.folder, 'd')]) await rm(folder, { recursive: true, force: true })
   }
 
   async #answers(): Promise<void> {
     const deadline = systemClock.now() + startMs
     for (;;) {
-      const answer = await run([client, '-H', `unix://${this.#socket}`, 'version'], { anyCode: true })
-      if (answer.code === 0) return
+      if (await isAnswered(this.#socket)) return
       if (!this.#program.running || systemClock.now() > deadline)
         throw new Error(
           `dockerd of ${this.#host.label} did not start:\n${(await this.#program.logText()).slice(-3_000)}`,
@@ -99,12 +104,24 @@ export class Docker {
     await mkdir(join(root, 'bin'), { recursive: true })
     const busybox = (await run(['sh', '-c', 'command -v busybox'])).stdout.trim()
     const tar = `cp ${busybox} ${root}/bin/busybox && ln -sf busybox ${root}/bin/sleep && tar -C ${root} -c . | ${client} -H unix://${this.#socket} import - ${image}`
-    await run(['sh', '-ec', tar], { timeout: 60_000 })
+    await run(['sh', '-ec', tar], { timeout: commandMs })
   }
 
   async #docker(...args: readonly string[]): Promise<string> {
-    return (await run([client, '-H', `unix://${this.#socket}`, ...args], { timeout: 60_000 })).stdout
+    return (await run([client, '-H', `unix://${this.#socket}`, ...args], { timeout: commandMs })).stdout
   }
+}
+
+/** By the API: to start the client again and again would take longer than what is waited for. */
+async function isAnswered(socketPath: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const asked = request({ socketPath, path: '/_ping', agent: false, timeout: 5_000 }, (response) => {
+      response.resume().on('end', () => resolve(response.statusCode === 200))
+    })
+    asked.on('timeout', () => asked.destroy(new Error('no answer')))
+    asked.on('error', () => resolve(false))
+    asked.end()
+  })
 }
 
 function dataOf(host: Host): string {

@@ -54,12 +54,21 @@ export function realDocker(
       await Promise.all(lab.hosts.map((host) => startDaemon(host, masq)))
       for (const host of lab.hosts) await ready(host, 30_000 * slow)
       const data = (host: Host) => (dataIn === undefined ? undefined : join(dataIn, host.label))
-      pair.here = await startDocker(pair.one, [], data(pair.one))
-      pair.there = await startDocker(pair.two, [], data(pair.two))
-      pair.from = await pair.here.run('c1')
-      pair.to = await pair.there.run('c1', '--restart=always', '--publish', `${published}:${answerPort}`)
+      const dockers = await Promise.all(
+        [pair.one, pair.two].map(async (host) => {
+          const docker = await startDocker(host, [], data(host))
+          // Where dockerd takes long, the daemon has turned forwarding on again before it, and it leaves the policy alone.
+          await host.exec(['iptables-nft', '-P', 'FORWARD', 'DROP'])
+          return docker
+        }),
+      )
+      ;[pair.here, pair.there] = dockers as [Docker, Docker]
+      ;[pair.from, pair.to] = await Promise.all([
+        pair.here.run('c1'),
+        pair.there.run('c1', '--restart=always', '--publish', `${published}:${answerPort}`),
+      ])
       for (const host of lab.hosts) await knowsPeers(host, 1, 10_000 * slow)
-      for (const place of [pair.from, pair.to, lab.controlPlane]) await answer(place, { ms: 20_000 * slow })
+      await Promise.all([pair.from, pair.to, lab.controlPlane].map((place) => answer(place, { ms: 20_000 * slow })))
     })
 
     afterEach(async function () {
@@ -67,8 +76,7 @@ export function realDocker(
     })
 
     after(async () => {
-      await pair.here?.stop()
-      await pair.there?.stop()
+      await Promise.all([pair.here?.stop(), pair.there?.stop()])
       await pair.lab?.close()
     })
 
