@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { Lab } from '../../lab/lab.ts'
 import { needs } from '../needs.ts'
 import { CniHost } from './cni-world.ts'
@@ -35,11 +33,8 @@ describe('CNI with leases from the Kubernetes API', function () {
   const range = () => cni.conflist().plugins[0].ipam.ranges.flat()[0].subnet
 
   it('follows a Node that is made again with another podCIDR, names its old pods, and repairs the bridge after them', async () => {
-    const netConf = join(lab.folder, 'net-conf.json')
-    await writeFile(netConf, JSON.stringify(vxlan))
-    const kubeconfig = await kubernetes.daemonKubeconfig()
     await kubernetes.send(['POST', nodes, node('10.5.1.0/24')])
-    const args = ['--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`, `--net-config-path=${netConf}`]
+    const args = await kubernetes.daemonArgs(vxlan)
     await cni.start({ args: [...cni.args, ...args], env: { NODE_NAME: 'h1' } })
     await ready(cni.host)
     assert.equal(range(), '10.5.1.0/24')

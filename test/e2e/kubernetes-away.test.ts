@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { execPath } from 'node:process'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { controlPlane } from '../../lab/layout.ts'
 import { needs } from '../needs.ts'
-import { Kubernetes } from './kubernetes-world.ts'
+import { Kubernetes, nodeObject } from './kubernetes-world.ts'
 import {
   assertSame,
   knowsPeers,
@@ -41,12 +40,9 @@ describe('a Kubernetes API that cannot be reached', function () {
     kubernetes = await Kubernetes.start(lab)
     h1 = lab.host('h1')
     h2 = lab.host('h2')
-    const netConf = join(lab.folder, 'net-conf.json')
-    await writeFile(netConf, JSON.stringify(vxlan))
-    const kubeconfig = await kubernetes.daemonKubeconfig()
     const health = ['--healthz-ip=127.0.0.1', `--healthz-port=${port}`]
-    args = ['--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`, `--net-config-path=${netConf}`, ...health]
-    for (const n of [1, 2]) await kubernetes.send(['POST', nodes, node(`h${n}`, `10.5.${n}.0/24`)])
+    args = [...(await kubernetes.daemonArgs(vxlan)), ...health]
+    for (const n of [1, 2]) await kubernetes.send(['POST', nodes, nodeObject(`h${n}`, `10.5.${n}.0/24`)])
   })
 
   afterEach(async function () {
@@ -57,7 +53,6 @@ describe('a Kubernetes API that cannot be reached', function () {
     await lab?.close()
   })
 
-  const node = (name: string, podCIDR: string) => ({ metadata: { name }, spec: { podCIDR, podCIDRs: [podCIDR] } })
   const start = (host: Host) => startDaemon(host, { args, env: { NODE_NAME: host.label } })
   const cut = (kind: 'unreachable' | 'blackhole') => h1.ip('route', 'add', kind, controlPlane.address)
   const joined = () => h1.ip('route', 'del', controlPlane.address)
@@ -97,7 +92,7 @@ describe('a Kubernetes API that cannot be reached', function () {
     const judge = h1.container('c1').startPing('10.5.2.2', 20)
     await judge.answered(AbortSignal.timeout(30_000))
     await cut('unreachable')
-    await kubernetes.send(['POST', nodes, node('far', '10.5.3.0/24')])
+    await kubernetes.send(['POST', nodes, nodeObject('far', '10.5.3.0/24')])
     await h1.exec(['ss', '-K', 'dport', '=', '6443'], { anyCode: true })
     await says(/datastore-down/)
     await isAlive(h1)
@@ -134,7 +129,7 @@ describe('a Kubernetes API that cannot be reached', function () {
   it('is believed as soon as it answers: another podCIDR, a peer that left', async () => {
     await kubernetes.send(
       ['DELETE', `${nodes}/h1`, {}],
-      ['POST', nodes, node('h1', '10.5.9.0/24')],
+      ['POST', nodes, nodeObject('h1', '10.5.9.0/24')],
       ['DELETE', `${nodes}/h2`, {}],
     )
     await h2.daemon?.stop()

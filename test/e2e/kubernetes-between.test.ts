@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs } from '../needs.ts'
@@ -27,11 +25,7 @@ describe('Nodes that come and go while the Kubernetes API is read', function () 
     host = lab.host('h1')
     kubernetes = await Kubernetes.start(lab)
     gate = await ApiGate.start(lab, kubernetes)
-    const netConf = join(lab.folder, 'net-conf.json')
-    await writeFile(netConf, JSON.stringify(vxlan))
-    const kubeconfig = await kubernetes.daemonKubeconfig()
-    const kube = ['--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`, `--kube-api-url=${gate.url}`]
-    args = [...kube, `--net-config-path=${netConf}`]
+    args = [...(await kubernetes.daemonArgs(vxlan)), `--kube-api-url=${gate.url}`]
     // In the order of their names: the list has the flannel nodes n1, n2, ... before its second page, and n99 in it.
     const strangers = Array.from({ length: STRANGERS }, (_unused, n) => ({ metadata: { name: `n50-${n}` } }))
     const own = { ...bareNode(1), metadata: { name: 'h1' } }

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs, peerProgram } from '../needs.ts'
-import { Kubernetes } from './kubernetes-world.ts'
+import { Kubernetes, nodeObject } from './kubernetes-world.ts'
 import {
   assertSame,
   flanneld,
@@ -32,10 +30,7 @@ describe('leases from the Kubernetes API', function () {
   before(async () => {
     lab = await Lab.create({ segments: oneSegment(2), etcd: false })
     kubernetes = await Kubernetes.start(lab)
-    const netConf = join(lab.folder, 'net-conf.json')
-    await writeFile(netConf, JSON.stringify(vxlan))
-    const kubeconfig = await kubernetes.daemonKubeconfig()
-    args = ['--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`, `--net-config-path=${netConf}`]
+    args = await kubernetes.daemonArgs(vxlan)
   })
 
   afterEach(async function () {
@@ -46,10 +41,6 @@ describe('leases from the Kubernetes API', function () {
     await lab?.close()
   })
 
-  const node = (name: string, podCIDR?: string) => ({
-    metadata: { name },
-    spec: podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] },
-  })
   const start = (host: Host) => startDaemon(host, { args, env: { NODE_NAME: host.label } })
   const annotate = (name: string, annotations: Record<string, string | null>) =>
     kubernetes.send(['PATCH', `${nodes}/${name}`, { metadata: { annotations } }])
@@ -57,7 +48,7 @@ describe('leases from the Kubernetes API', function () {
   describe('at the start', () => {
     it('waits for a podCIDR and names the flag, then routes to each other, and containers ping', async () => {
       const [h1, h2] = lab.hosts as [Host, Host]
-      await kubernetes.send(['POST', nodes, node('h1')], ['POST', nodes, node('h2', '10.5.2.0/24')])
+      await kubernetes.send(['POST', nodes, nodeObject('h1')], ['POST', nodes, nodeObject('h2', '10.5.2.0/24')])
       await Promise.all([start(h1), start(h2)])
       await ready(h2)
       await until(5_000, 'the missing podCIDR is named', async () => {
@@ -144,7 +135,7 @@ describe('leases from the Kubernetes API', function () {
       const kept = async () => (await networkOf(h1)).filter((line) => /10\.5\.|flannel/.test(line))
       const before = await kept()
       const data = (await kubernetes.node('h1')).metadata.annotations[`${prefix}/backend-data`]
-      await kubernetes.send(['DELETE', `${nodes}/h1`, {}], ['POST', nodes, node('h1', '10.5.1.0/24')])
+      await kubernetes.send(['DELETE', `${nodes}/h1`, {}], ['POST', nodes, nodeObject('h1', '10.5.1.0/24')])
       await until(15_000, 'the new Node bears the old annotations and the condition', async () => {
         const { metadata, status: said } = await kubernetes.node('h1')
         assert.equal(metadata.annotations?.[`${prefix}/backend-data`], data)
@@ -162,7 +153,7 @@ describe('leases from the Kubernetes API', function () {
 
     it('takes the podCIDR of a Node that was deleted and made again', async () => {
       const h1 = lab.host('h1')
-      await kubernetes.send(['DELETE', `${nodes}/h1`, {}], ['POST', nodes, node('h1', '10.5.9.0/24')])
+      await kubernetes.send(['DELETE', `${nodes}/h1`, {}], ['POST', nodes, nodeObject('h1', '10.5.9.0/24')])
       await until(10_000, 'subnet.env has the new subnet', async () =>
         assert.deepEqual((await h1.subnetEnv()).families[0]?.subnet, '10.5.9.0/24'),
       )

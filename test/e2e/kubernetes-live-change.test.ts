@@ -6,7 +6,7 @@ import { Lab } from '../../lab/lab.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { needs } from '../needs.ts'
 import { ChangingHosts, sendsBy } from './changing-hosts.ts'
-import { Kubernetes } from './kubernetes-world.ts'
+import { Kubernetes, nodeObject } from './kubernetes-world.ts'
 import { knowsPeers, logsInFailure, oneSegment, startDaemon, status, until } from './world.ts'
 
 const prefix = 'flannel.alpha.coreos.com/'
@@ -29,14 +29,8 @@ describe('a change of the backend with leases from the Kubernetes API', function
     hosts = lab.hosts
     kubernetes = await Kubernetes.start(lab)
     kubeconfig = await kubernetes.daemonKubeconfig()
-    for (const [index, { label }] of hosts.entries()) {
-      const podCIDR = `10.5.${index + 1}.0/24`
-      await kubernetes.send([
-        'POST',
-        '/api/v1/nodes',
-        { metadata: { name: label }, spec: { podCIDR, podCIDRs: [podCIDR] } },
-      ])
-    }
+    for (const [index, { label }] of hosts.entries())
+      await kubernetes.send(['POST', '/api/v1/nodes', nodeObject(label, `10.5.${index + 1}.0/24`)])
     await Promise.all(hosts.map((host) => configure(host, VXLAN)))
     await Promise.all(hosts.map(start))
     for (const host of hosts) await knowsPeers(host, 2)

@@ -105,6 +105,13 @@ export class Kubernetes {
     return path
   }
 
+  /** The flags of a daemon with that account, for the network configuration in a file that is made here. */
+  async daemonArgs(netConf: object): Promise<readonly string[]> {
+    const path = join(this.#lab.folder, 'net-conf.json')
+    await writeFile(path, JSON.stringify(netConf))
+    return ['--kube-subnet-mgr', `--kubeconfig-file=${await this.daemonKubeconfig()}`, `--net-config-path=${path}`]
+  }
+
   async addNodes(): Promise<void> {
     const nodes = await Promise.all(
       this.#lab.hosts.map(async (host) => {
@@ -232,6 +239,11 @@ interface ServiceOptions {
   /** The container's address, and the node that it is on. */
   readonly endpoint: string
   readonly node: string
+}
+
+/** As a controller manager that allocates podCIDRs leaves it; without one as it was before. */
+export function nodeObject(name: string, podCIDR?: string): object {
+  return { metadata: { name }, spec: podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] } }
 }
 
 function kubeconfigWith(ca: string, token: string): object {
