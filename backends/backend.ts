@@ -37,6 +37,8 @@ export interface HostFacts {
   readonly onLink?: readonly Cidr[]
   /** Every address of this host: decides whether the public address is its own. */
   readonly ownAddresses: ReadonlySet<IpAddr>
+  /** Of these the ones of the loopback device; absent: the host has none. */
+  readonly loopbackAddresses?: ReadonlySet<IpAddr>
   /**
    * Whether the external interface drops what comes in by another way than answers would leave (rp_filter 1, as many
    * distributions have it); the host's own setting, whatever a plan has changed it to.

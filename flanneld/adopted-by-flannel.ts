@@ -1,3 +1,4 @@
+import { LOOPBACK } from '../kernel/kinds/address/kind.ts'
 import type { IptablesChain } from '../kernel/kinds/iptables-chain/kind.ts'
 import { BOOT_PROTOCOL, type KernelObject, type Link, type Route } from '../kernel/objects.ts'
 import { ruleWords } from '../kernel/rules/iptables-words.ts'
@@ -8,7 +9,7 @@ import { instanceOfChain, instanceOfTable, isMarkTable } from '../kernel/rules/n
  * would have made them; without the rest it makes its own. Pure.
  *
  * Left out are the devices of both udp engines (flannel makes a tun of its own, under another name if there is one
- * already), blackhole routes (flannel's stands at another metric), the ingress guard (nobody would let new peers in) and all that bears a name of ours.
+ * already), addresses that stay on the loopback device, blackhole routes (flannel's stands at another metric), the ingress guard (nobody would let new peers in) and all that bears a name of ours.
  */
 export function adoptedByFlannel(objects: readonly KernelObject[]): readonly KernelObject[] {
   const links = objects.filter((object) => object.kind === 'link')
@@ -18,6 +19,7 @@ export function adoptedByFlannel(objects: readonly KernelObject[]): readonly Ker
       case 'link':
         return isAdopted(object) ? [object] : []
       case 'address':
+        return object.device === LOOPBACK || going.has(object.device) ? [] : [object]
       case 'neighbour':
       case 'fdb':
         return going.has(object.device) ? [] : [object]

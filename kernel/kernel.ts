@@ -7,7 +7,9 @@ import { DeviceIndex } from './netlink/device-index.ts'
 import { openGenericNetlink } from './netlink/generic.ts'
 import { NexthopIds } from './netlink/nexthop-ids.ts'
 import { openNetlinkSocket } from './netlink/socket.ts'
+import { NETLINK_SOCK_DIAG } from './netlink/socket-messages.ts'
 import { type OpenRules, openRules } from './rules/open-rules.ts'
+import { HostSockets } from './sockets.ts'
 import type { ObjectTable, OpFailure } from './table.ts'
 
 /** The kernel of the network namespace that the calling thread is in. */
@@ -17,6 +19,7 @@ export interface Kernel {
   readonly monitor: Monitor
   readonly host: HostKernel
   readonly rules: OpenRules
+  readonly sockets: HostSockets
   close(): void
 }
 
@@ -53,6 +56,9 @@ export async function createKernel(options: KernelOptions = {}): Promise<Kernel>
     monitor,
     host: new HostKernel(needs),
     rules,
+    sockets: new HostSockets({
+      open: () => openNetlinkSocket({ protocol: NETLINK_SOCK_DIAG, queueBytes: ANSWER_QUEUE_BYTES }),
+    }),
     close() {
       rules.close()
       events.close()

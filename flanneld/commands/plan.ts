@@ -8,7 +8,7 @@ import type { Clock } from '../../lib/clock.ts'
 import { UsageError } from '../../lib/errors.ts'
 import { objections } from '../config/admission.ts'
 import type { LeavingRoute } from '../config/ended-connections.ts'
-import { interruptions, routesLeaving } from '../config/interruptions.ts'
+import { interruptions, keepsAddress, routesLeaving } from '../config/interruptions.ts'
 import { countEnded } from '../config/masqueraded.ts'
 import { differences, parsedKey } from '../config/values.ts'
 import { subnetsOf } from '../leases/last-lease.ts'
@@ -101,6 +101,9 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
       ...notes,
       ...verdicts.rejected.map(({ id, text }) => `lease ${id} is rejected: ${text}`),
       ...plan.notices.map(({ text }) => text),
+      ...(keepsAddress(ops)
+        ? ['the address of the device that goes stays on lo as long as a socket of this host has it']
+        : []),
       ...plan.skipped.map(({ id, text }) =>
         isBeside ? `peer ${id} moves when its lease accepts the new way` : `peer ${id} is skipped: ${text}`,
       ),

@@ -1,3 +1,4 @@
+import { LOOPBACK } from '../../kernel/kinds/address/kind.ts'
 import type { KernelObject } from '../../kernel/objects.ts'
 import type { Op } from '../../kernel/table.ts'
 import type { Cidr } from '../../lib/address.ts'
@@ -71,7 +72,8 @@ function lostDevices(ops: readonly Op<KernelObject>[]): readonly Interruption[] 
           text: `the device ${object.name} is made anew: what goes by it is lost for that moment`,
         },
       ]
-    if (verb !== 'remove') return []
+    // Its address stays, and so do the sockets.
+    if (verb !== 'remove' || keepsAddress(ops)) return []
     return [
       {
         code: 'device-removed',
@@ -79,6 +81,11 @@ function lostDevices(ops: readonly Op<KernelObject>[]): readonly Interruption[] 
       },
     ]
   })
+}
+
+/** Whether the address of a device that goes stays for the sockets that have it. */
+export function keepsAddress(ops: readonly Op<KernelObject>[]): boolean {
+  return ops.some(({ verb, object }) => verb === 'create' && object.kind === 'address' && object.device === LOOPBACK)
 }
 
 function leftPeers({ unreached, isBeside }: Change): readonly Interruption[] {

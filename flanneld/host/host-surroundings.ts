@@ -1,4 +1,5 @@
 import type { HostInterface, HostKernel, HostRouteEntry, NearbyRoutes } from '../../kernel/host.ts'
+import { LOOPBACK } from '../../kernel/kinds/address/kind.ts'
 import { BOOT_PROTOCOL, defaultMetric, keyOf, ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
 import {
@@ -19,6 +20,8 @@ export interface SurroundingsInput {
   readonly uplink: string
   /** Names of our devices. */
   readonly ours: ReadonlySet<string>
+  /** ADDRESS/LENGTH: addresses on the loopback device that this program has put there. */
+  readonly keptOurs: ReadonlySet<string>
   /** Of the store's endpoints, as far as they are known. */
   readonly storeAddresses: readonly IpAddr[]
   /**
@@ -113,13 +116,17 @@ export class HostSurroundings {
     return this.#routes.routes
   }
 
-  #addresses({ interfaces, ours, storeAddresses }: SurroundingsInput): readonly NeededAddress[] {
+  #addresses({ interfaces, ours, keptOurs, storeAddresses }: SurroundingsInput): readonly NeededAddress[] {
     const networks = this.#networksNow()
     const isInside = (address: IpAddr) => networks.some((network) => contains(network, address))
+    const isKept = (device: string, { address, length }: HostInterface['addresses'][number]) =>
+      device === LOOPBACK && keptOurs.has(`${address}/${length}`)
     const own = interfaces.flatMap(({ name: device, addresses }): NeededAddress[] =>
       isOverlay(device, ours)
         ? []
-        : addresses.map(({ address }) => ({ address, what: `an address of ${device}`, device })),
+        : addresses.flatMap((each) =>
+            isKept(device, each) ? [] : [{ address: each.address, what: `an address of ${device}`, device }],
+          ),
     )
     const gateways = this.#nearby.gateways.flatMap(({ address, device }): NeededAddress[] =>
       isOverlay(device, ours) ? [] : [{ address, what: 'a gateway of this host', ...(device && { device }) }],

@@ -31,6 +31,7 @@ export class HostView {
   readonly #dirty = new Latest<number>('host changed')
   #interfaces: readonly HostInterface[] = []
   #ownAddresses: HostFacts['ownAddresses'] = new Set()
+  #loopbackAddresses: HostFacts['loopbackAddresses']
   #deviceMacs: HostFacts['deviceMacs'] = new Map()
   #onLink: readonly Cidr[] = []
   #hasNexthops: boolean | undefined
@@ -65,6 +66,9 @@ export class HostView {
     const onLink = [...new Set(uplinks.flatMap(rangesOf))].sort()
     if (onLink.join() !== this.#onLink.join()) this.#onLink = onLink
     const ownAddresses = new Set(this.#interfaces.flatMap((device) => device.addresses.map(plain)))
+    const loopback = this.#interfaces.find(({ loopback }) => loopback)
+    const loopbackAddresses = loopback && new Set(loopback.addresses.map(plain))
+    if (!isDeepStrictEqual(loopbackAddresses, this.#loopbackAddresses)) this.#loopbackAddresses = loopbackAddresses
     // Somebody else's bridge of our name lends us nothing.
     const tunnels = this.#interfaces.filter(({ kind }) => kind === 'vxlan')
     const deviceMacs = new Map(tunnels.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])))
@@ -103,7 +107,7 @@ export class HostView {
   }
 
   /** What the harm rule must know of this host. The same object while nothing of it has changed. */
-  surroundings(more: Pick<SurroundingsInput, 'ours' | 'storeAddresses' | 'isPlanned'>): Surroundings {
+  surroundings(more: Pick<SurroundingsInput, 'ours' | 'keptOurs' | 'storeAddresses' | 'isPlanned'>): Surroundings {
     const { interfaces, external } = this
     return this.#surroundings?.of({ ...more, interfaces, uplink: external.name }) ?? emptySurroundings
   }
@@ -120,6 +124,7 @@ export class HostView {
       reach: known,
       onLink: this.#onLink,
       ownAddresses: this.#ownAddresses,
+      ...(this.#loopbackAddresses && { loopbackAddresses: this.#loopbackAddresses }),
       strictReversePath: reach === 'probe' && this.#isStrict(originals),
       deviceMacs: this.#deviceMacs,
       nexthops: this.hasNexthops,

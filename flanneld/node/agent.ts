@@ -15,6 +15,7 @@ import { datastoreConditions, leaseConditions, readinessChecks } from '../status
 import type { FinishOutcome } from '../switch/change-status.ts'
 import { ConnectionWatch } from '../switch/connection-watch.ts'
 import { leavingRoutes } from '../switch/leaving-routes.ts'
+import { SocketWatch } from '../switch/socket-watch.ts'
 import { WayChange } from '../switch/way-change.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
 import { movesRoutes, type ObstacleBetween } from './configuration.ts'
@@ -45,6 +46,7 @@ export class Agent {
   #config: Sources['config'] | undefined
   readonly #change: WayChange
   readonly #connections: ConnectionWatch
+  readonly #sockets: SocketWatch
   #store: StoreHealth | undefined
   /** On record, of a store that had not answered when the host was read first. */
   #given: ReadonlyMap<Family, IpAddr> | undefined
@@ -66,6 +68,8 @@ export class Agent {
       },
       options,
     )
+    const { host, sockets } = needs.kernel
+    this.#sockets = new SocketWatch({ ...needs, host, sockets, levels: this.#levels })
     this.#connections = new ConnectionWatch({
       ...needs,
       leaving: () => this.#leavingRoutes(),
@@ -78,7 +82,10 @@ export class Agent {
         levels: this.#levels,
         reconciler: this.reconciler,
         onSlow: () => this.#changed(),
-        onPlan: () => this.#change.look(),
+        onPlan: () => {
+          this.#change.look()
+          this.#sockets.planned(this.#planning.last?.plan.own ?? [])
+        },
       },
       { wayPlan: options.wantedWays === undefined ? this.#change : fixedWays(options.wantedWays), ...options },
     )
@@ -165,6 +172,7 @@ export class Agent {
       this.reconciler.invalidate(['sysctl'], 'the disk takes what it refused')
       again()
     })
+    lifecycle.run('kept addresses', (stop) => this.#sockets.run(stop))
     lifecycle.run('masqueraded connections', (stop) => this.#connections.run(conditions.changes, stop))
     lifecycle.run('planner', (stop) => planning.run({ ...sources, keeper: this.#keeper }, stop))
     await aborted(signal)

@@ -11,8 +11,10 @@ import { reachOf } from './choose-way.ts'
 import { type Configuration, wayKey } from './configuration.ts'
 import { footprintOf } from './footprint.ts'
 import type { GuardOptions } from './guard-rules.ts'
+import { NONE_KEPT } from './kept-addresses.ts'
 import type { Levels } from './levels.ts'
 import type { NodePlan, Planner } from './planner.ts'
+import type { KeptAddresses } from './planner-input.ts'
 import type { Sources } from './sources.ts'
 import { undecided, withoutFiles } from './traffic.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
@@ -26,7 +28,7 @@ export interface FoldNeeds extends Pick<Sources, 'ways' | 'traffic'> {
 }
 
 /** What is known beside the levels, of earlier folds and earlier runs. */
-export type FoldMemory = Pick<PlanSources, 'ours' | 'originals' | 'isPlanned'>
+export type FoldMemory = Pick<PlanSources, 'ours' | 'originals' | 'isPlanned' | 'keptOurs'>
 
 export interface Folded {
   readonly verdicts: PeerVerdicts
@@ -72,7 +74,9 @@ export async function fold(
   if (own === undefined) return undefined
   // What belongs to a way that is not prepared yet, or to a peer that is not on record, must not be taken for a leftover.
   const complete = arePrepared && !leases.recorded
-  const sources = { network, ways: prepared, told, complete, host, own, snapshot: leases, storeAddresses, ...memory }
+  const kept = { ours: memory.keptOurs, unused: levels.unusedAddresses ?? NONE_KEPT.unused }
+  const known = { network, ways: prepared, told, complete, host, own, kept }
+  const sources = { ...known, snapshot: leases, storeAddresses, ...memory }
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
@@ -104,6 +108,9 @@ interface PlanSources {
   /** Sysctls that are changed now, with the host's own values. */
   readonly originals: ReadonlyMap<string, string>
   readonly storeAddresses: readonly IpAddr[]
+  /** ADDRESS/LENGTH: addresses on the loopback device that this instance has put there. */
+  readonly keptOurs: ReadonlySet<string>
+  readonly kept: KeptAddresses
   /** Whether the last plan has a route at this key (`keyOf`), whatever stands there at the moment. */
   readonly isPlanned: (key: string) => boolean
 }
@@ -123,14 +130,24 @@ async function planAll(
   { peers, planner }: { readonly peers: PeerView; readonly planner: Planner },
   options: PlanOptions,
 ): Promise<Pick<Folded, 'verdicts' | 'plan'>> {
-  const { network, ways, told, host, own, snapshot, ours, originals, storeAddresses, isPlanned } = sources
+  const { network, ways, told, host, own, snapshot, ours, originals, storeAddresses, isPlanned, kept } = sources
   const scope = { ...footprintOf(ways.map((way) => ({ ...way, network }))), instance: options.traffic.instance }
-  const surroundings = host.surroundings({ ours, storeAddresses, isPlanned })
+  const surroundings = host.surroundings({ ours, keptOurs: kept.ours, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
   const facts = await host.facts(verdicts.planned, reachOf(ways), originals)
   const { current, change } = told
   const between = { ...(current && { current }), ...(change && { change }) }
-  const known = { network, ways, ...between, own, scope, complete: sources.complete, peers: verdicts.planned, facts }
+  const known = {
+    network,
+    ways,
+    ...between,
+    own,
+    kept,
+    scope,
+    complete: sources.complete,
+    peers: verdicts.planned,
+    facts,
+  }
   const plan = planner.plan({ ...known, options: { ...options, storeAddresses } })
   return { verdicts, plan }
 }

@@ -19,6 +19,8 @@ export interface Levels {
   readonly ways?: readonly [Way, ...Way[]]
   /** Of this node. */
   readonly lease?: LeaseState
+  /** Of the addresses that stay on the loopback device those that no socket has any more; absent: none is known. */
+  readonly unusedAddresses?: ReadonlySet<IpAddr>
   /** Where rules go. */
   readonly traffic?: TrafficOptions
 }

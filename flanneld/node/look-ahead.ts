@@ -23,6 +23,7 @@ import { readWays } from '../switch/record.ts'
 import { type Configuration, obstacleBetween, parseConfiguration } from './configuration.ts'
 import { type Folded, fold } from './fold.ts'
 import { footprintOf } from './footprint.ts'
+import { NONE_KEPT } from './kept-addresses.ts'
 import { LevelSet, type Levels } from './levels.ts'
 import { Planner } from './planner.ts'
 import { type PresumedLease, presumeLease } from './presumed-lease.ts'
@@ -131,7 +132,8 @@ async function look(
       ...(obstacle !== undefined && { obstacle }),
       ...(held && { own: held }),
     }
-    const memory = { ours: owned(known).devices, originals: originalsOf(entries), isPlanned: () => false }
+    const { devices, addresses = NONE_KEPT.ours } = owned(known)
+    const memory = { ours: devices, keptOurs: addresses, originals: originalsOf(entries), isPlanned: () => false }
     const foldWith = (lease: Levels['lease']) => fold({ ...known, ...(lease && { lease }) }, needs, memory, agent)
     let own = held
     let presumed: PresumedLease | undefined

@@ -9,6 +9,7 @@ import { type Family, networkAddress } from '../../lib/address.ts'
 import { type CniNetwork, renderConflist } from '../cni/conflist.ts'
 import { renderSubnetFile } from '../state/subnet-file.ts'
 import { guardObjects } from './guard-rules.ts'
+import { keptAddresses } from './kept-addresses.ts'
 import { type OwnPackets, ownPackets } from './own-packets.ts'
 import { packetPaths } from './packet-paths.ts'
 import { underlayInside } from './peer-traits.ts'
@@ -40,6 +41,7 @@ export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {
     // Of two that make one device differently the preferred one counts.
     ...[...locals].reverse().flatMap(([way, local]) => localObjects(input, way, local)),
     ...betweenWays(input),
+    ...keptAddresses(input, locals),
     ...nodeObjects(input, mtu, ownPackets(input, ingresses, carried)),
     ...(guard && ingresses.length > 0 ? guardObjects({ ...input, traits }, ingresses, guard) : []),
   ]

@@ -23,6 +23,14 @@ export interface CurrentWays {
   readonly ways: ReadonlyMap<Family, Way | undefined>
 }
 
+/** Addresses of the overlay that sockets of this host have, and no device of a way. */
+export interface KeptAddresses {
+  /** ADDRESS/LENGTH: on the loopback device by this instance, as its journal says. */
+  readonly ours: ReadonlySet<string>
+  /** That no socket has. */
+  readonly unused: ReadonlySet<IpAddr>
+}
+
 /** The whole truth of one moment. What has not changed since the last one is the same object, or it is planned anew for nothing. */
 export interface PlannerInput {
   readonly network: NetworkConfig
@@ -32,6 +40,8 @@ export interface PlannerInput {
   readonly current?: ReadonlyMap<string, CurrentWays>
   readonly change?: PlannedChange | undefined
   readonly own: Lease
+  /** Absent: none is kept and none is known. */
+  readonly kept?: KeptAddresses
   /** Accepted peers only, by id. No two of them have one address. */
   readonly peers: ReadonlyMap<string, Lease>
   readonly facts: HostFacts

@@ -95,11 +95,25 @@ function traitsOf(last: Memory | undefined, input: PlannerInput): PeerTraits {
 }
 
 function ownPlanOf(last: Memory | undefined, input: PlannerInput, traits: ReadonlySet<string>): Memory['own'] {
-  const { network, ways, own, options, facts, change } = input
+  const { network, ways, own, options, facts, change, kept } = input
   const { reach: _reach, ...local } = facts
-  const madeFrom = [network, ...ways, own, traits, change?.target, change?.isTold, ...fields(options), ...fields(local)]
+  const madeFrom = [
+    network,
+    ...ways,
+    own,
+    traits,
+    change?.target,
+    change?.isTold,
+    textOf(kept),
+    ...fields(options),
+    ...fields(local),
+  ]
   if (last !== undefined && isSame(last.own.madeFrom, madeFrom)) return last.own
-  return { madeFrom, plan: planOwn({ network, ways, own, options, facts, change }, traits) }
+  return { madeFrom, plan: planOwn({ network, ways, own, options, facts, change, ...(kept && { kept }) }, traits) }
+}
+
+function textOf(kept: PlannerInput['kept']): string {
+  return kept === undefined ? '' : [...kept.ours, '|', ...kept.unused].join(' ')
 }
 
 function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): Memory['basis'] {

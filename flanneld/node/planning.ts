@@ -14,6 +14,7 @@ import { noticeConditions, peerConditions } from '../status/node-conditions.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { type Folded, type FoldNeeds, type FoldOptions, fold } from './fold.ts'
 import { footprintOf } from './footprint.ts'
+import { NONE_KEPT } from './kept-addresses.ts'
 import type { LevelSet } from './levels.ts'
 import { Planner } from './planner.ts'
 import type { WayPlan } from './ways.ts'
@@ -140,7 +141,8 @@ export class Planning {
   /** What the host's own things are told from. */
   #known() {
     const planned = this.#last?.plan.desired.objects
-    return { ours: this.owned().devices, isPlanned: (key: string) => planned?.has(key) === true }
+    const { devices, addresses = NONE_KEPT.ours } = this.owned()
+    return { ours: devices, keptOurs: addresses, isPlanned: (key: string) => planned?.has(key) === true }
   }
 
   /** For a while: a program that hangs must not hold up the next plan. */

@@ -31,6 +31,7 @@ function isUsed(entry: JournalEntry, { devices, fouPorts, networks }: OwnershipS
       return fouPorts?.has(entry.port) ?? false
     case 'network':
       return networks.some(({ network }) => overlaps(network, entry.network))
+    case 'address':
     case 'sysctl':
       return false
     default:

@@ -8,7 +8,7 @@ import {
   scopeOf,
   withEntries,
 } from '../../kernel/reconciler/journal.ts'
-import { addressBits, familyOf, parseCidr, prefixLength } from '../../lib/address.ts'
+import { addressBits, type Cidr, familyOf, overlaps, parseCidr, prefixLength } from '../../lib/address.ts'
 import { ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import type { Logger } from '../../lib/log.ts'
@@ -27,6 +27,8 @@ export interface JournalFile {
   /** Undefined: damaged, which is as good as none and goes to the log. Rather too little is ours than too much. */
   read(text: string, log: Logger, path: string): readonly JournalEntry[] | undefined
 }
+
+const LOOPBACK_RANGES = ['127.0.0.0/8' as Cidr, '::1/128' as Cidr]
 
 const FOOTPRINT: JournalFile = {
   name: 'footprint.json',
@@ -86,9 +88,10 @@ export async function readJournal(
   return entries
 }
 
-export function scopeText({ devices, fouPorts, networks }: OwnershipScope): string {
+export function scopeText({ devices, fouPorts, addresses, networks }: OwnershipScope): string {
   const ports = fouPorts === undefined || fouPorts.size === 0 ? {} : { fouPorts: [...fouPorts] }
-  return `${JSON.stringify({ version: 1, devices: [...devices], ...ports, networks })}\n`
+  const kept = addresses === undefined || addresses.size === 0 ? {} : { addresses: [...addresses] }
+  return `${JSON.stringify({ version: 1, devices: [...devices], ...ports, ...kept, networks })}\n`
 }
 
 /**
@@ -115,7 +118,13 @@ export function parseScope(text: string, onDropped: (device: unknown) => void = 
     return { network, subnetLen }
   })
   const fouPorts = fields.has('fouPorts') ? listOf(fields, 'fouPorts').map(portOf) : []
-  return { devices: new Set(devices), fouPorts: new Set(fouPorts), networks }
+  const addresses = fields.has('addresses') ? listOf(fields, 'addresses').map(wholeAddress) : []
+  return {
+    devices: new Set(devices),
+    fouPorts: new Set(fouPorts),
+    ...(addresses.length > 0 && { addresses: new Set(addresses) }),
+    networks,
+  }
 }
 
 /** @throws ConfigError or SyntaxError */
@@ -139,6 +148,15 @@ function isDeviceName(value: unknown): value is string {
 function portOf(value: unknown): number {
   if (typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 65535) return value
   throw new ConfigError('fouPorts', 'must be port numbers', value)
+}
+
+/** On the loopback device: one address, and none of the device's own. */
+function wholeAddress(value: unknown): string {
+  const cidr = typeof value === 'string' ? parseCidr(value) : undefined
+  const isOwn = cidr === undefined || LOOPBACK_RANGES.some((range) => overlaps(range, cidr))
+  if (isOwn || prefixLength(cidr) !== addressBits(familyOf(cidr)))
+    throw new ConfigError('addresses', 'must be single addresses', value)
+  return cidr
 }
 
 function listOf(fields: JsonFields, name: string): readonly unknown[] {

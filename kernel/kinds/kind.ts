@@ -14,6 +14,8 @@ export type Ownership = 'ours' | 'adoptable' | 'leftover' | 'foreign'
 export interface OwnershipScope {
   /** Names of devices that this instance makes or has made. */
   readonly devices: ReadonlySet<string>
+  /** Addresses on the loopback device, ADDRESS/LENGTH, that this instance has put there; none where nothing is said. */
+  readonly addresses?: ReadonlySet<string>
   /** FOU ports that this instance opens or has opened; none where nothing is said. */
   readonly fouPorts?: ReadonlySet<number>
   /** Current and earlier networks, with the length of a host's subnet: where leftovers of flannel are looked for. */
@@ -26,6 +28,8 @@ export interface OwnershipScope {
 export type JournalEntry =
   | { readonly kind: 'device'; readonly name: string }
   | { readonly kind: 'fou-port'; readonly port: number }
+  /** On the loopback device, ADDRESS/LENGTH. */
+  | { readonly kind: 'address'; readonly address: string }
   /** Where routes of ours may be, and leftovers of flannel; with the length of a host's subnet. */
   | { readonly kind: 'network'; readonly network: Cidr; readonly subnetLen: number }
   /** A setting of the host that is changed for a while; `value` is the host's own. */
@@ -77,8 +81,8 @@ export interface Kind<O extends AnyObject> {
   showsOtherUser?(object: O, own: readonly Cidr[]): boolean
   /** Whether the mirror of the kernel holds an object that was read; absent: it holds all. */
   kept?(object: O, wanted: O | undefined, all: Wanted): boolean
-  /** Written to the journal before such an object is made or taken over; absent: the kernel tells whose it is. */
-  entry?(object: O): JournalEntry
+  /** Written to the journal before such an object is made or taken over; absent or undefined: the kernel tells whose it is. */
+  entry?(object: O): JournalEntry | undefined
   /** The kernel module that makes such an object; undefined for what every kernel has. */
   module?(object: O): string | undefined
 

@@ -1,4 +1,5 @@
 import type { Family, IpAddr } from '../../lib/address.ts'
+import { LOOPBACK } from '../kinds/address/kind.ts'
 import type { Address } from '../objects.ts'
 import { AttributeTable, LITTLE, MessageWriter } from './attributes.ts'
 import {
@@ -33,12 +34,17 @@ const IFA_F_NODAD = 0x02
 const IFADDR_BYTES = 8
 const IFA_ADDRESS = 1
 const IFA_LOCAL = 2
+const IFA_CACHEINFO = 6
 const IFA_FLAGS = 8
+const RT_SCOPE_UNIVERSE = 0
+const RT_SCOPE_HOST = 254
+/** struct ifa_cacheinfo: preferred for no time, valid for ever; two times that only the kernel writes. */
+const NEVER_PREFERRED = new Uint8Array([0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0])
 
 const writer = new MessageWriter()
 const attributes = new AttributeTable(IFA_FLAGS)
 
-/** `ip addr add ADDRESS/LENGTH dev DEVICE [nodad]` */
+/** `ip addr add ADDRESS/LENGTH dev DEVICE [nodad]`; on the loopback device with `scope host` or `preferred_lft 0`. */
 export function writeAddress(object: Address, index: number, mode: WriteMode): Uint8Array {
   // Addresses of the overlay are unique by their lease; detection would only leave them tentative for a second.
   return addressMessage(RTM_NEWADDR, WRITE_FLAGS[mode], object, index, object.family === 6 ? IFA_F_NODAD : 0)
@@ -79,8 +85,12 @@ export function isKernelMade(record: AddressRecord): boolean {
 }
 
 function addressMessage(type: number, mode: number, object: Address, index: number, flags: number): Uint8Array {
+  const isSpare = type === RTM_NEWADDR && object.device === LOOPBACK
+  const scope = isSpare && object.family === 4 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE
   writer.begin(type, NLM_F_REQUEST | mode)
-  // struct ifaddrmsg: family, prefix length, flags, scope (global), index
-  writer.u8(ADDRESS_FAMILY[object.family]).u8(object.length).u8(flags).u8(0).u32(index)
-  return writer.putAddress(IFA_LOCAL, object.address).putAddress(IFA_ADDRESS, object.address).finish()
+  // struct ifaddrmsg: family, prefix length, flags, scope, index
+  writer.u8(ADDRESS_FAMILY[object.family]).u8(object.length).u8(flags).u8(scope).u32(index)
+  writer.putAddress(IFA_LOCAL, object.address).putAddress(IFA_ADDRESS, object.address)
+  if (isSpare && object.family === 6) writer.putBytes(IFA_CACHEINFO, NEVER_PREFERRED)
+  return writer.finish()
 }

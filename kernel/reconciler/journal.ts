@@ -1,6 +1,7 @@
 import { contains } from '../../lib/address.ts'
 import { assertNever } from '../../lib/errors.ts'
 import type { DesiredState, Failure, OwnershipScope, Settlement } from '../desired.ts'
+import { LOOPBACK } from '../kinds/address/kind.ts'
 import type { JournalEntry } from '../kinds/kind.ts'
 import { kindOf } from '../kinds/kinds.ts'
 import { type DesiredObject, type KernelObject, keyOf, type ObjectKind, type Sysctl } from '../objects.ts'
@@ -49,6 +50,8 @@ export function keyOfEntry(entry: JournalEntry): string {
       return `device ${entry.name}`
     case 'fou-port':
       return `fou-port ${entry.port}`
+    case 'address':
+      return `address ${LOOPBACK} ${entry.address}`
     case 'network':
       return `network ${entry.network} ${entry.subnetLen}`
     case 'sysctl':
@@ -75,9 +78,11 @@ export function withoutEntries(entries: JournalEntries, less: Iterable<JournalEn
 
 export function scopeOf(entries: JournalEntries): OwnershipScope {
   const all = [...entries.values()]
+  const addresses = all.flatMap((entry) => (entry.kind === 'address' ? [entry.address] : []))
   return {
     devices: new Set(all.flatMap((entry) => (entry.kind === 'device' ? [entry.name] : []))),
     fouPorts: new Set(all.flatMap((entry) => (entry.kind === 'fou-port' ? [entry.port] : []))),
+    ...(addresses.length > 0 && { addresses: new Set(addresses) }),
     networks: all.flatMap((entry) =>
       entry.kind === 'network' ? [{ network: entry.network, subnetLen: entry.subnetLen }] : [],
     ),
@@ -85,10 +90,11 @@ export function scopeOf(entries: JournalEntries): OwnershipScope {
 }
 
 /** The other way round. */
-export function entriesOf({ devices, fouPorts, networks }: OwnershipScope): readonly JournalEntry[] {
+export function entriesOf({ devices, fouPorts, addresses, networks }: OwnershipScope): readonly JournalEntry[] {
   return [
     ...[...devices].map((name) => ({ kind: 'device', name }) as const),
     ...[...(fouPorts ?? [])].map((port) => ({ kind: 'fou-port', port }) as const),
+    ...[...(addresses ?? [])].map((address) => ({ kind: 'address', address }) as const),
     ...networks.map(({ network, subnetLen }) => ({ kind: 'network', network, subnetLen }) as const),
   ]
 }
@@ -136,7 +142,7 @@ export async function recordBefore(
 ): Promise<readonly PlannedOp[]> {
   const { entry } = kindOf(kind)
   if (entry !== undefined)
-    await journal.record([...wanted].flatMap(([key, object]) => (failures.has(key) ? [] : entry(object))))
+    await journal.record([...wanted].flatMap(([key, object]) => (failures.has(key) ? [] : (entry(object) ?? []))))
   if (kind !== 'sysctl') return due
   const possible: PlannedOp[] = []
   for (const planned of due) if (await journal.record(borrowed(planned))) possible.push(planned)

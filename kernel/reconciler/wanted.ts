@@ -91,7 +91,7 @@ function replaceDesired(
 
 /** The same for every order: the journal has its own. */
 function scopeText({ scope }: DesiredState): string {
-  const { devices, fouPorts = [], networks, instance } = scope
+  const { devices, fouPorts = [], addresses = [], networks, instance } = scope
   const texts = networks.map(({ network, subnetLen }) => `${network} ${subnetLen}`)
-  return JSON.stringify([[...devices].sort(), [...fouPorts].sort(), texts.sort(), instance])
+  return JSON.stringify([[...devices].sort(), [...fouPorts].sort(), [...addresses].sort(), texts.sort(), instance])
 }

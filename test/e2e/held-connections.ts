@@ -64,6 +64,10 @@ export class HeldConnection {
     return /^broken (.*)$/m.exec(await this.#program.logText())?.[1]
   }
 
+  async close(): Promise<void> {
+    await this.#program.kill()
+  }
+
   /** Waits until more is answered than by now. */
   async answers(ms = 15_000): Promise<void> {
     const before = await this.#answered()

@@ -32,6 +32,7 @@ function start(nearby: NearbyRoutes = { routes: [], gateways: [] }) {
       ours: new Set(['flannel.1']),
       storeAddresses: [],
       isPlanned: () => false,
+      keptOurs: new Set(),
       ...more,
     })
   return { kernel, host, of }

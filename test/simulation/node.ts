@@ -231,6 +231,7 @@ export class SimulatedNode {
       kernel: {
         tables: process.tables(host.kernel.tablesOf(this.maker), () => host.kernelDelayMs),
         host: hostReader(host, process, neighbours),
+        sockets: { countAt: async () => 0 },
         monitor,
         rules: {
           obstacles: { read: async () => [] },

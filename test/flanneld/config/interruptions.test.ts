@@ -64,6 +64,17 @@ describe('what a change could interrupt', () => {
     )
   })
 
+  it('is no device whose address stays on lo', () => {
+    const stays = the.address('10.64.1.0/32', 'lo')
+    assert.deepEqual(
+      found([
+        { verb: 'create', object: stays },
+        { verb: 'remove', object: the.vxlan() },
+      ]),
+      [],
+    )
+  })
+
   it('is a smaller MTU, not a larger one', () => {
     const change = (before: number, after: number): Op<KernelObject> => ({
       verb: 'update',

@@ -18,7 +18,12 @@ const want = {
     tunnelIps: new Map(),
   },
 }
-const memory = { ours: new Set<string>(), originals: new Map<string, string>(), isPlanned: () => false }
+const memory = {
+  ours: new Set<string>(),
+  originals: new Map<string, string>(),
+  isPlanned: () => false,
+  keptOurs: new Set<string>(),
+}
 const options = { previousSubnets: new Map(), protectedRanges: [] }
 
 function presume(leases: readonly Lease[], given: typeof want | undefined = want) {

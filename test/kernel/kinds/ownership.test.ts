@@ -10,6 +10,7 @@ const scope = {
   ...the.desiredOf([]).scope,
   devices: new Set(['flannel.1', 'flannel.2', 'flannel.ipip']),
   fouPorts: new Set([8285]),
+  addresses: new Set(['10.64.1.0/32']),
 }
 const wanted = [
   ...the.local(),
@@ -39,6 +40,9 @@ const CASES: [string, KernelObject, Ownership][] = [
   ['a bridge of our name', the.bridge('flannel.1'), 'foreign'],
   ['an address on our device', the.address('10.99.0.1/32'), 'ours'],
   ['a link-local address on our device', the.address('fe80::1/64'), 'foreign'],
+  ['an address that we keep on lo', the.address('10.64.1.0/32', 'lo'), 'ours'],
+  ['another one there', the.address('10.64.2.0/32', 'lo'), 'foreign'],
+  ['the same one elsewhere', the.address('10.64.1.0/32', 'eth0'), 'foreign'],
   ['an address elsewhere', the.address('10.64.1.1/24', 'cni0'), 'foreign'],
   ['a route with our mark on our device', the.peerRoute('172.16.0.0/24'), 'ours'],
   ['a route with our mark in our network', the.route('10.64.9.0/24', hop), 'ours'],

@@ -106,6 +106,8 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
   address: [
     [the.address('10.64.1.0/32'), the.address('10.64.1.0/32')],
     [the.address('fc00:0:0:1::/128'), the.address('fc00:0:0:1::/128')],
+    [the.address('10.64.1.0/32', 'lo'), the.address('10.64.1.0/32', 'lo')],
+    [the.address('fc00:0:0:1::/128', 'lo'), the.address('fc00:0:0:1::/128', 'lo')],
   ],
   'guard-sets': [
     [sets, sets],

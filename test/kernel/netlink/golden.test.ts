@@ -42,6 +42,8 @@ const tunnel = (name: string, mtu: number, made: IpipDriver): Link => ({
 })
 const address: Address = { kind: 'address', device: 'flannel.1', family: 4, address: ip('10.5.72.0'), length: 32 }
 const address6: Address = { ...address, family: 6, address: ip('fd00:5:72::'), length: 128 }
+const spare: Address = { ...address, device: 'lo' }
+const spare6: Address = { ...address6, device: 'lo' }
 const route: Route = {
   kind: 'route',
   family: 4,
@@ -222,6 +224,17 @@ const golden: readonly { command: string; ours: Uint8Array; hex: string; differe
     command: 'ip nexthop del id 1711276033',
     ours: deleteNexthop(NEXTHOP),
     hex: '20000000 69000500 00000000 00000000 00000000 00000000 08000100 01000066',
+  },
+  {
+    command: 'ip addr add 10.5.72.0/32 dev lo scope host',
+    ours: writeAddress(spare, 1, 'create'),
+    hex: '28000000 14000506 00000000 00000000 022000fe 01000000 08000200 0a054800 08000100 0a054800',
+  },
+  {
+    command: 'ip addr add fd00:5:72::/128 dev lo nodad preferred_lft 0',
+    ours: writeAddress(spare6, 1, 'create'),
+    hex: `54000000 14000506 00000000 00000000 0a800200 01000000 14000200 fd000005 00720000 00000000 00000000
+      14000100 fd000005 00720000 00000000 00000000 14000600 00000000 ffffffff 00000000 00000000`,
   },
   {
     command: 'ip neigh add 10.5.3.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent',
