@@ -95,7 +95,7 @@ export class Docker {
         throw new Error(
           `dockerd of ${this.#host.label} did not start:\n${(await this.#program.logText()).slice(-3_000)}`,
         )
-      await systemClock.sleep(100, AbortSignal.timeout(1_000))
+      await systemClock.sleep(100, this.#host.signal)
     }
   }
 
