@@ -40,7 +40,7 @@ export const suites: readonly Suite[] = [
   { name: 'vm', folders: ['vm'], needs: ['vm'], minutes: 45, minutesLong: 90, inMachine: true },
   { name: 'docker', folders: ['docker'], needs: ['netns', 'etcd', 'docker'], minutes: 25, minutesLong: 30 },
   { name: 'cluster', folders: ['cluster'], needs: ['netns', 'etcd', 'cluster'], minutes: 20, minutesLong: 60 },
-  { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 45, minutesLong: 240, processes: 2 },
+  { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 45, minutesLong: 240 },
 ]
 
 /** Run by `npm run bench`, never as tests. */
