@@ -54,15 +54,15 @@ export function realDocker(
       await Promise.all(lab.hosts.map((host) => startDaemon(host, masq)))
       for (const host of lab.hosts) await ready(host, 30_000 * slow)
       const data = (host: Host) => (dataIn === undefined ? undefined : join(dataIn, host.label))
-      const dockers = await Promise.all(
-        [pair.one, pair.two].map(async (host) => {
-          const docker = await startDocker(host, [], data(host))
-          // Where dockerd takes long, the daemon has turned forwarding on again before it, and it leaves the policy alone.
-          await host.exec(['iptables-nft', '-P', 'FORWARD', 'DROP'])
-          return docker
-        }),
-      )
-      ;[pair.here, pair.there] = dockers as [Docker, Docker]
+      // One after the other: dockerd gives its containerd 15 s to start, which two at once on a busy machine do not keep.
+      const start = async (host: Host) => {
+        const docker = await startDocker(host, [], data(host))
+        // Where dockerd takes long, the daemon has turned forwarding on again before it, and it leaves the policy alone.
+        await host.exec(['iptables-nft', '-P', 'FORWARD', 'DROP'])
+        return docker
+      }
+      pair.here = await start(pair.one)
+      pair.there = await start(pair.two)
       ;[pair.from, pair.to] = await Promise.all([
         pair.here.run('c1'),
         pair.there.run('c1', '--restart=always', '--publish', `${published}:${answerPort}`),
