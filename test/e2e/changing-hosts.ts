@@ -6,8 +6,8 @@ import { status, until } from './world.ts'
 interface End {
   /** What all send by, to each other's containers. */
   readonly device: string
-  /** The device of flannel that each has; undefined where it has none. */
-  readonly tunnel?: string | undefined
+  /** The devices of flannel that each has; undefined where it has none. */
+  readonly tunnel?: string | readonly string[] | undefined
   /** All hosts by default. */
   readonly who?: readonly Host[]
   readonly ms?: number
@@ -15,7 +15,7 @@ interface End {
 
 /** Hosts whose containers ping each other, each every other one, while the backend changes. */
 export class ChangingHosts {
-  /** One for each ordered pair. */
+  /** One for each ordered pair and family. */
   readonly judges: readonly PingJudge[]
   readonly #hosts: readonly Host[]
 
@@ -23,7 +23,9 @@ export class ChangingHosts {
     this.#hosts = hosts
     this.judges = hosts.flatMap((from) =>
       hosts.flatMap((to) =>
-        from === to ? [] : [from.container('c1').startPing(to.container('c1').address, intervalMs)],
+        from === to
+          ? []
+          : to.container('c1').addresses.map((address) => from.container('c1').startPing(address, intervalMs)),
       ),
     )
   }
@@ -54,10 +56,8 @@ export class ChangingHosts {
         for (const to of who)
           if (to !== host) assert.equal(await sendsBy(host, to), device, `${host.label} to ${to.label}`)
         const names = (await host.ipJson('link')).map(({ ifname }) => String(ifname))
-        assert.deepEqual(
-          names.filter((name) => name.startsWith('flannel')),
-          tunnel === undefined ? [] : [tunnel],
-        )
+        const tunnels = tunnel === undefined ? [] : [tunnel].flat()
+        assert.deepEqual(names.filter((name) => name.startsWith('flannel')).sort(), [...tunnels].sort())
         assert.doesNotMatch(await host.ip('rule'), /847/)
         await rest(host)
       }

@@ -91,7 +91,7 @@ describe('a change of the backend without a restart', function () {
   /** All hosts send by it, and nothing else is left. */
   const settled = async (name: Name) => {
     const tunnel = name === 'host-gw' ? undefined : TUNNELS[name]
-    await changing.settled({ device: DEVICES[name], tunnel, ms: 15_000 }, async (host) => {
+    await changing.settled({ device: DEVICES[name], tunnel }, async (host) => {
       const { conditions } = await status(host)
       assert.deepEqual(
         conditions.filter(({ severity }: { severity: string }) => severity !== 'info'),

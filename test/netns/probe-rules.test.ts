@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ProbeRoute } from '../../kernel/kinds/probe-route/kind.ts'
 import type { ProbeRule } from '../../kernel/kinds/probe-rule/kind.ts'
+import type { IpAddr } from '../../lib/address.ts'
 import * as the from '../kernel/fixtures.ts'
 import { outcomes, ownNamespace, tableOf } from './own-namespace.ts'
 
@@ -33,6 +34,21 @@ describe('the rules by which probes go', function () {
       return /unreachable/i.test(String(cause)) ? 'unreachable' : String(cause)
     }
   }
+
+  it('reach a gateway to which the way in use leads over another device', async () => {
+    for (const { ip, to, subnet } of families) {
+      // As when packets go directly, and a tunnel is tried.
+      namespace.run(`${ip} route add ${subnet} dev tunnel`)
+      const route = the.probeRoute(subnet, { device: 'uplink', via: to as IpAddr, onLink: true })
+      const before = namespace.run(`${ip} route show`)
+      assert.deepEqual(await outcomes(routes(), { verb: 'create', object: route }), ['ok'])
+      assert.deepEqual(await outcomes(routes(), { verb: 'update', actual: route, object: route }), ['ok'])
+      assert.deepEqual(await routes().dump([]), [route])
+      assert.equal(namespace.run(`${ip} route show`), before)
+      assert.deepEqual(await outcomes(routes(), { verb: 'remove', object: route }), ['ok'])
+      namespace.run(`${ip} route del ${subnet} dev tunnel`)
+    }
+  })
 
   for (const family of families) {
     it(`never send a probe by the main table (${family.ip})`, async () => {

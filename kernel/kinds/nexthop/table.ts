@@ -15,7 +15,7 @@ import {
 } from '../../netlink/nexthop-messages.ts'
 import { keyOf } from '../../objects.ts'
 import { type ObjectTable, type Op, type OpError, OpFailure, type OpResult } from '../../table.ts'
-import { aroundDetour } from '../route/detour.ts'
+import { byDetour } from '../route/detour.ts'
 import { ROUTE_PROTOCOL } from '../route/numbers.ts'
 import { type Nexthop, nexthopId, numberAfter } from './kind.ts'
 
@@ -69,7 +69,9 @@ export class NexthopTable extends ListedTable<NexthopRecord, Nexthop> implements
     if (verdict.code !== 'EINVAL') return verdict
     const second = (await this.#isRenumbered(op.object.device)) ? await this.#send(op) : verdict
     // IPv6 refuses a gateway to which a route leads over another device.
-    return second?.code === 'EINVAL' && familyOf(op.object.via) === 6 ? await this.#withDetour(op) : second
+    return second?.code === 'EINVAL' && familyOf(op.object.via) === 6
+      ? await byDetour(this.needs, op.object, (index) => this.message(op, index))
+      : second
   }
 
   /** Whether the device was made anew since its number was learnt: the kernel says no more than that the number is invalid. */
@@ -94,14 +96,6 @@ export class NexthopTable extends ListedTable<NexthopRecord, Nexthop> implements
 
   async #send(op: Op<Nexthop>): Promise<OpError | undefined> {
     const [verdict] = await this.send([op])
-    return verdict
-  }
-
-  async #withDetour(op: Op<Nexthop>): Promise<OpError | undefined> {
-    const { device, via } = op.object
-    const index = this.needs.devices.indexOf(device) ?? 0
-    const messages = aroundDetour({ device, via }, index, this.message(op, index))
-    const [, verdict] = await this.needs.channel.request(messages)
     return verdict
   }
 

@@ -2,6 +2,7 @@ import { FAMILIES, type Family } from '../../../lib/address.ts'
 import { type NetlinkNeeds, resultOf, sendOps } from '../../netlink/device-batch.ts'
 import { deleteRoute, dumpRoutes, parseRoute, type RouteRecord, writeRoute } from '../../netlink/route-messages.ts'
 import { type ObjectTable, type Op, OpFailure, type OpResult } from '../../table.ts'
+import { byDetour } from '../route/detour.ts'
 import type { Route } from '../route/kind.ts'
 import { defaultMetric, ROUTE_PROTOCOL } from '../route/numbers.ts'
 import { PROBE_TABLE, type ProbeRoute } from './kind.ts'
@@ -31,11 +32,13 @@ export class ProbeRouteTable implements ObjectTable<ProbeRoute> {
   }
 
   async apply(ops: readonly Op<ProbeRoute>[]): Promise<readonly OpResult[]> {
-    const verdicts = await sendOps(this.#needs, ops, ({ verb, object }, index) => {
-      const route = routeOf(object)
-      if (verb === 'remove') return deleteRoute(route, { index }, PROBE_TABLE)
-      return writeRoute(route, { index }, verb === 'create' ? 'create' : 'replace', PROBE_TABLE)
-    })
+    const verdicts = await sendOps(this.#needs, ops, message)
+    for (const [at, op] of ops.entries()) {
+      const { family, device, via } = op.object
+      if (op.verb === 'remove' || family === 4 || via === undefined || verdicts[at]?.code !== 'EINVAL') continue
+      // The gateway of a tunnel lies in the peer's subnet, to which the way in use leads.
+      verdicts[at] = await byDetour(this.#needs, { device, via }, (index) => message(op, index))
+    }
     return verdicts.map(resultOf)
   }
 
@@ -49,6 +52,12 @@ export class ProbeRouteTable implements ObjectTable<ProbeRoute> {
       throw cause
     }
   }
+}
+
+function message({ verb, object }: Op<ProbeRoute>, index: number): Uint8Array {
+  const route = routeOf(object)
+  if (verb === 'remove') return deleteRoute(route, { index }, PROBE_TABLE)
+  return writeRoute(route, { index }, verb === 'create' ? 'create' : 'replace', PROBE_TABLE)
 }
 
 function routeOf({ family, dst, device, via, onLink }: ProbeRoute): Route {

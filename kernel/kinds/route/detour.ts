@@ -1,5 +1,7 @@
 import type { Cidr, IpAddr } from '../../../lib/address.ts'
+import type { NetlinkNeeds } from '../../netlink/device-batch.ts'
 import { deleteRoute, writeRoute } from '../../netlink/route-messages.ts'
+import type { OpError } from '../../table.ts'
 import type { Route } from './kind.ts'
 import { ROUTE_PROTOCOL } from './numbers.ts'
 
@@ -8,15 +10,16 @@ const DETOUR_METRIC = 4_294_967_293
 
 /**
  * IPv6 looks up an on-link gateway as an address. While a route leads to it over another device (a direct path whose peer goes back
- * into the tunnel: the gateway lies in the very subnet), whatever names it as the gateway is refused as a mismatch. So the message is
+ * into the tunnel, another backend: the gateway lies in the very subnet), whatever names it as the gateway is refused as a mismatch. So the message is
  * put between two others that make and delete a route to the gateway; in one batch, packets to the gateway's own address take the
  * detour for as long as the kernel handles three messages. Should we die in between, it is a route of ours that nobody wants.
  */
-export function aroundDetour(
+export async function byDetour(
+  { channel, devices }: Pick<NetlinkNeeds, 'channel' | 'devices'>,
   { device, via }: { readonly device: string; readonly via: IpAddr },
-  index: number,
-  message: Uint8Array,
-): readonly [Uint8Array, Uint8Array, Uint8Array] {
+  message: (index: number) => Uint8Array,
+): Promise<OpError | undefined> {
+  const index = devices.indexOf(device) ?? 0
   const detour: Route = {
     kind: 'route',
     family: 6,
@@ -26,5 +29,7 @@ export function aroundDetour(
     device,
     protocol: ROUTE_PROTOCOL,
   }
-  return [writeRoute(detour, { index }, 'create'), message, deleteRoute(detour, { index })]
+  const batch = [writeRoute(detour, { index }, 'create'), message(index), deleteRoute(detour, { index })]
+  const [, verdict] = await channel.request(batch)
+  return verdict
 }

@@ -16,7 +16,7 @@ import {
 } from '../../netlink/route-messages.ts'
 import { EVERY_ROUTE, type RouteSieve, routeSieve } from '../../netlink/route-sieve.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../table.ts'
-import { aroundDetour } from './detour.ts'
+import { byDetour } from './detour.ts'
 import type { Route } from './kind.ts'
 import { ROUTE_PROTOCOL } from './numbers.ts'
 
@@ -70,7 +70,8 @@ export class RouteTable implements ObjectTable<Route> {
       if (op.verb === 'remove' || code === undefined) continue
       if (code === 'EEXIST' && op.verb !== 'create') verdicts[at] = await this.#withoutDuplicate(op)
       else if (code === 'EINVAL' && op.object.nexthop === 'own') verdicts[at] = NO_NEXTHOP
-      else if (code === 'EINVAL' && gateway !== undefined) verdicts[at] = await this.#withDetour(op, gateway)
+      else if (code === 'EINVAL' && gateway !== undefined)
+        verdicts[at] = await byDetour(this.#needs, gateway, (index) => this.#message(op, index))
     }
     return verdicts.map(resultOf)
   }
@@ -78,13 +79,6 @@ export class RouteTable implements ObjectTable<Route> {
   // An equal route was appended behind another one: the kernel refuses to replace the front one by a second copy.
   async #withoutDuplicate(op: Op<Route>): Promise<OpError | undefined> {
     const [, verdict] = await this.#send([{ verb: 'remove', object: op.object }, op])
-    return verdict
-  }
-
-  async #withDetour(op: Op<Route>, { device, via }: Gateway): Promise<OpError | undefined> {
-    const { channel, devices } = this.#needs
-    const index = devices.indexOf(device) ?? 0
-    const [, verdict] = await channel.request(aroundDetour({ device, via }, index, this.#message(op, index)))
     return verdict
   }
 
