@@ -55,6 +55,8 @@ export interface PrepareContext {
   readonly facts: HostFacts
   /** What this node's lease said before this start: a VTEP MAC is taken again from it. */
   readonly previous: PeerPath | undefined
+  /** What this process has made for this way in other families: it stays. Absent: nothing. */
+  readonly made?: PeerPath | undefined
   /** Cryptographically strong random bytes. */
   readonly randomBytes: (count: number) => Uint8Array
   /** Whether the kernel unwraps packets from UDP by itself, asked now. */
@@ -212,7 +214,7 @@ export interface Backend<C, I> {
   lasting?(config: C): unknown
   /** Why the kernel does not have devices of both configs of this backend at once, though they have other names; undefined: it does. */
   beside?(one: C, other: C): string | undefined
-  /** The one impure step: keys, MAC. Called once for each way of this node. */
+  /** The one impure step: keys, MAC. Called once for each way of this node, and again where it gets another family. */
   prepare(config: C, context: PrepareContext): Promise<Prepared<I>>
   /** Own device, address, sysctls, MTU. */
   local(input: LocalInput<C, I>): LocalPlan

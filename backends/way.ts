@@ -1,3 +1,4 @@
+import type { Family } from '../lib/address.ts'
 import type { PeerPath } from '../subnet/types.ts'
 import type { AnyBackend } from './registry.ts'
 
@@ -8,8 +9,10 @@ export interface Way {
   readonly config: unknown
   /** What makes this node recognisable to peers by this way (MAC, key). */
   readonly identity: unknown
-  /** What peers are told of it. */
+  /** What peers are told of it: of these families. */
   readonly path: PeerPath
+  /** Of the enabled ones those that it is prepared for. */
+  readonly families: readonly Family[]
   /** Milliseconds of the monotonic clock: when this node began to have it. */
   readonly since: number
 }

@@ -1,25 +1,16 @@
-import {
-  type Cidr,
-  cidrOf,
-  contains,
-  type Family,
-  familyOf,
-  type IpAddr,
-  ipFromNumber,
-  ipToNumber,
-} from '../lib/address.ts'
-import { InvalidLease } from '../lib/errors.ts'
-import { decodeLeaseKey, encodeLeaseKey } from './lease-codec.ts'
-import type { FamilyNetwork } from './network-config.ts'
-import { isOwnNode, mayStay, namesAddress, olderFirst } from './own-lease.ts'
-import { OwnSubnetRules } from './own-subnet-rules.ts'
+import type { Cidr, Family, IpAddr } from '../lib/address.ts'
+import { SubnetPools, type SubnetQuestion, takenSubnets } from './free-subnets.ts'
+import { encodeLeaseKey } from './lease-codec.ts'
+import { isOwnNode, mayChange, mayStay, namesAddress, olderFirst } from './own-lease.ts'
 import { RangeSet, rangeOf } from './range-set.ts'
-import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, LeaseSnapshot, Rival } from './types.ts'
+import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, Rival } from './types.ts'
 
 /** What to do next to hold a lease. Each is one compare-and-swap; after `delete` the question is asked again. */
 export type LeaseDecision =
   /** Ours already, or that of another NodeID at our address whose holder did not object. */
   | { readonly type: 'take-over'; readonly lease: Lease; readonly why: 'same-node' | 'same-address' | 'claimed' }
+  /** Ours, or flannel's at our address, of other families than the network has: its other subnets stay. */
+  | { readonly type: 'change-families'; readonly lease: Lease }
   /** Another NodeID has our address: its holder must be asked first. */
   | { readonly type: 'claim'; readonly lease: Lease }
   /** A key without expiry that names our address; it stays one. */
@@ -31,16 +22,10 @@ export type LeaseDecision =
   | { readonly type: 'delete'; readonly lease: Lease; readonly why: 'does-not-fit' | 'second-lease' | 'claimed' }
   | { readonly type: 'conflict'; readonly conflict: LeaseConflict; readonly text: string }
 
-export interface LeaseQuestion {
-  readonly snapshot: LeaseSnapshot
-  readonly want: LeaseAttrs
+export interface LeaseQuestion extends SubnetQuestion {
   readonly hints: AcquireHints
   /** Whether the holder of this lease was asked and did not object. */
   readonly mayHave: (lease: Lease) => boolean
-  /** How many of the first free subnets to choose from: flannel's 100, more after lost races. */
-  readonly window: number
-  /** From 0 to below 1. */
-  readonly random: () => number
 }
 
 export const firstWindow = 100
@@ -56,12 +41,14 @@ export function decideLease(question: LeaseQuestion): LeaseDecision {
   const byNode = leases.filter((lease) => isOwnNode(lease, want))
   const byAddress = leases.filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want))
   const candidates = [...byNode, ...byAddress]
-  const chosen = candidates.find(fits)
+  const changes = (lease: Lease) =>
+    (isOwnNode(lease, want) || !lease.reserved) && mayChange(lease, hints.network, hints.occupied)
+  const chosen = candidates.find(fits) ?? candidates.find(changes)
   // Reservations that are not needed stay: they are the operator's, and peers ignore them while nobody claims them.
   const surplus = candidates.find((lease) => lease !== chosen && (!lease.reserved || !fits(lease)))
   if (surplus !== undefined) return { type: 'delete', lease: surplus, why: whyDelete(surplus, question) }
   if (chosen === undefined) return hints.keep ? decideOnly(question, hints.keep) : createSomewhere(question)
-  return takeOver(chosen, want)
+  return fits(chosen) ? takeOver(chosen, want) : { type: 'change-families', lease: chosen }
 }
 
 function takeOver(lease: Lease, want: LeaseAttrs): LeaseDecision {
@@ -119,7 +106,7 @@ function decideOnly(question: LeaseQuestion, only: ReadonlyMap<Family, Cidr>): L
   // Where our lease is gone a claim may have removed it: who got the address is not asked to give it back.
   if (stranger !== undefined) return held === undefined ? addressTaken(stranger, want) : askStranger(stranger, want)
   if (held !== undefined) return held
-  const taken = takenSubnets(question)
+  const taken = takenSubnets(question.snapshot, question.hints.network)
   for (const [family, subnet] of only) {
     const other = new RangeSet(taken.get(family) ?? []).overlapping(rangeOf(subnet))
     if (other !== undefined) return subnetTaken(id, `the lease of ${other.cidr}`)
@@ -158,7 +145,7 @@ export function decideHeld(holder: Lease, want: LeaseAttrs, yieldTo: ReadonlySet
   }
 }
 
-function subnetTaken(id: string, holder: string) {
+export function subnetTaken(id: string, holder: string) {
   return {
     type: 'conflict',
     conflict: { type: 'subnet-taken', id, holder },
@@ -167,91 +154,12 @@ function subnetTaken(id: string, holder: string) {
 }
 
 function createSomewhere(question: LeaseQuestion): LeaseDecision {
-  const { hints } = question
-  const taken = takenSubnets(question)
-  const harm = new OwnSubnetRules(question)
+  const pools = new SubnetPools(question)
   const subnets = new Map<Family, Cidr>()
-  for (const [family, rules] of hints.network.families) {
-    const protectedRanges = (hints.protectedRanges ?? []).filter((range) => familyOf(range) === family)
-    const busy = new RangeSet([...(taken.get(family) ?? []), ...protectedRanges])
-    const pool = { family, rules, busy, harm }
-    const subnet = previousSubnet(hints.previous.get(family), pool) ?? randomSubnet(pool, question)
-    if (subnet === undefined) {
-      const why = harm.example === undefined ? '' : ` whose addresses nobody needs: ${harm.example}`
-      const text = `no free subnet is left between ${rules.subnetMin} and ${rules.subnetMax} (/${rules.subnetLen})${why}`
-      return { type: 'conflict', conflict: { type: 'pool-exhausted', text }, text }
-    }
-    subnets.set(family, subnet)
+  for (const family of question.hints.network.families.keys()) {
+    const found = pools.choose(family)
+    if ('text' in found) return { type: 'conflict', conflict: { type: 'pool-exhausted', text: found.text }, ...found }
+    subnets.set(family, found.subnet)
   }
   return { type: 'create', id: encodeLeaseKey(subnets) }
-}
-
-/** Where a subnet of one family is looked for. */
-export interface SubnetPool {
-  readonly family: Family
-  readonly rules: FamilyNetwork
-  /** Subnets that somebody has. */
-  readonly busy: RangeSet
-  readonly harm: Pick<OwnSubnetRules, 'allows'>
-}
-
-function previousSubnet(previous: Cidr | undefined, { rules, busy, harm }: SubnetPool): Cidr | undefined {
-  if (previous === undefined || !previous.endsWith(`/${rules.subnetLen}`)) return undefined
-  const { first } = rangeOf(previous)
-  if (first < ipToNumber(rules.subnetMin) || first > ipToNumber(rules.subnetMax)) return undefined
-  return busy.overlapping(rangeOf(previous)) === undefined && harm.allows(previous) ? previous : undefined
-}
-
-function randomSubnet(pool: SubnetPool, question: LeaseQuestion): Cidr | undefined {
-  const free = freeSubnets(pool, question.window)
-  return free[Math.floor(question.random() * free.length)]
-}
-
-/** The first `most` free subnets between min and max, in order. */
-export function freeSubnets({ family, rules, busy, harm }: SubnetPool, most: number): Cidr[] {
-  const size = 1n << BigInt((family === 4 ? 32 : 128) - rules.subnetLen)
-  const end = ipToNumber(rules.subnetMax)
-  const free: Cidr[] = []
-  for (let at = ipToNumber(rules.subnetMin); at <= end && free.length < most; ) {
-    const range =
-      family === 4 ? { first: Number(at), last: Number(at + size) - 1 } : { first: at, last: at + size - 1n }
-    const taken = busy.overlapping(range)
-    const subnet = taken === undefined ? cidrOf(ipFromNumber(family, at), rules.subnetLen) : undefined
-    if (subnet !== undefined && harm.allows(subnet)) free.push(subnet)
-    // A large foreign range is left in one step; a small one costs the whole candidate.
-    const next = taken === undefined || taken.last <= range.last ? BigInt(range.last) : BigInt(taken.last)
-    at = next + 1n
-  }
-  return free
-}
-
-/**
- * Every subnet that any key names: also where the value cannot be read, for its key is in the way all the same. Not one as wide as
- * the network, which is nobody's subnet: it would leave no address for anyone.
- */
-function takenSubnets({ snapshot, hints }: LeaseQuestion): ReadonlyMap<Family, Cidr[]> {
-  const taken = new Map<Family, Cidr[]>([
-    [4, []],
-    [6, []],
-  ])
-  const take = (family: Family, subnet: Cidr) => {
-    const rules = hints.network.families.get(family)
-    if (rules !== undefined && !contains(subnet, rules.network)) taken.get(family)?.push(subnet)
-  }
-  for (const lease of snapshot.leases.values()) {
-    for (const [family, { subnet }] of lease.families) take(family, subnet)
-  }
-  for (const { id } of snapshot.unreadable) {
-    for (const [family, subnet] of subnetsOfKey(id)) take(family, subnet)
-  }
-  return taken
-}
-
-function subnetsOfKey(id: string): ReadonlyMap<Family, Cidr> {
-  try {
-    return decodeLeaseKey(id) ?? new Map()
-  } catch (cause) {
-    if (cause instanceof InvalidLease) return new Map()
-    throw cause
-  }
 }

@@ -1,7 +1,8 @@
-import type { Logger } from '../lib/log.ts'
-import { askHolder, type ClaimTable, concessions } from './address-claim.ts'
+import { askHolder, concessions } from './address-claim.ts'
 import { decideLease, findStranger, firstWindow, type LeaseDecision } from './allocator.ts'
-import { olderFirst } from './own-lease.ts'
+import { writeFamilies } from './lease-families.ts'
+import type { ClaimingNeeds } from './lease-table.ts'
+import { isOwnNode, olderFirst } from './own-lease.ts'
 import { refusalsKept, written } from './own-value.ts'
 import {
   type AcquireHints,
@@ -11,39 +12,6 @@ import {
   type LeaseSnapshot,
   type OwnLease,
 } from './types.ts'
-
-/** A store as far as claiming needs it: the current leases, and writes that compare first. */
-export interface LeaseTable extends ClaimTable {
-  /** Waits until everything that was written before this version is in the view. */
-  passed(version: string, signal: AbortSignal): Promise<void>
-  /** Writes `value` if the entry is as expected (`absent`, or at this version); what a lost race showed is in the next view. */
-  write(write: LeaseWrite, signal: AbortSignal): Promise<WriteResult>
-}
-
-export interface LeaseWrite {
-  readonly id: string
-  readonly value: string
-  readonly expected: 'absent' | { readonly version: string }
-  /** Without an expiry. */
-  readonly reserved: boolean
-}
-
-export type WriteResult =
-  | { readonly won: true; readonly own: OwnLease }
-  | {
-      readonly won: false
-      readonly current: { readonly lease: Lease | undefined; readonly version: string } | undefined
-    }
-
-export interface ClaimingNeeds {
-  readonly table: LeaseTable
-  readonly log: Logger
-  readonly random: () => number
-  /** Of this process. */
-  readonly nonce: string
-  /** How long a holder may object to a claim. */
-  readonly claimMs: number
-}
 
 /** @throws LeaseConflictError where waiting does not help, and what the table throws */
 export async function claimLease(
@@ -102,12 +70,13 @@ function findSharer({ leases }: LeaseSnapshot, own: Lease): Lease | undefined {
 
 /** Undefined: ask again. */
 async function carryOut(
-  { table, log, nonce }: ClaimingNeeds,
+  needs: ClaimingNeeds,
   decision: Exclude<LeaseDecision, { type: 'claim' }>,
   want: LeaseAttrs,
   hints: AcquireHints,
   signal: AbortSignal,
 ): Promise<OwnLease | undefined> {
+  const { table, log, nonce } = needs
   switch (decision.type) {
     case 'conflict':
       throw new LeaseConflictError(decision.text, decision.conflict)
@@ -125,6 +94,18 @@ async function carryOut(
       if (result.won) return result.own
       log.info('lost a race for a subnet', { lease: decision.id })
       return undefined
+    }
+    case 'change-families': {
+      const { lease } = decision
+      const version = table.entry(lease.id)?.version
+      if (version === undefined) return undefined
+      // As of a lease that is taken over.
+      const isMarked = isOwnNode(lease, want) && !isInUse(lease, hints)
+      const claim = isMarked ? { node: want.node, nonce } : undefined
+      const said = isOwnNode(lease, want) ? { claim, refused: refusalsKept(lease, want) } : {}
+      const result = await writeFamilies(needs, { lease, version }, want, said, hints, signal)
+      if (!result.won) return undefined
+      return isMarked ? { ...result.own, over: 'same-node' } : result.own
     }
     case 'take-over':
     case 'claim-reservation': {

@@ -1,13 +1,16 @@
 import { claimAddress, conflictOf } from './address-claim.ts'
 import { decideHeld, decideLease, firstWindow } from './allocator.ts'
-import type { ClaimingNeeds, LeaseWrite } from './lease-claim.ts'
-import { namesAddress } from './own-lease.ts'
+import { encodeLeaseKey } from './lease-codec.ts'
+import { hasFamiliesOf, writeFamilies } from './lease-families.ts'
+import type { ClaimingNeeds, LeaseWrite, WriteResult } from './lease-table.ts'
+import { isOwnNode, namesAddress } from './own-lease.ts'
 import { refusalsKept, type Said, withRefusal, written } from './own-value.ts'
 import {
   type AcquireHints,
   type Lease,
   type LeaseAttrs,
   LeaseConflictError,
+  type LeaseSnapshot,
   type OwnLease,
   type PublishHints,
   type Rival,
@@ -25,25 +28,37 @@ export async function rewriteLease(
   signal: AbortSignal,
 ): Promise<OwnLease> {
   const { table, log, nonce } = needs
-  const { id } = own.lease
-  if (!namesAddress(own.lease, want)) await claimAddress(needs, want, hints, signal)
+  let { lease } = own
+  if (!namesAddress(lease, want)) await claimAddress(needs, want, hints, signal)
   let expected: LeaseWrite['expected'] = { version: own.version }
-  let { reserved } = own.lease
-  let said: Said = { claim: own.lease.claim, refused: refusalsKept(own.lease, want) }
+  let { reserved } = lease
+  let said: Said = { claim: lease.claim, refused: refusalsKept(lease, want) }
   let over: Rival | undefined
   for (;;) {
     signal.throwIfAborted()
-    const result = await table.write({ ...written(id, want, said), expected, reserved }, signal)
+    const { id } = lease
+    const result: WriteResult =
+      expected === 'absent' || hasFamiliesOf(lease, hints.network)
+        ? await table.write({ ...written(id, want, said), expected, reserved }, signal)
+        : await writeFamilies(needs, { lease: { ...lease, reserved }, ...expected }, want, said, hints, signal)
     if (result.won) return over === undefined ? result.own : { ...result.own, over }
     if (result.current === undefined) {
-      await assertFree(needs, own, want, hints, signal)
-      log.warn('own lease was gone, taking the same subnet again', { lease: id })
+      const moved = movedTo(lease, await table.view(signal), want)
+      const entry = moved && table.entry(moved.id)
+      if (moved !== undefined && entry !== undefined) {
+        lease = moved
+        expected = { version: entry.version }
+        continue
+      }
+      lease = inNetwork(lease, hints)
+      await assertFree(needs, lease, want, hints, signal)
+      log.warn('own lease was gone, taking the same subnet again', { lease: lease.id })
       expected = 'absent'
       reserved = false
       continue
     }
-    const { lease, version } = result.current
-    const current = assertOurs(own, want, lease, hints)
+    const version: string = result.current.version
+    const current = assertOurs(own, want, result.current.lease, hints)
     over = rivalOf(current, want, nonce)
     if (over !== undefined && hints.yieldTo?.has(over)) throw conflictOf(decideHeld(current, want, hints.yieldTo))
     const claimant = current.claim?.node === want.node ? undefined : current.claim?.node
@@ -58,6 +73,20 @@ export async function rewriteLease(
   }
 }
 
+/** Our lease under the key that a write has given it whose answer was lost. */
+function movedTo(own: Lease, { leases }: LeaseSnapshot, want: LeaseAttrs): Lease | undefined {
+  const shares = (lease: Lease) =>
+    [...own.families].some(([family, { subnet }]) => lease.families.get(family)?.subnet === subnet)
+  return [...leases.values()].find((lease) => lease.id !== own.id && isOwnNode(lease, want) && shares(lease))
+}
+
+/** The lease with what it had in families that the network still has. */
+function inNetwork(lease: Lease, { network }: PublishHints): Lease {
+  const families = new Map([...lease.families].filter(([family]) => network.families.has(family)))
+  const subnets = new Map(Array.from(families, ([family, { subnet }]) => [family, subnet] as const))
+  return families.size === 0 ? lease : { ...lease, id: encodeLeaseKey(subnets), families }
+}
+
 /** Who else has written over our entry; undefined: nobody, or an operator. */
 function rivalOf(lease: Lease, want: LeaseAttrs, nonce: string): Rival | undefined {
   if (lease.node === '') return 'flannel'
@@ -67,12 +96,12 @@ function rivalOf(lease: Lease, want: LeaseAttrs, nonce: string): Rival | undefin
 /** Nobody's subnet may overlap the one that is to be made again. */
 async function assertFree(
   { table, random }: ClaimingNeeds,
-  own: OwnLease,
+  lease: Lease,
   want: LeaseAttrs,
   { network }: PublishHints,
   signal: AbortSignal,
 ): Promise<void> {
-  const only = new Map([...own.lease.families].map(([family, { subnet }]) => [family, subnet] as const))
+  const only = new Map([...lease.families].map(([family, { subnet }]) => [family, subnet] as const))
   const hints: AcquireHints = { network, previous: only, only }
   const snapshot = await table.view(signal)
   const decision = decideLease({ snapshot, want, hints, mayHave: () => false, window: firstWindow, random })

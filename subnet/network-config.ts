@@ -37,6 +37,21 @@ export interface NetworkConfig {
   readonly warnings: readonly string[]
 }
 
+/** Of each network the parts that were asked for: whoever compares them sees at once that nothing has changed. */
+const parts = new WeakMap<NetworkConfig, Map<string, NetworkConfig>>()
+
+/** The network with these of its families only. The same object for the same families. */
+export function withFamilies(network: NetworkConfig, families: readonly Family[]): NetworkConfig {
+  const kept = [...network.families].filter(([family]) => families.includes(family))
+  if (kept.length === network.families.size) return network
+  const known = parts.get(network) ?? new Map<string, NetworkConfig>()
+  parts.set(network, known)
+  const name = kept.map(([family]) => family).join()
+  const part = known.get(name) ?? { ...network, families: new Map(kept) }
+  known.set(name, part)
+  return part
+}
+
 /** How one family's keys are called and what its defaults are (flannel, subnet/config.go). */
 interface FamilyRules {
   readonly family: Family

@@ -1,5 +1,5 @@
 import { contains, type Family, type IpAddr, ipFromNumber, ipToNumber, prefixLength } from '../lib/address.ts'
-import type { NetworkConfig } from './network-config.ts'
+import { type NetworkConfig, withFamilies } from './network-config.ts'
 import { rangeOf } from './range-set.ts'
 import type { Lease } from './types.ts'
 
@@ -46,6 +46,15 @@ export function mayStay(lease: Lease, network: NetworkConfig, occupied: readonly
   const subnets = [...lease.families.values()].map(({ subnet }) => subnet)
   if (!subnets.some((subnet) => occupied.some((address) => contains(subnet, address)))) return false
   return fitsNetwork(lease, withoutBounds(network))
+}
+
+/** Whether a lease that has not the families of the network may stay in those that both have. */
+export function mayChange(lease: Lease, network: NetworkConfig, occupied: readonly IpAddr[] = []): boolean {
+  const common = [...network.families.keys()].filter((family) => lease.families.has(family))
+  const isSame = common.length === network.families.size && common.length === lease.families.size
+  if (common.length === 0 || isSame) return false
+  const families = new Map([...lease.families].filter(([family]) => common.includes(family)))
+  return mayStay({ ...lease, families }, withFamilies(network, common), occupied)
 }
 
 function withoutBounds(network: NetworkConfig): NetworkConfig {

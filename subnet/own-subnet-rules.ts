@@ -1,7 +1,7 @@
 import { type Cidr, contains, type IpAddr } from '../lib/address.ts'
 import { LeaseIndex } from './lease-index.ts'
 import { emptySurroundings, HarmRules } from './surroundings.ts'
-import type { AcquireHints, LeaseAttrs, LeaseSnapshot } from './types.ts'
+import type { LeaseAttrs, LeaseSnapshot, PublishHints } from './types.ts'
 
 /** The harm rule for the choice of a new subnet: none that would take away an address that this host or another node needs. */
 export class OwnSubnetRules {
@@ -13,7 +13,7 @@ export class OwnSubnetRules {
   constructor(needs: {
     readonly snapshot: LeaseSnapshot
     readonly want: LeaseAttrs
-    readonly hints: AcquireHints
+    readonly hints: PublishHints
   }) {
     const { snapshot, want, hints } = needs
     this.#host = new HarmRules(hints.surroundings?.() ?? emptySurroundings)

@@ -1,7 +1,7 @@
 import type { Family } from '../lib/address.ts'
 import { decodeLeaseKey, encodeLeaseValue, type LeaseContent, mostRefused } from './lease-codec.ts'
 import { namesAddress } from './own-lease.ts'
-import type { FamilyLease, Lease, LeaseAttrs } from './types.ts'
+import type { FamilyLease, Lease, LeaseAttrs, PeerPath } from './types.ts'
 
 /** What a lease says to other writers of it. */
 export type Said = Pick<LeaseContent, 'claim' | 'refused'>
@@ -16,7 +16,9 @@ export function written(id: string, want: LeaseAttrs, said: Said = {}): { id: st
     families.set(family, { subnet, publicIp, ...(tunnelIp === undefined ? {} : { tunnelIp }) })
   }
   const { node, primary, accepts, sends } = want
-  return { id, value: encodeLeaseValue({ node, primary, accepts, sends, families, ...said }) }
+  const paths = { primary: inFamilies(primary, families), accepts: accepts.map((path) => inFamilies(path, families)) }
+  const sent = sends?.map((path) => inFamilies(path, families))
+  return { id, value: encodeLeaseValue({ node, ...paths, sends: sent, families, ...said }) }
 }
 
 /** A refusal is about one address. */
@@ -27,4 +29,9 @@ export function refusalsKept(lease: Lease, want: LeaseAttrs): readonly string[] 
 export function withRefusal(refused: readonly string[], claimant: string | undefined): readonly string[] {
   if (claimant === undefined) return refused
   return [...refused.filter((node) => node !== claimant), claimant].slice(-mostRefused)
+}
+
+/** Of a family without a subnet nothing is said. */
+function inFamilies({ backend, data }: PeerPath, families: ReadonlyMap<Family, unknown>): PeerPath {
+  return { backend, data: new Map([...data].filter(([family]) => families.has(family))) }
 }

@@ -70,7 +70,9 @@ export class PeerJudge {
   judge(input: PeerRuleInput): PeerVerdicts {
     const { leases, unreadable } = input.snapshot
     const rules = this.#rulesFor(input)
-    const changes = changesBetween(this.#judged, leases).filter(({ key }) => key !== input.own?.id)
+    const changes = changesBetween(this.#judged, leases).filter(
+      ({ key, before, after }) => key !== input.own?.id && !isOwnByAnotherKey(after ?? before, input.own),
+    )
     if (changes.length > 0) this.#judgeChanges(rules, changes)
     this.#judged = leases
     const rejected = [...[...this.#faulty.values()].flat(), ...this.#excluded.values()]
@@ -276,4 +278,10 @@ class PeerRules {
   excluded(lease: Lease, stands: (other: Lease) => boolean): Fault | undefined {
     return this.index.excludedBy(lease, (other) => olderFirst(other, lease) < 0 && stands(other))
   }
+}
+
+/** Its families change at this moment, and its key with them. */
+function isOwnByAnotherKey(lease: Lease | undefined, own: Lease | undefined): boolean {
+  if (lease === undefined || own === undefined || own.node === '' || lease.node !== own.node) return false
+  return [...own.families].some(([family, { subnet }]) => lease.families.get(family)?.subnet === subnet)
 }

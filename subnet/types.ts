@@ -85,6 +85,8 @@ export interface OwnLease {
   readonly version: string
   /** Who had written over this node's entry before it was written now; absent: nobody. */
   readonly over?: Rival
+  /** Why it has no subnet of some family that is wanted; absent: it has them all. */
+  readonly lacks?: LeaseWait
 }
 
 /** Another writer of an entry of ours: a flannel with our public address (no NodeID), or a process elsewhere with our NodeID. */
@@ -159,6 +161,14 @@ export interface PublishHints {
   readonly yieldTo?: ReadonlySet<Rival>
   /** Hears what is waited for; undefined: nothing more. */
   readonly waiting?: (wait: LeaseWait | undefined) => void
+  /** Only a family that this one lacks is asked for: where it cannot be had, nothing is written. */
+  readonly retryOf?: OwnLease
+  /** Subnets of earlier runs: only a hint. */
+  readonly previous?: ReadonlyMap<Family, Cidr>
+  /** What a new subnet must not take away; absent: nothing is known. */
+  readonly surroundings?: () => Surroundings
+  /** `--protected-cidrs`: a new subnet overlaps none of them. */
+  readonly protectedRanges?: readonly Cidr[]
 }
 
 /** Why the own lease is not there yet though nothing has failed. */
@@ -168,7 +178,6 @@ export interface LeaseWait {
 }
 
 export interface AcquireHints extends PublishHints {
-  /** Subnets of the last run: only a hint. */
   readonly previous: ReadonlyMap<Family, Cidr>
   /**
    * Subnets that this host has used since it was booted (subnet.env and the record of this boot say so). A lease of them is this host's for certain; any other one of
@@ -177,10 +186,6 @@ export interface AcquireHints extends PublishHints {
   readonly sinceBoot?: ReadonlyMap<Family, Cidr>
   /** Addresses of this host's bridges with containers: a lease whose subnet has one stays, though a new one could not be chosen so. */
   readonly occupied?: readonly IpAddr[]
-  /** What a new subnet must not take away; absent: nothing is known. */
-  readonly surroundings?: () => Surroundings
-  /** `--protected-cidrs`: a new subnet overlaps none of them. */
-  readonly protectedRanges?: readonly Cidr[]
   /** After a loss: nothing but this subnet (per family) is acceptable. */
   readonly only?: ReadonlyMap<Family, Cidr>
   /** Told to containers since this start, when the store had not answered: where no lease is ours, nothing but this subnet is acceptable. */

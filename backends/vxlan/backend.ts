@@ -1,4 +1,5 @@
 import type { Family, MacAddr } from '../../lib/address.ts'
+import type { PeerPath } from '../../subnet/types.ts'
 import type { Backend, PrepareContext, Prepared } from '../backend.ts'
 import { checkVxlanConfig, parseVxlanConfig, type VxlanConfig, writtenVxlan } from './config.ts'
 import { fitsVni, planVxlan, planVxlanPeer, type VtepIdentity } from './plan.ts'
@@ -28,7 +29,7 @@ function prepareVtep(config: VxlanConfig, context: PrepareContext): Prepared<Vte
   const identity = new Map<Family, MacAddr>()
   const data = new Map<Family, unknown>()
   for (const family of context.network.families.keys()) {
-    const mac = adoptedMac(config, context, family) ?? randomMac(context.randomBytes)
+    const mac = saidMac(context.made, family) ?? adoptedMac(config, context, family) ?? randomMac(context.randomBytes)
     identity.set(family, mac)
     data.set(family, encodeVtep({ vni: config.vni, mac }))
   }
@@ -39,9 +40,13 @@ function prepareVtep(config: VxlanConfig, context: PrepareContext): Prepared<Vte
 function adoptedMac(config: VxlanConfig, context: PrepareContext, family: Family): MacAddr | undefined {
   const living = context.facts.deviceMacs.get(vtepDevice(family, config.vni))
   if (living !== undefined) return living
-  if (context.previous?.backend !== 'vxlan') return undefined
+  return saidMac(context.previous, family)
+}
+
+function saidMac(path: PeerPath | undefined, family: Family): MacAddr | undefined {
+  if (path?.backend !== 'vxlan') return undefined
   try {
-    return decodeVtep(context.previous.data.get(family), 'BackendData').mac
+    return decodeVtep(path.data.get(family), 'BackendData').mac
   } catch {
     // An unreadable lease of our own is no loss: a new MAC is published with it.
     return undefined

@@ -2,8 +2,8 @@ import type { Failure } from '../../kernel/desired.ts'
 import { kindOf } from '../../kernel/kinds/kinds.ts'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import type { Op } from '../../kernel/table.ts'
-import type { Objection } from '../config/admission.ts'
 import type { Interruption } from '../config/interruptions.ts'
+import type { Objection } from '../config/objection.ts'
 
 /** What a daemon would do. */
 export interface Plan {

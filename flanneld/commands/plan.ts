@@ -11,6 +11,7 @@ import type { LeavingRoute } from '../config/ended-connections.ts'
 import { interruptions, keepsAddress, routesLeaving } from '../config/interruptions.ts'
 import { countEnded } from '../config/masqueraded.ts'
 import { differences, parsedKey } from '../config/values.ts'
+import { occupiedBy } from '../host/occupied.ts'
 import { subnetsOf } from '../leases/last-lease.ts'
 import { type Configuration, wayKey } from '../node/configuration.ts'
 import { lookAhead, type Outlook } from '../node/look-ahead.ts'
@@ -69,7 +70,8 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
   const { configuration, inUse, obstacle, own, levels, folded } = found
   const isBeside = inUse !== undefined && obstacle === undefined && wayKey(inUse) !== wayKey(configuration)
   const notes = configuration.warnings
-  const leases = { own, leases: levels.leases?.leases ?? new Map() }
+  const occupied = levels.host && occupiedBy(levels.host.interfaces)
+  const leases = { own, leases: levels.leases?.leases ?? new Map(), occupied }
   const refused = inUse === undefined ? [] : objections(configuration, inUse, leases)
   const change = inUse && {
     isSame: parsedKey(inUse) === parsedKey(configuration),
@@ -99,6 +101,7 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
   return {
     notes: [
       ...notes,
+      ...familyNotes(found),
       ...verdicts.rejected.map(({ id, text }) => `lease ${id} is rejected: ${text}`),
       ...plan.notices.map(({ text }) => text),
       ...(keepsAddress(ops)
@@ -114,6 +117,16 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
     obstacles,
     ...(change && { change: { ...change, interruptions: may ?? [] } }),
   }
+}
+
+/** Of families that the lease would gain or lose. */
+function familyNotes({ own, presumed, levels }: Outlook): readonly string[] {
+  const lacks = [levels.host?.choice?.lacks, presumed?.lacks].filter((text) => text !== undefined)
+  const next = presumed?.lease
+  if (own === undefined || next === undefined || own.id === next.id) return lacks
+  const isMore = next.families.size > own.families.size
+  const how = isMore ? ', or another free subnet of the new family' : ''
+  return [`the lease ${own.id} becomes ${next.id}${how}`, ...lacks]
 }
 
 /** What a running daemon does (`flanneld/switch`), in words. */

@@ -3,35 +3,32 @@ import type { AnyBackend } from '../../backends/registry.ts'
 import { type Cidr, contains, type Family, prefixLength } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import type { Configuration } from '../node/configuration.ts'
+import { type FamiliesInUse, familyObjections } from './family-change.ts'
+import type { Objection } from './objection.ts'
 
 /** Who would lose something by another configuration. */
-export interface LeasesInUse {
-  /** Of this node. */
-  readonly own: Lease | undefined
+export interface LeasesInUse extends FamiliesInUse {
   /** All of them. */
   readonly leases: ReadonlyMap<string, Lease>
-}
-
-/** Why a running node does not use a configuration that is good in itself. */
-export interface Objection {
-  /** As in a ConfigError. */
-  readonly path: string
-  readonly text: string
-  readonly remedy: string
 }
 
 const NAMED = 3
 
 /** What a change would take away that works, the gravest first; none: it may be used. Pure. */
 export function objections(next: Configuration, inUse: Configuration, leases: LeasesInUse): readonly Objection[] {
-  return [...renumbering(next, inUse, leases), ...leftFamilies(next, inUse), ...gbpAlone(next, inUse)]
+  return [
+    ...renumbering(next, inUse, leases),
+    ...familyObjections(next, inUse, leases),
+    ...leftFamilies(next, inUse),
+    ...gbpAlone(next, inUse),
+  ]
 }
 
 /** Of containers that run: their addresses cannot be changed under them. */
 export function renumbering(
   next: Configuration,
   inUse: Configuration,
-  { own, leases }: LeasesInUse,
+  { own, leases }: Pick<LeasesInUse, 'own' | 'leases'>,
 ): readonly Objection[] {
   return [...next.network.families].flatMap(([family, rules]): Objection[] => {
     const before = inUse.network.families.get(family)

@@ -1,12 +1,13 @@
 import { contains, type IpAddr } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
-import { type Configuration, isSameNetwork } from '../node/configuration.ts'
+import { type Configuration, hasSameFamilies, isSameNetwork } from '../node/configuration.ts'
 import { type LeasesInUse, renumbering } from './admission.ts'
+import { type FamiliesInUse, leavingFamilies } from './family-change.ts'
 
 interface LastRunNeeds {
   /** Of the last run. */
   readonly last: Configuration | undefined
-  readonly leases: () => Promise<LeasesInUse>
+  readonly leases: () => Promise<Pick<LeasesInUse, 'own' | 'leases'>>
   /** Addresses of bridges with containers. */
   readonly occupied: () => Promise<readonly IpAddr[]>
 }
@@ -19,8 +20,18 @@ export async function beginWith(found: Configuration, needs: LastRunNeeds): Prom
   const { last } = needs
   if (last === undefined || isSameNetwork(found, last)) return found
   const leases = await needs.leases()
-  if (leases.own === undefined || renumbering(found, last, leases).length === 0) return found
-  return hasContainers(leases.own, await needs.occupied()) ? { ...last, origin: found.origin } : found
+  const { own } = leases
+  if (own === undefined) return found
+  const isRenumbered = renumbering(found, last, leases).length > 0
+  if (!isRenumbered && hasSameFamilies(found, last)) return found
+  const occupied = await needs.occupied()
+  const isLost = isRenumbered ? hasContainers(own, occupied) : losesFamily(found, last, { own, occupied })
+  return isLost ? { ...last, origin: found.origin } : found
+}
+
+function losesFamily(found: Configuration, last: Configuration, known: FamiliesInUse): boolean {
+  const stays = [...found.network.families.keys()].some((family) => last.network.families.has(family))
+  return stays && leavingFamilies(found, last, known).length > 0
 }
 
 export function hasContainers({ families }: Lease, occupied: readonly IpAddr[]): boolean {

@@ -11,6 +11,7 @@ import type { Lease } from '../../subnet/types.ts'
 import { DirectPaths } from './direct-paths.ts'
 import type { HostSurroundings, SurroundingsInput } from './host-surroundings.ts'
 import type { Kept } from './kept-choice.ts'
+import { occupiedBy } from './occupied.ts'
 
 /** Kernel events come in bursts; the host is read once after each. */
 const QUIET_MS = 100
@@ -131,6 +132,11 @@ export class HostView {
     }
   }
 
+  /** What is enabled has changed, and with it what is looked for. */
+  lookAgain(): void {
+    this.#touch()
+  }
+
   /** `ours`: names of our devices, whose changes are the reconciler's business. */
   onEvents(events: readonly KernelEvent[], ours: ReadonlySet<string>): void {
     if (!events.some((event) => concernsHost(event, ours))) return
@@ -188,6 +194,8 @@ export class HostView {
       addressed.filter(([, , , addresses]) => addresses.some(isGlobal)),
       this.#external && [this.#external, [...this.#external.addresses], [...this.#external.publicIps]],
       this.#onLink,
+      // Containers may hold up a change of the configuration.
+      occupiedBy(this.#interfaces),
     ])
     const changed = this.#routesChanged || digest !== this.#digest
     this.#digest = digest

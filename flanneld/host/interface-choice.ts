@@ -22,6 +22,8 @@ export interface ChoiceNeeds {
   readonly devices: () => ReadonlySet<string>
   /** Chosen by the last run; asked for before the first choice only. */
   readonly previous: () => ReadonlyMap<Family, IpAddr>
+  /** Those of the last run; asked for before the first choice only. */
+  readonly lastFamilies: () => readonly Family[]
   /** The own subnets and those of accepted peers, as far as they are known. */
   readonly overlay: () => Iterable<Cidr>
 }
@@ -42,19 +44,41 @@ export class InterfaceChoice {
 
   /** Looks at the host. Throws NoInterfaceError when nothing has ever fitted. */
   async look(interfaces: readonly HostInterface[]): Promise<Kept> {
-    const families = this.#needs.families()
+    const enabled = this.#needs.families()
     const previous = this.#kept?.external.addresses ?? this.#needs.previous()
-    const host = await this.#snapshot(interfaces, families, previous)
-    const choose = (addresses: Preference['addresses'], whateverRoutesSay = false) =>
-      chooseExternalInterface(host, this.#interfaceOptions, families, { addresses, whateverRoutesSay })
-    const before = this.#kept ?? { external: choose(previous, true) }
-    this.#kept = keepOrMove(before, {
+    const host = await this.#snapshot(interfaces, enabled, previous)
+    const chooser =
+      (families: readonly Family[]) =>
+      (addresses: Preference['addresses'], whateverRoutesSay = false) =>
+        chooseExternalInterface(host, this.#interfaceOptions, families, { addresses, whateverRoutesSay })
+    const before = this.#kept ? withoutFamilies(this.#kept, enabled) : this.#first(enabled, previous, chooser)
+    const choose = chooser([...before.external.addresses.keys()])
+    const kept = keepOrMove(before, {
       interfaces,
       fresh: orFault(() => choose(before.external.addresses)),
       unbiased: orFault(() => choose(new Map())),
       now: this.#needs.clock.now(),
     })
+    this.#kept = withMoreFamilies(kept, enabled, (addresses) => orFault(() => chooser(enabled)(addresses, true)))
     return this.#kept
+  }
+
+  /** Where the last run had only some of the families, those are enough to begin with. */
+  #first(
+    enabled: readonly Family[],
+    previous: ReadonlyMap<Family, IpAddr>,
+    chooser: (
+      families: readonly Family[],
+    ) => (addresses: Preference['addresses'], whatever: boolean) => Kept['external'],
+  ): Kept {
+    try {
+      return { external: chooser(enabled)(previous, true) }
+    } catch (cause) {
+      const last = this.#needs.lastFamilies()
+      const had = enabled.filter((family) => last.includes(family))
+      if (!(cause instanceof NoInterfaceError) || had.length === 0 || had.length === enabled.length) throw cause
+      return { external: chooser(had)(previous, true) }
+    }
   }
 
   async #snapshot(
@@ -75,6 +99,37 @@ export class InterfaceChoice {
     const target = this.#interfaceOptions.ifaceCanReach
     const canReach = target === undefined ? undefined : await kernel.routeTo(target)
     return { interfaces: candidates, defaultRoutes, canReach }
+  }
+}
+
+/** Of a choice what is left where a family was turned off. */
+function withoutFamilies(kept: Kept, enabled: readonly Family[]): Kept {
+  const { addresses, publicIps } = kept.external
+  if ([...addresses.keys()].every((family) => enabled.includes(family))) return kept
+  const isLeft = ([family]: readonly [Family, IpAddr]) => enabled.includes(family)
+  const external = {
+    ...kept.external,
+    addresses: new Map([...addresses].filter(isLeft)),
+    publicIps: new Map([...publicIps].filter(isLeft)),
+  }
+  return { ...kept, external, rival: undefined }
+}
+
+/** A family that was turned on is carried by the interface in use or not at all: the others have their packets there. */
+function withMoreFamilies(
+  kept: Kept,
+  enabled: readonly Family[],
+  choose: (preferred: Preference['addresses']) => Kept['external'] | NoInterfaceError,
+): Kept {
+  const { external } = kept
+  if (enabled.every((family) => external.addresses.has(family))) return kept
+  const whole = choose(external.addresses)
+  if (whole instanceof NoInterfaceError) return { ...kept, lacks: whole.message }
+  const isSame = [...external.addresses].every(([family, address]) => whole.addresses.get(family) === address)
+  if (whole.index === external.index && isSame) return { ...kept, external: whole, rival: undefined }
+  return {
+    ...kept,
+    lacks: `with all families ${whole.name} would be chosen (${whole.reason}), and ${external.name} is in use`,
   }
 }
 

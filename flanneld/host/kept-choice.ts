@@ -29,6 +29,8 @@ export interface Kept {
   readonly awaySince?: number | undefined
   /** Why nothing can be sent by it now. */
   readonly fault?: string | undefined
+  /** Why it is not used in a family that is enabled. */
+  readonly lacks?: string | undefined
   /** What would be chosen if nothing were in use, and why. */
   readonly notice?: string | undefined
   /** When to look again though nothing has happened. */

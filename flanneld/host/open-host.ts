@@ -31,6 +31,7 @@ export function openHost(
       ...needs,
       families: () => [...families().keys()],
       previous: () => addressesOf(last(), interfaceOptions),
+      lastFamilies: () => [...(last()?.families.keys() ?? [])],
       overlay: () => needs.overlay() ?? [...subnetsOf(last()), ...previousSubnets.values()],
     },
     { interfaceOptions },

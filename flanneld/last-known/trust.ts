@@ -38,7 +38,11 @@ export function whyOtherNetwork({ networks, own }: LastKnown, { families }: Netw
       .sort(([a], [b]) => a - b)
       .map(([, network]) => network)
       .join(' ')
-  const [then, now] = [text(networks), text(Array.from(families, ([family, { network }]) => [family, network]))]
+  // A family may have been turned on or off since then.
+  const known = [...networks].filter(([family]) => families.has(family))
+  const enabled = [...families].filter(([family]) => networks.has(family))
+  const [then, now] = [text(known), text(enabled.map(([family, { network }]) => [family, network]))]
+  if (then === '') return 'it is of another family'
   if (then !== now) return `it is of the network ${then}, not of ${now}`
   const parts = [...own.lease.families]
   const isInside = parts.every(([family, { subnet }]) => contains(families.get(family)?.network ?? subnet, subnet))

@@ -37,9 +37,12 @@ export function previousLease(snapshot: LeaseSnapshot, node: string, host: HostV
 }
 
 /** What that lease says about this way of the node. Where it says one thing only, it is taken for the way before a restart. */
-export function pathOf({ primary, accepts }: Lease, { backend, config, network }: Configuration): PeerPath | undefined {
+export function pathOf(
+  { primary, accepts, families: had }: Lease,
+  { backend, config, network }: Configuration,
+): PeerPath | undefined {
   if (accepts.length === 0) return primary
-  const families = [...network.families.keys()]
+  const families = [...network.families.keys()].filter((family) => had.has(family))
   return accepts.find(
     (path) =>
       path.backend === backend.wireType &&

@@ -10,15 +10,16 @@ export function sameAttrs(a: LeaseAttrs, b: LeaseAttrs): boolean {
   return a === b || JSON.stringify(attrsOf(a)) === JSON.stringify(attrsOf(b))
 }
 
-/** Whether the lease says this of its node's ways. */
-export function says({ primary, accepts, sends }: Lease, told: Advertised): boolean {
+/** Whether the lease says this of its node's ways, in the families that it has. */
+export function says({ primary, accepts, sends, families }: Lease, told: Advertised): boolean {
+  const said = ({ backend, data }: PeerPath) => [backend, [...data].filter(([family]) => families.has(family))]
   const [first] = told.accepts
   const wanted = [
-    pathOf(first.path),
-    told.accepts.length === 1 ? [] : told.accepts.map(({ path }) => pathOf(path)),
-    told.sends?.map(({ path }) => pathOf(path)) ?? [],
+    said(first.path),
+    told.accepts.length === 1 ? [] : told.accepts.map(({ path }) => said(path)),
+    told.sends?.map(({ path }) => said(path)) ?? [],
   ]
-  return JSON.stringify([pathOf(primary), accepts.map(pathOf), sends?.map(pathOf) ?? []]) === JSON.stringify(wanted)
+  return JSON.stringify([said(primary), accepts.map(said), sends?.map(said) ?? []]) === JSON.stringify(wanted)
 }
 
 /** Store revisions grow; one that is no number cannot be compared and counts as current. */

@@ -1,4 +1,4 @@
-import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
+import type { IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
@@ -6,10 +6,10 @@ import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
 import { CLAIM_MS } from '../../subnet/address-claim.ts'
+import { hasFamiliesOf } from '../../subnet/lease-families.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import {
   type AcquireHints,
-  type Lease,
   type LeaseAttrs,
   type LeaseConflict,
   LeaseConflictError,
@@ -18,6 +18,7 @@ import {
   type OwnLease,
   type Rival,
 } from '../../subnet/types.ts'
+import { stillRivals, subnetsIn } from './keeper-rules.ts'
 import { isOlder, sameAttrs, sameLease } from './lease-comparison.ts'
 
 /** Whether this node may say that its subnet is its own. */
@@ -60,6 +61,9 @@ interface Published {
   readonly renewAt: number
   /** Of the store, in which this was written: in another one its revisions say nothing about this write. */
   readonly history: number
+  /** For which the families were asked for; and when to ask again for one that it lacks. */
+  readonly network: NetworkConfig
+  readonly againAt: number
 }
 
 const DEFAULT_RETRY_MS = 60_000
@@ -133,18 +137,17 @@ export class LeaseKeeper {
     const lost = state?.at === 'lost' ? state : undefined
     const served = state?.at === 'recorded' && state.isGood ? state.own : undefined
     const last = lost?.last ?? served
-    const only = lost && { only: subnetsOf(lost.last.lease), yieldTo: stillRivals(lost.conflict) }
-    const kept = served && { keep: subnetsOf(served.lease) }
+    const only = lost && { only: subnetsIn(network, lost.last.lease), yieldTo: stillRivals(lost.conflict) }
+    const kept = served && { keep: subnetsIn(network, served.lease) }
     const waiting = (wait: LeaseWait | undefined) => this.#waiting(wait)
-    const { surroundings, protectedRanges } = this.#options
-    const beside = { ...(surroundings && { surroundings }), ...(protectedRanges && { protectedRanges }) }
+    const beside = this.#beside()
     this.#judged = lost && this.#store.entry(lost.last.lease.id)?.version
     try {
       const run = await this.#options.lastRun(network)
       const occupied = (await this.#options.occupied?.()) ?? []
       const hints = { network, ...run, occupied, waiting, ...beside, ...only, ...kept }
       const own = await this.#store.acquire(attrs, hints, signal)
-      this.#held(attrs, own)
+      this.#held(attrs, own, network)
     } catch (cause) {
       if (signal.aborted) return
       // Nothing was known of it before.
@@ -155,6 +158,11 @@ export class LeaseKeeper {
     }
   }
 
+  #beside(): Pick<AcquireHints, 'surroundings' | 'protectedRanges'> {
+    const { surroundings, protectedRanges } = this.#options
+    return { ...(surroundings && { surroundings }), ...(protectedRanges && { protectedRanges }) }
+  }
+
   #waiting(wait: LeaseWait | undefined): void {
     const at = this.state.current?.at
     // The store has answered: what was on record is no longer so.
@@ -162,7 +170,7 @@ export class LeaseKeeper {
     this.state.set({ at: 'acquiring', ...(wait && { waitingFor: wait.text, remedy: wait.remedy }) })
   }
 
-  #held(attrs: LeaseAttrs, own: OwnLease): void {
+  #held(attrs: LeaseAttrs, own: OwnLease, network: NetworkConfig): void {
     const { lease, expiresAt, over } = own
     const fields = { id: lease.id, expires: expiresAt === undefined ? 'never' : new Date(expiresAt).toISOString() }
     if (this.state.current?.at !== 'held') this.#log.info('subnet leased', fields)
@@ -170,7 +178,8 @@ export class LeaseKeeper {
     const left = expiresAt === undefined ? Number.POSITIVE_INFINITY : expiresAt - this.#clock.wall()
     const renewAt = this.#clock.now() + Math.max(1_000, left - this.#options.renewMarginMs)
     if (over !== undefined) this.#overwrote.set(over, this.#clock.now())
-    this.#published = { attrs, own, renewAt, history: this.#history }
+    const againAt = own.lacks === undefined ? Number.POSITIVE_INFINITY : this.#clock.now() + this.#retryMs
+    this.#published = { attrs, own, renewAt, history: this.#history, network, againAt }
     this.state.set({ at: 'held', own })
   }
 
@@ -200,21 +209,32 @@ export class LeaseKeeper {
   }
 
   async #hold({ attrs, network }: LeaseWant, published: Published, signal: AbortSignal): Promise<void> {
-    const isRenewal = published.renewAt <= this.#clock.now()
+    const now = this.#clock.now()
+    const isRenewal = published.renewAt <= now
     const isShown = this.#isShown(published)
-    if (isShown && !isRenewal && sameAttrs(attrs, published.attrs)) {
-      await this.#pause(Math.min(published.renewAt - this.#clock.now(), LONGEST_SLEEP_MS), signal)
+    const isSaid = isShown && !isRenewal && sameAttrs(attrs, published.attrs)
+    const { lease } = published.own
+    const lacks = !hasFamiliesOf(lease, network)
+    const isAsked = lacks && published.network === network && published.own.lacks !== undefined
+    if (isSaid && (!lacks || (isAsked && now < published.againAt))) {
+      await this.#pause(Math.min(published.renewAt - now, published.againAt - now, LONGEST_SLEEP_MS), signal)
       return
     }
-    const { lease } = published.own
     // Who was refused a day ago may ask again, and who might have objected to our start has.
     const said = isRenewal ? { refused: undefined, claim: undefined } : {}
     const own = { ...published.own, lease: { ...lease, ...said } }
+    const again = isSaid && isAsked ? { retryOf: published.own } : {}
     try {
-      const renewed = await this.#store.publish(own, attrs, { network, yieldTo: this.#rivals() }, signal)
+      const { previous } = lacks ? await this.#options.lastRun(network) : { previous: new Map() }
+      const hints = { network, previous, yieldTo: this.#rivals(), ...this.#beside(), ...again }
+      const renewed = await this.#store.publish(own, attrs, hints, signal)
+      if (renewed === published.own) {
+        this.#published = { ...published, againAt: now + this.#retryMs }
+        return
+      }
       this.renewals.ok += 1
       if (isRenewal) this.#overwrote.clear()
-      this.#held(attrs, renewed)
+      this.#held(attrs, renewed, network)
     } catch (cause) {
       if (signal.aborted) return
       this.renewals.failed += 1
@@ -256,8 +276,11 @@ export class LeaseKeeper {
     for await (const { revision, leases } of this.#store.watch(signal)) {
       if (seen !== undefined && isOlder(revision, seen.revision)) this.#history += 1
       const id = ownId(this.state.current)
+      const isFreed = leases.size < (seen?.leases ?? 0)
+      if (isFreed && this.#published?.own.lacks !== undefined) this.#published = { ...this.#published, againAt: 0 }
       const mayMatter =
-        id === undefined ? leases.size < (seen?.leases ?? 0) : this.#store.entry(id)?.version !== this.#judged
+        (isFreed && (id === undefined || this.#published?.own.lacks !== undefined)) ||
+        (id !== undefined && this.#store.entry(id)?.version !== this.#judged)
       if (mayMatter) this.#wake.abort()
       seen = { revision, leases: leases.size }
     }
@@ -271,16 +294,7 @@ export class LeaseKeeper {
   }
 }
 
-function stillRivals({ type }: LeaseConflict): ReadonlySet<Rival> {
-  if (type === 'identity-shared') return new Set(['same-node'])
-  return new Set(type === 'public-address-shared' ? ['flannel'] : [])
-}
-
 function ownId(state: LeaseState | undefined): string | undefined {
   if (state?.at === 'held') return state.own.lease.id
   return state?.at === 'lost' ? state.last.lease.id : undefined
-}
-
-function subnetsOf(lease: Lease): ReadonlyMap<Family, Cidr> {
-  return new Map([...lease.families].map(([family, part]) => [family, part.subnet]))
 }

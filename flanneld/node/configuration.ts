@@ -29,17 +29,17 @@ export function parseConfiguration(text: string, origin: string, subnets: Subnet
 }
 
 /**
- * Tells the ways of this node from each other: enabled families, and what of the backend's configuration stands in the path or makes a device
- * that does not change alive. Configurations with one key differ only in what a running node takes over with the way that it has.
+ * Tells the ways of this node from each other: what of the backend's configuration stands in the path or makes a device that does not change
+ * alive. Configurations with one key differ only in what a running node takes over with the way that it has; of the enabled families, too.
  */
-export function wayKey({ network, backend, config }: Pick<Configuration, 'network' | 'backend' | 'config'>): string {
+export function wayKey({ backend, config }: Pick<Configuration, 'backend' | 'config'>): string {
   const lasting = backend.lasting === undefined ? config : backend.lasting(config)
-  return JSON.stringify([backend.type, lasting, [...network.families.keys()]])
+  return JSON.stringify([backend.type, lasting])
 }
 
-/** Whether packets to peers go by another device: another way in the families that both have. */
+/** Whether packets to peers go by another device. */
 export function movesRoutes(before: Configuration, after: Configuration): boolean {
-  return wayKey(before) !== wayKey({ ...after, network: before.network })
+  return wayKey(before) !== wayKey(after)
 }
 
 export type ObstacleBetween = (before: Configuration, after: Configuration) => string | undefined
@@ -64,7 +64,6 @@ export function hasSameFamilies(before: Configuration, after: Configuration): bo
  */
 export function obstacleBetween(before: Configuration, after: Configuration): string | undefined {
   if (wayKey(before) === wayKey(after)) return undefined
-  if (!hasSameFamilies(before, after)) return 'the lease would be of other families'
   const types = [before, after].map(({ backend }) => backend.type)
   if (types.includes('alloc')) return 'with alloc somebody else carries the packets, and nobody knows whether he does'
   if (types.includes('udp') && types.includes('ipip'))

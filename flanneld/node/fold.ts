@@ -1,6 +1,6 @@
 import type { Way } from '../../backends/way.ts'
 import type { IpAddr } from '../../lib/address.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
+import { type NetworkConfig, withFamilies } from '../../subnet/network-config.ts'
 import type { Lease, LeaseSnapshot } from '../../subnet/types.ts'
 import type { CniNetwork } from '../cni/conflist.ts'
 import type { HostView } from '../host/host-view.ts'
@@ -9,6 +9,7 @@ import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
 import { reachOf } from './choose-way.ts'
 import { type Configuration, wayKey } from './configuration.ts'
+import { attrsIn, commonPart, familiesHere } from './families.ts'
 import { footprintOf } from './footprint.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import { NONE_KEPT } from './kept-addresses.ts'
@@ -58,24 +59,31 @@ export async function fold(
 ): Promise<Folded | undefined> {
   const { configuration, leases, host, storeAddresses } = levels
   if (configuration === undefined) return undefined
-  const { network } = configuration
-  traffic.want(network)
+  traffic.want(configuration.network)
   if (leases === undefined || host === undefined || storeAddresses === undefined) return undefined
   const wanted = wayPlan.wanted(configuration)
-  ways.want(wanted)
+  const here = familiesHere(configuration.network, host)
+  ways.want(wanted, here)
   if (levels.ways === undefined) return undefined
-  const prepared = stillWanted(levels.ways, wanted, network)
-  const told = wayPlan.told(prepared, network)
+  const prepared = stillWanted(levels.ways, wanted)
+  const network = withFamilies(
+    configuration.network,
+    here.filter((family) => prepared.every(({ families }) => families.includes(family))),
+  )
+  const told = wayPlan.told(prepared)
   const arePrepared = prepared.length >= wanted.length
-  const own = heldLease(levels.lease)?.lease
+  const held = heldLease(levels.lease)?.lease
   // After a restart peers may already send by a way that is not prepared yet.
-  if (arePrepared || own !== undefined)
-    keeper.setWant({ attrs: leaseAttrs(options.nodeId, told.advertised, host), network })
-  if (own === undefined) return undefined
+  if (arePrepared || held !== undefined)
+    keeper.setWant({ attrs: attrsIn(network, leaseAttrs(options.nodeId, told.advertised, host)), network })
+  if (held === undefined) return undefined
+  const both = commonPart(network, held)
+  if (both === undefined) return undefined
+  const { own } = both
   // What belongs to a way that is not prepared yet, or to a peer that is not on record, must not be taken for a leftover.
   const complete = arePrepared && !leases.recorded
   const kept = { ours: memory.keptOurs, unused: levels.unusedAddresses ?? NONE_KEPT.unused }
-  const known = { network, ways: prepared, told, complete, host, own, kept }
+  const known = { network: both.network, ways: prepared, told, complete, host, own, kept }
   const sources = { ...known, snapshot: leases, storeAddresses, ...memory }
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
@@ -86,9 +94,9 @@ export async function fold(
 }
 
 /** A way that has just ended is still among the prepared ones, and no peer may go back to it; all of them while none of the wanted ones is. */
-function stillWanted(prepared: PreparedWays, wanted: readonly Configuration[], network: NetworkConfig): PreparedWays {
+function stillWanted(prepared: PreparedWays, wanted: readonly Configuration[]): PreparedWays {
   const keys = new Set(wanted.map(wayKey))
-  const [first, ...others] = prepared.filter((way) => keys.has(wayKey({ ...way, network })))
+  const [first, ...others] = prepared.filter((way) => keys.has(wayKey(way)))
   // The same list while nothing of it has ended: whoever compares sees that at once.
   if (first === undefined || others.length + 1 === prepared.length) return prepared
   return [first, ...others]

@@ -7,6 +7,7 @@ import { Latest, type Source } from '../../lib/latest.ts'
 import { Lifecycle } from '../../lib/lifecycle.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { untilFirst } from '../../lib/signals.ts'
+import { hasFamiliesOf } from '../../subnet/lease-families.ts'
 import type { SubnetOrigin } from '../../subnet/network-config.ts'
 import type { ConfigText, Lease } from '../../subnet/types.ts'
 import { previousLease } from '../leases/last-lease.ts'
@@ -143,6 +144,12 @@ async function look(
       presumed = presumeLease(known, want, memory, agent)
       if (presumed?.conflict !== undefined) return { ...outlook, presumed }
       own = presumed?.lease
+    }
+    // Of other families it would be written anew.
+    if (change?.inUse && configuration && held !== undefined && !hasFamiliesOf(held, configuration.network)) {
+      await foldWith(undefined)
+      presumed = presumeLease(known, want, memory, agent)
+      own = presumed?.lease ?? held
     }
     const folded = await foldWith(own && { at: 'held', own: { lease: own, expiresAt: undefined, version: '' } })
     if (outlook && folded !== undefined && traffic !== undefined)

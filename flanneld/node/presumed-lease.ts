@@ -1,6 +1,7 @@
 import type { Cidr, Family } from '../../lib/address.ts'
 import { decideLease, firstWindow } from '../../subnet/allocator.ts'
-import { decodeLeaseKey } from '../../subnet/lease-codec.ts'
+import { decodeLeaseKey, encodeLeaseKey } from '../../subnet/lease-codec.ts'
+import { familySubnets } from '../../subnet/lease-families.ts'
 import type { Lease } from '../../subnet/types.ts'
 import type { LeaseWant } from '../leases/lease-keeper.ts'
 import type { FoldMemory } from './fold.ts'
@@ -14,6 +15,8 @@ export interface PresumedLease {
   readonly askedFirst?: Lease
   /** Why there would be none. */
   readonly conflict?: string
+  /** Why it would have no subnet of some family. */
+  readonly lacks?: string
 }
 
 /** By the rules of the store, as if this node were alone. Undefined while not all is known that it follows from. */
@@ -40,6 +43,10 @@ export function presumeLease(
     case 'create':
     case 'recreate':
       return { lease: freeLease(chosen.id, want) }
+    case 'change-families': {
+      const { subnets, lacks } = familySubnets(chosen.lease, { ...question, snapshot })
+      return { lease: freeLease(encodeLeaseKey(subnets), want), ...(lacks && { lacks: lacks.text }) }
+    }
     case 'claim':
       return { lease: chosen.lease, askedFirst: chosen.lease }
     default:

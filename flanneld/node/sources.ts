@@ -12,7 +12,7 @@ import { beginWith as beginConfiguration } from '../config/kept.ts'
 import type { InterfaceOptions } from '../host/external-interface.ts'
 import { followHost } from '../host/follow-host.ts'
 import type { HostView } from '../host/host-view.ts'
-import { occupiedAddresses } from '../host/occupied.ts'
+import { occupiedAddresses, occupiedBy } from '../host/occupied.ts'
 import { openHost } from '../host/open-host.ts'
 import { StoreAddresses } from '../host/store-addresses.ts'
 import type { WantedTraffic } from '../host/traffic-choice.ts'
@@ -81,7 +81,8 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     heldLease(levels.current.lease)?.lease ?? findOwnLease(leases, { node: options.nodeId, publicIps: new Map() })
   const leasesInUse = () => {
     const leases = levels.current.leases?.leases ?? new Map()
-    return { own: own(leases), leases }
+    const { ways = [], host } = levels.current
+    return { own: own(leases), leases, occupied: host && occupiedBy(host.interfaces), isChanging: ways.length > 1 }
   }
   const beginWith = async (found: Configuration) => {
     const known = async () => {
@@ -112,6 +113,11 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     // The one says which families are needed, the others which address this host had.
     await levels.known(['configuration', 'leases'], stop)
     await followHost(needs, host, () => levels.set({ host }), stop)
+  })
+  // It says which families are looked for.
+  follow(config.changes, () => {
+    if (levels.current.host !== undefined) host.lookAgain()
+    return {}
   })
   lifecycle.run('direct paths', (stop) => host.paths.run(stop))
   // It is the same view of the host, which says something else now.

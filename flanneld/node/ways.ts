@@ -1,10 +1,12 @@
 import type { PrepareContext, Prepared as PreparedWay } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
+import type { Family } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
+import { withFamilies } from '../../subnet/network-config.ts'
+import type { PeerPath } from '../../subnet/types.ts'
 import type { Advertised } from '../leases/advertised.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
@@ -19,7 +21,7 @@ export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...C
 export interface WayPlan {
   readonly wanted: WantedWays
   /** `ways`: those that are prepared, in the order of the wanted ones. */
-  told(ways: PreparedWays, network: NetworkConfig): ToldWays
+  told(ways: PreparedWays): ToldWays
 }
 
 export type PreparedWays = readonly [Way, ...Way[]]
@@ -44,15 +46,15 @@ interface WaysNeeds {
 }
 
 /**
- * Prepares the ways that are wanted. What peers know a way by (MAC, key) is made once for each and kept as long as the process runs,
- * whatever else of the configuration changes.
+ * Prepares the ways that are wanted. What peers know a way by (MAC, key) is made once for each, and in each
+ * family, and kept as long as the process runs, whatever else of the configuration changes.
  */
 export class Ways {
   /** Those of the wanted ones that are prepared, in their order. */
   readonly changes = new Latest<readonly [Way, ...Way[]]>('ways')
   readonly #needs: WaysNeeds
-  readonly #wanted = new Latest<readonly Configuration[]>('wanted ways')
-  readonly #prepared = new Map<string, PreparedWay<unknown>>()
+  readonly #wanted = new Latest<Wanted>('wanted ways')
+  readonly #prepared = new Map<string, PreparedWay<unknown> & { readonly families: readonly Family[] }>()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
   #claimed: string | undefined
 
@@ -60,8 +62,11 @@ export class Ways {
     this.#needs = needs
   }
 
-  want(wanted: readonly Configuration[]): void {
-    if (!isSameList(wanted, this.#wanted.current ?? [])) this.#wanted.set(wanted)
+  /** `families`: of the enabled ones those that this host can have. */
+  want(ways: readonly Configuration[], families: readonly Family[]): void {
+    const { current } = this.#wanted
+    if (current !== undefined && isSameList(ways, current.ways) && isSameList(families, current.families)) return
+    this.#wanted.set({ ways, families })
   }
 
   /** Until the signal is aborted. What the host refuses is a condition and is tried again; throws what `prepare` throws else. */
@@ -72,29 +77,60 @@ export class Ways {
 
   /** Which ways are wanted is asked anew with each try. */
   async #prepare(): Promise<void> {
-    const wanted = this.#wanted.current ?? []
+    const { ways: wanted, families } = this.#wanted.current ?? { ways: [], families: [] }
     this.#tell()
     let refusal: ConfigError | undefined
-    for (const configuration of await this.#claimMissing(wanted)) {
+    const lacking: string[] = []
+    for (const configuration of await this.#unprepared(wanted, families, lacking)) {
       const key = wayKey(configuration)
-      const context = await this.#needs.context(configuration)
+      const made = this.#prepared.get(key)
       try {
-        this.#prepared.set(key, await configuration.backend.prepare(configuration.config, context))
+        const network = withFamilies(configuration.network, families)
+        const context = await this.#needs.context({ ...configuration, network })
+        const prepared = await configuration.backend.prepare(configuration.config, {
+          ...context,
+          ...(made && { made: made.path }),
+        })
+        this.#prepared.set(key, { ...prepared, families })
         this.#needs.refusals.delete(key)
       } catch (cause) {
         // What cannot be had is no reason to give up what there is, or what comes after it in the list.
         if (!(cause instanceof ConfigError)) throw cause
-        this.#needs.refusals.set(key, cause.message)
-        refusal ??= cause
+        if (made === undefined) {
+          this.#needs.refusals.set(key, cause.message)
+          refusal ??= cause
+        } else lacking.push(cause.message)
       }
       this.#tell()
     }
+    this.#needs.conditions.replace('families of the backend', lackingConditions(lacking))
     if (refusal !== undefined && this.changes.current === undefined) throw refusal
   }
 
+  /** What of them is to be prepared; `lacking` is told of a family that another instance stands in the way of. */
+  async #unprepared(
+    wanted: readonly Configuration[],
+    families: readonly Family[],
+    lacking: string[],
+  ): Promise<readonly Configuration[]> {
+    try {
+      return await this.#claimMissing(wanted, families)
+    } catch (cause) {
+      if (!(cause instanceof ConfigError) || !wanted.every((each) => this.#prepared.has(wayKey(each)))) throw cause
+      lacking.push(cause.message)
+      return []
+    }
+  }
+
   /** Claims what is wanted. Returns the missing ones that no other instance stands in the way of; the others are refused. */
-  async #claimMissing(wanted: readonly Configuration[]): Promise<readonly Configuration[]> {
-    const missing = wanted.filter((configuration) => !this.#prepared.has(wayKey(configuration)))
+  async #claimMissing(
+    wanted: readonly Configuration[],
+    families: readonly Family[],
+  ): Promise<readonly Configuration[]> {
+    const missing = wanted.filter((configuration) => {
+      const prepared = this.#prepared.get(wayKey(configuration))
+      return prepared === undefined || !families.every((family) => prepared.families.includes(family))
+    })
     try {
       await this.#claim(footprintOf(wanted))
       return missing
@@ -110,7 +146,7 @@ export class Ways {
         free.push(configuration)
       } catch (cause) {
         if (!(cause instanceof ConfigError)) throw cause
-        this.#needs.refusals.set(wayKey(configuration), cause.message)
+        if (!this.#prepared.has(wayKey(configuration))) this.#needs.refusals.set(wayKey(configuration), cause.message)
         conflict ??= cause
       }
     }
@@ -130,20 +166,44 @@ export class Ways {
   #tell(): void {
     const since = new Map(Array.from(this.#ways, ([configuration, way]) => [wayKey(configuration), way.since]))
     const ways = new Map<Configuration, Way>()
-    for (const configuration of this.#wanted.current ?? []) {
+    const { ways: wanted, families: here } = this.#wanted.current ?? { ways: [], families: [] }
+    for (const configuration of wanted) {
       const key = wayKey(configuration)
       const prepared = this.#prepared.get(key)
       if (prepared === undefined) continue
       const { backend, config } = configuration
-      const made = { backend, config, ...prepared, since: since.get(key) ?? this.#needs.clock.now() }
+      const families = here.filter((family) => prepared.families.includes(family))
+      const path = pathOf(prepared.path, families)
+      const made = { backend, config, ...prepared, path, families, since: since.get(key) ?? this.#needs.clock.now() }
+      const known = this.#ways.get(configuration)
       // The same object while nothing of it changes: whoever compares them sees that at once.
-      ways.set(configuration, this.#ways.get(configuration) ?? made)
+      ways.set(configuration, known && isSameList(known.families, families) ? known : made)
     }
     this.#ways = ways
     const [first, ...others] = ways.values()
     if (first !== undefined && !isSameList([first, ...others], this.changes.current ?? []))
       this.changes.set([first, ...others])
   }
+}
+
+interface Wanted {
+  readonly ways: readonly Configuration[]
+  readonly families: readonly Family[]
+}
+
+/** What is said of these families. */
+function pathOf(path: PeerPath, families: readonly Family[]): PeerPath {
+  return { ...path, data: new Map([...path.data].filter(([family]) => families.includes(family))) }
+}
+
+function lackingConditions(texts: readonly string[]) {
+  const remedy = 'what is named is corrected, or the family turned off again; the other family goes on meanwhile'
+  return texts.map((text) => ({
+    code: 'family-not-had',
+    severity: 'warning' as const,
+    text: `the backend does not carry a family that is enabled: ${text}`,
+    remedy,
+  }))
 }
 
 function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {

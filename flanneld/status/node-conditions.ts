@@ -20,7 +20,18 @@ import type { Condition } from './status.ts'
 /** Pure: what the parts say of themselves, as conditions and as reasons for not being ready. */
 
 export function leaseConditions(state: LeaseState): readonly Condition[] {
-  if (state.at === 'held') return []
+  if (state.at === 'held') {
+    const { lacks } = state.own
+    if (lacks === undefined) return []
+    return [
+      {
+        code: 'lease-family',
+        severity: 'warning',
+        text: `the lease ${state.own.lease.id} stays as it is: ${lacks.text}`,
+        remedy: lacks.remedy,
+      },
+    ]
+  }
   if (state.at === 'recorded') return state.isGood ? [] : [expiredCondition(state.own)]
   if (state.at === 'lost') {
     return [
@@ -89,6 +100,14 @@ export function hostConditions(choice: Kept | undefined, fault: unknown): readon
       severity: 'warning',
       text: `the external interface cannot be used now, the last choice stays: ${choice.fault}`,
       remedy: 'bring it back, or name another by --iface and restart',
+    })
+  }
+  if (choice?.lacks !== undefined) {
+    conditions.push({
+      code: 'family-without-interface',
+      severity: 'warning',
+      text: `the network has a family that this host cannot carry, the other one goes on: ${choice.lacks}`,
+      remedy: 'give the interface an address of that family, or name one that has both by --iface and restart',
     })
   }
   if (choice?.notice !== undefined) {

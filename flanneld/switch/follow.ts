@@ -1,5 +1,5 @@
 import { overlaps } from '../../lib/address.ts'
-import { type Configuration, hasSameFamilies, isSameNetwork, obstacleBetween, wayKey } from '../node/configuration.ts'
+import { type Configuration, isSameNetwork, obstacleBetween, wayKey } from '../node/configuration.ts'
 import type { WayPlan } from '../node/ways.ts'
 import type { WaysRecord } from './record.ts'
 import { restingAt, retarget, toldOf } from './switch.ts'
@@ -63,13 +63,13 @@ function inNetworkOf(inUse: Configuration, all: WaysRecord['configurations']): W
   )
 }
 
-/** Whether one lies in the other, so that running containers may have addresses of both. */
+/** Whether one lies in the other in each family that both have, so that running containers may have addresses of both. */
 function isOneNetwork(a: Configuration, b: Configuration): boolean {
-  if (!hasSameFamilies(a, b)) return false
-  return [...a.network.families].every(([family, { network }]) => {
+  const common = [...a.network.families].flatMap(([family, { network }]) => {
     const other = b.network.families.get(family)?.network
-    return other !== undefined && overlaps(network, other)
+    return other === undefined ? [] : [[network, other] as const]
   })
+  return common.length > 0 && common.every(([network, other]) => overlaps(network, other))
 }
 
 /** The ways of the last run as they are on record, for one who only looks: nothing changes while he does. */
@@ -83,8 +83,8 @@ export function recordedWays(record: WaysRecord | undefined): WayPlan {
       const [first = inUse, ...others] = state.held.flatMap(({ key }) => configurations.get(key) ?? [])
       return [first, ...others]
     },
-    told(ways, network) {
-      const keys = keysOf(ways, network)
+    told(ways) {
+      const keys = keysOf(ways)
       const state = known?.state ?? restingAt(keys.get(ways[0]) ?? '')
       return told.of(state, { ways, keys, primary: state.held[0]?.key ?? '' })
     },

@@ -1,5 +1,4 @@
 import type { Way } from '../../backends/way.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Advertised } from '../leases/advertised.ts'
 import { wayKey } from '../node/configuration.ts'
 import type { CurrentWays } from '../node/planner-input.ts'
@@ -9,8 +8,8 @@ import type { Pin, SwitchState } from './switch.ts'
 type Ways = readonly [Way, ...Way[]]
 
 /** By way, as the state names them. */
-export function keysOf(ways: readonly Way[], network: NetworkConfig): ReadonlyMap<Way, string> {
-  return new Map(ways.map((way) => [way, wayKey({ ...way, network })]))
+export function keysOf(ways: readonly Way[]): ReadonlyMap<Way, string> {
+  return new Map(ways.map((way) => [way, wayKey(way)]))
 }
 
 /** What a node in this state tells of its ways, and by which it sends. What is the same as the last time is the same object. */

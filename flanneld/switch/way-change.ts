@@ -4,7 +4,7 @@ import { type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { NetworkConfig } from '../../subnet/network-config.ts'
+import { type NetworkConfig, withFamilies } from '../../subnet/network-config.ts'
 import type { OwnLease } from '../../subnet/types.ts'
 import { heldLease } from '../leases/lease-attrs.ts'
 import { isOlder, says } from '../leases/lease-comparison.ts'
@@ -141,8 +141,8 @@ export class WayChange implements WayPlan {
     return [first, ...others]
   }
 
-  told(ways: Seen['ways'], network: NetworkConfig): ToldWays {
-    const keys = keysOf(ways, network)
+  told(ways: Seen['ways']): ToldWays {
+    const keys = keysOf(ways)
     const state = this.#state ?? restingAt(keys.get(ways[0]) ?? '')
     return this.#told.of(state, { ways, keys, primary: this.#primary ?? state.held[0]?.key ?? '' })
   }
@@ -237,8 +237,11 @@ export class WayChange implements WayPlan {
     const { last } = planning()
     const own = heldLease(lease)
     if (configuration === undefined || ways === undefined || own === undefined || last === undefined) return undefined
-    const { network } = configuration
-    return { network, ways, keys: keysOf(ways, network), own, last }
+    // One that is enabled, and that this node has no subnet of, moves nobody.
+    const carried = [...own.lease.families.keys()].filter((family) =>
+      ways.every(({ families }) => families.includes(family)),
+    )
+    return { network: withFamilies(configuration.network, carried), ways, keys: keysOf(ways), own, last }
   }
 
   #peersOf({ keys, network, last }: Seen, leases: readonly LeasedPeer['lease'][]): readonly LeasedPeer[] {
@@ -256,7 +259,7 @@ export class WayChange implements WayPlan {
     const { clock, levels } = this.#needs
     const now = clock.now()
     const isHeld = levels.current.lease?.at === 'held' && !seen.last.isRecorded
-    const { advertised } = this.told(seen.ways, seen.network)
+    const { advertised } = this.told(seen.ways)
     const isShown = isHeld && says(seen.own.lease, advertised) && !isOlder(seen.last.revision, seen.own.version)
     this.#shownSince = isShown ? (this.#shownSince ?? now) : undefined
     const isSettled = this.#obstacle(seen) === undefined

@@ -47,7 +47,7 @@ export class WaysFile {
     const saved = this.#saved
     if (record === undefined || record === saved?.record) return
     const { files, clock } = this.#needs
-    const isOnlyWhoMoved = record.state.held === saved?.record?.state.held
+    const isOnlyWhoMoved = record.state.held === saved?.record?.state.held && isSameUse(record, saved.record)
     if (saved !== undefined && isOnlyWhoMoved && clock.now() - saved.at < SAVE_MS) return
     const text = waysText(record)
     this.#saved = { record, text, at: clock.now() }
@@ -56,4 +56,9 @@ export class WaysFile {
     if (isSecret) await files.remove(WAYS_FILE)
     else await files.keep(WAYS_FILE, text, LOST_ON_CRASH)
   }
+}
+
+/** A configuration may change without its way. */
+function isSameUse(one: WaysRecord, other: WaysRecord): boolean {
+  return [...one.configurations].every(([key, configuration]) => other.configurations.get(key) === configuration)
 }

@@ -80,10 +80,10 @@ export class EtcdLeaseStore implements LeaseStore {
   }
 
   async publish(own: OwnLease, want: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
-    return await this.#whileUnavailable(
-      (table) => rewriteLease(this.#claimNeeds(table), own, want, hints, signal),
-      signal,
-    )
+    return await this.#whileUnavailable((table) => {
+      const previous = new Map([...(hints.previous ?? []), ...table.uncertainSubnets()])
+      return rewriteLease(this.#claimNeeds(table), own, want, { ...hints, previous }, signal)
+    }, signal)
   }
 
   entry(id: string) {

@@ -2,9 +2,9 @@ import type { Cidr, Family } from '../../lib/address.ts'
 import { type Clock, withDeadline } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
 import { untilFirst } from '../../lib/signals.ts'
-import type { LeaseTable, LeaseWrite, WriteResult } from '../lease-claim.ts'
 import { decodeLeaseKey, withClaim } from '../lease-codec.ts'
 import { type LeaseMirror, type RawLease, readLease } from '../lease-mirror.ts'
+import type { LeaseTable, LeaseWrite, MoveWrite, WriteResult } from '../lease-table.ts'
 import type { Lease, LeaseClaim, LeaseSnapshot, OwnLease } from '../types.ts'
 import { EtcdLeaseGone } from './errors.ts'
 import type { Grant, LeaseWrites, TxnOutcome } from './lease-writes.ts'
@@ -88,18 +88,43 @@ export class EtcdLeaseTable implements LeaseTable {
   }
 
   async write(write: LeaseWrite, signal: AbortSignal): Promise<WriteResult> {
-    const { writes, mirror } = this.#needs
-    const before = mirror.get(write.id)
+    const { expected } = write
+    const before = expected === 'absent' ? undefined : { id: write.id, version: expected.version }
+    return await this.#put(write, before, signal, async (grant) => {
+      const outcome = await this.#needs.writes.put(this.#key(write.id), write, grant, signal)
+      this.#learn(write.id, outcome)
+      return outcome
+    })
+  }
+
+  async move(from: string, write: MoveWrite, signal: AbortSignal): Promise<WriteResult> {
+    return await this.#put(write, { id: from, ...write.expected }, signal, async (grant) => {
+      const outcome = await this.#needs.writes.move(this.#key(from), this.#key(write.id), write, grant, signal)
+      if (outcome.won) {
+        // Both, before anybody is told of one.
+        this.#needs.mirror.learn(from, undefined, outcome.revision)
+        this.#learn(write.id, outcome)
+      } else this.#learn(from, outcome)
+      return outcome
+    })
+  }
+
+  async #put(
+    write: LeaseWrite,
+    over: { readonly id: string; readonly version: string } | undefined,
+    signal: AbortSignal,
+    put: (grant: Grant) => Promise<TxnOutcome>,
+  ): Promise<WriteResult> {
+    const before = over && this.#needs.mirror.get(over.id)
     for (;;) {
-      const grant = write.reserved ? await writes.grant(true, signal) : await this.#grant(signal)
+      const grant = write.reserved ? await this.#needs.writes.grant(true, signal) : await this.#grant(signal)
       try {
         this.#uncertain = write.id
-        const outcome = await writes.put(this.#key(write.id), write, grant, signal)
+        const outcome = await put(grant)
         this.#uncertain = undefined
-        this.#learn(write.id, outcome)
         if (!outcome.won || outcome.entry === undefined) return { won: false, current: this.#holder(outcome) }
         if (!write.reserved) this.#granted = undefined
-        if (write.expected !== 'absent' && before?.modified === write.expected.version) this.#unused.push(before.expiry)
+        if (before !== undefined && before.modified === over?.version) this.#unused.push(before.expiry)
         return { won: true, own: this.#own(write.id, outcome.entry, grant) }
       } catch (cause) {
         if (!(cause instanceof EtcdLeaseGone)) throw cause

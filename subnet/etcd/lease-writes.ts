@@ -1,7 +1,7 @@
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Logger } from '../../lib/log.ts'
-import type { LeaseWrite } from '../lease-claim.ts'
+import type { LeaseWrite } from '../lease-table.ts'
 import type { EtcdClient } from './client.ts'
 import {
   type Compare,
@@ -59,6 +59,28 @@ export class LeaseWrites {
     // An answer got lost and this try found the first one's work: the etcd lease is nobody else's.
     const firstOne = entry?.lease === grant.id && grant.id !== noLease && entry.value.equals(value)
     return { ...outcome, won: outcome.won || firstOne }
+  }
+
+  /** Puts one entry in the place of another one. `entry`: the new one; not won: what stands at the old one's key. */
+  async move(from: Buffer, key: Buffer, write: LeaseWrite, grant: Grant, signal: AbortSignal): Promise<TxnOutcome> {
+    const value = Buffer.from(write.value)
+    const given = {
+      compare: [expectation(from, write.expected), expectation(key, 'absent')],
+      // In this order a watcher that goes by subnets has the new one in the end, flannel's daemon too.
+      success: [
+        { request_delete_range: { key: from } },
+        { request_put: { key, value, lease: grant.id } },
+        { request_range: { key } },
+      ],
+      failure: [{ request_range: { key: from } }, { request_range: { key } }],
+    }
+    const { responses, succeeded, header } = await this.#client.call(txn, given, signal)
+    const [old, other] = responses.map((each) => each.response_range?.kvs[0])
+    const { revision } = header
+    if (succeeded) return { won: true, entry: responses.at(-1)?.response_range?.kvs[0], revision }
+    // As in `put`.
+    const isOurs = other?.lease === grant.id && grant.id !== noLease && other.value.equals(value)
+    return isOurs ? { won: true, entry: other, revision } : { won: false, entry: old, revision }
   }
 
   /** Changes the value only: the etcd lease stays attached. Not won: the entry was not at `version` any more. */

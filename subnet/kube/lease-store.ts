@@ -21,7 +21,7 @@ import type { KubeClient } from './client.ts'
 import { ApiUnavailable, Expired, NotFound } from './errors.ts'
 import type { NodeFacts } from './node.ts'
 import { type FollowerTimes, NodeFollower, type NodeSink } from './node-follower.ts'
-import { addressIn } from './node-lease.ts'
+import { addressIn, nodeLease } from './node-lease.ts'
 import { NodeMirror } from './node-mirror.ts'
 import { findNodeName, type NodeNameOptions } from './node-name.ts'
 import { ownNode } from './own-node.ts'
@@ -46,6 +46,8 @@ export interface KubeLeaseStoreOptions {
 interface Want {
   readonly attrs: LeaseAttrs
   readonly network: NetworkConfig
+  /** Families in which this node has a lease; absent: as its Node says. */
+  readonly has?: readonly Family[]
 }
 
 /**
@@ -108,8 +110,8 @@ export class KubeLeaseStore implements LeaseStore {
     return await this.#write({ attrs, network: hints.network }, hints, signal)
   }
 
-  async publish(_own: OwnLease, attrs: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
-    return await this.#write({ attrs, network: hints.network }, hints, signal)
+  async publish(own: OwnLease, attrs: LeaseAttrs, hints: PublishHints, signal: AbortSignal): Promise<OwnLease> {
+    return await this.#write({ attrs, network: hints.network, has: [...own.lease.families.keys()] }, hints, signal)
   }
 
   /** The own one counts as unreadable while anything in it is not as this node last wanted it. */
@@ -160,7 +162,8 @@ export class KubeLeaseStore implements LeaseStore {
       if (names.length === 0) {
         // Whoever waits until he sees at least this version may have been told of an earlier one only.
         this.#changed()
-        return { lease: own.lease, expiresAt: undefined, version: node.version }
+        const { lease, lacks } = own
+        return { lease, expiresAt: undefined, version: node.version, ...(lacks && { lacks }) }
       }
       await this.#pace(signal)
       this.#needs.log.info('annotations of the own node written', { node: node.name, names: names.join(' ') })
@@ -195,8 +198,15 @@ export class KubeLeaseStore implements LeaseStore {
     }
   }
 
-  #ownNode(node: NodeFacts, { attrs, network }: Want) {
-    return ownNode(node, attrs, { network, names: this.#names, origin: this.#options.configOrigin })
+  #ownNode(node: NodeFacts, { attrs, network, has = this.#familiesSaid(node) }: Want) {
+    return ownNode(node, attrs, { network, names: this.#names, origin: this.#options.configOrigin, has })
+  }
+
+  /** As this node wrote them in an earlier run. */
+  #familiesSaid(node: NodeFacts): readonly Family[] {
+    const said = nodeLease(node, this.#names)
+    if (said === undefined || 'reason' in said || said.node !== this.#options.nodeId) return []
+    return [...said.families.keys()]
   }
 
   async #whileUnavailable<T>(work: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {

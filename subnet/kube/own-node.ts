@@ -14,6 +14,8 @@ export type OwnNode =
   | {
       readonly at: 'known'
       readonly lease: Lease
+      /** Why it has no subnet in some family of the network. */
+      readonly lacks?: LeaseWait
       /** What differs from the annotations as they stand; null: to be removed. */
       readonly patch: Readonly<Record<string, string | null>>
     }
@@ -25,15 +27,24 @@ export function ownNode(
     network,
     names,
     origin,
-  }: { readonly network: NetworkConfig; readonly names: AnnotationNames; readonly origin: string },
+    has,
+  }: {
+    readonly network: NetworkConfig
+    readonly names: AnnotationNames
+    readonly origin: string
+    /** Families in which this node has a subnet already: they go on while another one cannot be had. */
+    readonly has: readonly Family[]
+  },
 ): OwnNode {
   const subnets = new Map<Family, Cidr>()
+  let lacks: LeaseWait | undefined
   for (const [family, { network: whole }] of network.families) {
     const subnet = node.subnets.get(family)
-    if (subnet === undefined) return { at: 'waiting', wait: noPodCidr(node, family) }
-    if (!contains(whole, subnet)) return { at: 'waiting', wait: outside(node, subnet, { whole, family, origin }) }
-    subnets.set(family, subnet)
+    if (subnet === undefined) lacks ??= noPodCidr(node, family)
+    else if (contains(whole, subnet)) subnets.set(family, subnet)
+    else lacks ??= outside(node, subnet, { whole, family, origin })
   }
+  if (lacks !== undefined && !has.some((family) => subnets.has(family))) return { at: 'waiting', wait: lacks }
   const parts = FAMILIES.flatMap((family) => {
     const [subnet, address] = [subnets.get(family), want.publicIps.get(family)]
     if (subnet === undefined || address === undefined) return []
@@ -61,7 +72,7 @@ export function ownNode(
   for (const [name, wanted] of annotationsOf(lease, names)) {
     if ((node.annotations.get(name) ?? null) !== wanted) patch[name] = wanted
   }
-  return { at: 'known', lease, patch }
+  return { at: 'known', lease, patch, ...(lacks && { lacks }) }
 }
 
 function asRead({ backend, data }: PeerPath): PeerPath {
@@ -122,11 +133,10 @@ function dataText({ backend, data }: PeerPath, family: Family | undefined): stri
 }
 
 function noPodCidr({ name, subnets }: NodeFacts, family: Family): LeaseWait {
-  const of = subnets.size === 0 ? 'no podCIDR' : `no IPv${family} podCIDR`
+  const isNone = subnets.size === 0
   return {
-    text: `Node ${name} has ${of} yet`,
-    remedy:
-      'it is waited for: start kube-controller-manager with --allocate-node-cidrs=true and --cluster-cidr, or set spec.podCIDR (podCIDRs for two families) of the Node',
+    text: `Node ${name} has ${isNone ? 'no podCIDR' : `no IPv${family} podCIDR`} yet`,
+    remedy: `${isNone ? '' : 'the podCIDRs of a Node cannot be changed: give kube-controller-manager a --cluster-cidr of both families, then drain and delete the Node and let the kubelet register it again. Else '}it is waited for: start kube-controller-manager with --allocate-node-cidrs=true and --cluster-cidr, or set spec.podCIDR (podCIDRs for two families) of the Node`,
   }
 }
 

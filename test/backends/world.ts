@@ -5,7 +5,7 @@ import { PeerFold } from '../../flanneld/node/peer-fold.ts'
 import { planPeer } from '../../flanneld/node/peer-plan.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
 import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
-import { type Cidr, type Family, familyOf, type IpAddr, type MacAddr } from '../../lib/address.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, type IpAddr, type MacAddr } from '../../lib/address.ts'
 import type { FamilyNetwork, NetworkConfig } from '../../subnet/network-config.ts'
 import type { FamilyLease, Lease, PeerPath } from '../../subnet/types.ts'
 
@@ -110,7 +110,7 @@ export function wayOf(
   { config = {}, identity }: { readonly config?: unknown; readonly identity?: unknown } = {},
 ): Way {
   const path = { backend: backend.wireType, data: NO_DATA }
-  return { backend, config: backend.parseConfig(config, []), identity, path, since: 0 }
+  return { backend, config: backend.parseConfig(config, []), identity, path, families: FAMILIES, since: 0 }
 }
 
 /** The plan as the commands that would make it, for golden texts. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readState } from '../../subnet/etcd/range-reads.ts'
 import { describeAnyLeaseStore } from '../conformance/any-lease-store.ts'
+import { describeLeaseFamilies } from '../conformance/lease-families.ts'
 import { anyWorld, describeLeaseStore, type LeaseWorld } from '../conformance/lease-store.ts'
 import { EtcdServer } from './etcd-server.ts'
 import { forEachVersion } from './versions.ts'
@@ -57,5 +58,6 @@ forEachVersion((name, program) => {
     }
   }
   describeLeaseStore(name, open)
+  describeLeaseFamilies(name, open)
   describeAnyLeaseStore(name, async () => anyWorld(await open()))
 })

@@ -2,9 +2,10 @@ import { Latest } from '../../lib/latest.ts'
 import { silentLogger } from '../../lib/log.ts'
 import { aborted } from '../../lib/signals.ts'
 import { CLAIM_MS } from '../../subnet/address-claim.ts'
-import { type ClaimingNeeds, claimLease, type LeaseTable } from '../../subnet/lease-claim.ts'
+import { claimLease } from '../../subnet/lease-claim.ts'
 import { LeaseMirror } from '../../subnet/lease-mirror.ts'
 import { rewriteLease } from '../../subnet/lease-rewrite.ts'
+import type { ClaimingNeeds, LeaseTable } from '../../subnet/lease-table.ts'
 import type {
   AcquireHints,
   LeaseAttrs,
@@ -174,6 +175,13 @@ export class FakeLeaseStore implements LeaseStore {
         return await change(id, signal, async () => table.entry(id)?.version === version)
       },
       write: (write, signal) => change(write.id, signal, () => table.write(write, signal)),
+      move: async (from, write, signal) => {
+        const result = await over(signal, () => table.move(from, write, signal))
+        const revision = String(table.list().revision)
+        for (const id of [from, write.id]) this.#mirror.learn(id, table.raw(id), revision)
+        this.#changed()
+        return result
+      },
       remove: (id, version, signal) => change(id, signal, () => table.remove(id, version, signal)),
     }
   }

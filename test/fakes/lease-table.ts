@@ -1,9 +1,9 @@
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import { untilFirst } from '../../lib/signals.ts'
-import type { LeaseTable, LeaseWrite, WriteResult } from '../../subnet/lease-claim.ts'
 import { withClaim } from '../../subnet/lease-codec.ts'
 import { LeaseMirror, type RawLease, readLease } from '../../subnet/lease-mirror.ts'
+import type { LeaseTable, LeaseWrite, MoveWrite, WriteResult } from '../../subnet/lease-table.ts'
 import type { LeaseClaim, LeaseSnapshot } from '../../subnet/types.ts'
 
 const dayMs = 86_400_000
@@ -128,6 +128,18 @@ export class FakeLeaseTable implements LeaseTable {
       won: true,
       own: { lease, version: raw.modified, expiresAt: reserved ? undefined : this.clock.wall() + this.#ttlMs },
     }
+  }
+
+  async move(from: string, write: MoveWrite, signal: AbortSignal): Promise<WriteResult> {
+    signal.throwIfAborted()
+    const before = this.#entries.get(from)
+    if (before?.modified !== write.expected.version || this.#entries.has(write.id))
+      return { won: false, current: before && { lease: leaseOf(before), version: before.modified } }
+    // One revision for both.
+    this.#ends.delete(from)
+    this.#entries.delete(from)
+    this.#mirror.remove(from, String(this.#revision + 1))
+    return await this.write({ ...write, expected: 'absent' }, signal)
   }
 
   async remove(id: string, version: string, signal: AbortSignal): Promise<boolean> {

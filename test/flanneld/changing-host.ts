@@ -19,7 +19,8 @@ export interface Setting {
   readonly regex?: readonly string[]
   readonly canReach?: string
   readonly publicIp?: string
-  readonly families?: readonly Family[]
+  readonly families?: readonly Family[] | (() => readonly Family[])
+  readonly lastFamilies?: readonly Family[]
   readonly previous?: Partial<Record<Family, string>>
   readonly overlay?: readonly string[]
 }
@@ -49,8 +50,9 @@ export function open(setting: Setting, clock: VirtualClock) {
       kernel,
       clock,
       overlay: () => (setting.overlay ?? []) as Cidr[],
-      families: () => setting.families ?? [4],
+      families: () => (typeof setting.families === 'function' ? setting.families() : (setting.families ?? [4])),
       devices: () => new Set(['flannel.1', 'mine']),
+      lastFamilies: () => setting.lastFamilies ?? [],
       previous: () => previous,
     },
     { interfaceOptions },

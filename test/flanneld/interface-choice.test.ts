@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import type { Family } from '../../lib/address.ts'
 import { VirtualClock } from '../fakes/clock.ts'
 import { A, alone, B, dhcp, docker0, eth0, eth1, type HostNow, history, open, type Setting } from './changing-host.ts'
 import { device } from './host-fixtures.ts'
@@ -63,6 +64,60 @@ describe('the choice of the external interface', () => {
     assert.equal(first.external.name, 'eth7')
     const last = await open({ regex }, new VirtualClock())({ links: [bridge] })
     assert.equal(last.external.name, 'docker0')
+  })
+
+  describe('when another family is turned on', () => {
+    const C = 'fd00::5'
+    const opened = (more: Setting = {}) => {
+      let families: readonly Family[] = [4]
+      const look = open({ ...more, families: () => families }, new VirtualClock())
+      const enable = (...enabled: readonly Family[]) => {
+        families = enabled
+      }
+      return { look, enable }
+    }
+
+    it('has the address of the interface in use at once, and leaves it at once when it is turned off', async () => {
+      const { look, enable } = opened()
+      await look({ links: [eth0(A, C)], route: 'eth0' })
+      enable(4, 6)
+      const both = await look({ links: [eth0(A, C)], route: 'eth0' })
+      assert.deepEqual([[...both.external.addresses.values()], both.lacks], [[A, C], undefined])
+      enable(6)
+      const last = await look({ links: [eth0(A, C)], route: 'eth0' })
+      assert.deepEqual([...last.external.publicIps], [[6, C]])
+    })
+
+    it('goes on without it, in the words of a start, until the interface has an address of it', async () => {
+      const { look, enable } = opened({ iface: ['eth0'] })
+      const links = [eth0(A), eth1(B, C)]
+      await look({ links })
+      enable(4, 6)
+      const kept = await look({ links })
+      assert.deepEqual([...kept.external.addresses.values()], [A])
+      assert.match(kept.lacks ?? '', /no interface fits --iface=eth0 \(eth0 lacks a usable IPv6 address\)/)
+      const had = await look({ links: [eth0(A, C)] })
+      assert.deepEqual([[...had.external.addresses.values()], had.lacks], [[A, C], undefined])
+    })
+
+    it('does not go to an interface that has both', async () => {
+      const { look, enable } = opened({ iface: ['eth0', 'eth1'] })
+      const links = [eth0(A), eth1(B, C)]
+      await look({ links })
+      enable(4, 6)
+      const kept = await look({ links })
+      assert.deepEqual([kept.external.name, [...kept.external.addresses.values()]], ['eth0', [A]])
+      assert.match(kept.lacks ?? '', /with all families eth1 would be chosen/)
+    })
+
+    it('begins without it where the last run did, and not where there was none', async () => {
+      const links = [eth0(A)]
+      const setting = { iface: ['eth0'], families: [4, 6] as const }
+      const kept = await open({ ...setting, lastFamilies: [4] }, new VirtualClock())({ links })
+      assert.deepEqual([...kept.external.addresses.values()], [A])
+      assert.match(kept.lacks ?? '', /lacks a usable IPv6 address/)
+      await assert.rejects(open(setting, new VirtualClock())({ links }), { name: 'NoInterfaceError' })
+    })
   })
 
   it('follows the MTU of the interface', async () => {

@@ -40,7 +40,7 @@ async function start(
   })
   const options = { lastRun, renewMarginMs: HOUR, retryMs: 60_000, ...change }
   const keeper = new LeaseKeeper({ store, clock, log }, options)
-  const want = (next: LeaseAttrs) => keeper.setWant({ attrs: next, network: v4 })
+  const want = (next: LeaseAttrs, network = v4) => keeper.setWant({ attrs: next, network })
   want(change.want ?? attrs('a'))
   const end = new AbortController()
   let fault: unknown
@@ -87,6 +87,49 @@ describe('lease keeper', () => {
     assert.match(world.table.value(id) ?? '', /"NodeID":"a"/)
     assert.equal(idOf(world.state()), id)
     await world.stop()
+  })
+
+  it('asks for a subnet of another family once, and again when one is freed or a while later', async () => {
+    const clock = new VirtualClock()
+    const world = await start({ clock, table: new FakeLeaseTable({ clock }) })
+    const id = idOf(world.state())
+    const full = networkOf({
+      Network: '10.244.0.0/16',
+      EnableIPv6: true,
+      IPv6Network: 'fc00::/48',
+      IPv6SubnetMin: 'fc00:0:0:1::',
+      IPv6SubnetMax: 'fc00:0:0:1::',
+    })
+    const holder = '0.0.0.0-0&fc00:0:0:1::-64'
+    world.table.put(holder, '{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::9","BackendType":"host-gw","NodeID":"z"}')
+    const both = {
+      ...attrs('a'),
+      publicIps: new Map<Family, IpAddr>([...attrs('a').publicIps, [6, 'fd00::11' as IpAddr]]),
+    }
+    world.want(both, full)
+    await settleTasks()
+    const lacks = () => {
+      const state = world.state()
+      return state.at === 'held' ? state.own.lacks?.text : state.at
+    }
+    assert.equal(idOf(world.state()), id)
+    assert.match(lacks() ?? '', /no IPv6 subnet: no free subnet is left/)
+    assert.deepEqual(
+      leaseConditions(world.state()).map(({ code, severity }) => `${severity} ${code}`),
+      ['warning lease-family'],
+    )
+    const writes = world.table.writes
+    await world.clock.advance(10 * 60_000)
+    assert.equal(world.table.writes, writes)
+    world.table.delete(holder)
+    await settleTasks()
+    assert.equal(idOf(world.state()), `${id}&fc00:0:0:1::-64`)
+    assert.equal(lacks(), undefined)
+    world.want(attrs('a'))
+    await settleTasks()
+    assert.equal(idOf(world.state()), id)
+    assert.deepEqual([...world.table.snapshot().leases.keys()], [id])
+    assert.equal(await world.stop(), undefined)
   })
 
   it("does not take its own change for somebody else's when the watch is faster than the answer", async () => {

@@ -110,7 +110,7 @@ export function histories(nodes: number): fc.Arbitrary<readonly Step[]> {
         isOne: is,
       }),
     },
-    { weight: 1, arbitrary: fc.record({ do: of('config'), text: fc.nat({ max: 7 }) }) },
+    { weight: 1, arbitrary: fc.record({ do: of('config'), text: fc.nat({ max: 8 }) }) },
   )
   return fc.array(step, { minLength: 1, maxLength: 25, size: 'max' })
 }

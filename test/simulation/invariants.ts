@@ -78,6 +78,10 @@ export class Invariants {
 
   #lookForPath(from: SimulatedNode, to: SimulatedNode, family: Family): void {
     const pair = `${this.#world.placeOf(from)} ${this.#world.placeOf(to)} IPv${family}`
+    if (!this.#world.isSteady(family)) {
+      this.#connected.delete(pair)
+      return
+    }
     const lost = this.#world.lost(from, to, family)
     if (lost === undefined) {
       if (!this.#disturbed.has(from.host) && !this.#disturbed.has(to.host)) this.#connected.add(pair)
@@ -168,6 +172,7 @@ export function whyNotReady(node: SimulatedNode, world: World): string | undefin
   if (node.nodeId !== undefined && lease === undefined) return 'the store has no lease of its'
   if (node.subnets.size === 0) return 'subnet.env names no subnet'
   for (const [family, subnet] of node.subnets) {
+    if (!world.isSteady(family)) continue
     if (lease !== undefined && lease.families.get(family)?.subnet !== subnet) return `${subnet} is not leased`
     const device = overlayDevice(world.scenario, world.clusters.indexOf(node.cluster), family)
     if (device === undefined) continue

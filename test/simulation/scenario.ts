@@ -91,14 +91,16 @@ export function underlayOf({ isInside, families, reversePath }: Scenario): Under
 }
 
 /** Configurations that a history may write; the first is the good one, to which all come back. */
-export function configTexts({ backend, families }: Scenario, instance: number): readonly (string | undefined)[] {
+export function configTexts(scenario: Scenario, instance: number): readonly (string | undefined)[] {
+  const { backend, families } = scenario
   const network = NETWORKS[instance]
-  const config = {
-    EnableIPv4: families.includes(4),
-    ...(families.includes(4) ? { Network: network?.[4] } : {}),
-    ...(families.includes(6) ? { EnableIPv6: true, IPv6Network: network?.[6], IPv6SubnetLen: 64 } : {}),
+  const configIn = (enabled: readonly Family[]) => ({
+    EnableIPv4: enabled.includes(4),
+    ...(enabled.includes(4) ? { Network: network?.[4] } : {}),
+    ...(enabled.includes(6) ? { EnableIPv6: true, IPv6Network: network?.[6], IPv6SubnetLen: 64 } : {}),
     Backend: backendOf(backend, instance),
-  }
+  })
+  const config = configIn(families)
   const good = JSON.stringify(config)
   return [
     good,
@@ -109,7 +111,16 @@ export function configTexts({ backend, families }: Scenario, instance: number): 
     JSON.stringify({ ...config, Network: '10.64.0.0/31' }),
     JSON.stringify({ ...config, Backend: { Type: 'vxlan', VNI: -1 } }),
     undefined,
+    // A second family is turned on, or off.
+    JSON.stringify(configIn(otherFamilies(scenario))),
   ]
+}
+
+/** Which of the configurations has other families than the scenario. */
+export const OTHER_FAMILIES = 8
+
+export function otherFamilies({ families }: Scenario): readonly Family[] {
+  return families.length > 1 ? [4] : [4, 6]
 }
 
 function backendOf(backend: Scenario['backend'], instance: number): object {

@@ -11,13 +11,17 @@ import { type Fate, send } from './fabric.ts'
 import { SimulatedHost } from './host.ts'
 import { Neighbourhood } from './neighbourhood.ts'
 import { type Cluster, SimulatedNode } from './node.ts'
-import { carriedFamilies, configTexts, type Scenario, underlayOf } from './scenario.ts'
+import { carriedFamilies, configTexts, OTHER_FAMILIES, otherFamilies, type Scenario, underlayOf } from './scenario.ts'
 
 export const HOSTS = 3
 /** Of the first instance; a second one has a node on all hosts but the last. */
 export const MOST_NODES = HOSTS * 2 - 1
 /** What etcd's leases live. */
 const LEASE_MS = 150_000
+
+/** A daemon that is slow or killed has gone from one configuration to the next after that. */
+const UNSTEADY_MS = 60_000
+const MOST_ODD = 2
 
 /** Hosts on one link, with a node of each instance, a store for each network, and a virtual clock. */
 export class World {
@@ -30,6 +34,10 @@ export class World {
   readonly #folder = mkdtempSync(join(tmpdir(), 'flanneld-simulation-'))
   #addresses = 100
   #configs = 0
+  #oddConfigs = 0
+  #isOdd = false
+  /** When other families were written, or the first ones again. */
+  #oddAt = Number.NEGATIVE_INFINITY
 
   constructor(scenario: Scenario) {
     this.scenario = scenario
@@ -75,11 +83,23 @@ export class World {
 
   /** Writes one of the configurations of the scenario. */
   configure(number: number): void {
+    const isOdd = number === OTHER_FAMILIES
+    // More often it would be held for ten minutes.
+    if (isOdd && this.#oddConfigs === MOST_ODD) return
+    if (isOdd) this.#oddConfigs += 1
+    if (isOdd || this.#isOdd) this.#oddAt = this.clock.now()
+    this.#isOdd = isOdd
     this.#configs += 1
     for (const [instance, { config }] of this.clusters.entries()) {
       const text = configTexts(this.scenario, instance)[number]
       config.set({ text, revision: String(this.#configs), origin: 'the simulation' })
     }
+  }
+
+  /** Whether the family is neither off nor on its way to be so or back. */
+  isSteady(family: Family): boolean {
+    const isKept = otherFamilies(this.scenario).includes(family)
+    return isKept || (!this.#isOdd && this.clock.now() - this.#oddAt > UNSTEADY_MS)
   }
 
   newAddress(host: SimulatedHost, family: Family): IpAddr {

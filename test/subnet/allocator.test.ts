@@ -47,6 +47,8 @@ function line(decision: LeaseDecision): string {
       return `conflict ${decision.conflict.type}`
     case 'claim-reservation':
       return `reservation ${decision.lease.id}`
+    case 'change-families':
+      return `families of ${decision.lease.id}`
     case 'claim':
       return `claim ${decision.lease.id}`
     default:
@@ -163,6 +165,21 @@ describe('decideLease', () => {
     [
       'own lease without the second family',
       ask([lease('10.5.3.0/24', { ip: me })], { network: dual }),
+      'families of 10.5.3.0-24',
+    ],
+    [
+      'own lease with a family that the network has no more',
+      ask([lease('10.5.3.0/24 fc00:0:0:1::/64', { node: 'me', ip: me })]),
+      'families of 10.5.3.0-24&fc00:0:0:1::-64',
+    ],
+    [
+      'own lease without the second family, outside of the network',
+      ask([lease('10.6.3.0/24', { ip: me })], { network: dual }),
+      'delete 10.6.3.0-24 does-not-fit',
+    ],
+    [
+      'own lease of no family that the network has',
+      ask([lease('10.5.3.0/24', { node: 'me', ip: me })], { network: v6 }),
       'delete 10.5.3.0-24 does-not-fit',
     ],
     [

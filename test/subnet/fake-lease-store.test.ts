@@ -1,5 +1,6 @@
 import { systemClock } from '../../lib/clock.ts'
 import { describeAnyLeaseStore } from '../conformance/any-lease-store.ts'
+import { describeLeaseFamilies } from '../conformance/lease-families.ts'
 import { anyWorld, describeLeaseStore, type LeaseWorld } from '../conformance/lease-store.ts'
 import { type Connection, FakeLeaseStore } from '../fakes/lease-store.ts'
 import { FakeLeaseTable } from '../fakes/lease-table.ts'
@@ -30,5 +31,6 @@ for (const [what, connection] of [
     }
   }
   describeLeaseStore(what, open)
+  describeLeaseFamilies(what, open)
   describeAnyLeaseStore(what, async () => anyWorld(await open()))
 }

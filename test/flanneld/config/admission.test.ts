@@ -29,7 +29,10 @@ describe('a new configuration', () => {
     ['one family less', dual, v4, undefined],
     ['another backend', v4, { ...v4, ...backend('host-gw') }, undefined],
     ['a backend without IPv6 in a dual network', dual, { ...dual, ...backend('ipip') }, 'Backend.Type'],
-    ['the same without the second family', dual, { ...v4, ...backend('ipip') }, undefined],
+    ['another backend and one family less', dual, { ...v4, ...backend('ipip') }, 'Backend'],
+    ['another backend and a second family', v4, { ...dual, ...backend('host-gw') }, 'Backend'],
+    ['the other family', v4, { ...dual, EnableIPv4: false }, 'EnableIPv4'],
+    ['the first family turned off', dual, { ...dual, EnableIPv4: false }, undefined],
     [
       'a backend that lacked IPv6 before, too',
       { ...dual, ...backend('udp') },
@@ -42,7 +45,7 @@ describe('a new configuration', () => {
   ]
   for (const [says, before, after, path] of judged) {
     it(`${path === undefined ? 'is used' : 'is refused'}: ${says}`, () => {
-      const found = objections(read(after), read(before), { own, leases })
+      const found = objections(read(after), read(before), { own, leases, occupied: [] })
       assert.deepEqual(found[0]?.path, path, JSON.stringify(found))
     })
   }
@@ -50,7 +53,7 @@ describe('a new configuration', () => {
   it('is refused with what would be renumbered, by name', () => {
     const many = Array.from({ length: 9 }, (_unused, n) => lease(`10.5.${n + 20}.0/24`))
     const all = new Map([own, ...many].map((each) => [each.id, each]))
-    const [found] = objections(read({ ...v4, Network: '10.6.0.0/16' }), read(v4), { own, leases: all })
+    const [found] = objections(read({ ...v4, Network: '10.6.0.0/16' }), read(v4), { own, leases: all, occupied: [] })
     assert.equal(
       found?.text,
       '10.5.3.0/24, the subnet of this node, does not lie in 10.6.0.0/16; to be renumbered besides: 10.5.20.0-24, 10.5.21.0-24, 10.5.22.0-24 and 6 more',
@@ -60,16 +63,34 @@ describe('a new configuration', () => {
   it('may leave reservations outside, and subnets of other lengths as they are', () => {
     const reserved = lease('10.5.200.0/24', { reserved: true })
     const short = lease('10.5.4.0/26')
-    const those = { own: short, leases: new Map([short, reserved].map((each) => [each.id, each])) }
+    const those = { own: short, leases: new Map([short, reserved].map((each) => [each.id, each])), occupied: [] }
     assert.deepEqual(objections(read({ ...v4, Network: '10.5.0.0/17' }), read(v4), those), [])
     assert.deepEqual(objections(read({ ...v4, SubnetLen: 25 }), read(v4), those), [])
   })
 
+  describe('with one family less', () => {
+    const both = lease('10.5.3.0/24 fc00:0:0:3::/64')
+    const judge = (occupied: readonly string[] | undefined, more: object = {}) =>
+      objections(read(v4), read(dual), { own: both, leases, occupied: occupied as readonly IpAddr[], ...more })
+
+    it('waits for containers that have its addresses', () => {
+      const [found] = judge(['10.5.3.1', 'fc00:0:0:3::1'])
+      assert.equal(found?.path, 'EnableIPv6')
+      assert.match(found?.remedy ?? '', /take fc00:0:0:3::1 from their bridge; or set EnableIPv6 to true again/)
+      assert.deepEqual(judge(['10.5.3.1', 'fc00:0:0:4::1']), [])
+    })
+
+    it('waits until it is known whether there are such, and for a change of the backend', () => {
+      assert.match(judge(undefined)[0]?.text ?? '', /not known yet/)
+      assert.match(judge([], { isChanging: true })[0]?.text ?? '', /a change of the backend is under way/)
+    })
+  })
+
   it('says nothing of lengths where Kubernetes assigns subnets', () => {
     const before = read(v4, 'assigned')
-    assert.deepEqual(objections(read({ ...v4, SubnetLen: 25 }, 'assigned'), before, { own, leases }), [])
+    assert.deepEqual(objections(read({ ...v4, SubnetLen: 25 }, 'assigned'), before, { own, leases, occupied: [] }), [])
     assert.equal(
-      objections(read({ ...v4, Network: '10.6.0.0/16' }, 'assigned'), before, { own, leases })[0]?.path,
+      objections(read({ ...v4, Network: '10.6.0.0/16' }, 'assigned'), before, { own, leases, occupied: [] })[0]?.path,
       'Network',
     )
   })
@@ -94,6 +115,19 @@ describe('a new configuration', () => {
       assert.equal(await begun({ occupied: async () => ['172.17.0.1' as IpAddr] }), found)
       assert.equal(await begun({ leases: async () => ({ own: undefined, leases }) }), found)
       assert.equal(await begun({ last: undefined }), found)
+    })
+
+    it('waits where containers have addresses of a family that is gone from it', async () => {
+      const both = lease('10.5.3.0/24 fc00:0:0:3::/64')
+      const without = read(v4)
+      const start = async (address: string) =>
+        await beginWith(without, {
+          last: read(dual),
+          leases: async () => ({ own: both, leases }),
+          occupied: async () => [address as IpAddr],
+        })
+      assert.equal((await start('fc00:0:0:3::1')).network.families.size, 2)
+      assert.equal(await start('10.5.3.1'), without)
     })
 
     it('is used at once, without waiting for leases, where the networks are the same', async () => {

@@ -11,7 +11,7 @@ import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
 
 const good = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 
-const noLeases: LeasesInUse = { own: undefined, leases: new Map() }
+const noLeases: LeasesInUse = { own: undefined, leases: new Map(), occupied: [] }
 
 async function start(...texts: readonly (string | undefined)[]) {
   return await startBeside({ leases: () => noLeases }, ...texts)
@@ -106,6 +106,7 @@ describe('network configuration', () => {
     ['Backend.Type', '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}'],
     ['EnableNFTables', config({ EnableNFTables: true })],
     ['Network', config({ Network: '10.4.0.0/15' })],
+    ['EnableIPv6', config({ EnableIPv6: true, IPv6Network: 'fc00::/48' })],
     ['SubnetMin', config({ SubnetMin: '10.5.8.0' })],
     ['SubnetMax', config({ SubnetMax: '10.5.8.0' })],
   ]
@@ -124,7 +125,6 @@ describe('network configuration', () => {
   }
 
   const named: readonly [string, string][] = [
-    ['IPv6Network', config({ EnableIPv6: true, IPv6Network: 'fc00::/48' })],
     ['Backend.Type', config({}, { Type: 'alloc' })],
     ['Backend.Port', config({}, { Port: 4789 })],
     ['Backend.GBP', config({}, { GBP: true, Port: 4789 })],

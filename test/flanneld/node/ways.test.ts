@@ -5,6 +5,7 @@ import { Ways } from '../../../flanneld/node/ways.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
 import type { OwnershipScope } from '../../../kernel/desired.ts'
 import { OpFailure } from '../../../kernel/table.ts'
+import type { Family } from '../../../lib/address.ts'
 import { ConfigError } from '../../../lib/errors.ts'
 import { settleTasks, VirtualClock } from '../../fakes/clock.ts'
 
@@ -19,6 +20,7 @@ function start(
   options: {
     refuse?: () => boolean
     lacks?: readonly Configuration[]
+    lacksIpv6?: () => boolean
     claim?: (footprint: OwnershipScope) => void
   } = {},
 ) {
@@ -29,12 +31,18 @@ function start(
     ...configuration,
     backend: {
       ...configuration.backend,
-      prepare: async (config) => {
+      prepare: async (config, { made, network }) => {
         calls.push(`prepare ${JSON.stringify(config)}`)
+        if (network.families.has(6) && options.lacksIpv6?.())
+          throw new ConfigError('public-ip', 'must be an own address')
         if (options.refuse?.() && configuration === second)
           throw new OpFailure({ code: 'ENOMEM', message: 'no memory' })
         if (options.lacks?.includes(configuration)) throw new ConfigError('Backend', 'needs what this host lacks')
-        return { identity: calls.length, path: { backend: 'vxlan', data: new Map([[4, calls.length]]) } }
+        const said = Array.from(
+          network.families.keys(),
+          (family) => [family, made?.data.get(family) ?? calls.length] as const,
+        )
+        return { identity: calls.length, path: { backend: 'vxlan', data: new Map(said) } }
       },
     },
   })
@@ -43,23 +51,38 @@ function start(
     options.claim?.(footprint)
   }
   const refusals = new Map<string, string>()
-  const ways = new Ways({ clock, conditions, claim, refusals, context: async () => ({}) as never })
+  const ways = new Ways({ clock, conditions, claim, refusals, context: async ({ network }) => ({ network }) as never })
   const end = new AbortController()
   let fault: unknown
   const running = ways.run(end.signal).catch((cause) => {
     fault = cause
   })
   const known = new Map([first, direct, second].map((configuration) => [configuration, counting(configuration)]))
-  const want = async (...wanted: readonly Configuration[]) => {
-    ways.want(wanted.map((configuration) => known.get(configuration) ?? configuration))
+  const wantIn = async (families: readonly Family[], ...wanted: readonly Configuration[]) => {
+    ways.want(
+      wanted.map((configuration) => known.get(configuration) ?? configuration),
+      families,
+    )
     await settleTasks()
   }
+  const want = async (...wanted: readonly Configuration[]) => await wantIn([4], ...wanted)
   const stop = async () => {
     end.abort()
     await running
     return fault
   }
-  return { ways, want, stop, calls, refusals, conditions, clock, now: () => ways.changes.current ?? [] }
+  return {
+    ways,
+    want,
+    wantIn,
+    counted: counting,
+    stop,
+    calls,
+    refusals,
+    conditions,
+    clock,
+    now: () => ways.changes.current ?? [],
+  }
 }
 
 describe('the ways of a node', () => {
@@ -77,6 +100,61 @@ describe('the ways of a node', () => {
     await world.want(first)
     assert.equal(world.now()[0]?.identity, before?.identity)
     assert.equal(world.calls.filter((call) => call.startsWith('prepare')).length, 2)
+    assert.equal(await world.stop(), undefined)
+  })
+
+  const dual = parseConfiguration(
+    JSON.stringify({
+      Network: '10.5.0.0/16',
+      EnableIPv6: true,
+      IPv6Network: 'fc00::/48',
+      Backend: { Type: 'vxlan' },
+    }),
+    'test',
+  )
+
+  it('get another family and keep what they are known by in the others, when it goes and comes, too', async () => {
+    const world = start()
+    await world.want(first)
+    const [before] = world.now()
+    const alone = before?.path.data.get(4)
+    const counted = { ...dual, backend: world.counted(dual).backend }
+    await world.wantIn([4, 6], counted)
+    const [both] = world.now()
+    assert.deepEqual([both?.families, both?.path.data.get(4)], [[4, 6], alone])
+    const second = both?.path.data.get(6)
+    assert.notEqual(second, undefined)
+    await world.want(first)
+    assert.deepEqual([world.now()[0]?.families, [...(world.now()[0]?.path.data ?? [])]], [[4], [[4, alone]]])
+    await world.wantIn([4, 6], counted)
+    assert.deepEqual(
+      [...(world.now()[0]?.path.data ?? [])],
+      [
+        [4, alone],
+        [6, second],
+      ],
+    )
+    assert.equal(await world.stop(), undefined)
+  })
+
+  it('go on in the families that they have where another one is refused; that is named', async () => {
+    let lacks = true
+    const world = start({ lacksIpv6: () => lacks })
+    await world.want(first)
+    const alone = world.now()[0]?.path.data.get(4)
+    const counted = { ...dual, backend: world.counted(dual).backend }
+    await world.wantIn([4, 6], counted)
+    assert.deepEqual([world.now()[0]?.families, world.now()[0]?.path.data.get(4)], [[4], alone])
+    assert.deepEqual(
+      world.conditions.list().map(({ code }) => code),
+      ['family-not-had'],
+    )
+    assert.deepEqual([...world.refusals], [])
+    lacks = false
+    await world.want(first)
+    await world.wantIn([4, 6], counted)
+    assert.deepEqual(world.now()[0]?.families, [4, 6])
+    assert.deepEqual(world.conditions.list(), [])
     assert.equal(await world.stop(), undefined)
   })
 

@@ -39,7 +39,7 @@ function wanted(backend: string, data: Partial<Record<Family, unknown>>, familie
 }
 
 function patchOf(node: ReturnType<typeof nodeWith>, want: LeaseAttrs, network = v4) {
-  const own = ownNode(node, want, { network, names, origin: 'net-conf.json' })
+  const own = ownNode(node, want, { network, names, origin: 'net-conf.json', has: [] })
   if (own.at !== 'known') return assert.fail(own.wait.text)
   const patch = Object.fromEntries(Object.entries(own.patch).map(([name, text]) => [name.slice(prefix.length), text]))
   return { lease: own.lease, patch }
@@ -122,7 +122,7 @@ describe('annotations of the own Node', () => {
 
   it('wait for a podCIDR of each family', () => {
     const at = (podCIDRs: readonly string[]) =>
-      ownNode(nodeWith({}, podCIDRs), wanted('vxlan', {}, [4, 6]), { network: dual, names, origin: 'f' })
+      ownNode(nodeWith({}, podCIDRs), wanted('vxlan', {}, [4, 6]), { network: dual, names, origin: 'f', has: [] })
     const texts = [[], ['10.5.1.0/24'], ['10.9.1.0/24', 'fc00::/64']].map((podCIDRs) => {
       const own = at(podCIDRs)
       return own.at === 'waiting' ? own.wait.text : ''
@@ -132,6 +132,31 @@ describe('annotations of the own Node', () => {
       'Node n1 has no IPv6 podCIDR yet',
       'podCIDR 10.9.1.0/24 of Node n1 does not lie inside Network 10.5.0.0/16 of f',
     ])
+  })
+
+  it('go on in the families that they had, with what the others lack', () => {
+    const at = (podCIDRs: readonly string[]) =>
+      ownNode(nodeWith({}, podCIDRs), wanted('vxlan', { 4: vtep, 6: vtep }, [4, 6]), {
+        network: dual,
+        names,
+        origin: 'f',
+        has: [4],
+      })
+    const [short, outside, whole] = [
+      at(['10.5.1.0/24']),
+      at(['10.5.1.0/24', 'fd00::/64']),
+      at(['10.5.1.0/24', 'fc00:0:0:1::/64']),
+    ].map((own) => (own.at === 'known' ? own : undefined))
+    assert.match(short?.lacks?.text ?? '', /Node n1 has no IPv6 podCIDR yet/)
+    assert.match(
+      short?.lacks?.remedy ?? '',
+      /cannot be changed: .* delete the Node and let the kubelet register it again/,
+    )
+    assert.deepEqual([...(short?.lease.families.keys() ?? [])], [4])
+    assert.equal(short?.patch['public-ipv6'], undefined)
+    assert.match(outside?.lacks?.text ?? '', /podCIDR fd00::\/64 of Node n1 does not lie inside IPv6Network/)
+    assert.deepEqual([[...(whole?.lease.families.keys() ?? [])], whole?.lacks], [[4, 6], undefined])
+    assert.equal(at(['10.9.1.0/24', 'fc00::/64']).at, 'waiting')
   })
 
   it('may have a podCIDR of any length inside Network', () => {
