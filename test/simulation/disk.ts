@@ -6,6 +6,8 @@ export class SimulatedDisk {
   readonly #files = new Map<string, string>()
   /** Every write fails. */
   full = false
+  /** Some did. */
+  wasFull = false
   /** What a write takes. */
   delayMs = 0
 
@@ -18,6 +20,7 @@ export class SimulatedDisk {
     const change = async (work: () => void) => {
       await process.wait(this.delayMs)
       await process.call(() => {
+        this.wasFull ||= this.full
         if (this.full) throw noSpace(path)
         work()
       })

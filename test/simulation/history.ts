@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { CONFIGS } from './scenario.ts'
 import { STRANGE_LEASES } from './strange-leases.ts'
 
 export const DAMAGES = ['device', 'device down', 'address', 'routes', 'neighbours', 'fdb', 'flannel'] as const
@@ -110,7 +111,7 @@ export function histories(nodes: number): fc.Arbitrary<readonly Step[]> {
         isOne: is,
       }),
     },
-    { weight: 1, arbitrary: fc.record({ do: of('config'), text: fc.nat({ max: 8 }) }) },
+    { weight: 2, arbitrary: fc.record({ do: of('config'), text: fc.nat({ max: CONFIGS - 1 }) }) },
   )
   return fc.array(step, { minLength: 1, maxLength: 25, size: 'max' })
 }

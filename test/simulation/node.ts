@@ -166,6 +166,11 @@ export class SimulatedNode {
     return this.#daemon?.agent?.finishChange()
   }
 
+  /** The operator's `flanneld switch`. */
+  useConfiguration(): void {
+    this.#daemon?.agent?.useWaitingConfiguration()
+  }
+
   /** As by kill -9: nothing more is done, wherever the process is. */
   kill(): void {
     this.#daemon?.process.kill()

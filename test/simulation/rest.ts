@@ -30,6 +30,7 @@ export async function comeToRest(world: World, invariants: Invariants): Promise<
   for (const node of world.nodes) node.start()
   await invariants.pass(1)
   await advance(world, invariants, WITHOUT_DISK_MS)
+  world.mayHaveOthers = false
   for (const node of world.nodes) assertReady(world, node)
   assertReachable(world)
   for (const { disk } of world.nodes) Object.assign(disk, { full: false, delayMs: 0 })
@@ -47,13 +48,20 @@ export async function comeToRest(world: World, invariants: Invariants): Promise<
 export async function assertAsFromScratch(world: World, node: SimulatedNode): Promise<void> {
   const { host, maker } = node
   const place = world.placeOf(node)
-  const before = textsOf(host.madeBy(maker))
+  const before = textsOf(madeBy(node, world))
   node.kill()
   for (const object of host.madeBy(maker)) host.kernel.delete(keyOf(object))
   node.start()
   await world.clock.advance(TWIN_MS)
   assertReady(world, node)
-  assert.deepEqual(textsOf(host.madeBy(maker)), before, `the kernel of node ${place} is not as one made anew`)
+  assert.deepEqual(textsOf(madeBy(node, world)), before, `the kernel of node ${place} is not as one made anew`)
+}
+
+/** But for what was given back: it is as the host had it. */
+function madeBy({ host, maker }: SimulatedNode, { scenario }: World): readonly KernelObject[] {
+  const path = `net/ipv4/conf/${UPLINK}/rp_filter`
+  const isOwn = (one: KernelObject) => one.kind === 'sysctl' && one.path === path && one.value === scenario.reversePath
+  return host.madeBy(maker).filter((one) => !isOwn(one))
 }
 
 /** A service manager starts again what has ended. */
@@ -61,7 +69,11 @@ async function advance(world: World, invariants: Invariants, ms: number): Promis
   for (let left = ms; left > 0; left -= LOOK_MS) {
     await world.clock.advance(Math.min(left, LOOK_MS))
     invariants.look()
-    for (const node of world.nodes) node.start()
+    for (const node of world.nodes) {
+      node.start()
+      // What was changed too often is held, if nobody says that it is meant.
+      node.useConfiguration()
+    }
   }
 }
 
@@ -117,9 +129,11 @@ function assertLease(world: World, node: SimulatedNode): void {
 function assertRecord(world: World, node: SimulatedNode): void {
   const { kernel } = node.host
   const devices = node.host.links().flatMap((link) => (kernel.makers.of(link) === node.maker ? link.name : []))
+  // What could not be written down before a kill is nobody's: a start owns less rather than more.
+  const isKnown = (name: string) => !node.disk.wasFull || node.recorded.devices.has(name)
   const adopted = node.host.links().flatMap((link) => (kernel.makers.of(link) === FLANNEL ? link.name : []))
   const recorded = [...node.recorded.devices].filter((name) => !adopted.includes(name))
-  assert.deepEqual(recorded.sort(), devices.sort(), `the record of node ${world.placeOf(node)}`)
+  assert.deepEqual(recorded.sort(), devices.filter(isKnown).sort(), `the record of node ${world.placeOf(node)}`)
   const networks = NETWORKS[world.clusters.indexOf(node.cluster)]
   const used = world.scenario.families.map((family) => networks?.[family])
   assert.deepEqual(node.recorded.networks.map(({ network }) => network).sort(), used.sort(), 'networks on record')

@@ -113,6 +113,7 @@ export function configTexts(scenario: Scenario, instance: number): readonly (str
     undefined,
     // A second family is turned on, or off.
     JSON.stringify(configIn(otherFamilies(scenario))),
+    ...otherBackends(scenario, instance).map((Backend) => JSON.stringify({ ...config, Backend })),
   ]
 }
 
@@ -121,6 +122,24 @@ export const OTHER_FAMILIES = 8
 
 export function otherFamilies({ families }: Scenario): readonly Family[] {
   return families.length > 1 ? [4] : [4, 6]
+}
+
+/** Number of the first configuration with another backend. */
+export const FIRST_OTHER = OTHER_FAMILIES + 1
+export const CONFIGS = FIRST_OTHER + 4
+
+/** Which nodes have beside their own for a while, and from which they come back to it. */
+function otherBackends(scenario: Scenario, instance: number): readonly object[] {
+  // From alloc there is no way without a restart, and none back from a backend that carries a family more.
+  const isStuck = scenario.backend === 'alloc' || (isIpv4Only(scenario) && scenario.families.includes(6))
+  if (instance === 0 && isStuck) return []
+  // One host has one device of ipip.
+  const last = instance === 0 ? { Type: 'ipip' } : { Type: 'vxlan', VNI: 9 }
+  const vnis = [
+    { Type: 'vxlan', VNI: 7 + instance },
+    { Type: 'vxlan', VNI: 5 + instance, Port: 4789 },
+  ]
+  return [...vnis, { Type: 'host-gw' }, last]
 }
 
 function backendOf(backend: Scenario['backend'], instance: number): object {

@@ -11,7 +11,15 @@ import { type Fate, send } from './fabric.ts'
 import { SimulatedHost } from './host.ts'
 import { Neighbourhood } from './neighbourhood.ts'
 import { type Cluster, SimulatedNode } from './node.ts'
-import { carriedFamilies, configTexts, OTHER_FAMILIES, otherFamilies, type Scenario, underlayOf } from './scenario.ts'
+import {
+  carriedFamilies,
+  configTexts,
+  FIRST_OTHER,
+  OTHER_FAMILIES,
+  otherFamilies,
+  type Scenario,
+  underlayOf,
+} from './scenario.ts'
 
 export const HOSTS = 3
 /** Of the first instance; a second one has a node on all hosts but the last. */
@@ -34,6 +42,8 @@ export class World {
   readonly #folder = mkdtempSync(join(tmpdir(), 'flanneld-simulation-'))
   #addresses = 100
   #configs = 0
+  /** Nodes may have another backend than the scenario's: it was configured once, and they are not at rest yet. */
+  mayHaveOthers = false
   #oddConfigs = 0
   #isOdd = false
   /** When other families were written, or the first ones again. */
@@ -90,6 +100,7 @@ export class World {
     if (isOdd || this.#isOdd) this.#oddAt = this.clock.now()
     this.#isOdd = isOdd
     this.#configs += 1
+    if (number >= FIRST_OTHER) this.mayHaveOthers = true
     for (const [instance, { config }] of this.clusters.entries()) {
       const text = configTexts(this.scenario, instance)[number]
       config.set({ text, revision: String(this.#configs), origin: 'the simulation' })
