@@ -43,6 +43,8 @@ export class PacedLooks {
       await look()
       const restMs = Math.min(LONGEST_REST_MS, Math.max(SHORTEST_REST_MS, REST_TO_LOOK * (clock.now() - began)))
       await clock.sleep(restMs, signal).catch(() => {})
+      // Nobody would end a pause that begins now.
+      if (signal.aborted) return
       if (news === this.#news) await this.#alarm.until(isChanging() ? clock.now() + pauseMs : Number.POSITIVE_INFINITY)
       pauseMs = news === this.#news ? Math.min(2 * pauseMs, LONGEST_TICK_MS) : TICK_MS
     }

@@ -14,8 +14,9 @@ describe('looks at a change of the backend', () => {
     }
     const paced = new PacedLooks({ clock, look, isChanging: () => isChanging })
     const run = paced.run(stop.signal)
-    for (let passed = 0; passed < ms; passed += newsEveryMs || ms) {
-      await clock.advance(newsEveryMs || ms)
+    const turn = newsEveryMs || Math.max(1, ms)
+    for (let passed = 0; passed < ms; passed += turn) {
+      await clock.advance(turn)
       if (newsEveryMs > 0) paced.ring()
     }
     stop.abort()
@@ -31,6 +32,11 @@ describe('looks at a change of the backend', () => {
   it('are soon where there is news', async () => {
     assert.ok((await looks({ ms: 1_000, newsEveryMs: 50 })).length >= 20)
   })
+
+  for (const ms of [0, 5, 500])
+    it(`end with the signal, ${ms} ms after the first`, async () => {
+      assert.equal((await looks({ ms, isChanging: false })).length, 1)
+    })
 
   it('become rarer without news, and none is needed while nothing changes', async () => {
     const at = await looks({ ms: 60_000 })
