@@ -52,6 +52,8 @@ export class HostSurroundings {
   #isStale = true
   #readFor = ''
   #routes: { readonly nearby: NearbyRoutes; readonly ours: string; readonly routes: readonly HostRoute[] } | undefined
+  /** On the loopback device, put there by this program; as of the last reading of the host some may be there that it has taken away. */
+  readonly #kept = new Set<string>()
   #last: { readonly digest: string; readonly value: Surroundings } | undefined
 
   /** `networks`: those of the overlay, as they are now. */
@@ -119,8 +121,9 @@ export class HostSurroundings {
   #addresses({ interfaces, ours, keptOurs, storeAddresses }: SurroundingsInput): readonly NeededAddress[] {
     const networks = this.#networksNow()
     const isInside = (address: IpAddr) => networks.some((network) => contains(network, address))
-    const isKept = (device: string, { address, length }: HostInterface['addresses'][number]) =>
-      device === LOOPBACK && keptOurs.has(`${address}/${length}`)
+    this.#remember(keptOurs, interfaces)
+    const isKept = (device: string, address: HostInterface['addresses'][number]) =>
+      device === LOOPBACK && this.#kept.has(textOf(address))
     const own = interfaces.flatMap(({ name: device, addresses }): NeededAddress[] =>
       isOverlay(device, ours)
         ? []
@@ -133,6 +136,13 @@ export class HostSurroundings {
     )
     const store = storeAddresses.map((address): NeededAddress => ({ address, what: 'an endpoint of the lease store' }))
     return [...own, ...gateways, ...store].filter(({ address }) => isInside(address))
+  }
+
+  #remember(keptOurs: ReadonlySet<string>, interfaces: readonly HostInterface[]): void {
+    const loopback = interfaces.find(({ name }) => name === LOOPBACK)
+    const there = new Set(loopback?.addresses.map(textOf))
+    for (const each of this.#kept) if (!there.has(each)) this.#kept.delete(each)
+    for (const each of keptOurs) this.#kept.add(each)
   }
 
   #ofInterfaces({ interfaces, ours, uplink }: SurroundingsInput) {
@@ -151,6 +161,10 @@ export class HostSurroundings {
       containerDevices: containerDevices.filter(({ address }) => networks.some((cidr) => contains(cidr, address))),
     }
   }
+}
+
+function textOf({ address, length }: HostInterface['addresses'][number]): string {
+  return `${address}/${length}`
 }
 
 const NO_ROUTE = { kind: 'route', type: 'unicast', protocol: BOOT_PROTOCOL } as const

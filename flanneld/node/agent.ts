@@ -253,6 +253,13 @@ export class Agent {
       ...rules,
       paths: () => planning.last?.plan.packetPaths ?? [],
     })
+    let kept = ''
+    this.#follow(reconciler.passes, () => {
+      // Of what this program itself does to the loopback device the host's view hears nothing.
+      const now = [...(planning.owned().addresses ?? [])].join(' ')
+      if (now !== kept) host.lookAgain()
+      kept = now
+    })
     lifecycle.run('rules of others', (stop) => obstacles.run(reconciler.passes, stop))
     const onStatus = () => {
       planning.onStatus()

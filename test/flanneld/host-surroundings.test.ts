@@ -45,6 +45,18 @@ const routeEvent = (dst: string, more: object = {}): KernelEvent => ({
 })
 
 describe('what the harm rule knows of the host', () => {
+  it('leaves out an address on lo that this program has taken away, until the host was read again', () => {
+    const { of } = start()
+    const [there, gone] = [[device('lo', '', '10.5.1.0/32')], [device('lo', '')]]
+    const inside = (interfaces: readonly HostInterface[], keptOurs: readonly string[]) =>
+      of({ interfaces, keptOurs: new Set(keptOurs) }).addresses.map(({ address }) => address)
+    assert.deepEqual(inside(there, ['10.5.1.0/32']), [])
+    assert.deepEqual(inside(there, []), [])
+    assert.deepEqual(inside(gone, []), [])
+    // Somebody else's.
+    assert.deepEqual(inside(there, []), ['10.5.1.0'])
+  })
+
   it('is the addresses, gateways and endpoints inside the network that are not on a device of the overlay', async () => {
     const gateways = [
       { address: '10.5.9.254' as IpAddr, device: 'eth0' },
