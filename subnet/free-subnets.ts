@@ -1,4 +1,14 @@
-import { type Cidr, cidrOf, contains, type Family, familyOf, ipFromNumber, ipToNumber } from '../lib/address.ts'
+import {
+  addressBits,
+  type Cidr,
+  cidrOf,
+  contains,
+  type Family,
+  familyOf,
+  ipFromNumber,
+  ipToNumber,
+  networkAddress,
+} from '../lib/address.ts'
 import { InvalidLease } from '../lib/errors.ts'
 import { decodeLeaseKey } from './lease-codec.ts'
 import type { FamilyNetwork, NetworkConfig } from './network-config.ts'
@@ -28,8 +38,8 @@ export class SubnetPools {
     this.#harm = new OwnSubnetRules(question)
   }
 
-  /** The previous one, else one at random; or why there is none. */
-  choose(family: Family): { readonly subnet: Cidr } | { readonly text: string } {
+  /** The previous one, else the preferred one, else one at random; or why there is none. */
+  choose(family: Family, preferred?: Cidr): { readonly subnet: Cidr } | { readonly text: string } {
     const { hints } = this.#question
     const rules = hints.network.families.get(family)
     if (rules === undefined) throw new TypeError(`family ${family} is not enabled`)
@@ -37,7 +47,10 @@ export class SubnetPools {
     const protectedRanges = (hints.protectedRanges ?? []).filter((range) => familyOf(range) === family)
     const busy = new RangeSet([...(this.#taken.get(family) ?? []), ...protectedRanges])
     const pool = { family, rules, busy, harm }
-    const subnet = previousSubnet(hints.previous?.get(family), pool) ?? randomSubnet(pool, this.#question)
+    const subnet =
+      usableSubnet(hints.previous?.get(family), pool) ??
+      usableSubnet(preferred, pool) ??
+      randomSubnet(pool, this.#question)
     if (subnet !== undefined) return { subnet }
     const why = harm.example === undefined ? '' : ` whose addresses nobody needs: ${harm.example}`
     return {
@@ -55,11 +68,23 @@ export interface SubnetPool {
   readonly harm: Pick<OwnSubnetRules, 'allows'>
 }
 
-function previousSubnet(previous: Cidr | undefined, { rules, busy, harm }: SubnetPool): Cidr | undefined {
-  if (previous === undefined || !previous.endsWith(`/${rules.subnetLen}`)) return undefined
-  const { first } = rangeOf(previous)
+/** The subnet, where it may be had. */
+function usableSubnet(subnet: Cidr | undefined, { rules, busy, harm }: SubnetPool): Cidr | undefined {
+  if (subnet === undefined || !subnet.endsWith(`/${rules.subnetLen}`)) return undefined
+  const { first } = rangeOf(subnet)
   if (first < ipToNumber(rules.subnetMin) || first > ipToNumber(rules.subnetMax)) return undefined
-  return busy.overlapping(rangeOf(previous)) === undefined && harm.allows(previous) ? previous : undefined
+  return busy.overlapping(rangeOf(subnet)) === undefined && harm.allows(subnet) ? subnet : undefined
+}
+
+/** The subnet of one network that has the place there that `subnet` has in another one; undefined: the network is too small. */
+export function subnetAtPlaceOf(subnet: Cidr, from: FamilyNetwork, to: FamilyNetwork): Cidr | undefined {
+  const [own, other] = [familyOf(from.network), familyOf(to.network)]
+  const distance = ipToNumber(networkAddress(subnet)) - ipToNumber(networkAddress(from.network))
+  const place = distance >> BigInt(addressBits(own) - from.subnetLen)
+  const first = ipToNumber(networkAddress(to.network)) + (place << BigInt(addressBits(other) - to.subnetLen))
+  return distance >= 0n && first <= ipToNumber(to.subnetMax)
+    ? cidrOf(ipFromNumber(other, first), to.subnetLen)
+    : undefined
 }
 
 function randomSubnet(pool: SubnetPool, question: SubnetQuestion): Cidr | undefined {

@@ -1,7 +1,7 @@
-import type { Cidr, Family } from '../lib/address.ts'
+import { type Cidr, type Family, prefixLength } from '../lib/address.ts'
 import { conflictOf } from './address-claim.ts'
 import { firstWindow, subnetTaken } from './allocator.ts'
-import { SubnetPools, type SubnetQuestion } from './free-subnets.ts'
+import { SubnetPools, type SubnetQuestion, subnetAtPlaceOf } from './free-subnets.ts'
 import { encodeLeaseKey } from './lease-codec.ts'
 import type { ClaimingNeeds, WriteResult } from './lease-table.ts'
 import { isOwnNode, olderFirst } from './own-lease.ts'
@@ -25,11 +25,25 @@ export function familySubnets({ families }: Pick<Lease, 'families'>, question: S
   let lacks: LeaseWait | undefined
   for (const family of question.hints.network.families.keys()) {
     const kept = families.get(family)?.subnet
-    const found = kept === undefined ? pools.choose(family) : { subnet: kept }
+    const found = kept === undefined ? pools.choose(family, beside(families, family, question)) : { subnet: kept }
     if ('subnet' in found) subnets.set(family, found.subnet)
     else lacks = { text: `no IPv${family} subnet: ${found.text}`, remedy: REMEDY }
   }
   return { subnets, ...(lacks && { lacks }) }
+}
+
+/**
+ * The one at the place that a kept subnet has in its own network. All nodes gain a family at once, and no two choose the same in that
+ * way: two leases with one subnet would exclude each other as a whole, with the family that containers use.
+ */
+function beside(families: Lease['families'], family: Family, { hints }: SubnetQuestion): Cidr | undefined {
+  const to = hints.network.families.get(family)
+  for (const [other, { subnet }] of families) {
+    const from = hints.network.families.get(other)
+    if (from !== undefined && to !== undefined && prefixLength(subnet) === from.subnetLen)
+      return subnetAtPlaceOf(subnet, from, to)
+  }
+  return undefined
 }
 
 const REMEDY =

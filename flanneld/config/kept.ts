@@ -2,7 +2,7 @@ import { contains, type IpAddr } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { type Configuration, hasSameFamilies, isSameNetwork } from '../node/configuration.ts'
 import { type LeasesInUse, renumbering } from './admission.ts'
-import { type FamiliesInUse, leavingFamilies } from './family-change.ts'
+import { leavingFamilies } from './family-change.ts'
 
 interface LastRunNeeds {
   /** Of the last run. */
@@ -25,13 +25,10 @@ export async function beginWith(found: Configuration, needs: LastRunNeeds): Prom
   const isRenumbered = renumbering(found, last, leases).length > 0
   if (!isRenumbered && hasSameFamilies(found, last)) return found
   const occupied = await needs.occupied()
-  const isLost = isRenumbered ? hasContainers(own, occupied) : losesFamily(found, last, { own, occupied })
+  const isLost = isRenumbered
+    ? hasContainers(own, occupied)
+    : leavingFamilies(found, last, { own, occupied }).length > 0
   return isLost ? { ...last, origin: found.origin } : found
-}
-
-function losesFamily(found: Configuration, last: Configuration, known: FamiliesInUse): boolean {
-  const stays = [...found.network.families.keys()].some((family) => last.network.families.has(family))
-  return stays && leavingFamilies(found, last, known).length > 0
 }
 
 export function hasContainers({ families }: Lease, occupied: readonly IpAddr[]): boolean {

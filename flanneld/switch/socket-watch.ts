@@ -22,6 +22,8 @@ interface SocketWatchNeeds {
 }
 
 const LOOK_MS = 5_000
+/** A kernel without inet_diag. */
+const CANNOT: ReadonlySet<string> = new Set(['ENOENT', 'EPROTONOSUPPORT', 'EOPNOTSUPP', 'EINVAL', 'EPERM'])
 const GROUP = 'kept addresses'
 
 /** Says of the addresses that stay on the loopback device when no socket has them any more. Looks at nothing while there is none. */
@@ -88,6 +90,8 @@ export class SocketWatch {
       return await sockets.countAt(address)
     } catch (cause) {
       if (!(cause instanceof OpFailure)) throw cause
+      // Out of memory or of files, say: it is asked again.
+      if (!CANNOT.has(cause.code)) return undefined
       const effect = 'those that are bound to it have to be opened anew'
       log.warn('sockets of this host cannot be listed, the address is not kept', {
         address,

@@ -163,6 +163,8 @@ export class KubeLeaseStore implements LeaseStore {
         // Whoever waits until he sees at least this version may have been told of an earlier one only.
         this.#changed()
         const { lease, lacks } = own
+        // Nothing has come of it: who asked keeps what he has.
+        if (hints.retryOf?.lease.id === lease.id) return hints.retryOf
         return { lease, expiresAt: undefined, version: node.version, ...(lacks && { lacks }) }
       }
       await this.#pace(signal)

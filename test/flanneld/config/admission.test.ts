@@ -117,6 +117,12 @@ describe('a new configuration', () => {
       assert.equal(await begun({ last: undefined }), found)
     })
 
+    it('waits where containers have addresses and no family of theirs stays', async () => {
+      const v6 = read({ EnableIPv4: false, EnableIPv6: true, IPv6Network: 'fc00::/48', Backend: { Type: 'vxlan' } })
+      assert.deepEqual((await begun({}, v6)).network, last.network)
+      assert.equal(await begun({ occupied: async () => [] }, v6), v6)
+    })
+
     it('waits where containers have addresses of a family that is gone from it', async () => {
       const both = lease('10.5.3.0/24 fc00:0:0:3::/64')
       const without = read(v4)

@@ -95,6 +95,18 @@ describe('the sockets that have an address that stays', () => {
     assert.deepEqual(unused(), [])
   })
 
+  it('are asked for again where the kernel could not say it now', async () => {
+    count = () => {
+      if (asked === 1) throw new OpFailure({ code: 'ENOBUFS', message: 'no memory' })
+      return 1
+    }
+    watch.planned([onLoopback])
+    await clock.advance(1)
+    assert.deepEqual([asked, unused()], [1, []])
+    await clock.advance(5_000)
+    assert.deepEqual([asked, unused()], [2, []])
+  })
+
   it('hold nothing where the kernel does not list them', async () => {
     count = () => {
       throw new OpFailure({ code: 'ENOENT', message: 'no inet_diag' })
