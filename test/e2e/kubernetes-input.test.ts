@@ -3,6 +3,7 @@ import { mkdir, rename, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
+import { systemClock } from '../../lib/clock.ts'
 import { needs } from '../needs.ts'
 import { Kubernetes } from './kubernetes-world.ts'
 import { logsInFailure, networkOf, oneSegment, ready, startDaemon, status, until, vxlan } from './world.ts'
@@ -123,6 +124,8 @@ describe('bad input from Kubernetes', function () {
   })
 
   it('lets the older of two win that have one podCIDR or one public address, and names both', async () => {
+    // Nodes have their age in seconds; among equals their uid decides, which is a random one.
+    await systemClock.sleep(1_100, host.signal)
     const second = { ...peer('same-cidr', 101, { 'public-ip': '192.168.64.150' }) }
     await kubernetes.send(
       ['POST', nodes, second],
