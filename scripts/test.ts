@@ -25,14 +25,25 @@ process.on('SIGINT', () => {
   interrupted = true
 })
 
+const chosen = suites.filter(({ name }) => asked.length === 0 || asked.includes(name))
+const beside = availableParallelism() > 1 && chosen.length > 1 ? chosen.filter(({ inMachine }) => inMachine) : []
+let othersHaveEnded = () => {}
+const endOfOthers = new Promise<void>((resolve) => {
+  othersHaveEnded = resolve
+})
+const besideOthers = beside.map(async (suite) => [suite.name, await run(suite, endOfOthers)] as const)
+
 const outcomes = new Map<string, Outcome>()
-for (const suite of suites) {
-  if (asked.length === 0 || asked.includes(suite.name)) {
+for (const suite of suites.filter((one) => !beside.includes(one))) {
+  if (chosen.includes(suite)) {
     outcomes.set(suite.name, interrupted ? { at: 'not run', reason: 'interrupted' } : await run(suite))
   } else if (required.includes(suite.name)) {
     outcomes.set(suite.name, { at: 'not run', reason: 'left out by --suite' })
   }
 }
+for (const { name } of beside) process.stdout.write(`\n=== ${name}\n`)
+othersHaveEnded()
+for (const [name, outcome] of await Promise.all(besideOthers)) outcomes.set(name, outcome)
 const judged = interrupted ? outcomes : await runFailedAgain(outcomes, again)
 const end = summary(judged, {
   names: required,
@@ -44,15 +55,16 @@ const end = summary(judged, {
 process.stdout.write(end.text)
 process.exitCode = end.ok ? 0 : 1
 
-async function run(suite: Suite): Promise<Outcome> {
+async function run(suite: Suite, besideOthersUntil?: Promise<void>): Promise<Outcome> {
   for (const capability of suite.needs) {
     const absent = whyAbsent(capability)
     if (absent !== undefined) return { at: 'not run', reason: absent }
   }
   const files = testFiles(suite, join(import.meta.dirname, '../test'))
   if (files.length === 0) return { at: 'not run', reason: 'it has no test file' }
-  process.stdout.write(`\n=== ${suite.name}\n`)
-  return await runFiles(files, optionsOf(suite))
+  const when = besideOthersUntil === undefined ? '' : ' runs beside the others; what it prints follows at the end'
+  process.stdout.write(`\n=== ${suite.name}${when}\n`)
+  return await runFiles(files, { ...optionsOf(suite), ...(besideOthersUntil && { besideOthersUntil }) })
 }
 
 async function again(name: string, files: readonly string[]): Promise<Outcome> {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { cpus, getPriority } from 'node:os'
 import { systemClock } from '../lib/clock.ts'
 
 /** On a machine whose cores others hold, everything takes about so many times as long. */
@@ -38,11 +38,15 @@ export function idleShare(): () => number {
   return () => (idleMs() - before) / (cpus().length * Math.max(1, systemClock.now() - began))
 }
 
-/** Of all cores together since boot; a core whose process waits for a disk is not idle. */
+/**
+ * Of all cores together since boot; a core whose process waits for a disk is not idle. One that works for somebody with less priority
+ * than ours is as good as idle.
+ */
 function idleMs(): number {
-  const [, , , , ticks] = readFileSync('/proc/stat', 'utf8').split(/\s+/, 5)
+  const [, , nice, , idle] = readFileSync('/proc/stat', 'utf8').split(/\s+/, 5)
+  const ticks = Number(idle) + (getPriority() > 0 ? 0 : Number(nice))
   // A tick is 10 ms (USER_HZ).
-  return Number(ticks) * 10
+  return ticks * 10
 }
 
 /** Waits until a value has been the same for `ms`, and returns it: what is still to come of what was begun has come then. */

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly inMachine?: boolean
   /** Of several, each takes the next file when it has done one; a file's root hooks are its own then. One by default: all together. */
   readonly processes?: number
+  /** Beside other suites: with the least priority, and what it prints follows when this is fulfilled. */
+  readonly besideOthersUntil?: Promise<void>
 }
 
 /** What the processes read. Files of one group run in one process, together. */
@@ -45,10 +47,11 @@ export async function runFiles(files: readonly string[], options: RunOptions): P
 }
 
 async function runProcess(folder: string, number: number, options: RunOptions): Promise<Process> {
-  const isLive = number === 0
+  const isLive = number === 0 && options.besideOthersUntil === undefined
   const output = await open(join(folder, `output-${number}`), 'w+')
   const end = await mocha(folder, number, options, isLive ? 'inherit' : output.fd)
   await output.close()
+  await options.besideOthersUntil
   if (!isLive && options.silent !== true) process.stdout.write(await readFile(join(folder, `output-${number}`)))
   return judged(await readReport(join(folder, `report-${number}`)), end)
 }
@@ -59,7 +62,8 @@ function mocha(folder: string, number: number, options: RunOptions, output: 'inh
   const machine = [...node, join(import.meta.dirname, '../../lab/vm/main.ts')]
   // It has a limit of its own; ours is the one that counts.
   machine.push('--minutes', String(options.minutes + 1), '--write', folder, '--')
-  const [program = '', ...words] = options.inMachine === true ? [...machine, ...suite] : suite
+  const priority = options.besideOthersUntil === undefined ? [] : ['nice', '-n', '19']
+  const [program = '', ...words] = [...priority, ...(options.inMachine === true ? [...machine, ...suite] : suite)]
   const child = spawn(program, words, {
     // Where node finds tsx.
     cwd: join(import.meta.dirname, '../..'),

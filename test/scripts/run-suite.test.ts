@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { runFiles } from '../../scripts/test/run-suite.ts'
+import { until } from '../until.ts'
 
 describe('a run of test files', function () {
   this.timeout(30_000)
@@ -104,6 +105,31 @@ describe('a run of test files', function () {
     assert.deepEqual((await run(`throw new Error('x')`)).trouble, [
       `the test process ended with exit code 1, last begun: the loading of ${file}`,
     ])
+  })
+
+  it('shows nothing, and takes no processor from others, until these have ended', async () => {
+    const file = join(folder, 'case.test.ts')
+    const told = join(folder, 'priority')
+    writeFileSync(
+      file,
+      `import { writeFileSync } from 'node:fs'
+      import { getPriority } from 'node:os'
+      it('a', () => writeFileSync('${told}', String(getPriority())))`,
+    )
+    let othersHaveEnded = () => {}
+    const besideOthersUntil = new Promise<void>((resolve) => {
+      othersHaveEnded = resolve
+    })
+    let ended = false
+    const run = runFiles([file], { grep: '', minutes: 1, silent: true, besideOthersUntil }).finally(() => {
+      ended = true
+    })
+    await until(20_000, 'it has run', async () => assert.equal(readFileSync(told, 'utf8'), '19'))
+    assert.equal(ended, false)
+    othersHaveEnded()
+    const outcome = await run
+    assert.ok(outcome.at === 'ran')
+    assert.deepEqual([outcome.passed, outcome.trouble], [1, []])
   })
 
   it('measures the files', async () => {
