@@ -15,10 +15,7 @@ export interface Suite {
    * where there is more than one core it runs beside them.
    */
   readonly inMachine?: boolean
-  /**
-   * So many side by side, where there is more than one core; more than cores, as much of what these tests do is wait.
-   * Only tests of which none measures what the others do.
-   */
+  /** So many side by side, where there is more than one core; more than cores, where much of what the tests do is wait. */
   readonly processes?: number
   /** Of several processes, files that begin first, so that none is left alone with them at the end. */
   readonly first?: readonly string[]
@@ -42,7 +39,7 @@ export const suites: readonly Suite[] = [
   { name: 'lab', folders: ['lab'], needs: ['netns', 'etcd'], minutes: 10, minutesLong: 30 },
   { name: 'docker', folders: ['docker'], needs: ['netns', 'etcd', 'docker'], minutes: 25, minutesLong: 30 },
   { name: 'cluster', folders: ['cluster'], needs: ['netns', 'etcd', 'cluster'], minutes: 20, minutesLong: 60 },
-  { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 45, minutesLong: 240 },
+  { name: 'e2e', folders: ['e2e'], needs: ['netns', 'etcd'], minutes: 45, minutesLong: 240, processes: 2 },
   { name: 'vm', folders: ['vm'], needs: ['vm'], minutes: 60, minutesLong: 150, inMachine: true },
 ]
 

@@ -260,7 +260,9 @@ describe('a change of the families that does not go smoothly', function () {
     for (const host of hosts) await families(host, ['IPv6'])
     const keys = (await lab.etcd.list(leasePrefix)).map(({ key }) => key)
     assert.ok(keys.length === 3 && keys.every((key) => key.includes('/0.0.0.0-0&')), keys.join())
-    for (const host of hosts) assert.doesNotMatch((await host.exec(['ip', 'route'])).stdout, /10\.5\./)
+    await until(10_000, 'the routes of IPv4 are gone', async () => {
+      for (const host of hosts) assert.doesNotMatch((await host.exec(['ip', 'route'])).stdout, /10\.5\./)
+    })
     for (const host of hosts) await knowsPeers(host, 2)
     await lab.configure({ ...dual, Backend: { Type: 'host-gw' } })
     await allSwitch()
