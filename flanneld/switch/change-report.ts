@@ -3,7 +3,7 @@ import type { ChangeStatus, WaitingPeer } from './change-status.ts'
 import { type SwitchState, wayOf } from './switch.ts'
 import type { LeasedPeer } from './switch-peers.ts'
 
-interface Facts {
+export interface ChangeFacts {
   readonly state: SwitchState
   readonly peers: readonly LeasedPeer[]
   /** By key, in the operator's words. */
@@ -22,7 +22,7 @@ const MOST_NAMED = 100
 const NAMED_IN_TEXT = 5
 
 /** Pure. */
-export function changeStatus(facts: Facts): ChangeStatus {
+export function changeStatus(facts: ChangeFacts): ChangeStatus {
   const { state, peers, nameOf, since, obstacle = '' } = facts
   const others = state.held.filter(({ key }) => key !== state.target)
   const moved = peers.filter((peer) => wayOf(state, peer) === state.target).length
@@ -52,7 +52,7 @@ function isOfFlannel({ lease }: LeasedPeer): boolean {
 
 /** `isOldShown`: our lease shows hosts of flannel the old type, as long as one of them needs it. */
 function reasonOf(
-  { state, nameOf, whyOf, faultOf, leadsTo }: Facts,
+  { state, nameOf, whyOf, faultOf, leadsTo }: ChangeFacts,
   peer: LeasedPeer,
   isOldShown: boolean,
 ): string | undefined {

@@ -1,10 +1,10 @@
-import type { Way } from '../../backends/way.ts'
 import { keyOf } from '../../kernel/objects.ts'
 import { type IpAddr, networkAddress } from '../../lib/address.ts'
-import type { Lease, OwnLease } from '../../subnet/types.ts'
+import type { Lease } from '../../subnet/types.ts'
 import type { Folded } from '../node/fold.ts'
 import { usedRoute } from './leaving-routes.ts'
 import type { ProbeTarget } from './probe-rounds.ts'
+import type { Seen } from './seen.ts'
 import { type SwitchState, wayOf } from './switch.ts'
 import type { LeasedPeer } from './switch-peers.ts'
 
@@ -14,18 +14,11 @@ export interface PlannedTarget extends Omit<ProbeTarget, 'isMade'> {
   readonly route: string | undefined
 }
 
-interface Seen {
-  /** By way, as the state names them. */
-  readonly keys: ReadonlyMap<Way, string>
-  readonly own: OwnLease
-  readonly last: Folded
-}
-
 /** Whom to ask: by the target who is not moved yet, as every other packet goes who is, and could go back. Pure. */
 export function probeTargets(
   state: SwitchState,
   peers: readonly LeasedPeer[],
-  { keys, own, last }: Seen,
+  { keys, own, last }: Pick<Seen, 'keys' | 'own' | 'last'>,
 ): readonly PlannedTarget[] {
   const way = [...keys].find(([, key]) => key === state.target)?.[0]
   const bytes = way && last.plan.locals.get(way)?.mtu

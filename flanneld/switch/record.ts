@@ -13,6 +13,21 @@ export interface WaysRecord {
   readonly configurations: ReadonlyMap<string, Configuration>
 }
 
+/** `configurations`: at least those that the state holds. */
+export function recordOf(state: SwitchState, configurations: WaysRecord['configurations'] = new Map()): WaysRecord {
+  const isHeld = (key: string) => state.held.some((way) => way.key === key)
+  return { state, configurations: new Map([...configurations].filter(([key]) => isHeld(key))) }
+}
+
+/** In the operator's words: with what tells it from others of its type, if there are such. */
+export function nameOfWay(configurations: WaysRecord['configurations'] | undefined, key: string): string {
+  const configuration = configurations?.get(key)
+  if (configuration === undefined) return key
+  const { backend, config } = configuration
+  const twins = [...(configurations?.values() ?? [])].filter((other) => other.backend.type === backend.type)
+  return twins.length < 2 ? backend.type : `${backend.type} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
+}
+
 export function waysText({ state, configurations }: WaysRecord): string {
   const numbers = new Map(state.held.map(({ key }, number) => [key, number]))
   const held = state.held.map(({ key, isAccepted, isSent, isUntold }) => {

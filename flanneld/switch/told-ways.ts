@@ -4,12 +4,22 @@ import { wayKey } from '../node/configuration.ts'
 import type { CurrentWays } from '../node/planner-input.ts'
 import type { ToldWays } from '../node/ways.ts'
 import type { Pin, SwitchState } from './switch.ts'
+import type { LeasedPeer } from './switch-peers.ts'
 
 type Ways = readonly [Way, ...Way[]]
 
 /** By way, as the state names them. */
 export function keysOf(ways: readonly Way[]): ReadonlyMap<Way, string> {
   return new Map(ways.map((way) => [way, wayKey(way)]))
+}
+
+/** Key of the way that a host of flannel shall see here: as long as one is of the old type it is that, or it would forget this node. Pure. */
+export function primaryOf({ held, target }: SwitchState, peers: readonly LeasedPeer[]): string | undefined {
+  const accepted = held.filter(({ isAccepted }) => isAccepted).map(({ key }) => key)
+  const needed = accepted.find(
+    (key) => key !== target && peers.some(({ lease, accepts }) => lease.node === '' && accepts.includes(key)),
+  )
+  return needed ?? (accepted.includes(target) ? target : accepted[0])
 }
 
 /** What a node in this state tells of its ways, and by which it sends. What is the same as the last time is the same object. */

@@ -1,13 +1,8 @@
 import type { Way } from '../../backends/way.ts'
 import type { ReconcileStatus } from '../../kernel/desired.ts'
-import { type IpAddr, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
-import { type NetworkConfig, withFamilies } from '../../subnet/network-config.ts'
-import type { OwnLease } from '../../subnet/types.ts'
-import { heldLease } from '../leases/lease-attrs.ts'
-import { isOlder, says } from '../leases/lease-comparison.ts'
 import { type Configuration, wayKey } from '../node/configuration.ts'
 import type { Folded } from '../node/fold.ts'
 import type { LevelSet } from '../node/levels.ts'
@@ -15,7 +10,7 @@ import type { ToldWays, WayPlan } from '../node/ways.ts'
 import type { StateFiles } from '../state/state-files.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { ChangeRecord } from './change-record.ts'
-import { changeConditions, changeStatus } from './change-report.ts'
+import { ChangeReports } from './change-reports.ts'
 import type { ChangeCounts, ChangeStatus, FinishOutcome } from './change-status.ts'
 import { following, obstacleOnTheWay } from './follow.ts'
 import { kernelObstacle } from './kernel-obstacle.ts'
@@ -25,11 +20,13 @@ import type { ProbePort } from './probe-port.ts'
 import { ProbeRounds } from './probe-rounds.ts'
 import { leadsTo, probeTargets } from './probe-targets.ts'
 import { ProbedRoutes } from './probed-routes.ts'
-import type { WaysRecord } from './record.ts'
+import { nameOfWay, recordOf, type WaysRecord } from './record.ts'
 import { RefusedWays } from './refused-ways.ts'
-import { advance, forced, restingAt, type SwitchState, type SwitchView, wayOf } from './switch.ts'
+import { isShownBy, ownAddresses, type Seen, see } from './seen.ts'
+import { SinceWhen } from './since-when.ts'
+import { advance, forced, restingAt, type SwitchState, type SwitchView } from './switch.ts'
 import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
-import { keysOf, ToldByState } from './told-ways.ts'
+import { keysOf, primaryOf, ToldByState } from './told-ways.ts'
 import { WaysFile } from './ways-file.ts'
 
 interface WayChangeNeeds {
@@ -57,19 +54,6 @@ interface WayChangeOptions {
   readonly drainMs: number
 }
 
-/** All that one look is made from. */
-interface Seen {
-  readonly network: NetworkConfig
-  readonly ways: readonly [Way, ...Way[]]
-  readonly keys: ReadonlyMap<Way, string>
-  readonly own: OwnLease
-  readonly last: Folded
-}
-
-const CONDITION_MS = 5_000
-/** Each node writes its lease some four times; so many ms for each node of the cluster, or all would write at once. */
-const JITTER_MS = 4
-
 /**
  * Takes the node from the way that it has to the one that the configuration wants, peer by peer, with both beside each other for a while.
  * What to do next follows from what is seen (`switch.ts`); here it is seen, kept for the next start, and done.
@@ -86,14 +70,10 @@ export class WayChange implements WayPlan {
   readonly #opening: ProbeOpening
   readonly #refused: RefusedWays
   readonly #changes: ChangeRecord
+  readonly #reports: ChangeReports
+  readonly #since: SinceWhen
   #record: WaysRecord | undefined
   #primary: string | undefined
-  #shownSince: number | undefined
-  /** On the clock: when the new way may be told of. */
-  #tellAt: number | undefined
-  #sayAt = 0
-  #status: ChangeStatus | undefined
-  #unmoved: readonly LeasedPeer[] = []
 
   constructor(needs: WayChangeNeeds, options: WayChangeOptions) {
     this.#needs = needs
@@ -101,6 +81,8 @@ export class WayChange implements WayPlan {
     this.#looks = new PacedLooks({ ...needs, look: () => this.#look(), isChanging: () => this.#isChanging })
     this.#file = new WaysFile(needs)
     this.#opening = new ProbeOpening(needs)
+    this.#reports = new ChangeReports(needs)
+    this.#since = new SinceWhen(needs)
     const nameOf = (key: string) => this.#nameOf(key)
     this.#refused = new RefusedWays({ ...needs, nameOf })
     this.#changes = new ChangeRecord({ ...needs, nameOf, why: (id, family) => this.#rounds.why(id, family) })
@@ -109,12 +91,12 @@ export class WayChange implements WayPlan {
 
   /** Undefined: the node has one way. */
   get status(): ChangeStatus | undefined {
-    return this.#status
+    return this.#reports.status
   }
 
   /** Peers that go by another way than the target, each family for itself. */
   get unmoved(): readonly LeasedPeer[] {
-    return this.#unmoved
+    return this.#reports.unmoved
   }
 
   get counts(): ChangeCounts {
@@ -161,7 +143,9 @@ export class WayChange implements WayPlan {
   finish(): FinishOutcome {
     if (this.#state === undefined || this.#state.held.length < 2) return 'no change'
     if (forced(this.#state) === this.#state) return 'not received by'
-    this.#needs.log.warn('change of the backend is ended by request', { waiting: this.#status?.waiting.length ?? 0 })
+    this.#needs.log.warn('change of the backend is ended by request', {
+      waiting: this.#reports.status?.waiting.length ?? 0,
+    })
     this.#enter(forced(this.#state))
     this.look()
     return 'finished'
@@ -193,8 +177,7 @@ export class WayChange implements WayPlan {
       this.look()
       return
     }
-    this.#shownSince = undefined
-    this.#tellAt = undefined
+    this.#since.forget()
     this.#refused.forget()
     const { held, target } = next.state
     if (held.length > 1) {
@@ -207,7 +190,8 @@ export class WayChange implements WayPlan {
 
   async #look(): Promise<void> {
     if (this.#refused.look(this.#state)) this.#needs.levels.set({})
-    const seen = this.#see()
+    const { levels, planning } = this.#needs
+    const seen = see(levels.current, planning().last)
     if (this.#state === undefined || seen === undefined) return
     if (this.#isChanging) {
       // After a restart half way it begins here.
@@ -231,19 +215,6 @@ export class WayChange implements WayPlan {
     if (!this.#isChanging) await this.#rest()
   }
 
-  #see(): Seen | undefined {
-    const { levels, planning } = this.#needs
-    const { configuration, ways, lease } = levels.current
-    const { last } = planning()
-    const own = heldLease(lease)
-    if (configuration === undefined || ways === undefined || own === undefined || last === undefined) return undefined
-    // One that is enabled, and that this node has no subnet of, moves nobody.
-    const carried = [...own.lease.families.keys()].filter((family) =>
-      ways.every(({ families }) => families.includes(family)),
-    )
-    return { network: withFamilies(configuration.network, carried), ways, keys: keysOf(ways), own, last }
-  }
-
   #peersOf({ keys, network, last }: Seen, leases: readonly LeasedPeer['lease'][]): readonly LeasedPeer[] {
     const way = this.#state?.target ?? ''
     const verdict = (id: string, family: LeasedPeer['family']) => this.#rounds.verdict({ id, family, way })
@@ -256,18 +227,9 @@ export class WayChange implements WayPlan {
   }
 
   #facts(seen: Seen, nodes: number): Omit<SwitchView, 'peers'> {
-    const { clock, levels } = this.#needs
-    const now = clock.now()
-    const isHeld = levels.current.lease?.at === 'held' && !seen.last.isRecorded
     const { advertised } = this.told(seen.ways)
-    const isShown = isHeld && says(seen.own.lease, advertised) && !isOlder(seen.last.revision, seen.own.version)
-    this.#shownSince = isShown ? (this.#shownSince ?? now) : undefined
-    const isSettled = this.#obstacle(seen) === undefined
-    if (isSettled) this.#tellAt ??= now + this.#needs.random() * nodes * JITTER_MS
-    return {
-      isSettled: isSettled && now >= (this.#tellAt ?? now),
-      shownMs: this.#shownSince === undefined ? 0 : Math.max(1, now - this.#shownSince),
-    }
+    const isShown = isShownBy(seen, this.#needs.levels.current.lease, advertised)
+    return this.#since.look({ isShown, isSettled: this.#obstacle(seen) === undefined, nodes })
   }
 
   /** Why the node cannot receive by the target yet; empty: it is about to. Undefined: it can. */
@@ -280,15 +242,10 @@ export class WayChange implements WayPlan {
     return refusals.get(target) ?? kernelObstacle(way, inKernel) ?? this.#opening.fault
   }
 
-  // As long as a host of flannel is of the old type, that is what it must see here, or it would forget this node.
   #choosePrimary(peers: readonly LeasedPeer[]): void {
     const state = this.#state
     if (state === undefined) return
-    const accepted = state.held.filter(({ isAccepted }) => isAccepted).map(({ key }) => key)
-    const needed = accepted.find(
-      (key) => key !== state.target && peers.some(({ lease, accepts }) => lease.node === '' && accepts.includes(key)),
-    )
-    const primary = needed ?? (accepted.includes(state.target) ? state.target : accepted[0])
+    const primary = primaryOf(state, peers)
     if (primary === this.#primary) return
     this.#primary = primary
     this.#needs.levels.set({})
@@ -296,9 +253,7 @@ export class WayChange implements WayPlan {
 
   #enter(next: SwitchState): void {
     const before = this.#state
-    const { configurations } = this.#record ?? { configurations: new Map() }
-    const kept = new Map([...configurations].filter(([key]) => next.held.some((way) => way.key === key)))
-    this.#record = { state: next, configurations: kept }
+    this.#record = recordOf(next, this.#record?.configurations)
     this.#changes.take(before, next)
     this.#needs.levels.set({})
   }
@@ -307,39 +262,28 @@ export class WayChange implements WayPlan {
     if (this.#changes.since === undefined && !this.#opening.isOpen) return
     this.#changes.end()
     this.#primary = undefined
-    this.#status = undefined
-    this.#unmoved = []
+    this.#reports.end()
     this.#rounds.want([])
-    this.#needs.conditions.replace('change of the backend', [])
     await this.#opening.close()
     this.#needs.levels.set({})
   }
 
   #report(seen: Seen, peers: readonly LeasedPeer[]): void {
-    const { clock, conditions } = this.#needs
     const state = this.#state
     const { since } = this.#changes
     if (state === undefined || since === undefined) return
-    const before = this.#status
-    const obstacle = this.#obstacle(seen)
-    this.#unmoved = peers.filter((peer) => wayOf(state, peer) !== state.target)
-    this.#status = changeStatus({
+    const facts = {
       state,
       peers,
-      nameOf: (key) => this.#nameOf(key),
-      whyOf: ({ id, family }) => this.#rounds.why(id, family),
-      faultOf: (peer) => this.#routes.faultOf(peer),
-      leadsTo: (peer) => leadsTo(seen.last, peer),
+      nameOf: (key: string) => this.#nameOf(key),
+      whyOf: ({ id, family }: LeasedPeer) => this.#rounds.why(id, family),
+      faultOf: (peer: LeasedPeer) => this.#routes.faultOf(peer),
+      leadsTo: (peer: LeasedPeer) => leadsTo(seen.last, peer),
       since,
-      // While it is tried again nothing else is known.
-      obstacle: obstacle === '' ? before?.obstacle : obstacle,
-    })
+      obstacle: this.#obstacle(seen),
+    }
     const isLong = this.#changes.ms > this.#options.drainMs
-    // Whoever reads the log needs no line for each peer that moves.
-    if (before?.phase === this.#status.phase && before.obstacle === this.#status.obstacle && clock.now() < this.#sayAt)
-      return
-    this.#sayAt = clock.now() + CONDITION_MS
-    conditions.replace('change of the backend', changeConditions(this.#status, isLong, this.#waitingNext()))
+    this.#reports.tell(facts, { isLong, next: this.#waitingNext() })
   }
 
   /** What the configuration wants and the node has not even begun; undefined: it goes there. */
@@ -350,18 +294,6 @@ export class WayChange implements WayPlan {
   }
 
   #nameOf(key: string): string {
-    const configurations = this.#record?.configurations
-    const configuration = configurations?.get(key)
-    if (configuration === undefined) return key
-    const { backend, config } = configuration
-    const twins = [...(configurations?.values() ?? [])].filter((other) => other.backend.type === backend.type)
-    return twins.length < 2 ? backend.type : `${backend.type} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
+    return nameOfWay(this.#record?.configurations, key)
   }
-}
-
-/** Where the own subnets begin, in each family. */
-function ownAddresses({ own, network }: Seen): readonly IpAddr[] {
-  return [...own.lease.families].flatMap(([family, { subnet }]) =>
-    network.families.has(family) ? [networkAddress(subnet)] : [],
-  )
 }
