@@ -15,8 +15,8 @@ export const hostGw: Backend<null, null> = {
   },
   written: () => ({}),
   prepare: async (_config, context) => {
-    for (const publicIp of context.facts.external.publicIps.values()) {
-      if (!context.facts.ownAddresses.has(publicIp)) {
+    for (const [family, publicIp] of context.facts.external.publicIps) {
+      if (context.network.families.has(family) && !context.facts.ownAddresses.has(publicIp)) {
         throw new ConfigError('public-ip', 'must be an address of this host when Backend.Type is host-gw', publicIp)
       }
     }

@@ -4,6 +4,7 @@ import { type NetworkConfig, withFamilies } from '../../subnet/network-config.ts
 import type { Lease, LeaseSnapshot } from '../../subnet/types.ts'
 import type { CniNetwork } from '../cni/conflist.ts'
 import type { HostView } from '../host/host-view.ts'
+import { previousLease } from '../leases/last-lease.ts'
 import { heldLease, isCertain, leaseAttrs } from '../leases/lease-attrs.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
@@ -62,8 +63,13 @@ export async function fold(
   traffic.want(configuration.network)
   if (leases === undefined || host === undefined || storeAddresses === undefined) return undefined
   const wanted = wayPlan.wanted(configuration)
-  const here = familiesHere(configuration.network, host)
-  ways.want(wanted, here)
+  const held = heldLease(levels.lease)?.lease
+  const last = held ?? previousLease(leases, options.nodeId, host)
+  const had = familiesHere(configuration.network, host)
+  const enough = had.filter((family) => last?.families.has(family))
+  // Whom a change of the backend has moved is known by the leases, which get other names with other families.
+  const here = wanted.length > 1 && enough.length > 0 ? enough : had
+  ways.want({ ways: wanted, families: here, enough, host: host.ownAddresses })
   if (levels.ways === undefined) return undefined
   const prepared = stillWanted(levels.ways, wanted)
   const network = withFamilies(
@@ -72,7 +78,6 @@ export async function fold(
   )
   const told = wayPlan.told(prepared)
   const arePrepared = prepared.length >= wanted.length
-  const held = heldLease(levels.lease)?.lease
   // After a restart peers may already send by a way that is not prepared yet.
   if (arePrepared || held !== undefined)
     keeper.setWant({ attrs: attrsIn(network, leaseAttrs(options.nodeId, told.advertised, host)), network })

@@ -57,68 +57,110 @@ export class Ways {
   readonly #prepared = new Map<string, PreparedWay<unknown> & { readonly families: readonly Family[] }>()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
   #claimed: string | undefined
+  /** Some way could not be had in a family that is wanted. */
+  #lacks = false
 
   constructor(needs: WaysNeeds) {
     this.#needs = needs
   }
 
-  /** `families`: of the enabled ones those that this host can have. */
-  want(ways: readonly Configuration[], families: readonly Family[]): void {
+  want(wanted: Wanted): void {
     const { current } = this.#wanted
-    if (current !== undefined && isSameList(ways, current.ways) && isSameList(families, current.families)) return
-    this.#wanted.set({ ways, families })
+    const isSame =
+      current !== undefined &&
+      isSameList(wanted.ways, current.ways) &&
+      isSameList(wanted.families, current.families) &&
+      isSameList(wanted.enough, current.enough) &&
+      // What kept a family from being had may be gone with it.
+      (!this.#lacks || wanted.host === current.host)
+    if (!isSame) this.#wanted.set(wanted)
   }
 
   /** Until the signal is aborted. What the host refuses is a condition and is tried again; throws what `prepare` throws else. */
   async run(signal: AbortSignal): Promise<void> {
-    for await (const _ of this.#wanted.watch(signal))
+    for await (const wanted of this.#wanted.watch(signal)) {
       await untilHad(this.#needs, 'backend', () => this.#prepare(), signal)
+      if (this.#lacks) this.#againAfter(wanted, signal)
+    }
+  }
+
+  /** Unless something else is wanted until then. */
+  #againAfter(wanted: Wanted, signal: AbortSignal): void {
+    const again = () => {
+      if (this.#wanted.current === wanted) this.#wanted.set({ ...wanted })
+    }
+    this.#needs.clock.sleep(AGAIN_MS, signal).then(again, () => {})
   }
 
   /** Which ways are wanted is asked anew with each try. */
   async #prepare(): Promise<void> {
-    const { ways: wanted, families } = this.#wanted.current ?? { ways: [], families: [] }
+    const wanted = this.#wanted.current ?? NOTHING
     this.#tell()
     let refusal: ConfigError | undefined
     const lacking: string[] = []
-    for (const configuration of await this.#unprepared(wanted, families, lacking)) {
+    const { ways, families } = await this.#unprepared(wanted, lacking)
+    for (const configuration of ways) {
       const key = wayKey(configuration)
-      const made = this.#prepared.get(key)
       try {
-        const network = withFamilies(configuration.network, families)
-        const context = await this.#needs.context({ ...configuration, network })
-        const prepared = await configuration.backend.prepare(configuration.config, {
-          ...context,
-          ...(made && { made: made.path }),
-        })
-        this.#prepared.set(key, { ...prepared, families })
+        const less = await this.#make(configuration, families, wanted.enough)
+        if (less !== undefined) lacking.push(less.message)
         this.#needs.refusals.delete(key)
       } catch (cause) {
-        // What cannot be had is no reason to give up what there is, or what comes after it in the list.
+        // What cannot be had is no reason to give up what comes after it in the list.
         if (!(cause instanceof ConfigError)) throw cause
-        if (made === undefined) {
-          this.#needs.refusals.set(key, cause.message)
-          refusal ??= cause
-        } else lacking.push(cause.message)
+        this.#needs.refusals.set(key, cause.message)
+        refusal ??= cause
       }
       this.#tell()
     }
+    this.#lacks = lacking.length > 0
     this.#needs.conditions.replace('families of the backend', lackingConditions(lacking))
     if (refusal !== undefined && this.changes.current === undefined) throw refusal
   }
 
-  /** What of them is to be prepared; `lacking` is told of a family that another instance stands in the way of. */
-  async #unprepared(
-    wanted: readonly Configuration[],
+  /**
+   * In these families; where these cannot be had, in those that it has already, or else in those of the last run. Why it has not all of
+   * them; undefined: it has. @throws ConfigError where it has none
+   */
+  async #make(
+    configuration: Configuration,
     families: readonly Family[],
-    lacking: string[],
-  ): Promise<readonly Configuration[]> {
+    enough: readonly Family[],
+  ): Promise<ConfigError | undefined> {
+    const key = wayKey(configuration)
+    const make = async (families: readonly Family[]) => {
+      const context = await this.#needs.context({
+        ...configuration,
+        network: withFamilies(configuration.network, families),
+      })
+      const made = this.#prepared.get(key)?.path
+      const prepared = await configuration.backend.prepare(configuration.config, { ...context, ...(made && { made }) })
+      this.#prepared.set(key, { ...prepared, families })
+    }
     try {
-      return await this.#claimMissing(wanted, families)
+      await make(families)
+      return undefined
     } catch (cause) {
-      if (!(cause instanceof ConfigError) || !wanted.every((each) => this.#prepared.has(wayKey(each)))) throw cause
+      if (!(cause instanceof ConfigError)) throw cause
+      if (this.#prepared.has(key)) return cause
+      if (!isLess(enough, families)) throw cause
+      await make(enough)
+      return cause
+    }
+  }
+
+  /** What of them is to be prepared, and in which families; `lacking` is told of a family that another instance stands in the way of. */
+  async #unprepared({ ways, families, enough }: Wanted, lacking: string[]): Promise<Pick<Wanted, 'ways' | 'families'>> {
+    try {
+      return { ways: await this.#claimMissing(ways, families), families }
+    } catch (cause) {
+      if (!(cause instanceof ConfigError)) throw cause
+      const hasAll = ways.every((each) => this.#prepared.has(wayKey(each)))
+      if (!hasAll && !isLess(enough, families)) throw cause
+      const had = ways.map((each) => ({ ...each, network: withFamilies(each.network, enough) }))
+      if (!hasAll) await this.#claim(footprintOf(had))
       lacking.push(cause.message)
-      return []
+      return { ways: hasAll ? [] : ways, families: enough }
     }
   }
 
@@ -166,7 +208,7 @@ export class Ways {
   #tell(): void {
     const since = new Map(Array.from(this.#ways, ([configuration, way]) => [wayKey(configuration), way.since]))
     const ways = new Map<Configuration, Way>()
-    const { ways: wanted, families: here } = this.#wanted.current ?? { ways: [], families: [] }
+    const { ways: wanted, families: here } = this.#wanted.current ?? NOTHING
     for (const configuration of wanted) {
       const key = wayKey(configuration)
       const prepared = this.#prepared.get(key)
@@ -188,8 +230,18 @@ export class Ways {
 
 interface Wanted {
   readonly ways: readonly Configuration[]
+  /** Of the enabled ones those that this host can have. */
   readonly families: readonly Family[]
+  /** Those of the last run: with these a node begins where not all can be had. */
+  readonly enough: readonly Family[]
+  /** Another object when the addresses of the host have changed. */
+  readonly host: unknown
 }
+
+const NOTHING: Wanted = { ways: [], families: [], enough: [], host: undefined }
+
+/** Between two tries to have a family that could not be had. */
+const AGAIN_MS = 30_000
 
 /** What is said of these families. */
 function pathOf(path: PeerPath, families: readonly Family[]): PeerPath {
@@ -197,13 +249,18 @@ function pathOf(path: PeerPath, families: readonly Family[]): PeerPath {
 }
 
 function lackingConditions(texts: readonly string[]) {
-  const remedy = 'what is named is corrected, or the family turned off again; the other family goes on meanwhile'
+  const remedy =
+    'correct what is named, or turn the family off again; it is tried again by itself, and the other family goes on meanwhile'
   return texts.map((text) => ({
     code: 'family-not-had',
     severity: 'warning' as const,
     text: `the backend does not carry a family that is enabled: ${text}`,
     remedy,
   }))
+}
+
+function isLess(some: readonly Family[], all: readonly Family[]): boolean {
+  return some.length > 0 && some.length < all.length && some.every((family) => all.includes(family))
 }
 
 function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {

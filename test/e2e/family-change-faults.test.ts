@@ -248,6 +248,33 @@ describe('a change of the families that does not go smoothly', function () {
     await nothingLost()
   })
 
+  it('leaves a host whose backend cannot be had in the new family its old one, over a restart too, until it can be had', async () => {
+    const [h1, h2, h3] = hosts
+    const hostGw = { Backend: { Type: 'host-gw' } }
+    await lab.configure({ ...vxlan, ...hostGw })
+    await allSwitch()
+    await everywhere(['IPv4'])
+    const foreign = 'fd00:64::99'
+    const restart = async () => {
+      await h3.daemon?.stop()
+      await startDaemon(h3, { args: ['--iface=eth0', `--public-ipv6=${foreign}`] })
+      await ready(h3)
+    }
+    await restart()
+    await lab.configure({ ...dual, ...hostGw })
+    await allSwitch()
+    for (const host of [h1, h2]) await families(host, ['IPv4', 'IPv6'])
+    const lacks = async () => await says(h3, 'family-not-had', /public-ip: must be an address of this host/)
+    await lacks()
+    await restart()
+    await lacks()
+    assert.equal((await h3.subnetEnv()).families.length, 1)
+    await nothingLost()
+    await h3.exec(['ip', 'addr', 'add', `${foreign}/64`, 'dev', 'eth0', 'nodad'])
+    await everywhere(['IPv4', 'IPv6'])
+    await nothingLost()
+  })
+
   it('turns the first family off and on, where no container has it', async () => {
     await lab.configure({ ...dual, EnableIPv4: false, Backend: { Type: 'host-gw' } })
     await allSwitch()

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { AnyBackend } from '../../../backends/registry.ts'
 import { parseConfiguration } from '../../../flanneld/node/configuration.ts'
 import type { WantedWays } from '../../../flanneld/node/ways.ts'
+import type { IpAddr } from '../../../lib/address.ts'
 import { Latest } from '../../../lib/latest.ts'
 import type { ConfigText } from '../../../subnet/types.ts'
 import { VirtualClock } from '../../fakes/clock.ts'
@@ -14,6 +15,8 @@ import { Neighbourhood } from '../../simulation/neighbourhood.ts'
 import { SimulatedNode } from '../../simulation/node.ts'
 
 const vxlan = (vni: number) => `{"Network":"10.64.0.0/16","Backend":{"Type":"vxlan","VNI":${vni}}}`
+const dual = (vni: number) =>
+  `{"Network":"10.64.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:64::/48","Backend":{"Type":"vxlan","VNI":${vni}}}`
 const hostGw = '{"Network":"10.64.0.0/16","Backend":{"Type":"host-gw"}}'
 
 /** What one lease in the store says. */
@@ -30,6 +33,9 @@ describe('a node with two ways', () => {
   let table: FakeLeaseTable
   let hosts: readonly SimulatedHost[]
   let nodes: SimulatedNode[]
+  let configurations: Latest<ConfigText>[]
+  /** Whether the first one shall have the second way beside the first. */
+  let wantsSecond: boolean
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'flanneld-ways-'))
@@ -37,6 +43,7 @@ describe('a node with two ways', () => {
     table = new FakeLeaseTable({ clock })
     hosts = [1, 2, 3].map((number) => new SimulatedHost({ prefixes: new Map([[4, '192.0.2.']]) }, number))
     nodes = []
+    wantsSecond = true
   })
 
   afterEach(async () => {
@@ -58,10 +65,10 @@ describe('a node with two ways', () => {
       seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31
       return seed / 2 ** 31
     }
-    nodes = configs.map((text, place) => {
-      const config = new Latest<ConfigText>('configuration')
-      config.set({ text, revision: '1', origin: 'test' })
-      const wantedWays: WantedWays = (inUse) => (place === 0 ? [inUse, more] : [inUse])
+    configurations = configs.map(() => new Latest<ConfigText>('configuration'))
+    nodes = configurations.map((config, place) => {
+      config.set({ text: configs[place], revision: '1', origin: 'test' })
+      const wantedWays: WantedWays = (inUse) => (place === 0 && wantsSecond ? [inUse, more] : [inUse])
       const shared = {
         clock,
         table,
@@ -133,6 +140,32 @@ describe('a node with two ways', () => {
       await clock.advance(1)
       assert.deepEqual([sends(0, 1), sends(0, 2)], ['flannel.1', 'flannel.7'], `after ${ms} ms`)
     }
+  })
+
+  it('has the families of its lease as long as it has both, where an address of another one appears', async () => {
+    wantsSecond = false
+    await start([vxlan(1), vxlan(1)], dual(7))
+    for (const config of configurations) config.set({ text: dual(1), revision: '2', origin: 'test' })
+    await clock.advance(5_000)
+    const [before] = leaseOf(0)
+    wantsSecond = true
+    hosts[0]?.addAddress('192.0.2.77' as IpAddr)
+    await clock.advance(5_000)
+    assert.deepEqual(devicesOf(0).sort(), ['flannel.1', 'flannel.7'])
+    hosts[0]?.addAddress('fd00:9::1' as IpAddr)
+    for (const restarts of [false, true]) {
+      if (restarts) await nodes[0]?.stop()
+      nodes[0]?.start()
+      await clock.advance(20_000)
+      assert.deepEqual([leaseOf(0)[0], leaseOf(0)[1].Accepts?.length], [before, 2])
+    }
+    wantsSecond = false
+    hosts[0]?.addAddress('192.0.2.78' as IpAddr)
+    await clock.advance(20_000)
+    const [after, { Accepts }] = leaseOf(0)
+    assert.match(after, /&/)
+    assert.equal(after.split('&')[0], before)
+    assert.equal(Accepts, undefined)
   })
 
   it('is known by the same data over a restart, also where its devices are gone', async () => {

@@ -58,12 +58,23 @@ function start(
     fault = cause
   })
   const known = new Map([first, direct, second].map((configuration) => [configuration, counting(configuration)]))
+  let enough: readonly Family[] = []
+  let host = {}
   const wantIn = async (families: readonly Family[], ...wanted: readonly Configuration[]) => {
-    ways.want(
-      wanted.map((configuration) => known.get(configuration) ?? configuration),
+    ways.want({
+      ways: wanted.map((configuration) => known.get(configuration) ?? configuration),
       families,
-    )
+      enough,
+      host,
+    })
     await settleTasks()
+  }
+  /** As after a restart of a node with a lease of these families. */
+  const had = (families: readonly Family[]) => {
+    enough = families
+  }
+  const otherAddresses = () => {
+    host = {}
   }
   const want = async (...wanted: readonly Configuration[]) => await wantIn([4], ...wanted)
   const stop = async () => {
@@ -75,6 +86,8 @@ function start(
     ways,
     want,
     wantIn,
+    had,
+    otherAddresses,
     counted: counting,
     stop,
     calls,
@@ -156,6 +169,61 @@ describe('the ways of a node', () => {
     assert.deepEqual(world.now()[0]?.families, [4, 6])
     assert.deepEqual(world.conditions.list(), [])
     assert.equal(await world.stop(), undefined)
+  })
+
+  const lackingCodes = ['family-not-had']
+  const codes = (world: ReturnType<typeof start>) => world.conditions.list().map(({ code }) => code)
+
+  for (const event of ['half a minute', 'another address of the host'] as const)
+    it(`begin after a restart in the families that the lease has, and get the other one after ${event}`, async () => {
+      let lacks = true
+      const world = start({ lacksIpv6: () => lacks })
+      world.had([4])
+      const counted = { ...dual, backend: world.counted(dual).backend }
+      await world.wantIn([4, 6], counted)
+      assert.deepEqual([world.now()[0]?.families, codes(world), [...world.refusals]], [[4], lackingCodes, []])
+      const alone = world.now()[0]?.path.data.get(4)
+      const again = async () => {
+        if (event === 'half a minute') await world.clock.advance(30_000)
+        else world.otherAddresses()
+        await world.wantIn([4, 6], counted)
+      }
+      await again()
+      assert.deepEqual([world.now()[0]?.families, codes(world)], [[4], lackingCodes])
+      lacks = false
+      await again()
+      assert.deepEqual([world.now()[0]?.families, world.now()[0]?.path.data.get(4)], [[4, 6], alone])
+      assert.deepEqual(codes(world), [])
+      const { length } = world.calls
+      await world.clock.advance(60_000)
+      world.otherAddresses()
+      await world.wantIn([4, 6], counted)
+      assert.equal(world.calls.length, length)
+      assert.equal(await world.stop(), undefined)
+    })
+
+  it('begin so, too, where another instance stands in the way of the other family', async () => {
+    let taken = true
+    const world = start({
+      claim: ({ networks }) => {
+        if (taken && networks.some(({ network }) => network.includes(':')))
+          throw new ConfigError('IPv6Network', 'overlaps that of another instance')
+      },
+    })
+    world.had([4])
+    const counted = { ...dual, backend: world.counted(dual).backend }
+    await world.wantIn([4, 6], counted)
+    assert.deepEqual([world.now()[0]?.families, codes(world)], [[4], lackingCodes])
+    taken = false
+    await world.clock.advance(30_000)
+    assert.deepEqual([world.now()[0]?.families, codes(world)], [[4, 6], []])
+    assert.equal(await world.stop(), undefined)
+  })
+
+  it('do not begin with half of the families where the node never had one', async () => {
+    const world = start({ lacksIpv6: () => true })
+    await world.wantIn([4, 6], { ...dual, backend: world.counted(dual).backend })
+    assert.match(String(await world.stop()), /must be an own address/)
   })
 
   it('are in the order in which they are wanted, and the same objects while nothing changes', async () => {
