@@ -10,7 +10,6 @@ import { checkDockerAtStart } from './check/checks/docker.ts'
 import { watchDocker } from './check/docker-watch.ts'
 import { judge } from './check/judge.ts'
 import type { Line } from './check/line.ts'
-import { readDaemons } from './check/read/daemons.ts'
 import { readDocker } from './check/read/docker.ts'
 import { readVariables } from './check/read/variables.ts'
 import { openCni } from './cni/open-cni.ts'
@@ -21,14 +20,15 @@ import { openLeases } from './leases/open-leases.ts'
 import { Agent } from './node/agent.ts'
 import { GuardWatch } from './node/guard-watch.ts'
 import { reportNetwork } from './node/network-report.ts'
-import { agentOptions, requireNetAdmin } from './options/node-options.ts'
+import { agentOptions, podOf, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
+import { OtherDaemons } from './other-daemons/watch.ts'
 import type { ProcessPort } from './process-port.ts'
 import { claimFootprint } from './state/claim-footprint.ts'
 import { DiskWrites } from './state/disk-writes.ts'
 import { instanceOf } from './state/instance.ts'
 import { InstanceClaim } from './state/instance-claim.ts'
-import { type InstanceLock, lockFileOf, lockInstance } from './state/instance-lock.ts'
+import { type Holder, type InstanceLock, lockFileOf, lockInstance } from './state/instance-lock.ts'
 import { StateDir } from './state/state-dir.ts'
 import { StatusEndpoints } from './status/endpoints.ts'
 import { Histogram, RECONCILE_BOUNDS } from './status/metrics.ts'
@@ -54,7 +54,8 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   const conditions = conditionsOf(clock, log)
   let wasReady = false
   const writes = new DiskWrites({ conditions, clock, isStarting: () => !wasReady })
-  const lock = await takeLock(writes, options.subnetFile, port.pid)
+  const me = { pid: port.pid, pod: podOf(port.env) }
+  const lock = await takeLock(writes, options.subnetFile, me)
   const instance = instanceOf(options)
   const state = await StateDir.open({ log, writes, randomBytes, uid: port.uid }, instance.stateDir)
   const nodeId = await state.nodeId()
@@ -96,6 +97,8 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
     else sayFault({ log, conditions }, 'reconciler', cause)
   }
   const settings = await agentOptions(options, { nodeId, storeEndpoints: source.endpoints }, log)
+  const others = new OtherDaemons({ conditions, clock }, { subnetFile, me })
+  lifecycle.run('other daemons', (stop) => others.run(stop))
   const agent = new Agent(
     {
       kernel: { ...kernel, tables },
@@ -112,6 +115,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
       probes: new UdpProbes({ clock, randomBytes }),
       onPass,
       onPassFault,
+      onFlannelsRoute: (route) => others.onFlannelsRoute(route),
     },
     settings,
   )
@@ -134,7 +138,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
 
   lifecycle.run('checks', async (stop) => {
     const variables = await readVariables(port.env, needs.given)
-    sayFindings(log, judge({ variables, daemons: readDaemons(options.subnetFile) }))
+    sayFindings(log, judge({ variables }))
     await untilReady(agent, stop)
     if (!stop.aborted) sayFindings(log, checkDockerAtStart(await readDocker(options.subnetFile)))
   })
@@ -177,10 +181,10 @@ async function untilReady(agent: Agent, signal: AbortSignal): Promise<void> {
 }
 
 /** The lock that cannot be made now (a full disk) is taken when it can be; until then the daemon works without it. */
-async function takeLock(writes: DiskWrites, subnetFile: string, pid: number): Promise<InstanceLock> {
+async function takeLock(writes: DiskWrites, subnetFile: string, { pid, pod }: Holder): Promise<InstanceLock> {
   let lock: InstanceLock | undefined
   const write = async () => {
-    lock ??= lockInstance(subnetFile, pid)
+    lock ??= lockInstance(subnetFile, pid, pod)
   }
   const effect = 'a second daemon for this subnet file would not be noticed'
   await writes.attempt({ path: lockFileOf(subnetFile), effect, write })

@@ -24,6 +24,8 @@ export interface DaemonFacts {
   readonly flannels: readonly { readonly pid: number; readonly program: string }[]
   /** The daemon of this program that runs and serves the file. */
   readonly ours: number | undefined
+  /** What that daemon has seen of others. */
+  readonly seen?: readonly Condition[]
 }
 
 /** Variables by the names that older packages of distributions gave them (`FLANNEL_ETCD_ENDPOINTS`). */

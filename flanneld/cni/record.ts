@@ -77,6 +77,15 @@ export async function readRecord({
   }
 }
 
+/** Of all that was on record these plugins are left. */
+export async function keepPlugins(
+  files: Pick<StateFiles, 'keep' | 'remove'>,
+  plugins: readonly InstalledPlugin[],
+): Promise<void> {
+  if (plugins.length === 0) await forgetRecord(files)
+  else await new CniRecord(files, { network: undefined, former: [], plugins }).use(undefined, [])
+}
+
 export async function forgetRecord(files: Pick<StateFiles, 'remove'>): Promise<void> {
   await files.remove(FILE)
 }

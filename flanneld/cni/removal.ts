@@ -9,14 +9,14 @@ import { bridgeOf, type CniNetwork, isOwnForm, parseConfig } from './conflist.ts
 import { removeWayBack } from './hand-back.ts'
 import { removeInstalled } from './plugins.ts'
 import { CNI_STATE, ReservationReader, readBridge, readConfigs, readSmall, storesIn } from './read.ts'
-import { forgetRecord, readRecord } from './record.ts'
+import { forgetRecord, keepPlugins, readRecord } from './record.ts'
 
 /** Where runtimes look for configurations unless told otherwise. */
 const USUAL_DIRECTORY = '/etc/cni/net.d'
 
 interface RemovalNeeds {
   readonly kernel: Pick<Kernel, 'host' | 'tables'>
-  readonly files: Pick<StateFiles, 'path' | 'read' | 'remove'>
+  readonly files: Pick<StateFiles, 'path' | 'read' | 'remove' | 'keep'>
   readonly log: Logger
   /** `CNI_STATE` where nothing is said. */
   readonly cniState?: string
@@ -40,8 +40,11 @@ export async function removeCni(
   const others = await Promise.all(directories.map(readConfigs))
   if (others.every(({ found, unreadable }) => found.length === 0 && unreadable.length === 0)) {
     for (const plugin of plugins) if (await removeInstalled(plugin)) done.push(`rm -f ${plugin.path}`)
+    await forgetRecord(needs.files)
+  } else {
+    // They stay for another configuration, and are known to a later clean-up without it.
+    await keepPlugins(needs.files, plugins)
   }
-  await forgetRecord(needs.files)
   return done
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../../lib/clock.ts'
 import { type ConfigError, messageOf, UsageError } from '../../lib/errors.ts'
-import type { Facts } from '../check/facts.ts'
+import type { DaemonFacts, Facts } from '../check/facts.ts'
 import { gravest, judge } from '../check/judge.ts'
 import { LEVELS, type Line } from '../check/line.ts'
 import { readDaemons } from '../check/read/daemons.ts'
@@ -12,7 +12,10 @@ import { etcdAccess } from '../leases/etcd-source.ts'
 import type { FlagValue } from '../options/go-flags.ts'
 import { requireNetAdmin } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
+import { OTHER_DAEMON, OTHER_INSTANCE } from '../other-daemons/signs.ts'
 import type { ProcessPort } from '../process-port.ts'
+import { instanceOf } from '../state/instance.ts'
+import { askStatus } from './status.ts'
 
 interface CheckNeeds {
   readonly clock: Clock
@@ -55,7 +58,7 @@ async function readFacts(
     ),
     readVariables(port.env, given),
     readDocker(options.subnetFile),
-    readDaemons(options.subnetFile),
+    daemonFacts(options, port.stop),
     // In Kubernetes the API server is asked by the plan alone.
     options.kubeSubnetMgr ? undefined : readStore(clock, etcdAccess(options, port.env), options.etcdPrefix, port.stop),
   ])
@@ -64,6 +67,16 @@ async function readFacts(
   // Without a configuration the daemon waits, and nothing can be said of what it would do.
   const isConfigured = store === undefined || (!('fault' in store.answer) && store.answer.config !== undefined)
   return isConfigured ? { ...facts, outlook: await readOutlook(needs, options) } : facts
+}
+
+/** From within a container other daemons are no processes: the one that runs tells what it has seen of them. */
+async function daemonFacts(options: Options, signal: AbortSignal): Promise<DaemonFacts> {
+  const { subnetFile } = options
+  const facts = readDaemons(subnetFile)
+  const status = await askStatus(instanceOf(options).statusSocket, signal).catch(() => undefined)
+  if (status?.subnetFile !== subnetFile) return facts
+  const seen = status.conditions.filter(({ code }) => code === OTHER_DAEMON || code === OTHER_INSTANCE)
+  return { ...facts, ours: facts.ours ?? status.pid, seen }
 }
 
 /** What is wrong comes last, where the eye is. */

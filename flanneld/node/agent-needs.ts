@@ -1,5 +1,6 @@
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
+import type { Route } from '../../kernel/objects.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Source } from '../../lib/latest.ts'
@@ -54,6 +55,8 @@ export interface AgentNeeds {
   /** For a change of the backend. */
   readonly probes: ProbePort
   readonly onPass: (seconds: number) => void
+  /** Hears of routes to peers that flannel's daemon has made beside this one. */
+  readonly onFlannelsRoute: (route: Route) => void
   /** Hears of a fault of the program that ended a pass; the next one is tried all the same. */
   readonly onPassFault: (cause: unknown) => void
 }

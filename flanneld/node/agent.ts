@@ -241,7 +241,7 @@ export class Agent {
     const { kernel, lifecycle } = this.#needs
     const { reconciler } = this
     const planning = this.#planning
-    const heard = { reconciler, host, lifecycle, levels: this.#levels, owned: () => planning.owned() }
+    const heard = { ...this.#needs, reconciler, host, levels: this.#levels, owned: () => planning.owned() }
     const listener = kernelListener(heard, { target: this.#options.interfaceOptions.ifaceCanReach })
     kernel.monitor.start(listener, (event) => host.paths.onNeighbourState(event))
     watchTables({ lifecycle, reconciler }, kernel.tables)

@@ -9,7 +9,7 @@ import type { AgentOptions } from '../node/agent-needs.ts'
 import type { GuardOptions } from '../node/guard-rules.ts'
 import { instanceOf } from '../state/instance.ts'
 import { parseSubnetFile } from '../state/subnet-file.ts'
-import type { Options } from './options.ts'
+import type { Environment, Options } from './options.ts'
 
 /** Bit of CAP_NET_ADMIN. Source: capabilities(7), linux/capability.h. */
 const CAP_NET_ADMIN = 12n
@@ -21,6 +21,11 @@ export async function requireNetAdmin(): Promise<void> {
   if (((effective >> CAP_NET_ADMIN) & 1n) === 0n) {
     throw new PermissionError('CAP_NET_ADMIN is missing: run flanneld as root, or grant it the capability')
   }
+}
+
+/** Namespace and name of the pod that this process is in, where its manifest says so. */
+export function podOf({ POD_NAMESPACE: namespace, POD_NAME: name }: Environment): string | undefined {
+  return namespace && name ? `${namespace}/${name}` : undefined
 }
 
 export async function agentOptions(

@@ -4,6 +4,7 @@ import type { Pod } from '../../lab/cluster/pod.ts'
 import { needs } from '../needs.ts'
 import { until } from '../until.ts'
 import { manifestObjects } from './manifest.ts'
+import { stream } from './traffic.ts'
 import {
   answering,
   ask,
@@ -84,26 +85,7 @@ describe('kubectl apply -f kube-flannel.yml', function () {
   })
 
   it('carries TCP both ways, and no address is changed on the way', async () => {
-    const server = await (b as Pod).start(['iperf3', '--server', '--one-off'], {
-      log: `${cluster.lab.folder}/iperf.log`,
-    })
-    let said = ''
-    await until(10_000, 'iperf3 is through', async () => {
-      const client = await (a as Pod).exec([
-        'iperf3',
-        '--json',
-        '--bidir',
-        '--time',
-        '2',
-        '--client',
-        (b as Pod).address,
-      ])
-      said = client.stdout
-    })
-    await server.waitExit()
-    const { end } = JSON.parse(said)
-    for (const sum of [end.sum_received, end.sum_received_bidir_reverse])
-      assert.ok(sum.bytes > 10_000_000, said.slice(-500))
+    await stream(cluster, [a as Pod, b as Pod])
     assert.deepEqual(await ask(a as Pod, (b as Pod).address), { client: a?.address, pod: 'b' })
     assert.deepEqual(await ask(b as Pod, (a as Pod).address), { client: b?.address, pod: 'a' })
   })

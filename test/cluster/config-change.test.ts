@@ -4,7 +4,7 @@ import type { Pod } from '../../lab/cluster/pod.ts'
 import { needs } from '../needs.ts'
 import { until } from '../until.ts'
 import { manifestObjects } from './manifest.ts'
-import { statuses } from './status.ts'
+import { conditionTexts, statuses } from './status.ts'
 import { undisturbed } from './traffic.ts'
 import { deletePods, install, logsInFailure, programs, sharedCluster, startPods } from './world.ts'
 
@@ -32,9 +32,6 @@ describe('kubectl edit configmap kube-flannel-cfg', function () {
   })
 
   const edit = async (text: string) => await cluster.api.send('PATCH', configMap, { data: { 'net-conf.json': text } })
-  /** Text of the condition, of every daemon; undefined where it has none. */
-  const told = async (code: string) =>
-    (await statuses(cluster)).map(({ conditions }) => conditions.find((one) => one.code === code)?.text)
   const mtus = async () =>
     await Promise.all(
       cluster.nodes.map(async (node) =>
@@ -73,7 +70,7 @@ describe('kubectl edit configmap kube-flannel-cfg', function () {
       await changed('eth0')
       await edit('{"Network":')
       await until(90_000, 'each names the fault', async () => {
-        for (const text of await told('config-invalid')) assert.match(text ?? '', /JSON/)
+        for (const text of await conditionTexts(cluster, 'config-invalid')) assert.match(text ?? '', /JSON/)
       })
       assert.deepEqual(await mtus(), [1500, 1500])
       // Back to the tunnel, with an MTU of its own: of the device below, of which the tunnel takes 50 bytes.
@@ -83,7 +80,7 @@ describe('kubectl edit configmap kube-flannel-cfg', function () {
       await edit(data['net-conf.json'])
       await until(90_000, 'each is as before', async () => {
         assert.deepEqual(await mtus(), [1450, 1450])
-        assert.deepEqual(await told('config-invalid'), [undefined, undefined])
+        assert.deepEqual(await conditionTexts(cluster, 'config-invalid'), [undefined, undefined])
       })
     })
     assert.deepEqual(await restarts(), before)

@@ -1,9 +1,41 @@
+import type { Json } from '../../lab/cluster/api.ts'
 import { flannelImage, flannelPluginImage } from './images.ts'
 import { manifestObjects } from './manifest.ts'
 
 /** What flannel v0.28.9 applies: the objects of ours, with its own DaemonSet. */
 export async function flannelManifest(): Promise<readonly object[]> {
   return (await manifestObjects()).map((object) => (object.kind === 'DaemonSet' ? daemonSet : object))
+}
+
+/** Of before v0.20, beside ours: in kube-system, and without a port that Kubernetes would give to one pod of a node only. */
+export async function olderFlannel(): Promise<readonly Json[]> {
+  return (await flannelManifest()).flatMap((object) => {
+    const copy: Json = structuredClone(object)
+    const { kind, metadata } = copy
+    if (kind === 'Namespace' || kind === 'ClusterRole') return []
+    if (kind === 'ClusterRoleBinding') {
+      metadata.name = 'flannel-older'
+      copy.subjects[0].namespace = 'kube-system'
+    } else metadata.namespace = 'kube-system'
+    if (kind === 'DaemonSet') {
+      const [container] = copy.spec.template.spec.containers
+      container.args = ['--ip-masq', '--kube-subnet-mgr']
+      for (const field of ['ports', 'livenessProbe', 'readinessProbe']) delete container[field]
+    }
+    return [copy]
+  })
+}
+
+/** Ours, with the CNI files by flannel's init containers; the plugins that flannel's needs are the daemon's copies. */
+export async function viaFlannelsPlugin(): Promise<readonly Json[]> {
+  return (await manifestObjects()).map((object) => {
+    if (object.kind !== 'DaemonSet') return object
+    const { spec } = object.spec.template
+    spec.initContainers = daemonSet.spec.template.spec.initContainers
+    const [container] = spec.containers
+    container.args = container.args.filter((arg: string) => !arg.startsWith('--cni-conf-file='))
+    return object
+  })
 }
 
 const mount = (name: string, mountPath: string) => ({ name, mountPath })
@@ -63,11 +95,8 @@ const daemonSet = {
               initialDelaySeconds: 10,
               periodSeconds: 30,
             },
-            readinessProbe: {
-              httpGet: { path: '/readyz', port: 'healthz' },
-              initialDelaySeconds: 5,
-              periodSeconds: 10,
-            },
+            // flannel's waits 5 s, then 10 s: a rollout would wait for that alone.
+            readinessProbe: { httpGet: { path: '/readyz', port: 'healthz' }, periodSeconds: 1 },
             resources: { requests: { cpu: '100m', memory: '50Mi' } },
             securityContext: { privileged: false, capabilities: { add: ['NET_ADMIN', 'NET_RAW'] } },
             env: [

@@ -4,6 +4,36 @@ import { join } from 'node:path'
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 import type { Pod } from '../../lab/cluster/pod.ts'
 import { until } from '../until.ts'
+import { ask } from './world.ts'
+
+/** Pings and streams both ways, by each address that both have; no address is changed on the way. */
+export async function reachEachOther(cluster: Cluster, [a, b]: readonly [Pod, Pod]): Promise<void> {
+  for (const [from, to] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    for (const [index, address] of to.addresses.entries()) {
+      const { sent, received } = await from.ping(address, { interval: 50 })
+      assert.equal(received, sent, `${from.name} pings ${to.name} at ${address}`)
+      assert.deepEqual(await ask(from, address), { client: from.addresses[index], pod: to.name })
+    }
+  }
+  for (const address of b.addresses) await stream(cluster, [a, b], address)
+}
+
+/** TCP both ways at once. */
+export async function stream(cluster: Cluster, [a, b]: readonly [Pod, Pod], address = b.address): Promise<void> {
+  const log = join(cluster.lab.folder, 'iperf.log')
+  const server = await b.start(['iperf3', '--server', '--one-off'], { log })
+  let said = ''
+  await until(10_000, 'iperf3 is through', async () => {
+    said = (await a.exec(['iperf3', '--json', '--bidir', '--time', '1', '--client', address])).stdout
+  })
+  await server.waitExit()
+  const { end } = JSON.parse(said)
+  for (const sum of [end.sum_received, end.sum_received_bidir_reverse])
+    assert.ok(sum.bytes > 10_000_000, said.slice(-500))
+}
 
 const echoPort = 9001
 const answerPort = 9002

@@ -52,8 +52,8 @@ export async function install(cluster: Cluster, objects: readonly (string | obje
   await nodesReady(cluster)
 }
 
-export async function rolledOut(cluster: Cluster): Promise<void> {
-  await cluster.kubectl(['-n', 'kube-flannel', 'rollout', 'status', 'daemonset/kube-flannel-ds', '--timeout=180s'], {
+export async function rolledOut(cluster: Cluster, namespace = 'kube-flannel'): Promise<void> {
+  await cluster.kubectl(['-n', namespace, 'rollout', 'status', 'daemonset/kube-flannel-ds', '--timeout=180s'], {
     timeout: 190_000,
   })
 }

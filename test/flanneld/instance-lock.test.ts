@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { lockInstance } from '../../flanneld/state/instance-lock.ts'
+import { lastRefused, lockInstance } from '../../flanneld/state/instance-lock.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
 
 describe('the lock of an instance', () => {
@@ -34,6 +34,24 @@ describe('the lock of an instance', () => {
     lock.release()
     lockInstance(subnetFile(), 4713).release()
     assert.equal(readFileSync(join(folder, 'run', '.subnet.env.lock'), 'utf8'), '4713\n')
+  })
+
+  it('names pods, since each process in a container has the pid 1', () => {
+    const lock = lockInstance(subnetFile(), 1, 'kube-flannel/a')
+    assert.throws(() => lockInstance(subnetFile(), 1, 'kube-system/b'), /another flanneld \(pod kube-flannel\/a\)/)
+    const { at, ...refused } = lastRefused(subnetFile()) ?? { at: 0 }
+    assert.deepEqual(refused, { pid: 1, pod: 'kube-system/b' })
+    assert.ok(at > 0)
+    lock.release()
+  })
+
+  it('has refused nobody whose note is no note of ours', () => {
+    lockInstance(subnetFile(), 1).release()
+    assert.equal(lastRefused(subnetFile()), undefined)
+    writeFileSync(join(folder, 'run', '.subnet.env.refused'), '1\n$(reboot)/x\n')
+    assert.equal(lastRefused(subnetFile())?.pod, undefined)
+    writeFileSync(join(folder, 'run', '.subnet.env.refused'), 'pid 1\n')
+    assert.equal(lastRefused(subnetFile()), undefined)
   })
 
   it('is one per subnet file', () => {

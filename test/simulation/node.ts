@@ -261,6 +261,7 @@ export class SimulatedNode {
       random,
       probes,
       onPass: () => {},
+      onFlannelsRoute: () => {},
       onPassFault: (cause) => this.faults.push(['a pass', cause]),
     }
   }

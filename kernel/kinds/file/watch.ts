@@ -9,6 +9,12 @@ interface WatchNeeds {
   readonly onChange: () => void
 }
 
+interface FolderNeeds {
+  readonly clock: Clock
+  /** Hears the name of what was made, changed, replaced or removed in the folder; null: anything may have been, unseen. */
+  readonly onName: (name: string | null) => void
+}
+
 /** How long to wait before a directory that vanished is watched again. */
 const RETRY_MS = 500
 
@@ -36,17 +42,22 @@ export async function watchFiles(
   for (const path of watched.keys()) await end(path)
 }
 
-/**
- * Calls `onChange` whenever the file may have been changed, replaced or removed; also when its directory was. Uses
- * inotify: nothing runs while nothing happens.
- */
-async function watchFile(needs: WatchNeeds, path: string, signal: AbortSignal): Promise<void> {
+/** Calls `onChange` whenever the file may have been changed, replaced or removed; also when its directory was. */
+async function watchFile({ clock, onChange }: WatchNeeds, path: string, signal: AbortSignal): Promise<void> {
+  const onName = (name: string | null) => {
+    if (name === basename(path) || name === null) onChange()
+  }
+  await watchFolder({ clock, onName }, dirname(path), signal)
+}
+
+/** Until the signal is aborted; the folder is made where it is missing. Uses inotify: nothing runs while nothing happens. */
+export async function watchFolder(needs: FolderNeeds, folder: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    const watcher = await open(dirname(path))
+    const watcher = await open(folder)
     if (watcher !== undefined) {
       // What happened before the watch began was not seen.
-      needs.onChange()
-      await ended(watcher, { ...needs, name: basename(path), directory: basename(dirname(path)) }, signal)
+      needs.onName(null)
+      await ended(watcher, { ...needs, directory: basename(folder) }, signal)
     }
     if (!signal.aborted) await needs.clock.sleep(RETRY_MS, signal).catch(() => {})
   }
@@ -65,7 +76,7 @@ async function open(directory: string): Promise<FSWatcher | undefined> {
 /** Resolves when the directory is gone or cannot be watched any more. */
 function ended(
   watcher: FSWatcher,
-  needs: { onChange: () => void; name: string; directory: string },
+  needs: Pick<FolderNeeds, 'onName'> & { readonly directory: string },
   signal: AbortSignal,
 ): Promise<void> {
   return new Promise((resolve) => {
@@ -79,10 +90,10 @@ function ended(
     if (signal.aborted) close()
     watcher.on('error', close)
     watcher.on('change', (event, name) => {
+      needs.onName(typeof name === 'string' ? name : null)
       // A removed directory reports itself under its own name.
-      if (name === needs.name || name === null) needs.onChange()
       if (event === 'rename' && name === needs.directory) {
-        needs.onChange()
+        needs.onName(null)
         close()
       }
     })

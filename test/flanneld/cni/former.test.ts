@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readRecord } from '../../../flanneld/cni/record.ts'
@@ -102,6 +112,20 @@ describe('the conflist of an earlier start', () => {
     const { removal, options } = host
     await removeCni(removal, { ...options, cniConfFile: undefined })
     assert.deepEqual([readdirSync(join(folder, 'net.d')), await recorded()], [[], [undefined]])
+  })
+
+  it('leaves plugins on record that another configuration may need, until that is gone', async () => {
+    const { removal, options } = host
+    const path = join(folder, 'portmap')
+    writeFileSync(path, 'plugin')
+    const { size, mtimeMs } = statSync(path)
+    await host.files.keep('cni.json', JSON.stringify({ plugins: [{ path, size, mtimeMs, sha256: 'x' }] }))
+    const other = write('05-blue.conflist', 'blue')
+    assert.deepEqual(await removeCni(removal, options), [])
+    assert.ok(existsSync(path))
+    rmSync(other.confFile)
+    assert.deepEqual(await removeCni(removal, options), [`rm -f ${path}`])
+    assert.deepEqual([existsSync(path), await recorded()], [false, [undefined]])
   })
 
   it('is known from a record of an earlier version', async () => {
