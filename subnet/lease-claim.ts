@@ -1,17 +1,11 @@
+import type { Family } from '../lib/address.ts'
 import { askHolder, concessions } from './address-claim.ts'
 import { decideLease, findStranger, firstWindow, type LeaseDecision } from './allocator.ts'
 import { writeFamilies } from './lease-families.ts'
 import type { ClaimingNeeds } from './lease-table.ts'
-import { isOwnNode, olderFirst } from './own-lease.ts'
+import { firstHolder, isOwnNode, olderFirst, sinceOf } from './own-lease.ts'
 import { refusalsKept, written } from './own-value.ts'
-import {
-  type AcquireHints,
-  type Lease,
-  type LeaseAttrs,
-  LeaseConflictError,
-  type LeaseSnapshot,
-  type OwnLease,
-} from './types.ts'
+import { type AcquireHints, type Lease, type LeaseAttrs, LeaseConflictError, type OwnLease } from './types.ts'
 
 /** @throws LeaseConflictError where waiting does not help, and what the table throws */
 export async function claimLease(
@@ -52,20 +46,13 @@ async function isFirst(
   await table.passed(version, signal)
   const snapshot = await table.view(signal)
   const stranger = findStranger({ snapshot, want, mayHave: () => false })
-  const other = [stranger, findSharer(snapshot, lease)].find((found) => found && olderFirst(found, lease) < 0)
+  const isLate = stranger !== undefined && olderFirst(stranger, lease) < 0
+  const other = isLate ? stranger : firstHolder(snapshot.leases, lease, lease.families.keys())
   if (other === undefined) return true
   const why = other === stranger ? 'with this address' : 'this subnet'
   log.warn(`another node was first to lease ${why}`, { lease: other.id, node: other.node, given: lease.id })
   await table.remove(lease.id, version, signal)
   return false
-}
-
-/** The oldest other lease that has one of its subnets. */
-function findSharer({ leases }: LeaseSnapshot, own: Lease): Lease | undefined {
-  if (own.families.size < 2) return undefined
-  const shares = ({ id, families }: Lease) =>
-    id !== own.id && [...own.families].some(([family, { subnet }]) => families.get(family)?.subnet === subnet)
-  return [...leases.values()].filter(shares).sort(olderFirst)[0]
 }
 
 /** Undefined: ask again. */
@@ -103,7 +90,8 @@ async function carryOut(
       const isMarked = isOwnNode(lease, want) && !isInUse(lease, hints)
       const claim = isMarked ? { node: want.node, nonce } : undefined
       const said = isOwnNode(lease, want) ? { claim, refused: refusalsKept(lease, want) } : {}
-      const result = await writeFamilies(needs, { lease, version }, want, said, hints, signal)
+      const standing = { lease, version, unsure: unsureFamilies(lease, hints) }
+      const result = await writeFamilies(needs, standing, want, said, hints, signal)
       if (!result.won) return undefined
       return isMarked ? { ...result.own, over: 'same-node' } : result.own
     }
@@ -115,11 +103,13 @@ async function carryOut(
       const why = decision.type === 'take-over' ? decision.why : 'reserved-for-address'
       const isMarked = why === 'same-node' && !isInUse(lease, hints)
       const claim = isMarked ? { node: want.node, nonce } : undefined
-      const said = why === 'same-node' ? { claim, refused: refusalsKept(lease, want) } : undefined
-      const result = await table.write(
-        { ...written(lease.id, want, said), expected: { version }, reserved: lease.reserved },
-        signal,
-      )
+      const said = why === 'same-node' ? { claim, refused: refusalsKept(lease, want) } : {}
+      const unsure = why === 'same-node' ? unsureFamilies(lease, hints) : []
+      const write = { ...written(lease.id, want, { ...said, since: sinceOf(lease) }), expected: { version } }
+      const result =
+        unsure.length === 0
+          ? await table.write({ ...write, reserved: lease.reserved }, signal)
+          : await writeFamilies(needs, { lease, version, unsure }, want, said, hints, signal)
       if (!result.won) return undefined
       const fields = { lease: lease.id, why, previousNode: lease.node }
       if (why === 'claimed') log.warn('lease of another NodeID taken over, nobody objected to the claim', fields)
@@ -127,6 +117,13 @@ async function carryOut(
       return isMarked ? { ...result.own, over: 'same-node' } : result.own
     }
   }
+}
+
+/** Those that the last run had got, as the store says, and not come to use: it may not have seen whether another node was first. */
+function unsureFamilies(lease: Lease, { previous, recorded = previous }: AcquireHints): readonly Family[] {
+  const isRecorded = (family: Family) => recorded.get(family) === lease.families.get(family)?.subnet
+  const families = [...lease.families.keys()]
+  return families.some(isRecorded) ? families.filter((family) => !isRecorded(family)) : []
 }
 
 function isInUse(lease: Lease, { sinceBoot }: AcquireHints): boolean {

@@ -25,7 +25,10 @@ const keyForm = /^(\d+\.\d+\.\d+\.\d+)-(\d+)(?:&([a-f\d:]+)-(\d+))?$/
 const unspecified: Readonly<Record<Family, IpAddr>> = { 4: '0.0.0.0' as IpAddr, 6: '::' as IpAddr }
 
 /** What a lease says beside its place in the store. */
-export type LeaseContent = Pick<Lease, 'node' | 'primary' | 'accepts' | 'sends' | 'families' | 'claim' | 'refused'>
+export type LeaseContent = Pick<Lease, 'node' | 'primary' | 'accepts' | 'sends' | 'families' | 'claim' | 'refused'> & {
+  /** Revision of the store at which its first key was made, where it has got another one since. */
+  readonly since?: string | undefined
+}
 type Subnets = ReadonlyMap<Family, Cidr>
 
 /** `10.5.52.0-24`, `10.5.52.0-24&fc00:0:0:1::-64`, or `0.0.0.0-0&fc00:0:0:1::-64` for IPv6 alone (flannel, subnet.MakeSubnetKey). */
@@ -85,6 +88,7 @@ export function encodeLeaseValue(content: LeaseContent): string {
     TunnelIPv6: v6?.tunnelIp,
     Claim: content.claim && claimFields(content.claim),
     Refused: content.refused?.length ? content.refused : undefined,
+    Since: content.since,
   }
   return goJson(document)
 }
@@ -172,6 +176,7 @@ function readContent(fields: JsonFields, subnets: Subnets): LeaseContent {
   const claim = readClaim(fields.raw('Claim'))
   const refused = readRefused(fields.raw('Refused'))
   const sends = readPaths(fields, 'Sends')
+  const since = readSince(fields.raw('Since'))
   return {
     node: fields.string('NodeID') ?? '',
     primary: readPath(fields),
@@ -181,6 +186,7 @@ function readContent(fields: JsonFields, subnets: Subnets): LeaseContent {
     ...(sends.length === 0 ? {} : { sends }),
     ...(claim === undefined ? {} : { claim }),
     ...(refused.length === 0 ? {} : { refused }),
+    ...(since === undefined ? {} : { since }),
   }
 }
 
@@ -194,6 +200,10 @@ function readClaim(value: unknown): LeaseClaim | undefined {
 
 function readRefused(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.filter(isWord).slice(-mostRefused) : []
+}
+
+function readSince(value: unknown): string | undefined {
+  return typeof value === 'string' && /^[1-9]\d{0,18}$/.test(value) ? value : undefined
 }
 
 function isWord(value: unknown): value is string {

@@ -1,12 +1,11 @@
 import { type Cidr, type Family, prefixLength } from '../lib/address.ts'
-import { conflictOf } from './address-claim.ts'
 import { firstWindow, subnetTaken } from './allocator.ts'
 import { SubnetPools, type SubnetQuestion, subnetAtPlaceOf } from './free-subnets.ts'
 import { encodeLeaseKey } from './lease-codec.ts'
 import type { ClaimingNeeds, WriteResult } from './lease-table.ts'
-import { isOwnNode, olderFirst } from './own-lease.ts'
+import { firstHolder, isOwnNode, revisionOf, sinceOf } from './own-lease.ts'
 import { type Said, written } from './own-value.ts'
-import type { Lease, LeaseAttrs, LeaseSnapshot, LeaseWait, PublishHints } from './types.ts'
+import type { Lease, LeaseAttrs, LeaseWait, PublishHints } from './types.ts'
 
 export interface FamilySubnets {
   readonly subnets: ReadonlyMap<Family, Cidr>
@@ -51,18 +50,20 @@ const REMEDY =
 
 /** An own lease as it stands in the store. */
 interface Standing {
-  readonly lease: Pick<Lease, 'id' | 'families' | 'reserved'>
+  readonly lease: Lease
   readonly version: string
+  /** Of its families: those whose subnet another node may have got first. */
+  readonly unsure?: readonly Family[]
 }
 
 /**
  * Writes the own lease with the families of the network. Its key names its subnets, so it gets another one, in the same transaction that
- * deletes the old one: nobody ever sees two leases of this node, or none. Where its new subnet was another's first it gets one more.
- * @throws LeaseConflictError where somebody else has the key
+ * deletes the old one: nobody ever sees two leases of this node, or none. Where its new subnet was another's first it gets one more; where
+ * somebody stands at the new key it keeps the old one, with the reason.
  */
 export async function writeFamilies(
   needs: ClaimingNeeds,
-  { lease, version }: Standing,
+  { lease, version, unsure = [] }: Standing,
   want: LeaseAttrs,
   said: Said,
   hints: PublishHints,
@@ -70,46 +71,68 @@ export async function writeFamilies(
 ): Promise<WriteResult> {
   const { table, log, random } = needs
   const { reserved } = lease
+  const sure = withoutFamilies(lease, unsure)
+  let kept = firstHolder((await table.view(signal)).leases, lease, unsure) === undefined ? lease : sure
   let from = { id: lease.id, version }
+  let since = sinceOf(lease)
+  // Nobody has looked yet whether another node had its subnets first.
+  let isNew = unsure.length > 0
   for (;;) {
     signal.throwIfAborted()
     const snapshot = await table.view(signal)
-    const { subnets, lacks } = familySubnets(lease, { snapshot, want, hints, window: firstWindow, random })
-    const write = {
-      ...written(encodeLeaseKey(subnets), want, said),
-      expected: { version: from.version },
-      reserved,
-    }
-    const isMoved = write.id !== from.id
-    // Nothing else is to be said.
-    if (!isMoved && hints.retryOf !== undefined) return { won: true, own: hints.retryOf }
-    const there = isMoved ? table.entry(write.id) : undefined
-    if (there !== undefined) {
-      const isLeftover = there.lease !== undefined && isOwnNode(there.lease, want)
-      if (!isLeftover) throw conflictOf(subnetTaken(write.id, there.lease?.node || 'another node'))
-      await table.remove(write.id, there.version, signal)
+    const question = { snapshot, want, hints, window: firstWindow, random }
+    const chosen = familySubnets(kept, question)
+    const wanted = encodeLeaseKey(chosen.subnets)
+    const there = wanted === from.id ? undefined : table.entry(wanted)
+    if (there?.lease !== undefined && isOwnNode(there.lease, want)) {
+      // A write whose answer was lost, or what a process has left that was killed.
+      if (table.entry(from.id) !== undefined) await table.remove(wanted, there.version, signal)
+      else {
+        from = { id: wanted, version: there.version }
+        since = sinceOf(there.lease)
+        isNew = true
+      }
       continue
     }
+    const id = there === undefined ? wanted : from.id
+    const lacks = there === undefined ? chosen.lacks : occupiedKey(from.id, subnetTaken(wanted, holderOf(there)).text)
+    const isMoved = id !== from.id
+    // Nothing else is to be said.
+    if (!isMoved && hints.retryOf !== undefined) return { won: true, own: hints.retryOf }
+    if (isMoved) since ??= revisionOf(lease.age)
+    const value = written(id, want, { ...said, since }, lease)
+    const write = { ...value, expected: { version: from.version }, reserved }
     const result = isMoved ? await table.move(from.id, write, signal) : await table.write(write, signal)
     if (!result.won) return result
     const own = lacks === undefined ? result.own : { ...result.own, lacks }
-    if (!isMoved) return { won: true, own }
-    const names = (families: Iterable<Family>) => Array.from(families, (family) => `IPv${family}`).join(' ')
-    log.info('families of the own lease changed', { lease: write.id, before: from.id, families: names(subnets.keys()) })
+    if (!isMoved && !isNew) return { won: true, own }
+    if (isMoved) log.info('families of the own lease changed', { lease: id, before: from.id, families: namesOf(own) })
     await table.passed(own.version, signal)
-    const first = firstWithGained(await table.view(signal), own.lease, lease)
+    const gained = [...own.lease.families.keys()].filter((family) => !sure.families.has(family))
+    const first = firstHolder((await table.view(signal)).leases, own.lease, gained)
     if (first === undefined) return { won: true, own }
-    log.warn('another node was first to lease this subnet', { lease: first.id, node: first.node, given: write.id })
-    from = { id: write.id, version: own.version }
+    log.warn('another node was first to lease this subnet', { lease: first.id, node: first.node, given: id })
+    kept = sure
+    from = { id, version: own.version }
+    isNew = false
   }
 }
 
-/** An older lease that has one of the subnets that the own one has got now. */
-function firstWithGained({ leases }: LeaseSnapshot, own: Lease, before: Pick<Lease, 'families'>): Lease | undefined {
-  const gained = [...own.families].filter(([family]) => !before.families.has(family))
-  const shares = (other: Lease) =>
-    other.id !== own.id &&
-    olderFirst(other, own) < 0 &&
-    gained.some(([family, { subnet }]) => other.families.get(family)?.subnet === subnet)
-  return [...leases.values()].find(shares)
+function withoutFamilies(lease: Lease, left: readonly Family[]): Lease {
+  return { ...lease, families: new Map([...lease.families].filter(([family]) => !left.includes(family))) }
+}
+
+function occupiedKey(id: string, why: string): LeaseWait {
+  return {
+    text: `its families cannot change: ${why}`,
+    remedy: `it is tried again by itself: two nodes have one subnet; remove the younger lease, or the one of a host that is gone (this host's is ${id})`,
+  }
+}
+
+function holderOf({ lease }: { readonly lease: Lease | undefined }): string {
+  return lease?.node || 'another node'
+}
+
+function namesOf({ lease }: { readonly lease: Lease }): string {
+  return Array.from(lease.families.keys(), (family) => `IPv${family}`).join(' ')
 }

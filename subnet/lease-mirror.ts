@@ -181,7 +181,12 @@ export function readLease({ id, value, created, expiry }: RawLease): Lease | Rej
   try {
     const subnets = decodeLeaseKey(id)
     if (subnets === undefined) return { id, reason: 'foreign-key', text: 'the key is not that of a lease' }
-    return { id, ...decodeLeaseValue(value, subnets), age: ageOf(created), reserved: expiry === '0' }
+    const { since, ...content } = decodeLeaseValue(value, subnets)
+    const age = ageOf(created)
+    const first = since === undefined ? age : ageOf(since)
+    // In another store, to which somebody has copied the entries, the revision says nothing.
+    const ages = first < age ? { age: first, keyAge: age } : { age }
+    return { id, ...content, ...ages, reserved: expiry === '0' }
   } catch (cause) {
     if (cause instanceof InvalidLease) return { id, reason: 'unreadable', text: cause.message }
     throw cause

@@ -1,9 +1,10 @@
+import type { Family } from '../lib/address.ts'
 import { claimAddress, conflictOf } from './address-claim.ts'
 import { decideHeld, decideLease, firstWindow } from './allocator.ts'
 import { encodeLeaseKey } from './lease-codec.ts'
 import { hasFamiliesOf, writeFamilies } from './lease-families.ts'
 import type { ClaimingNeeds, LeaseWrite, WriteResult } from './lease-table.ts'
-import { isOwnNode, namesAddress } from './own-lease.ts'
+import { isOwnNode, namesAddress, sinceOf } from './own-lease.ts'
 import { refusalsKept, type Said, withRefusal, written } from './own-value.ts'
 import {
   type AcquireHints,
@@ -32,15 +33,16 @@ export async function rewriteLease(
   if (!namesAddress(lease, want)) await claimAddress(needs, want, hints, signal)
   let expected: LeaseWrite['expected'] = { version: own.version }
   let { reserved } = lease
-  let said: Said = { claim: lease.claim, refused: refusalsKept(lease, want) }
+  let said: Said = { claim: lease.claim, refused: refusalsKept(lease, want), since: sinceOf(lease) }
+  let unsure: readonly Family[] = []
   let over: Rival | undefined
   for (;;) {
     signal.throwIfAborted()
     const { id } = lease
     const result: WriteResult =
-      expected === 'absent' || hasFamiliesOf(lease, hints.network)
+      expected === 'absent' || (unsure.length === 0 && hasFamiliesOf(lease, hints.network))
         ? await table.write({ ...written(id, want, said), expected, reserved }, signal)
-        : await writeFamilies(needs, { lease: { ...lease, reserved }, ...expected }, want, said, hints, signal)
+        : await writeFamilies(needs, { lease: { ...lease, reserved }, ...expected, unsure }, want, said, hints, signal)
     if (result.won) return over === undefined ? result.own : { ...result.own, over }
     if (result.current === undefined) {
       const moved = movedTo(lease, await table.view(signal), want)
@@ -48,6 +50,8 @@ export async function rewriteLease(
       if (moved !== undefined && entry !== undefined) {
         lease = moved
         expected = { version: entry.version }
+        said = { ...said, since: sinceOf(moved) }
+        unsure = [...moved.families.keys()].filter((family) => !own.lease.families.has(family))
         continue
       }
       lease = inNetwork(lease, hints)
@@ -55,6 +59,8 @@ export async function rewriteLease(
       log.warn('own lease was gone, taking the same subnet again', { lease: lease.id })
       expected = 'absent'
       reserved = false
+      said = { claim: said.claim, refused: said.refused }
+      unsure = []
       continue
     }
     const version: string = result.current.version
@@ -67,6 +73,7 @@ export async function rewriteLease(
     said = {
       claim: over === 'same-node' ? { node: want.node, nonce } : said.claim,
       refused: withRefusal(refusalsKept(current, want), claimant),
+      since: current.keyAge === undefined && current.age === lease.keyAge ? sinceOf(lease) : sinceOf(current),
     }
     expected = { version }
     reserved = current.reserved

@@ -66,6 +66,30 @@ function withoutBounds(network: NetworkConfig): NetworkConfig {
   return { ...network, families: new Map(families) }
 }
 
+/** At which revision of the store the lease began, where its key is younger. */
+export function sinceOf({ age, keyAge }: Pick<Lease, 'age' | 'keyAge'>): string | undefined {
+  return keyAge === undefined ? undefined : revisionOf(age)
+}
+
+export function revisionOf(age: string): string {
+  return age.replace(/^0+/, '')
+}
+
+/** Another lease that had one of these subnets before this one got its key; the one that was not the first gives way. */
+export function firstHolder(
+  leases: ReadonlyMap<string, Lease>,
+  own: Lease,
+  families: Iterable<Family>,
+): Lease | undefined {
+  const subnets = Array.from(families, (family) => [family, own.families.get(family)?.subnet] as const)
+  const keyFirst = (lease: Lease) => ({ ...lease, age: lease.keyAge ?? lease.age })
+  for (const other of leases.values()) {
+    const isShared = subnets.some(([family, subnet]) => other.families.get(family)?.subnet === subnet)
+    if (isShared && other.id !== own.id && olderFirst(keyFirst(other), keyFirst(own)) < 0) return other
+  }
+  return undefined
+}
+
 /** Order by age; the name decides between leases of one transaction. */
 export function olderFirst(a: Lease, b: Lease): number {
   if (a.age !== b.age) return a.age < b.age ? -1 : 1

@@ -4,18 +4,25 @@ import { namesAddress } from './own-lease.ts'
 import type { FamilyLease, Lease, LeaseAttrs, PeerPath } from './types.ts'
 
 /** What a lease says to other writers of it. */
-export type Said = Pick<LeaseContent, 'claim' | 'refused'>
+export type Said = Pick<LeaseContent, 'claim' | 'refused' | 'since'>
 
-/** The own lease as it is written at this key. */
-export function written(id: string, want: LeaseAttrs, said: Said = {}): { id: string; value: string } {
+/** The own lease as it is written at this key; `standing`: what it says of families that are not wanted any more. */
+export function written(
+  id: string,
+  want: LeaseAttrs,
+  said: Said = {},
+  standing?: Pick<Lease, 'families' | 'primary'>,
+): { id: string; value: string } {
   const families = new Map<Family, FamilyLease>()
   for (const [family, subnet] of decodeLeaseKey(id) ?? []) {
-    const publicIp = want.publicIps.get(family)
+    const left = standing?.families.get(family)
+    const publicIp = want.publicIps.get(family) ?? left?.publicIp
     if (publicIp === undefined) throw new TypeError(`no public address of family ${family} for lease ${id}`)
-    const tunnelIp = want.tunnelIps.get(family)
+    const tunnelIp = want.publicIps.has(family) ? want.tunnelIps.get(family) : left?.tunnelIp
     families.set(family, { subnet, publicIp, ...(tunnelIp === undefined ? {} : { tunnelIp }) })
   }
-  const { node, primary, accepts, sends } = want
+  const { node, accepts, sends } = want
+  const primary = withData(want.primary, standing?.primary)
   const paths = { primary: inFamilies(primary, families), accepts: accepts.map((path) => inFamilies(path, families)) }
   const sent = sends?.map((path) => inFamilies(path, families))
   return { id, value: encodeLeaseValue({ node, ...paths, sends: sent, families, ...said }) }
@@ -29,6 +36,11 @@ export function refusalsKept(lease: Lease, want: LeaseAttrs): readonly string[] 
 export function withRefusal(refused: readonly string[], claimant: string | undefined): readonly string[] {
   if (claimant === undefined) return refused
   return [...refused.filter((node) => node !== claimant), claimant].slice(-mostRefused)
+}
+
+/** With what another path of the same backend says of other families. */
+function withData({ backend, data }: PeerPath, other: PeerPath | undefined): PeerPath {
+  return { backend, data: other?.backend === backend ? new Map([...other.data, ...data]) : data }
 }
 
 /** Of a family without a subnet nothing is said. */

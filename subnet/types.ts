@@ -38,6 +38,8 @@ export interface Lease {
   readonly families: ReadonlyMap<Family, FamilyLease>
   /** Which of two overlapping leases is older: compared as text of equal length, smaller is older. */
   readonly age: string
+  /** The same of its key, where that is younger: with other families a lease gets another one. */
+  readonly keyAge?: string
   /** A key without an expiry whose holder may not have come yet (flannel's "reservation"). */
   readonly reserved: boolean
   readonly claim?: LeaseClaim | undefined
@@ -85,7 +87,7 @@ export interface OwnLease {
   readonly version: string
   /** Who had written over this node's entry before it was written now; absent: nobody. */
   readonly over?: Rival
-  /** Why it has no subnet of some family that is wanted; absent: it has them all. */
+  /** Why it has not the families that are wanted; absent: it has them. */
   readonly lacks?: LeaseWait
 }
 
@@ -165,6 +167,8 @@ export interface PublishHints {
   readonly retryOf?: OwnLease
   /** Subnets of earlier runs: only a hint. */
   readonly previous?: ReadonlyMap<Family, Cidr>
+  /** Of these, those that a lease was seen to have before any other one; absent: all. */
+  readonly recorded?: ReadonlyMap<Family, Cidr> | undefined
   /** What a new subnet must not take away; absent: nothing is known. */
   readonly surroundings?: () => Surroundings
   /** `--protected-cidrs`: a new subnet overlaps none of them. */

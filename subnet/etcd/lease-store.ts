@@ -75,7 +75,7 @@ export class EtcdLeaseStore implements LeaseStore {
     return await this.#whileUnavailable((table) => {
       // A write whose answer was lost may still arrive: the same subnet is tried again, so that it cannot become a second lease.
       const previous = new Map([...hints.previous, ...table.uncertainSubnets()])
-      return claimLease(this.#claimNeeds(table), want, { ...hints, previous }, signal)
+      return claimLease(this.#claimNeeds(table), want, { ...hints, previous, recorded: hints.previous }, signal)
     }, signal)
   }
 

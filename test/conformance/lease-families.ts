@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { setMaxListeners } from 'node:events'
 import type { Family } from '../../lib/address.ts'
 import { parseNetworkConfig } from '../../subnet/network-config.ts'
-import type { LeaseSnapshot, LeaseStore } from '../../subnet/types.ts'
-import { attrs, conflict, hints, type LeaseWorld, network, snapshotWhere } from './lease-store.ts'
+import type { LeaseSnapshot, LeaseStore, OwnLease } from '../../subnet/types.ts'
+import { attrs, hints, type LeaseWorld, network, snapshotWhere } from './lease-store.ts'
 
 const dualWith = (more: object = {}) =>
   parseNetworkConfig(
@@ -62,8 +62,34 @@ export function describeLeaseFamilies(name: string, open: () => Promise<LeaseWor
       assert.equal(await world.value(gained.lease.id), undefined)
       assert.equal(
         await world.value(left.lease.id),
-        `{"PublicIP":"${v4(1)}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"},"NodeID":"n1"}`,
+        `{"PublicIP":"${v4(1)}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"},"NodeID":"n1","Since":"${Number(first.lease.age)}"}`,
       )
+    })
+
+    it('leave it the age that it had, also where it is written again, and by the next run', async () => {
+      const store = world.store()
+      const first = await store.acquire(single(1), hints, signal)
+      const { age } = first.lease
+      const younger = await world.store().acquire(single(2), hints, signal)
+      await snapshotWhere(store, ({ leases }) => leases.has(younger.lease.id))
+      let own = await store.publish(first, both(1), { network: dual }, signal)
+      for (const write of [
+        async () => await store.publish(own, both(1), { network: dual }, signal),
+        async () => await store.publish(own, single(1), { network }, signal),
+        async () => await store.publish(own, both(1), { network: dual }, signal),
+        async () => await world.store().acquire(both(1), { ...hints, network: dual }, signal),
+        async () => await world.store().acquire(single(1), hints, signal),
+      ]) {
+        assert.equal(own.lease.age, age)
+        own = await write()
+      }
+      assert.equal(own.lease.age, age)
+      assert.ok(own.lease.age < younger.lease.age)
+      // Who deletes it ends it.
+      await world.delete(own.lease.id)
+      await snapshotWhere(store, ({ leases }) => !leases.has(own.lease.id))
+      const again = await store.publish(own, single(1), { network }, signal)
+      assert.deepEqual([again.lease.id, again.lease.age > younger.lease.age], [own.lease.id, true])
     })
 
     it('goes on at the next start, where the last run did not come to it', async () => {
@@ -116,16 +142,78 @@ export function describeLeaseFamilies(name: string, open: () => Promise<LeaseWor
       assert.deepEqual([had.lease.families.get(6)?.subnet, had.lacks], ['fc00:0:0:1::/64', undefined])
     })
 
-    it('are not given where somebody else stands at the key that would be left', async () => {
-      const store = world.store()
-      const own = await store.acquire(both(1), { ...hints, network: dual }, signal)
-      const left = own.lease.id.split('&')[0] ?? ''
-      await world.put(left, `{"PublicIP":"${v4(9)}","PublicIPv6":null,"BackendType":"vxlan"}`, { reserved: false })
-      await snapshotWhere(store, ({ leases }) => leases.has(left))
-      await assert.rejects(
-        store.publish(own, single(1), { network }, signal),
-        conflict('subnet-taken', { id: left, holder: 'another node' }),
-      )
+    for (const starts of [false, true])
+      it(`stay${starts ? ' at a start' : ''} where somebody else stands at the key that would be left, with the reason, until he goes`, async () => {
+        const store = world.store()
+        const own = await store.acquire(both(1), { ...hints, network: dual }, signal)
+        const left = own.lease.id.split('&')[0] ?? ''
+        await world.put(left, `{"PublicIP":"${v4(9)}","PublicIPv6":null,"BackendType":"vxlan"}`, { reserved: false })
+        await snapshotWhere(store, ({ leases }) => leases.has(left))
+        const kept = starts
+          ? await store.acquire(single(1), hints, signal)
+          : await store.publish(own, single(1), { network }, signal)
+        assert.deepEqual([kept.lease.id, kept.lease.families.get(6)], [own.lease.id, own.lease.families.get(6)])
+        assert.match(kept.lacks?.text ?? '', /cannot change: the subnet of lease \S+ is now held by another node/)
+        assert.equal(await store.publish(kept, single(1), { network, retryOf: kept }, signal), kept)
+        await world.delete(left)
+        await snapshotWhere(store, ({ leases }) => !leases.has(left))
+        const gone = await store.publish(kept, single(1), { network, retryOf: kept }, signal)
+        assert.deepEqual([gone.lease.id, gone.lacks], [left, undefined])
+      })
+
+    describe('that a run has got at the same moment as another node, and was not told', () => {
+      let first: OwnLease
+      let other: OwnLease
+      let store: LeaseStore
+      let moved: string
+
+      beforeEach(async () => {
+        store = world.store()
+        first = await store.acquire(single(1), hints, signal)
+        other = await world.store().acquire(both(2), { ...hints, network: dual }, signal)
+        const second = other.lease.id.split('&')[1]
+        moved = `${first.lease.id}&${second}`
+        const value = await world.value(first.lease.id)
+        await world.put(moved, (value ?? '').replace('"PublicIPv6":null', `"PublicIPv6":"${v6(1)}"`), {
+          reserved: false,
+        })
+        await world.delete(first.lease.id)
+        await snapshotWhere(store, ({ leases }) => leases.has(moved) && !leases.has(first.lease.id))
+      })
+
+      const known = (families: readonly Family[]) => {
+        const [v4, v6] = [first.lease.families.get(4)?.subnet, other.lease.families.get(6)?.subnet]
+        assert.ok(v4 && v6)
+        return new Map([[4, v4] as const, [6, v6] as const].filter(([family]) => families.includes(family)))
+      }
+
+      it('is given up for another one, where the answer was lost', async () => {
+        const own = await store.publish(first, both(1), { network: dual }, signal)
+        assert.equal(own.lease.families.get(4)?.subnet, first.lease.families.get(4)?.subnet)
+        assert.notEqual(own.lease.families.get(6)?.subnet, other.lease.families.get(6)?.subnet)
+        assert.equal(await world.value(moved), undefined)
+      })
+
+      it('is given up for another one by the next run, where the last one was killed', async () => {
+        const asked = { ...hints, network: dual, previous: known([4]) }
+        const own = await world.store().acquire(both(1), asked, signal)
+        assert.equal(own.lease.families.get(4)?.subnet, first.lease.families.get(4)?.subnet)
+        assert.notEqual(own.lease.families.get(6)?.subnet, other.lease.families.get(6)?.subnet)
+        assert.equal(await world.value(moved), undefined)
+      })
+
+      it('stays where it was used already', async () => {
+        const asked = { ...hints, network: dual, previous: known([4, 6]) }
+        assert.equal((await world.store().acquire(both(1), asked, signal)).lease.id, moved)
+      })
+
+      it('stays where the other one was not the first', async () => {
+        await world.delete(other.lease.id)
+        const value = `{"PublicIP":"${v4(2)}","PublicIPv6":"${v6(2)}","BackendType":"vxlan","NodeID":"n2"}`
+        await world.put(other.lease.id, value, { reserved: false })
+        await snapshotWhere(store, ({ leases }) => (leases.get(other.lease.id)?.age ?? '') > other.lease.age)
+        assert.equal((await store.publish(first, both(1), { network: dual }, signal)).lease.id, moved)
+      })
     })
   })
 }
