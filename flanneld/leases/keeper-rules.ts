@@ -1,6 +1,7 @@
 import type { Cidr, Family } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Lease, LeaseConflict, Rival } from '../../subnet/types.ts'
+import type { LeaseState } from './lease-keeper.ts'
 
 export function stillRivals({ type }: LeaseConflict): ReadonlySet<Rival> {
   if (type === 'identity-shared') return new Set(['same-node'])
@@ -12,4 +13,10 @@ export function subnetsIn({ families }: NetworkConfig, lease: Lease): ReadonlyMa
   const all = [...lease.families].map(([family, part]) => [family, part.subnet] as const)
   const kept = all.filter(([family]) => families.has(family))
   return new Map(kept.length === 0 ? all : kept)
+}
+
+/** Of the lease that is ours, or was. */
+export function ownId(state: LeaseState | undefined): string | undefined {
+  if (state?.at === 'held') return state.own.lease.id
+  return state?.at === 'lost' ? state.last.lease.id : undefined
 }

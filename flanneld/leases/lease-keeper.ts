@@ -1,4 +1,3 @@
-import type { IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
@@ -18,8 +17,10 @@ import {
   type OwnLease,
   type Rival,
 } from '../../subnet/types.ts'
-import { stillRivals, subnetsIn } from './keeper-rules.ts'
+import type { LeaseKeeperOptions, LeaseWant } from './keeper-options.ts'
+import { ownId, stillRivals, subnetsIn } from './keeper-rules.ts'
 import { isOlder, sameAttrs, sameLease } from './lease-comparison.ts'
+import { spreadMs } from './spread.ts'
 
 /** Whether this node may say that its subnet is its own. */
 export type LeaseState =
@@ -31,27 +32,6 @@ export type LeaseState =
 
 /** The task whose refusals are the operator's to settle at any time: another host holds the lease. */
 export const OWN_LEASE = 'own lease'
-
-/** What this node wants to have in the store. */
-export interface LeaseWant {
-  readonly attrs: LeaseAttrs
-  readonly network: NetworkConfig
-}
-
-export interface LeaseKeeperOptions {
-  /** Of this network: what is asked for first where no lease is ours, and what was in use since the host was booted. */
-  readonly lastRun: (network: NetworkConfig) => Promise<Required<Pick<AcquireHints, 'previous' | 'sinceBoot'>>>
-  /** Addresses of bridges with containers, asked before each try. */
-  readonly occupied?: () => Promise<readonly IpAddr[]>
-  /** What a new subnet must leave alone. */
-  readonly surroundings?: AcquireHints['surroundings']
-  readonly protectedRanges?: AcquireHints['protectedRanges']
-  readonly renewMarginMs: number
-  /** Wait between tries that need the operator or another node to change something. */
-  readonly retryMs?: number
-  /** Of two processes with one NodeID the one yields that has written over the other within this time. */
-  readonly claimMs?: number
-}
 
 /** The last write that the store has confirmed. */
 interface Published {
@@ -81,6 +61,7 @@ export class LeaseKeeper {
   readonly #store: LeaseStore
   readonly #clock: Clock
   readonly #log: Logger
+  readonly #random: () => number
   readonly #options: LeaseKeeperOptions
   readonly #retryMs: number
   #want: LeaseWant | undefined
@@ -91,10 +72,17 @@ export class LeaseKeeper {
   #judged: string | undefined
   /** When we last wrote over each rival's entry. */
   readonly #overwrote = new Map<Rival, number>()
+  /** A subnet has become free, and it is about to ask for it. */
+  #isAsking = false
   /** Aborted: something may have changed, look again. */
   #wake = new AbortController()
 
-  constructor(needs: { store: LeaseStore; clock: Clock; log: Logger }, options: LeaseKeeperOptions) {
+  /** `random`: from 0 to below 1. */
+  constructor(
+    needs: { store: LeaseStore; clock: Clock; log: Logger; random: () => number },
+    options: LeaseKeeperOptions,
+  ) {
+    this.#random = needs.random
     this.#store = needs.store
     this.#clock = needs.clock
     this.#log = needs.log
@@ -277,13 +265,29 @@ export class LeaseKeeper {
       if (seen !== undefined && isOlder(revision, seen.revision)) this.#history += 1
       const id = ownId(this.state.current)
       const isFreed = leases.size < (seen?.leases ?? 0)
-      if (isFreed && this.#published?.own.lacks !== undefined) this.#published = { ...this.#published, againAt: 0 }
-      const mayMatter =
-        (isFreed && (id === undefined || this.#published?.own.lacks !== undefined)) ||
-        (id !== undefined && this.#store.entry(id)?.version !== this.#judged)
-      if (mayMatter) this.#wake.abort()
+      if (isFreed && this.#isShort) this.#askSoon(leases.size, signal)
+      if (id !== undefined && this.#store.entry(id)?.version !== this.#judged) this.#wake.abort()
       seen = { revision, leases: leases.size }
     }
+  }
+
+  /** It waits for a subnet that is not there. */
+  get #isShort(): boolean {
+    return ownId(this.state.current) === undefined || this.#published?.own.lacks !== undefined
+  }
+
+  /** All nodes that wait for a subnet see the same one go: they ask one after the other. */
+  #askSoon(nodes: number, signal: AbortSignal): void {
+    if (this.#isAsking) return
+    this.#isAsking = true
+    this.#clock.sleep(spreadMs(this.#random, nodes), signal).then(
+      () => {
+        this.#isAsking = false
+        if (this.#published?.own.lacks !== undefined) this.#published = { ...this.#published, againAt: 0 }
+        this.#wake.abort()
+      },
+      () => {},
+    )
   }
 
   /** Sleeps, or less when something may have changed since the last pause. */
@@ -292,9 +296,4 @@ export class LeaseKeeper {
     await untilFirst([signal, wake.signal], (stop) => this.#clock.sleep(ms, stop)).catch(() => {})
     if (wake.signal.aborted) this.#wake = new AbortController()
   }
-}
-
-function ownId(state: LeaseState | undefined): string | undefined {
-  if (state?.at === 'held') return state.own.lease.id
-  return state?.at === 'lost' ? state.last.lease.id : undefined
 }

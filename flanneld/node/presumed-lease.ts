@@ -3,7 +3,7 @@ import { decideLease, firstWindow } from '../../subnet/allocator.ts'
 import { decodeLeaseKey, encodeLeaseKey } from '../../subnet/lease-codec.ts'
 import { familySubnets } from '../../subnet/lease-families.ts'
 import type { Lease } from '../../subnet/types.ts'
-import type { LeaseWant } from '../leases/lease-keeper.ts'
+import type { LeaseWant } from '../leases/keeper-options.ts'
 import type { FoldMemory } from './fold.ts'
 import type { Levels } from './levels.ts'
 

@@ -1,8 +1,6 @@
 import type { Clock } from '../../lib/clock.ts'
+import { spreadMs } from '../leases/spread.ts'
 import type { SwitchView } from './switch.ts'
-
-/** Each node writes its lease some four times; so many ms for each node of the cluster, or all would write at once. */
-const JITTER_MS = 4
 
 interface Look {
   /** The store shows what this node says of itself. */
@@ -34,7 +32,7 @@ export class SinceWhen {
     const { clock, random } = this.#needs
     const now = clock.now()
     this.#shownSince = isShown ? (this.#shownSince ?? now) : undefined
-    if (isSettled) this.#tellAt ??= now + random() * nodes * JITTER_MS
+    if (isSettled) this.#tellAt ??= now + spreadMs(random, nodes)
     return {
       isSettled: isSettled && now >= (this.#tellAt ?? now),
       shownMs: this.#shownSince === undefined ? 0 : Math.max(1, now - this.#shownSince),

@@ -160,10 +160,11 @@ describe('a second family of a running cluster', function () {
     const now = await leases()
     for (const [n, { key, value }] of now.entries()) {
       assert.equal(key.split('&')[0], leasesBefore[n]?.key)
-      const { BackendV6Data, PublicIPv6, ...rest } = value
+      const { BackendV6Data, PublicIPv6, Since, ...rest } = value
       const { PublicIPv6: _none, ...was } = leasesBefore[n]?.value ?? {}
       assert.deepEqual(rest, was)
       assert.match(String(PublicIPv6), /^fd00:64::/)
+      assert.match(String(Since), /^[1-9]\d*$/)
       assert.match(JSON.stringify(BackendV6Data), /"VtepMAC":/)
     }
     const addresses = new Map<Host, string>()
@@ -214,7 +215,7 @@ describe('a second family of a running cluster', function () {
     for (const host of hosts)
       await until(10_000, `${host.label} is clean`, async () => assert.deepEqual(await left(host), []))
     assert.deepEqual(
-      (await leases()).map(({ key, value }) => ({ key, value })),
+      (await leases()).map(({ key, value: { Since: _since, ...value } }) => ({ key, value })),
       leasesBefore,
     )
     await nothingLost(v4)

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
-import { LeaseKeeper, type LeaseKeeperOptions, type LeaseState } from '../../flanneld/leases/lease-keeper.ts'
+import type { LeaseKeeperOptions } from '../../flanneld/leases/keeper-options.ts'
+import { LeaseKeeper, type LeaseState } from '../../flanneld/leases/lease-keeper.ts'
 import { leaseConditions } from '../../flanneld/status/node-conditions.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { createLogger } from '../../lib/log.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseAttrs } from '../../subnet/types.ts'
 import { network } from '../backends/world.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
@@ -28,6 +30,8 @@ async function start(
     clock?: VirtualClock
     table?: FakeLeaseTable
     connection?: Partial<Connection>
+    random?: () => number
+    network?: NetworkConfig
   } = {},
 ) {
   const clock = change.clock ?? new VirtualClock()
@@ -39,9 +43,9 @@ async function start(
     if (severity === 'warn') warnings.push(message)
   })
   const options = { lastRun, renewMarginMs: HOUR, retryMs: 60_000, ...change }
-  const keeper = new LeaseKeeper({ store, clock, log }, options)
+  const keeper = new LeaseKeeper({ store, clock, log, random: change.random ?? (() => 0) }, options)
   const want = (next: LeaseAttrs, network = v4) => keeper.setWant({ attrs: next, network })
-  want(change.want ?? attrs('a'))
+  want(change.want ?? attrs('a'), change.network)
   const end = new AbortController()
   let fault: unknown
   const following = store.run(end.signal)
@@ -122,7 +126,7 @@ describe('lease keeper', () => {
     await world.clock.advance(10 * 60_000)
     assert.equal(world.table.writes, writes)
     world.table.delete(holder)
-    await settleTasks()
+    await world.clock.advance(1)
     assert.equal(idOf(world.state()), `${id}&fc00:0:0:1::-64`)
     assert.equal(lacks(), undefined)
     world.want(attrs('a'))
@@ -131,6 +135,32 @@ describe('lease keeper', () => {
     assert.deepEqual([...world.table.snapshot().leases.keys()], [id])
     assert.equal(await world.stop(), undefined)
   })
+
+  for (const family of [false, true])
+    it(`asks for a ${family ? 'subnet of another family' : 'subnet'} that is freed at another moment than others that wait for it`, async () => {
+      const clock = new VirtualClock()
+      const table = new FakeLeaseTable({ clock })
+      for (let n = 0; n < 100; n += 1) table.put(`10.9.${n}.0-24`, value(`other${n}`, `192.168.65.${n}`))
+      const bounds = { IPv6SubnetMin: 'fc00:0:0:1::', IPv6SubnetMax: 'fc00:0:0:1::' }
+      const tiny = networkOf(
+        family
+          ? { Network: '10.244.0.0/16', EnableIPv6: true, IPv6Network: 'fc00::/48', ...bounds }
+          : { Network: '10.244.0.0/16', SubnetMin: '10.244.1.0', SubnetMax: '10.244.1.0' },
+      )
+      const holder = family ? '0.0.0.0-0&fc00:0:0:1::-64' : '10.244.1.0-24'
+      table.put(holder, `{"PublicIP":"192.168.66.1","PublicIPv6":"fd00::9","BackendType":"host-gw","NodeID":"z"}`)
+      const world = await start({ clock, table, random: () => 0.5, ...(!family && { network: tiny }) })
+      const both = { publicIps: new Map<Family, IpAddr>([...attrs('a').publicIps, [6, 'fd00::11' as IpAddr]]) }
+      if (family) world.want({ ...attrs('a'), ...both }, tiny)
+      await world.clock.advance(60_000)
+      const { writes } = table
+      table.delete(holder)
+      await world.clock.advance(150)
+      assert.equal(table.writes, writes)
+      await world.clock.advance(100)
+      assert.match(idOf(world.state()), family ? /&fc00:0:0:1::-64$/ : /^10\.244\.1\.0-24$/)
+      await world.stop()
+    })
 
   it("does not take its own change for somebody else's when the watch is faster than the answer", async () => {
     const world = await start({ connection: { delayMs: 4 } })
@@ -214,7 +244,10 @@ describe('lease keeper', () => {
     const clock = new VirtualClock()
     const table = new FakeLeaseTable({ clock })
     const store = new FakeLeaseStore({ table, random: () => 0 })
-    const keeper = new LeaseKeeper({ store, clock, log: createLogger(() => {}) }, { lastRun, renewMarginMs: HOUR })
+    const keeper = new LeaseKeeper(
+      { store, clock, log: createLogger(() => {}), random: () => 0 },
+      { lastRun, renewMarginMs: HOUR },
+    )
     const end = new AbortController()
     const running = keeper.run(end.signal)
     await settleTasks()
@@ -240,7 +273,7 @@ describe('lease keeper', () => {
       yield* []
       throw new TypeError('a fault')
     }
-    const needs = { store, clock, log: createLogger(() => {}) }
+    const needs = { store, clock, log: createLogger(() => {}), random: () => 0 }
     const keeper = new LeaseKeeper(needs, { lastRun, renewMarginMs: HOUR })
     await assert.rejects(keeper.run(new AbortController().signal), /a fault/)
   })
@@ -443,7 +476,7 @@ describe('lease keeper', () => {
     assert.equal(state.at, 'acquiring')
     assert.match(state.at === 'acquiring' ? (state.waitingFor ?? '') : '', /no .*subnet|free/)
     table.delete('10.5.42.0-24')
-    await settleTasks()
+    await world.clock.advance(1)
     assert.equal(idOf(world.state()), '10.5.42.0-24')
     await world.stop()
   })
