@@ -44,6 +44,8 @@ export interface HostFacts {
    * distributions have it); the host's own setting, whatever a plan has changed it to.
    */
   readonly strictReversePath: boolean
+  /** Direct paths were turned off a moment ago: peers that have not heard of it still send by them. */
+  readonly keepsDirect?: true
   /** Hardware addresses of existing VXLAN devices, by name: what can be adopted. */
   readonly deviceMacs: ReadonlyMap<string, MacAddr>
   /** Whether the kernel has nexthop objects. */

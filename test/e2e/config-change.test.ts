@@ -15,6 +15,7 @@ import {
   status,
   until,
   vxlan,
+  whileFrozen,
 } from './world.ts'
 
 describe('a change of the configuration', function () {
@@ -26,7 +27,7 @@ describe('a change of the configuration', function () {
   let judges: readonly PingJudge[] = []
 
   before(async () => {
-    lab = await Lab.create({ segments: oneSegment(3), netConf: vxlan })
+    lab = await Lab.create({ segments: oneSegment(3), rpFilter: 1, netConf: vxlan })
     ;[h1, h2] = [lab.host('h1'), lab.host('h2')]
     await bringUp([h1, h2])
     for (const host of [h1, h2]) await knowsPeers(host, 1)
@@ -59,12 +60,19 @@ describe('a change of the configuration', function () {
   }
 
   const nothingLost = async () => {
+    await morePackets()
+    for (const judge of judges) assert.equal(judge.verdict().lost, 0)
+  }
+
+  const morePackets = async () => {
     const sent = judges.map((judge) => judge.verdict().sent)
     await until(10_000, 'more packets', async () => {
       for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 25)
     })
-    for (const judge of judges) assert.equal(judge.verdict().lost, 0)
   }
+
+  const strictness = async (host: Host) =>
+    (await host.exec(['cat', '/proc/sys/net/ipv4/conf/eth0/rp_filter'])).stdout.trim()
 
   const codes = async (host: Host): Promise<readonly string[]> =>
     (await status(host)).conditions
@@ -78,8 +86,20 @@ describe('a change of the configuration', function () {
       [true, 'eth0'],
       [false, 'flannel.1'],
     ] as const) {
-      await configured({}, { DirectRouting: directRouting })
+      const heard = await countInLog(h1, /network configuration changed/)
+      // The other one hears of it a second later: as long as it is strict it would drop what comes directly.
+      await whileFrozen(h2, async () => {
+        await configured({}, { DirectRouting: directRouting })
+        await until(5_000, 'h1 has heard', async () =>
+          assert.equal(await countInLog(h1, /network configuration changed/), heard + 1),
+        )
+        for (let round = 0; round < 3; round += 1) await morePackets()
+      })
       await goesBy(device)
+      await until(10_000, 'the uplinks are as strict as they shall be', async () => {
+        for (const host of [h1, h2]) assert.equal(await strictness(host), directRouting ? '2' : '1')
+      })
+      await nothingLost()
       for (const host of [h1, h2]) assert.deepEqual(await codes(host), [])
     }
     await configured({}, { MTU: 1400 })
