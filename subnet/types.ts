@@ -188,7 +188,7 @@ export interface AcquireHints extends PublishHints {
    * our NodeID may be in use by a host from which our state directory was copied, so who takes it over says so in it (`claim`).
    */
   readonly sinceBoot?: ReadonlyMap<Family, Cidr>
-  /** Addresses of this host's bridges with containers: a lease whose subnet has one stays, though a new one could not be chosen so. */
+  /** Addresses by which this host reaches containers: a lease whose subnet has one stays, though a new one could not be chosen so. */
   readonly occupied?: readonly IpAddr[]
   /** After a loss: nothing but this subnet (per family) is acceptable. */
   readonly only?: ReadonlyMap<Family, Cidr>

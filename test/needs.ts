@@ -101,7 +101,9 @@ export function whyAbsent(capability: Capability): string | undefined {
   if (capability === 'vm') return whyNoMachine()
   if (capability === 'docker') return whyMissing(['dockerd', 'containerd', 'busybox'], 'docker.io, busybox-static')
   if (capability === 'cni') {
-    const missing = ['bridge', 'host-local', 'loopback', 'portmap'].find((name) => !executable(join(cniPlugins, name)))
+    const missing = ['bridge', 'host-local', 'loopback', 'portmap', 'ptp'].find(
+      (name) => !executable(join(cniPlugins, name)),
+    )
     return missing && `no ${missing} in ${cniPlugins} (Debian: containernetworking-plugins)`
   }
   if (capability === 'firewalld')

@@ -6,7 +6,7 @@ import type { Objection } from './objection.ts'
 /** What a change of the enabled families meets on this node. */
 export interface FamiliesInUse {
   readonly own: Lease | undefined
-  /** Addresses of this host's bridges with containers; undefined: the host was not read yet. */
+  /** Addresses by which this host reaches containers; undefined: the host was not read yet. */
   readonly occupied: readonly IpAddr[] | undefined
   /** A change of the backend is under way: whom it has moved is known by the leases, which get other names with other families. */
   readonly isChanging?: boolean | undefined
@@ -47,7 +47,7 @@ export function familyObjections(
   return leavingFamilies(next, inUse, known)
 }
 
-/** Families in whose subnet of this node a bridge with containers has an address. */
+/** Families in whose subnet of this node a device of containers has an address. */
 export function leavingFamilies(
   next: Configuration,
   inUse: Configuration,
@@ -70,8 +70,8 @@ export function leavingFamilies(
     return [
       {
         path: key,
-        text: `containers of this host have addresses of ${subnet}, its IPv${family} subnet (their bridge has ${address})`,
-        remedy: `it is used by itself when there are none: stop those containers, or take ${address} from their bridge; or set ${key} to true again`,
+        text: `containers of this host have addresses of ${subnet}, its IPv${family} subnet (by ${address} of this host)`,
+        remedy: `it is used by itself when there are none: stop those containers, or take ${address} from this host's end (bridge or veth); or set ${key} to true again`,
       },
     ]
   })

@@ -8,7 +8,7 @@ interface LastRunNeeds {
   /** Of the last run. */
   readonly last: Configuration | undefined
   readonly leases: () => Promise<Pick<LeasesInUse, 'own' | 'leases'>>
-  /** Addresses of bridges with containers. */
+  /** Addresses by which this host reaches containers. */
   readonly occupied: () => Promise<readonly IpAddr[]>
 }
 

@@ -2,17 +2,10 @@ import type { HostInterface, HostKernel, HostRouteEntry, NearbyRoutes } from '..
 import { LOOPBACK } from '../../kernel/kinds/address/kind.ts'
 import { BOOT_PROTOCOL, defaultMetric, keyOf, ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
-import {
-  addressBits,
-  type Cidr,
-  cidrOf,
-  contains,
-  familyOf,
-  type IpAddr,
-  overlaps,
-  prefixLength,
-} from '../../lib/address.ts'
+import { type Cidr, cidrOf, contains, familyOf, type IpAddr, overlaps, prefixLength } from '../../lib/address.ts'
 import type { ContainerDevice, HostRoute, NeededAddress, Surroundings } from '../../subnet/surroundings.ts'
+
+import { isGateway } from './occupied.ts'
 
 export interface SurroundingsInput {
   readonly interfaces: readonly HostInterface[]
@@ -153,7 +146,7 @@ export class HostSurroundings {
       .filter(({ name }) => name !== uplink)
       .flatMap(({ name: device, kind, addresses }): ContainerDevice[] =>
         addresses
-          .filter(({ address, length }) => kind === 'bridge' || (kind === 'veth' && isWhole(address, length)))
+          .filter((each) => kind === 'bridge' || isGateway({ kind }, each))
           .map(({ address, length }) => ({ device, address, prefix: cidrOf(address, length) })),
       )
     return {
@@ -172,11 +165,6 @@ const NO_ROUTE = { kind: 'route', type: 'unicast', protocol: BOOT_PROTOCOL } as 
 /** Ours, or flannel's of another backend: what is there is the overlay's. */
 function isOverlay(device: string | undefined, ours: ReadonlySet<string>): boolean {
   return device !== undefined && (ours.has(device) || device.startsWith('flannel'))
-}
-
-// The ptp plugin gives the gateway's address to the host's end of each container's pair.
-function isWhole(address: IpAddr, length: number): boolean {
-  return length === addressBits(familyOf(address))
 }
 
 function hostRoute({ dst, metric, type, device, via, protocol }: HostRouteEntry): HostRoute {

@@ -11,7 +11,7 @@ export interface LeaseWant {
 export interface LeaseKeeperOptions {
   /** Of this network: what is asked for first where no lease is ours, and what was in use since the host was booted. */
   readonly lastRun: (network: NetworkConfig) => Promise<Required<Pick<AcquireHints, 'previous' | 'sinceBoot'>>>
-  /** Addresses of bridges with containers, asked before each try. */
+  /** Addresses by which this host reaches containers, asked before each try. */
   readonly occupied?: () => Promise<readonly IpAddr[]>
   /** What a new subnet must leave alone. */
   readonly surroundings?: AcquireHints['surroundings']

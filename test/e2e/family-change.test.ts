@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import type { PingJudge } from '../../lab/ping-judge.ts'
 import { type Cidr, firstHost } from '../../lib/address.ts'
-import { needs } from '../needs.ts'
+import { cniPlugins, needs } from '../needs.ts'
 import {
   bringUp,
   flanneld,
@@ -21,7 +22,7 @@ const dual = { ...vxlan, EnableIPv6: true, IPv6Network: 'fc00::/48' }
 const masq = { args: ['--ip-masq'] }
 
 describe('a second family of a running cluster', function () {
-  needs(this, 'netns', 'etcd')
+  needs(this, 'netns', 'etcd', 'cni')
   this.timeout(180_000)
   let lab: Lab
   let hosts: readonly Host[] = []
@@ -102,6 +103,18 @@ describe('a second family of a running cluster', function () {
     const inside = `ip addr replace ${address}/64 dev eth0 nodad; ip -6 route replace default via ${gateway}`
     await host.container('c1').exec(['sh', '-c', inside])
     return address
+  }
+  /** The second network device of its container, by the plugin that joins each container to the host alone. */
+  const addPointToPoint = async (host: Host) => {
+    const rangeStart = (await giveIpv6(host)).replace(/2$/, '9')
+    const subnet = (await host.subnetEnv()).families[1]?.subnet
+    const ipam = { type: 'host-local', dataDir: join(host.folder, 'ipam'), ranges: [[{ subnet, rangeStart }]] }
+    const network = JSON.stringify({ cniVersion: '0.4.0', name: 'alone', type: 'ptp', ipam })
+    const names = `CNI_CONTAINERID=alone CNI_NETNS=/run/netns/${host.container('c1').name} CNI_IFNAME=eth1 CNI_PATH=${cniPlugins}`
+    const call = async (verb: string) =>
+      await host.exec(['sh', '-c', `printf %s '${network}' | CNI_COMMAND=${verb} ${names} ${cniPlugins}/ptp`])
+    await call('ADD')
+    return { remove: () => call('DEL') }
   }
   const takeIpv6 = async (host: Host) => {
     await host.container('c1').exec(['ip', '-6', 'addr', 'flush', 'dev', 'eth0', 'scope', 'global'])
@@ -190,7 +203,7 @@ describe('a second family of a running cluster', function () {
         const [found] = await conditions(host)
         assert.equal(found?.code, 'config-refused')
         assert.match(found?.text ?? '', /EnableIPv6: containers of this host have addresses of fc00:/)
-        assert.match(found?.remedy ?? '', /take fc00:\S+ from their bridge/)
+        assert.match(found?.remedy ?? '', /take fc00:\S+ from this host's end/)
       })
     }
     const [h1] = hosts as [Host]
@@ -210,7 +223,16 @@ describe('a second family of a running cluster', function () {
       ended.map(() => 0),
     )
     v6 = []
+    const [h1] = hosts as [Host]
+    const pair = await addPointToPoint(h1)
     for (const host of hosts) await takeIpv6(host)
+    for (const host of hosts.slice(1))
+      await until(10_000, `${host.label} is clean`, async () => assert.deepEqual(await left(host), []))
+    const [found] = await conditions(h1)
+    assert.equal(found?.code, 'config-refused')
+    assert.match(found?.text ?? '', /EnableIPv6: containers of this host have addresses of fc00:/)
+    assert.equal((await h1.subnetEnv()).families.length, 2)
+    await pair.remove()
     await families(1)
     for (const host of hosts)
       await until(10_000, `${host.label} is clean`, async () => assert.deepEqual(await left(host), []))

@@ -76,7 +76,10 @@ describe('a new configuration', () => {
     it('waits for containers that have its addresses', () => {
       const [found] = judge(['10.5.3.1', 'fc00:0:0:3::1'])
       assert.equal(found?.path, 'EnableIPv6')
-      assert.match(found?.remedy ?? '', /take fc00:0:0:3::1 from their bridge; or set EnableIPv6 to true again/)
+      assert.match(
+        found?.remedy ?? '',
+        /take fc00:0:0:3::1 from this host's end \(bridge or veth\); or set EnableIPv6 to true again/,
+      )
       assert.deepEqual(judge(['10.5.3.1', 'fc00:0:0:4::1']), [])
     })
 
