@@ -1,7 +1,6 @@
 import type { Cidr, Family } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
-import type { Lease, LeaseConflict, Rival } from '../../subnet/types.ts'
-import type { LeaseState } from './lease-keeper.ts'
+import type { Lease, LeaseConflict, OwnLease, Rival } from '../../subnet/types.ts'
 
 export function stillRivals({ type }: LeaseConflict): ReadonlySet<Rival> {
   if (type === 'identity-shared') return new Set(['same-node'])
@@ -15,8 +14,13 @@ export function subnetsIn({ families }: NetworkConfig, lease: Lease): ReadonlyMa
   return new Map(kept.length === 0 ? all : kept)
 }
 
+type Holding =
+  | { readonly at: 'held'; readonly own: OwnLease }
+  | { readonly at: 'lost'; readonly last: OwnLease }
+  | { readonly at: 'acquiring' | 'recorded' }
+
 /** Of the lease that is ours, or was. */
-export function ownId(state: LeaseState | undefined): string | undefined {
+export function ownId(state: Holding | undefined): string | undefined {
   if (state?.at === 'held') return state.own.lease.id
   return state?.at === 'lost' ? state.last.lease.id : undefined
 }
