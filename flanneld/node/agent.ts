@@ -11,14 +11,15 @@ import { recallLastKnown } from '../last-known/recall.ts'
 import { LeaseKeeper, OWN_LEASE } from '../leases/lease-keeper.ts'
 import { keepLastSubnets, lastRun } from '../state/own-subnet.ts'
 import type { Check } from '../status/health.ts'
-import { datastoreConditions, leaseConditions, readinessChecks } from '../status/node-conditions.ts'
+import { leaseConditions } from '../status/lease-conditions.ts'
+import { datastoreConditions, readinessChecks } from '../status/node-conditions.ts'
 import type { FinishOutcome } from '../switch/change-status.ts'
 import { ConnectionWatch } from '../switch/connection-watch.ts'
 import { leavingRoutes } from '../switch/leaving-routes.ts'
 import { SocketWatch } from '../switch/socket-watch.ts'
 import { WayChange } from '../switch/way-change.ts'
 import type { AgentNeeds, AgentOptions, AgentView } from './agent-needs.ts'
-import { movesRoutes, type ObstacleBetween } from './configuration.ts'
+import type { ObstacleBetween } from './configuration.ts'
 import { kernelListener } from './kernel-events.ts'
 import { followReconciler } from './kernel-status.ts'
 import { LevelSet } from './levels.ts'
@@ -72,7 +73,13 @@ export class Agent {
     this.#sockets = new SocketWatch({ ...needs, host, sockets, levels: this.#levels })
     this.#connections = new ConnectionWatch({
       ...needs,
-      leaving: () => this.#leavingRoutes(),
+      leaving: () =>
+        leavingRoutes({
+          last: this.#planning.last,
+          unmoved: this.#change.unmoved,
+          configuration: this.#levels.current.configuration,
+          waiting: this.#config?.waiting,
+        }),
       count: (routes) => countEnded(needs.kernel, routes),
     })
     this.#planning = new Planning(
@@ -183,28 +190,6 @@ export class Agent {
     return this.#change.finish()
   }
 
-  /** To peers, through another device: as soon as they move, or when what waits goes into use. */
-  #leavingRoutes() {
-    const { last } = this.#planning
-    if (last === undefined) return []
-    const { unmoved } = this.#change
-    const { configuration } = this.#levels.current
-    const waiting = this.#config?.waiting
-    if (
-      unmoved.length > 0 ||
-      configuration === undefined ||
-      waiting === undefined ||
-      !movesRoutes(configuration, waiting)
-    )
-      return leavingRoutes(last.plan, unmoved)
-    const families = [...configuration.network.families.keys()]
-    const peers = [...last.verdicts.planned.values()]
-    return leavingRoutes(
-      last.plan,
-      peers.flatMap((lease) => families.map((family) => ({ lease, family }))),
-    )
-  }
-
   #followLease(): void {
     const { lifecycle, conditions, state, moment } = this.#needs
     lifecycle.run(OWN_LEASE, (stop) => this.#keeper.run(stop))
@@ -256,7 +241,8 @@ export class Agent {
     let kept = ''
     this.#follow(reconciler.passes, () => {
       // Of what this program itself does to the loopback device the host's view hears nothing.
-      const now = [...(planning.owned().addresses ?? [])].join(' ')
+      const entries = [...this.#needs.state.journal.entries.values()]
+      const now = entries.flatMap((entry) => (entry.kind === 'address' ? [entry.address] : [])).join(' ')
       if (now !== kept) host.lookAgain()
       kept = now
     })

@@ -3,85 +3,22 @@ import type { Failure, ReconcileStatus } from '../../kernel/desired.ts'
 import { missingModule } from '../../kernel/kinds/missing-module.ts'
 import { unmetRequirements } from '../../kernel/reconciler/settlement.ts'
 import { contains, familyOf, type IpAddr } from '../../lib/address.ts'
-import { assertNever, ConfigError, messageOf, printable } from '../../lib/errors.ts'
+import { ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Overlap } from '../../subnet/route-overlaps.ts'
 import type { Harm } from '../../subnet/surroundings.ts'
-import type { LeaseConflict, OwnLease, StoreHealth } from '../../subnet/types.ts'
+import type { StoreHealth } from '../../subnet/types.ts'
 import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
 import { isByDesign } from './by-design.ts'
 import { remedyOfRefusal } from './fault-conditions.ts'
 import type { Check } from './health.ts'
+import { leaseConditions } from './lease-conditions.ts'
 import { remedyFor } from './remedies.ts'
 import type { Condition } from './status.ts'
 
 /** Pure: what the parts say of themselves, as conditions and as reasons for not being ready. */
-
-export function leaseConditions(state: LeaseState): readonly Condition[] {
-  if (state.at === 'held') {
-    const { lacks } = state.own
-    if (lacks === undefined) return []
-    return [
-      {
-        code: 'lease-family',
-        severity: 'warning',
-        text: `the lease ${state.own.lease.id} stays as it is: ${lacks.text}`,
-        remedy: lacks.remedy,
-      },
-    ]
-  }
-  if (state.at === 'recorded') return state.isGood ? [] : [expiredCondition(state.own)]
-  if (state.at === 'lost') {
-    return [
-      {
-        code: `lease-${state.conflict.type}`,
-        severity: 'error',
-        text: `the own lease ${state.last.lease.id} was lost: ${state.text}`,
-        remedy: `containers keep their addresses; ${afterLoss(state.conflict)}`,
-      },
-    ]
-  }
-  if (state.waitingFor === undefined) return []
-  const text = `no subnet leased yet: ${state.waitingFor}`
-  const remedy = state.remedy ?? WAIT_REMEDY
-  return [{ code: 'lease-waiting', severity: 'error', text, remedy }]
-}
-
-const WAIT_REMEDY =
-  'it is tried again by itself: let the lease store answer; if all subnets are taken, delete leases of hosts that are gone or make the network larger; if hosts, gateways or routes lie in them, move Network or SubnetMin and SubnetMax beside these'
-function expiredCondition({ lease, expiresAt }: OwnLease): Condition {
-  const when = expiresAt === undefined ? '' : `, at ${new Date(expiresAt).toISOString()} by the clock of this host`
-  return {
-    code: 'lease-unsure',
-    severity: 'error',
-    text: `the lease may have expired${when}: ${lease.id} of the last run, and the lease store does not answer`,
-    remedy:
-      'it is renewed when the store answers; until then containers that run keep their addresses, and new ones wait',
-  }
-}
-
-const NEW_SUBNET = 'stop the daemon, run `flanneld cleanup`, and start it again'
-
-/** None of these takes the lease away from who holds it now. */
-function afterLoss(conflict: LeaseConflict): string {
-  switch (conflict.type) {
-    case 'identity-shared':
-      return 'find the host with the copied state directory; on the copy stop the daemon, delete `node-id` there, give it an address of its own, and start it again'
-    case 'public-address-taken':
-    case 'public-address-shared':
-      return `give one of the two hosts an address of its own (--iface, --public-ip); then start this one again`
-    case 'subnet-taken':
-      return conflict.publicIp === undefined
-        ? `to take a new subnet ${NEW_SUBNET}`
-        : `two hosts must not have one address: give this one its own (--iface, --public-ip); to take a new subnet then ${NEW_SUBNET}`
-    case 'pool-exhausted':
-      return `to take a new subnet ${NEW_SUBNET}`
-    default:
-      return assertNever(conflict)
-  }
-}
 
 /** `fault`: why the host could not be read; undefined: it was. */
 export function hostConditions(choice: Kept | undefined, fault: unknown): readonly Condition[] {

@@ -1,4 +1,5 @@
 import { addressBits, familyOf } from '../../lib/address.ts'
+import { LOOPBACK } from '../kinds/address/kind.ts'
 import { PROBE_TABLE } from '../kinds/probe-route/kind.ts'
 import { NO_PROBE_PRIORITY, PROBE_PRIORITY, PROBE_SOURCES, type ProbeRule } from '../kinds/probe-rule/kind.ts'
 import { ROUTE_PROTOCOL } from '../objects.ts'
@@ -19,8 +20,6 @@ const FRA_PROTOCOL = 21
 const FRA_IP_PROTO = 22
 const FRA_SPORT_RANGE = 23
 const IPPROTO_UDP = 17
-/** What this host itself sends comes from there. */
-const LOOPBACK = 'lo'
 
 const writer = new MessageWriter()
 const attributes = new AttributeTable(FRA_SPORT_RANGE)
@@ -66,6 +65,7 @@ function ruleMessage(type: number, mode: number, { from, action }: ProbeRule): U
   const leads = action === 'lookup'
   const number = leads ? FR_ACT_TO_TBL : FR_ACT_UNREACHABLE
   header(type, mode, { family: ADDRESS_FAMILY[family], sourceBits: addressBits(family), action: number })
+  // What this host itself sends comes from there.
   writer.putAddress(FRA_SRC, from).putText(FRA_IIFNAME, LOOPBACK)
   writer.putU32(FRA_PRIORITY, leads ? PROBE_PRIORITY : NO_PROBE_PRIORITY)
   if (leads) writer.putU32(FRA_TABLE, PROBE_TABLE)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { LeaseKeeperOptions } from '../../flanneld/leases/keeper-options.ts'
 import { LeaseKeeper, type LeaseState } from '../../flanneld/leases/lease-keeper.ts'
-import { leaseConditions } from '../../flanneld/status/node-conditions.ts'
+import { leaseConditions } from '../../flanneld/status/lease-conditions.ts'
 import type { Cidr, Family, IpAddr } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { createLogger } from '../../lib/log.ts'

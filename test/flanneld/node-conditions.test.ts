@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import type { LeaseState } from '../../flanneld/leases/lease-keeper.ts'
+import { leaseConditions } from '../../flanneld/status/lease-conditions.ts'
 import {
   datastoreConditions,
   hostConditions,
   kernelConditions,
-  leaseConditions,
   peerConditions,
   readinessChecks,
 } from '../../flanneld/status/node-conditions.ts'
