@@ -4,13 +4,20 @@ import type { PingJudge } from '../../lab/ping-judge.ts'
 import { status, until } from './world.ts'
 
 interface End {
-  /** What all send by, to each other's containers. */
-  readonly device: string
+  /** What all send by, to each other's containers; or what one host sends to the other one by. */
+  readonly device: string | ((from: Host, to: Host) => string)
   /** The devices of flannel that each has; undefined where it has none. */
   readonly tunnel?: string | readonly string[] | undefined
+  /** Where the new way does not lead to, so that the change goes on and names who keeps the old one. Everywhere by default. */
+  readonly leadsTo?: (from: Host, to: Host) => boolean
   /** All hosts by default. */
   readonly who?: readonly Host[]
   readonly ms?: number
+}
+
+interface Change {
+  readonly peers: { readonly moved: number; readonly total: number }
+  readonly waiting: readonly { readonly reason: string }[]
 }
 
 /** Hosts whose containers ping each other, each every other one, while the backend changes. */
@@ -46,19 +53,25 @@ export class ChangingHosts {
     await Promise.all(this.judges.map((judge) => judge.stop().catch(() => undefined)))
   }
 
-  /** No change is under way, all send by the one device, and nothing else is left; `rest`: what the store says of each. */
+  /** No change is under way that could end, all send by what is given, and nothing else is left; `rest`: what the store says of each. */
   async settled(end: End, rest: (host: Host) => Promise<void>): Promise<void> {
-    const { device, tunnel, who = this.#hosts, ms = 60_000 } = end
-    await until(ms, `all send by ${device}`, async () => {
+    const { device, tunnel, leadsTo = () => true, who = this.#hosts, ms = 60_000 } = end
+    const deviceOf = typeof device === 'string' ? () => device : device
+    await until(ms, 'all send by what they shall', async () => {
       for (const host of who) {
+        const others = who.filter((to) => to !== host)
+        for (const to of others)
+          assert.equal(await sendsBy(host, to), deviceOf(host, to), `${host.label} to ${to.label}`)
         const { backendChange, notReady } = await status(host)
-        assert.deepEqual([backendChange, notReady], [null, []], JSON.stringify(backendChange))
-        for (const to of who)
-          if (to !== host) assert.equal(await sendsBy(host, to), device, `${host.label} to ${to.label}`)
+        assert.deepEqual(notReady, [])
+        const reached = others.filter((to) => leadsTo(host, to))
+        if (reached.length === others.length) {
+          assert.equal(backendChange, null, JSON.stringify(backendChange))
+          assert.doesNotMatch(await host.ip('rule'), /847/)
+        } else assertReached(backendChange, { moved: reached.length, total: others.length })
         const names = (await host.ipJson('link')).map(({ ifname }) => String(ifname))
         const tunnels = tunnel === undefined ? [] : [tunnel].flat()
         assert.deepEqual(names.filter((name) => name.startsWith('flannel')).sort(), [...tunnels].sort())
-        assert.doesNotMatch(await host.ip('rule'), /847/)
         await rest(host)
       }
     })
@@ -72,6 +85,12 @@ export class ChangingHosts {
     })
     for (const judge of this.judges) assert.deepEqual([judge.address, judge.verdict().lost], [judge.address, 0])
   }
+}
+
+/** So many peers have moved, and of the others the change says that the new way does not lead to them. */
+function assertReached(change: Change | null, peers: Change['peers']): void {
+  const kept = change?.waiting.filter(({ reason }) => reason.includes('does not lead to it')) ?? []
+  assert.deepEqual([change?.peers, kept.length], [peers, peers.total - peers.moved], JSON.stringify(change))
 }
 
 /** The device by which a host's packets to the other one's container go. */
