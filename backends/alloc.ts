@@ -15,6 +15,6 @@ export const alloc: Backend<null, null> = {
   prepare: async () => ({ identity: null, path: { backend: '', data: new Map() } }),
   local: ({ facts }) => ({ objects: [], mtu: facts.external.mtu, notices: [] }),
   peer: () => ({ objects: [] }),
-  devices: () => [],
+  devices: () => [{ names: new Map() }],
   reach: () => 'unused',
 }

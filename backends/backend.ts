@@ -1,4 +1,4 @@
-import type { DesiredObject, Role } from '../kernel/objects.ts'
+import type { DesiredObject, LinkDriver, Role } from '../kernel/objects.ts'
 import type { ObjectTable } from '../kernel/table.ts'
 import type { Cidr, Family, IpAddr, MacAddr } from '../lib/address.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -46,10 +46,26 @@ export interface HostFacts {
   readonly strictReversePath: boolean
   /** Direct paths were turned off a moment ago: peers that have not heard of it still send by them. */
   readonly keepsDirect?: true
-  /** Hardware addresses of existing VXLAN devices, by name: what can be adopted. */
-  readonly deviceMacs: ReadonlyMap<string, MacAddr>
+  /** Tunnel devices that stand, by name: what can be adopted. */
+  readonly devices: ReadonlyMap<string, HostDevice>
   /** Whether the kernel has nexthop objects. */
   readonly nexthops: boolean
+}
+
+export interface HostDevice {
+  readonly driver: LinkDriver
+  readonly mac?: MacAddr
+}
+
+/** Devices of a way, under the names by which a node has them. */
+export interface WayDevices {
+  /** By the family whose packets go by them; none of a family that needs none. */
+  readonly names: ReadonlyMap<Family, string>
+  /**
+   * It is one of IP in IP. With one local address the kernel has one that sends by any interface, and one more that is bound to the uplink.
+   * While both are there either may receive for the other.
+   */
+  readonly ipInIp?: 'by any interface' | 'by the uplink'
 }
 
 export interface PrepareContext {
@@ -57,6 +73,8 @@ export interface PrepareContext {
   readonly facts: HostFacts
   /** What this node's lease said before this start: a VTEP MAC is taken again from it. */
   readonly previous: PeerPath | undefined
+  /** Those that this node has chosen for the way. */
+  readonly devices: WayDevices
   /** What this process has made for this way in other families: it stays. Absent: nothing. */
   readonly made?: PeerPath | undefined
   /** Cryptographically strong random bytes. */
@@ -76,6 +94,7 @@ export interface LocalInput<C, I> {
   readonly config: C
   readonly network: NetworkConfig
   readonly identity: I
+  readonly devices: WayDevices
   readonly own: Lease
   readonly facts: LocalFacts
   /** Families in whose network hosts or endpoints of the store have addresses; none where nothing is said. */
@@ -149,6 +168,8 @@ export type OuterForm =
 export interface Ingress {
   /** Devices that packets go into a tunnel by, and come out of it; none of a family whose packets take none. */
   readonly tunnels: ReadonlyMap<Family, string>
+  /** Further devices that packets of peers may come out of, while they are there; none where nothing is said. */
+  readonly alsoBy?: readonly string[]
   /** How the outer packets arrive. */
   readonly outer: readonly OuterForm[]
   /** What this host itself says by a tunnel device, as if it had come from outside. */
@@ -227,8 +248,13 @@ export interface Backend<C, I> {
    * Data that no config fits are named by `peer`.
    */
   fits?(config: C, family: Family, data: unknown): boolean
-  /** Names of all devices that this backend may make under this config: recorded before they are made. */
-  devices(config: C, network: NetworkConfig): readonly string[]
+  /**
+   * The devices that it makes under this config, with the best names first: a node takes those beside which its other ways have theirs. All
+   * of them are recorded before one is made.
+   */
+  devices(config: C, network: NetworkConfig): readonly [WayDevices, ...WayDevices[]]
+  /** Whether a device that stands may have been made under this config, as far as its kind tells. */
+  mayHaveMade?(config: C, driver: LinkDriver): boolean
   /** FOU ports that this backend may open under this config; recorded like the devices. */
   fouPorts?(config: C): readonly number[]
   /** Of kinds that no other backend has. Nothing runs before an object is applied. */

@@ -29,7 +29,7 @@ export const hostGw: Backend<null, null> = {
     ingress: { tunnels: new Map(), outer: [] },
   }),
   peer: (_input, peer, reach) => planPeer(peer, reach),
-  devices: () => [],
+  devices: () => [{ names: new Map() }],
   reach: () => 'probe',
 }
 

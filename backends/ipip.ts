@@ -1,6 +1,6 @@
 import { JsonFields } from '../lib/json-fields.ts'
-import type { Backend, LocalInput, LocalPlan } from './backend.ts'
-import { IPV4_HEADER, planTunnelPeer, tunnelObjects } from './ipv4-tunnel.ts'
+import type { Backend, LocalInput, LocalPlan, WayDevices } from './backend.ts'
+import { IPIP_DEVICES, IPV4_HEADER, planTunnelPeer, RECEIVING_IP_IN_IP, tunnelObjects } from './ipv4-tunnel.ts'
 import { looseUplink } from './reverse-path.ts'
 
 export interface IpipConfig {
@@ -8,7 +8,10 @@ export interface IpipConfig {
 }
 
 /** The kernel's own `tunl0` is never touched: others use it. */
-const DEVICE = 'flannel.ipip'
+const DEVICES: readonly [WayDevices, WayDevices] = [
+  { names: new Map([[4, IPIP_DEVICES[0]]]), ipInIp: 'by any interface' },
+  { names: new Map([[4, IPIP_DEVICES[1]]]), ipInIp: 'by the uplink' },
+]
 
 /** The outer packet is IP and nothing else (protocol 4): the smallest overhead of all tunnels, IPv4 only. Source: RFC 2003. */
 export const ipip: Backend<IpipConfig, null> = {
@@ -26,22 +29,24 @@ export const ipip: Backend<IpipConfig, null> = {
   lasting: () => null,
   prepare: async () => ({ identity: null, path: { backend: 'ipip', data: new Map() } }),
   local: planLocal,
-  peer: ({ config }, peer, reach) => planTunnelPeer(peer, DEVICE, config.directRouting ? reach : undefined),
-  devices: () => [DEVICE],
+  peer: ({ config, tunnels }, peer, reach) =>
+    planTunnelPeer(peer, tunnels.get(4) ?? '', config.directRouting ? reach : undefined),
+  devices: () => DEVICES,
+  mayHaveMade: (_config, driver) => driver.type === 'ipip' && driver.encapsulation === undefined,
   reach: (config) => (config.directRouting ? 'probe' : 'unused'),
 }
 
 // The inner packet decides on life time and fragments, as with flannel: a traceroute shows the hosts, a small path MTU is heard of.
 const DRIVER = { ttl: 0, pathMtuDiscovery: false }
 
-function planLocal({ config, own, facts }: LocalInput<IpipConfig, null>): LocalPlan {
+function planLocal({ config, devices, own, facts }: LocalInput<IpipConfig, null>): LocalPlan {
   const { external, strictReversePath } = facts
   const mtu = external.mtu - IPV4_HEADER
   const uplink = config.directRouting && strictReversePath ? [looseUplink(external.name)] : []
   return {
-    objects: [...tunnelObjects({ own, facts }, { device: DEVICE, mtu, driver: DRIVER }), ...uplink],
+    objects: [...tunnelObjects({ devices, own, facts }, { mtu, driver: DRIVER }), ...uplink],
     mtu,
     notices: [],
-    ingress: { tunnels: new Map([[4, DEVICE]]), outer: [{ type: 'ipip' }] },
+    ingress: { tunnels: devices.names, alsoBy: RECEIVING_IP_IN_IP, outer: [{ type: 'ipip' }] },
   }
 }

@@ -7,21 +7,29 @@ import { gatewayRoute, tunnelAddress } from './routes.ts'
 /** Bytes that the outer IPv4 header takes. */
 export const IPV4_HEADER = 20
 
+/** Of the backend ipip, and of udp. The first ones are those that flannel and operators know. */
+export const IPIP_DEVICES = ['flannel.ipip', 'flannel-ipip'] as const
+export const UDP_DEVICES = ['flannel0', 'flannel1', 'flannel2'] as const
+/** Of those that are there the kernel chooses one to receive for all, until it is gone. */
+export const RECEIVING_IP_IN_IP: readonly string[] = [...IPIP_DEVICES, ...UDP_DEVICES.slice(0, 2)]
+
 /** A device of IP in IP, with the network address of the own subnet: what ipip and the udp backend's kernel engine share. */
 export interface Ipv4Tunnel {
-  readonly device: string
   /** Bytes. */
   readonly mtu: number
-  readonly driver: Omit<IpipDriver, 'type' | 'local'>
+  readonly driver: Omit<IpipDriver, 'type' | 'local' | 'underlay'>
 }
 
 /** The device, its address and its sysctl. */
 export function tunnelObjects(
-  { own, facts }: Pick<LocalInput<unknown, unknown>, 'own' | 'facts'>,
-  { device, mtu, driver }: Ipv4Tunnel,
+  { devices, own, facts }: Pick<LocalInput<unknown, unknown>, 'devices' | 'own' | 'facts'>,
+  { mtu, driver }: Ipv4Tunnel,
 ): readonly DesiredObject[] {
   const local = facts.external.addresses.get(4)
   const subnet = own.families.get(4)?.subnet
+  const device = devices.names.get(4)
+  if (device === undefined) return []
+  const bound = devices.ipInIp === 'by the uplink' ? { underlay: facts.external.name } : {}
   return [
     {
       kind: 'link',
@@ -29,7 +37,7 @@ export function tunnelObjects(
       name: device,
       mtu,
       up: true,
-      driver: { type: 'ipip', ...(local === undefined ? {} : { local }), ...driver },
+      driver: { type: 'ipip', ...bound, ...(local === undefined ? {} : { local }), ...driver },
     },
     ...(subnet === undefined ? [] : [tunnelAddress(device, networkAddress(subnet))]),
     looseReversePath(device),

@@ -1,5 +1,6 @@
 import type { Family } from '../lib/address.ts'
 import type { PeerPath } from '../subnet/types.ts'
+import type { WayDevices } from './backend.ts'
 import type { AnyBackend } from './registry.ts'
 
 /** One way in which this node can send and receive now. */
@@ -11,6 +12,7 @@ export interface Way {
   readonly identity: unknown
   /** What peers are told of it: of these families. */
   readonly path: PeerPath
+  readonly devices: WayDevices
   /** Of the enabled ones those that it is prepared for. */
   readonly families: readonly Family[]
   /** Milliseconds of the monotonic clock: when this node began to have it. */

@@ -9,7 +9,7 @@ import { instanceOfChain, instanceOfTable, isMarkTable } from '../kernel/rules/n
  * would have made them; without the rest it makes its own. Pure.
  *
  * Left out are the devices of both udp engines (flannel makes a tun of its own, under another name if there is one
- * already), addresses that stay on the loopback device, blackhole routes (flannel's stands at another metric), the ingress guard (nobody would let new peers in) and all that bears a name of ours.
+ * already), devices under a second name, which they have had since a live change, addresses that stay on the loopback device, blackhole routes (flannel's stands at another metric), the ingress guard (nobody would let new peers in) and all that bears a name of ours.
  */
 export function adoptedByFlannel(objects: readonly KernelObject[]): readonly KernelObject[] {
   const links = objects.filter((object) => object.kind === 'link')
@@ -42,8 +42,9 @@ export function bearsFlannelsName(object: KernelObject): boolean {
   return object.kind === 'nft-table' && instanceOfTable(object.name) === '' && !isMarkTable(object.name)
 }
 
-function isAdopted({ driver }: Link): boolean {
-  return driver.type === 'vxlan' || (driver.type === 'ipip' && driver.encapsulation === undefined)
+function isAdopted({ name, driver }: Link): boolean {
+  if (driver.type === 'vxlan') return /^flannel(-v6)?\.\d+$/.test(name)
+  return name === 'flannel.ipip' && driver.type === 'ipip' && driver.encapsulation === undefined
 }
 
 /** With flannel's own mark, and with a gateway of their own: it neither finds nor removes routes by ours, nor those through nexthop objects. */

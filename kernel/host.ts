@@ -1,4 +1,5 @@
 import { type Cidr, FAMILIES, type Family, familyOf, type IpAddr, type MacAddr } from '../lib/address.ts'
+import type { LinkDriver } from './kinds/link/drivers/drivers.ts'
 import { readSysctl } from './kinds/sysctl/table.ts'
 import {
   dumpAddresses,
@@ -62,6 +63,8 @@ export interface HostInterface {
   readonly mac: MacAddr | undefined
   /** The driver's, as `ip -d link` names it: `vxlan`; empty for hardware. */
   readonly kind: string
+  /** Of kinds that this program makes: as what. */
+  readonly driver?: LinkDriver
   /** Index of the bridge, bond or VRF that it is a port of; 0: none. */
   readonly master: number
   /** In the kernel's order, which is that of preference within a family. */
@@ -153,7 +156,7 @@ export class HostKernel {
         duplicate: (flags & IFA_F_DADFAILED) !== 0,
       })
     }
-    return links.map(({ index, name, mtu, flags, mac, kind, master }) => ({
+    return links.map(({ index, name, mtu, flags, mac, kind, made, master }) => ({
       name,
       index,
       mtu,
@@ -162,6 +165,7 @@ export class HostKernel {
       loopback: (flags & IFF_LOOPBACK) !== 0,
       mac,
       kind,
+      ...(made && { driver: made.driver }),
       master,
       addresses: addresses.get(index) ?? [],
     }))

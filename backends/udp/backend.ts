@@ -1,23 +1,30 @@
 import { ConfigError } from '../../lib/errors.ts'
 import type { Backend } from '../backend.ts'
 import { parseUdpConfig, type UdpConfig } from './config.ts'
-import { planUdp, planUdpPeer, UDP_DEVICE, type UdpIdentity } from './plan.ts'
+import { fitsPort, planUdp, planUdpPeer, type UdpIdentity, udpDevices } from './plan.ts'
 import { ProxyTables } from './proxy-tables.ts'
 
-/** A lease of it says nothing: flannel's daemon takes every lease without a type for one of udp. */
+/** A lease of it has no type: flannel's daemon takes every one without for one of udp. */
 export const udp: Backend<UdpConfig, UdpIdentity> = {
   type: 'udp',
   wireType: '',
   families: [4],
   parseConfig: parseUdpConfig,
   written: ({ port, engine }) => ({ Port: port, Engine: engine }),
+  beside: (one, other) =>
+    one.port === other.port
+      ? 'the kernel has one of the two engines on a port; in two steps, with vxlan between them or another Backend.Port, no restart is needed'
+      : undefined,
   prepare: async (config, context) => ({
     identity: { engine: await chooseEngine(config, context.hasFou) },
-    path: { backend: '', data: new Map() },
+    path: { backend: '', data: new Map([[4, { Port: config.port }]]) },
   }),
   local: planUdp,
   peer: planUdpPeer,
-  devices: () => [UDP_DEVICE],
+  fits: fitsPort,
+  devices: udpDevices,
+  mayHaveMade: ({ port }, driver) =>
+    driver.type === 'tun' ? driver.persistent : driver.type === 'ipip' && driver.encapsulation?.port === port,
   fouPorts: ({ port }) => [port],
   tables: (ports) => new ProxyTables(ports),
   reach: () => 'unused',

@@ -1,6 +1,8 @@
 import { IPPROTO_IPIP } from '../../kernel/objects.ts'
-import type { LocalInput, LocalPlan, PeerInput, PeerPlan, PlannedPeer } from '../backend.ts'
-import { IPV4_HEADER, planTunnelPeer, tunnelObjects } from '../ipv4-tunnel.ts'
+import type { Family } from '../../lib/address.ts'
+import { JsonFields } from '../../lib/json-fields.ts'
+import type { LocalInput, LocalPlan, PeerInput, PeerPlan, PlannedPeer, WayDevices } from '../backend.ts'
+import { IPV4_HEADER, planTunnelPeer, RECEIVING_IP_IN_IP, tunnelObjects, UDP_DEVICES } from '../ipv4-tunnel.ts'
 import { nexthopRoute } from '../routes.ts'
 import type { UdpConfig } from './config.ts'
 import { planProxy, planProxyPeer } from './proxy-plan.ts'
@@ -10,23 +12,51 @@ export interface UdpIdentity {
   readonly engine: 'kernel' | 'userspace'
 }
 
-/** The same in both engines: peers' operators and flannel know it. */
-export const UDP_DEVICE = 'flannel0'
 const UDP_HEADER = 8
 /** Outer packets live as long as any other packet of this host; the inner one's life is spent where it is forwarded. */
 const TTL = 64
 
+/** A tun is no device of IP in IP; what `auto` comes to is not known here. */
+export function udpDevices({ engine }: UdpConfig): readonly [WayDevices, ...WayDevices[]] {
+  const [first, second, third] = UDP_DEVICES
+  if (engine === 'userspace') return [named(first), named(second), named(third)]
+  return [
+    { ...named(first), ipInIp: 'by any interface' },
+    { ...named(second), ipInIp: 'by the uplink' },
+  ]
+}
+
+function named(device: string): WayDevices {
+  return { names: new Map([[4, device]]) }
+}
+
+/** A lease of flannel says no port. */
+export function fitsPort({ port }: UdpConfig, _family: Family, data: unknown): boolean {
+  try {
+    const said = new JsonFields(data ?? {}, 'BackendData').integer('Port', { least: 0, most: 65535, fallback: 0 })
+    return (said || port) === port
+  } catch {
+    return false
+  }
+}
+
 /** The wire format of flannel's udp backend, a bare IPv4 packet per datagram, made by either engine. */
 export function planUdp(input: LocalInput<UdpConfig, UdpIdentity>): LocalPlan {
   const mtu = input.facts.external.mtu - IPV4_HEADER - UDP_HEADER
-  return input.identity.engine === 'kernel' ? planFou(input, mtu) : planProxy(input, { device: UDP_DEVICE, mtu })
+  return input.identity.engine === 'kernel' ? planFou(input, mtu) : planProxy(input, mtu)
 }
 
-export function planUdpPeer({ identity, nexthops }: PeerInput<UdpConfig, UdpIdentity>, peer: PlannedPeer): PeerPlan {
-  if (identity.engine === 'userspace') return planProxyPeer(peer, UDP_DEVICE)
-  if (!nexthops) return planTunnelPeer(peer, UDP_DEVICE, undefined)
+export function planUdpPeer(
+  { config, identity, tunnels, nexthops }: PeerInput<UdpConfig, UdpIdentity>,
+  peer: PlannedPeer,
+): PeerPlan {
+  if (!fitsPort(config, peer.family, peer.data))
+    return { reason: 'other-port', text: `the lease does not say port ${config.port}` }
+  const device = tunnels.get(4) ?? ''
+  if (identity.engine === 'userspace') return planProxyPeer(peer, device)
+  if (!nexthops) return planTunnelPeer(peer, device, undefined)
   const { subnet, publicIp } = peer.part
-  return { path: 'tunnel', objects: nexthopRoute(peer.role, { dst: subnet, via: publicIp, device: UDP_DEVICE }) }
+  return { path: 'tunnel', objects: nexthopRoute(peer.role, { dst: subnet, via: publicIp, device }) }
 }
 
 /** An ipip device whose outer packets go in UDP, and a port where the kernel takes the UDP header off again. */
@@ -37,7 +67,7 @@ function planFou(input: LocalInput<UdpConfig, UdpIdentity>, mtu: number): LocalP
   return {
     objects: [
       { kind: 'fou-port', role: { class: 'required', family: 4 }, port, protocol: IPPROTO_IPIP },
-      ...tunnelObjects(input, { device: UDP_DEVICE, mtu, driver }),
+      ...tunnelObjects(input, { mtu, driver }),
     ],
     mtu,
     notices: [
@@ -48,6 +78,10 @@ function planFou(input: LocalInput<UdpConfig, UdpIdentity>, mtu: number): LocalP
       },
     ],
     // The device takes bare packets, too, whatever it sends.
-    ingress: { tunnels: new Map([[4, UDP_DEVICE]]), outer: [{ type: 'udp', port }, { type: 'ipip' }] },
+    ingress: {
+      tunnels: input.devices.names,
+      alsoBy: RECEIVING_IP_IN_IP,
+      outer: [{ type: 'udp', port }, { type: 'ipip' }],
+    },
   }
 }

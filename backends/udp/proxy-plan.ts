@@ -7,10 +7,8 @@ import { tunnelAddress } from '../routes.ts'
 import type { UdpConfig } from './config.ts'
 
 /** The proxy of this process: one device, and per peer a route to it and a place in the proxy's own table. */
-export function planProxy(
-  input: LocalInput<UdpConfig, unknown>,
-  { device, mtu }: { readonly device: string; readonly mtu: number },
-): LocalPlan {
+export function planProxy(input: LocalInput<UdpConfig, unknown>, mtu: number): LocalPlan {
+  const device = input.devices.names.get(4) ?? ''
   const subnet = input.own.families.get(4)?.subnet
   // It says "net unreachable" in the name of the device.
   const own = subnet === undefined ? {} : { own: { device, address: networkAddress(subnet) } }
@@ -24,13 +22,16 @@ export function planProxy(
         remedy: 'packets are lost while the daemon is away; Backend.Engine chooses the engine',
       },
     ],
-    ingress: { tunnels: new Map([[4, device]]), outer: [{ type: 'udp', port: input.config.port }], ...own },
+    ingress: { tunnels: input.devices.names, outer: [{ type: 'udp', port: input.config.port }], ...own },
   }
 }
 
 export function planProxyPeer({ role, part }: PlannedPeer, device: string): PeerPlan {
   const { subnet, publicIp } = part
-  return { path: 'tunnel', objects: [{ kind: 'udp-peer', role, subnet, publicIp }, linkRoute(role, subnet, device)] }
+  return {
+    path: 'tunnel',
+    objects: [{ kind: 'udp-peer', role, device, subnet, publicIp }, linkRoute(role, subnet, device)],
+  }
 }
 
 function reason({ engine }: UdpConfig): string {

@@ -1,5 +1,5 @@
 import type { UdpPeer, UdpProxy } from '../../kernel/objects.ts'
-import { compare } from '../../kernel/objects.ts'
+import { compare, keyOf } from '../../kernel/objects.ts'
 import type { ObjectTable, Op, OpError, OpResult } from '../../kernel/table.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { aborted } from '../../lib/signals.ts'
@@ -24,8 +24,8 @@ interface Running {
 }
 
 /**
- * The proxy and its peers as two kinds of objects over one engine. The engine alone starts workers: while none carries packets the proxy
- * is not in the dump, and creating it is refused with why.
+ * Proxies and their peers as two kinds of objects over an engine each: one, or two while the port changes. An engine alone starts
+ * workers: while none carries packets its proxy is not in the dump, and creating it is refused with why.
  */
 export class ProxyTables implements BackendTables {
   readonly tables: readonly ObjectTable[]
@@ -33,7 +33,8 @@ export class ProxyTables implements BackendTables {
   readonly #makeEngine: MakeEngine
   readonly #peers = new Map<string, UdpPeer>()
   #onChange = () => {}
-  #running: Running | undefined
+  /** By device. */
+  readonly #running = new Map<string, Running>()
   /** Of engines that are gone. */
   #before: DataPlaneCounts | undefined
 
@@ -47,7 +48,8 @@ export class ProxyTables implements BackendTables {
     }
     const proxy: ObjectTable<UdpProxy> = {
       kind: 'udp-proxy',
-      dump: async () => (this.#running?.engine.state.at === 'running' ? [this.#running.proxy] : []),
+      dump: async () =>
+        [...this.#running.values()].flatMap(({ proxy, engine }) => (engine.state.at === 'running' ? [proxy] : [])),
       apply: async (ops) => {
         const results: OpResult[] = []
         for (const op of ops) results.push(resultOf(await this.#applyProxy(op)))
@@ -63,43 +65,52 @@ export class ProxyTables implements BackendTables {
   }
 
   counts(): DataPlaneCounts | undefined {
-    return this.#running === undefined ? this.#before : addCounts(this.#before, countsOf(this.#running.engine))
+    let counts = this.#before
+    for (const { engine } of this.#running.values()) counts = addCounts(counts, countsOf(engine))
+    return counts
   }
 
   async stop(): Promise<void> {
-    const { engine } = this.#running ?? {}
-    this.#before = this.counts()
-    this.#running = undefined
-    await engine?.stop()
+    await Promise.all([...this.#running.keys()].map((device) => this.#end(device)))
+  }
+
+  async #end(device: string): Promise<void> {
+    const running = this.#running.get(device)
+    if (running === undefined) return
+    this.#before = addCounts(this.#before, countsOf(running.engine))
+    this.#running.delete(device)
+    await running.engine.stop()
   }
 
   // All at once: the engine takes a whole table, between two packets.
   #applyPeers(ops: readonly Op<UdpPeer>[]): readonly OpResult[] {
     for (const { verb, object } of ops) {
-      if (verb === 'remove') this.#peers.delete(object.subnet)
-      else this.#peers.set(object.subnet, object)
+      if (verb === 'remove') this.#peers.delete(keyOf(object))
+      else this.#peers.set(keyOf(object), object)
     }
-    if (this.#running !== undefined) this.#running.engine.replaceTable(this.#tableOf(this.#running.proxy))
+    const devices = new Set(ops.map(({ object }) => object.device))
+    for (const { proxy, engine } of this.#running.values())
+      if (devices.has(proxy.device)) engine.replaceTable(this.#tableOf(proxy))
     return ops.map(() => ({ ok: true }))
   }
 
   async #applyProxy(op: Op<UdpProxy>): Promise<OpError | undefined> {
-    const running = this.#running
-    const isSame = running?.proxy.device === op.object.device
+    const { device } = op.object
+    const running = this.#running.get(device)
     switch (op.verb) {
       case 'remove':
-        if (!isSame) return { code: 'ENOENT', message: 'the udp proxy does not run' }
-        await this.stop()
+        if (running === undefined) return { code: 'ENOENT', message: 'the udp proxy does not run' }
+        await this.#end(device)
         return undefined
       case 'update':
       case 'create':
       case 'recreate':
-        if (isSame && compare(running.proxy, op.object) !== 'recreate') {
-          this.#running = { ...running, proxy: op.object }
+        if (running !== undefined && compare(running.proxy, op.object) !== 'recreate') {
+          this.#running.set(device, { ...running, proxy: op.object })
           running.engine.replaceTable(this.#tableOf(op.object))
           return this.#stateError(running.engine.state, op.object)
         }
-        await this.stop()
+        await this.#end(device)
         return await this.#start(op.object)
     }
   }
@@ -109,14 +120,14 @@ export class ProxyTables implements BackendTables {
     const { device, local, port } = proxy
     // What it says before it is ours is the answer to this very call.
     const onState = () => {
-      if (this.#running?.engine === engine) this.#onChange()
+      if (this.#running.get(device)?.engine === engine) this.#onChange()
     }
     const engine = this.#makeEngine(
       { clock, log, random, table: this.#tableOf(proxy), onState },
       { device, local, port },
     )
     await engine.start()
-    this.#running = { proxy, engine }
+    this.#running.set(device, { proxy, engine })
     return this.#stateError(engine.state, proxy)
   }
 
@@ -135,8 +146,8 @@ export class ProxyTables implements BackendTables {
     return { code, message: messageOf(cause) }
   }
 
-  #tableOf({ own }: UdpProxy): ProxyTable {
-    return { own, peers: [...this.#peers.values()] }
+  #tableOf({ device, own }: UdpProxy): ProxyTable {
+    return { own, peers: [...this.#peers.values()].filter((peer) => peer.device === device) }
   }
 }
 

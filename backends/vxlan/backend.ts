@@ -1,9 +1,10 @@
 import type { Family, MacAddr } from '../../lib/address.ts'
+import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { PeerPath } from '../../subnet/types.ts'
-import type { Backend, PrepareContext, Prepared } from '../backend.ts'
+import type { Backend, PrepareContext, Prepared, WayDevices } from '../backend.ts'
 import { checkVxlanConfig, parseVxlanConfig, type VxlanConfig, writtenVxlan } from './config.ts'
-import { fitsVni, planVxlan, planVxlanPeer, type VtepIdentity } from './plan.ts'
-import { decodeVtep, encodeVtep, randomMac, vtepDevice } from './vtep.ts'
+import { fitsVtep, planVxlan, planVxlanPeer, type VtepIdentity } from './plan.ts'
+import { decodeVtep, encodeVtep, randomMac, vtepDevices } from './vtep.ts'
 
 export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   type: 'vxlan',
@@ -20,27 +21,36 @@ export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   prepare: async (config, context) => prepareVtep(config, context),
   local: planVxlan,
   peer: planVxlanPeer,
-  fits: fitsVni,
-  devices: (config, network) => [...network.families.keys()].map((family) => vtepDevice(family, config.vni)),
+  fits: fitsVtep,
+  devices: vxlanDevices,
+  mayHaveMade: ({ vni, port }, driver) => driver.type === 'vxlan' && driver.vni === vni && driver.port === port,
   reach: (config) => (config.directRouting ? 'probe' : 'unused'),
+}
+
+function vxlanDevices({ vni }: VxlanConfig, { families }: NetworkConfig): readonly [WayDevices, ...WayDevices[]] {
+  const named = (place: 0 | 1 | 2): WayDevices => ({
+    names: new Map(Array.from(families.keys(), (family) => [family, vtepDevices(family, vni)[place]])),
+  })
+  return [named(0), named(1), named(2)]
 }
 
 function prepareVtep(config: VxlanConfig, context: PrepareContext): Prepared<VtepIdentity> {
   const identity = new Map<Family, MacAddr>()
   const data = new Map<Family, unknown>()
   for (const family of context.network.families.keys()) {
-    const mac = saidMac(context.made, family) ?? adoptedMac(config, context, family) ?? randomMac(context.randomBytes)
+    const mac = saidMac(context.made, family) ?? adoptedMac(context, family) ?? randomMac(context.randomBytes)
     identity.set(family, mac)
-    data.set(family, encodeVtep({ vni: config.vni, mac }))
+    data.set(family, encodeVtep({ vni: config.vni, mac, port: config.port }))
   }
   return { identity, path: { backend: 'vxlan', data } }
 }
 
 /** Peers know the MAC: a living device's is kept, else the one our lease already says. */
-function adoptedMac(config: VxlanConfig, context: PrepareContext, family: Family): MacAddr | undefined {
-  const living = context.facts.deviceMacs.get(vtepDevice(family, config.vni))
-  if (living !== undefined) return living
-  return saidMac(context.previous, family)
+function adoptedMac({ facts, devices, previous }: PrepareContext, family: Family): MacAddr | undefined {
+  const living = facts.devices.get(devices.names.get(family) ?? '')
+  // Somebody else's bridge of our name lends us nothing.
+  if (living?.driver.type === 'vxlan' && living.mac !== undefined) return living.mac
+  return saidMac(previous, family)
 }
 
 function saidMac(path: PeerPath | undefined, family: Family): MacAddr | undefined {

@@ -6,7 +6,7 @@ import { SMALLEST_MTU } from '../devices.ts'
 import { looseReversePath, looseUplink } from '../reverse-path.ts'
 import { gatewayRoute, nexthopRoute, tunnelAddress } from '../routes.ts'
 import { VXLAN_HEADERS, type VxlanConfig } from './config.ts'
-import { decodeVtep, vtepDevice } from './vtep.ts'
+import { decodeVtep } from './vtep.ts'
 
 /** The own MAC per family; each family has its own device. */
 export type VtepIdentity = ReadonlyMap<Family, MacAddr>
@@ -15,15 +15,16 @@ type Input = LocalInput<VxlanConfig, VtepIdentity>
 
 /** Per family one device and its address. Source: RFC 7348; names and values as flannel's. */
 export function planVxlan(input: Input): LocalPlan {
-  const { config, facts, network } = input
+  const { config, devices, facts, network } = input
   const families = [...network.families.keys()]
+  const tunnels = new Map([...devices.names].filter(([family]) => network.families.has(family)))
   const uplink = config.directRouting && facts.strictReversePath ? [looseUplink(facts.external.name)] : []
   return {
     objects: [...families.flatMap((family) => localObjects(input, family)), ...uplink],
     mtu: Math.min(...families.map((family) => deviceMtu(input, family))),
     notices: [],
     ingress: {
-      tunnels: new Map(families.map((family) => [family, vtepDevice(family, config.vni)])),
+      tunnels,
       outer: [{ type: 'vxlan', port: config.port, vni: config.vni }],
     },
   }
@@ -57,10 +58,11 @@ export function planVxlanPeer(
   }
 }
 
-/** Whether the peer's VTEP is one of this VNI. */
-export function fitsVni({ vni }: VxlanConfig, family: Family, data: unknown): boolean {
+/** Whether the peer's VTEP is one of this VNI and port. */
+export function fitsVtep({ vni, port }: VxlanConfig, family: Family, data: unknown): boolean {
   try {
-    return isSameVni(decodeVtep(data, fieldOf(family)).vni, vni)
+    const vtep = decodeVtep(data, fieldOf(family))
+    return isSameVni(vtep.vni, vni) && (vtep.port ?? port) === port
   } catch {
     return false
   }
@@ -77,8 +79,9 @@ function deviceMtu(input: Input, family: Family): number {
 }
 
 function localObjects(input: Input, family: Family): DesiredObject[] {
-  const { config, facts, identity, own } = input
-  const name = vtepDevice(family, config.vni)
+  const { config, devices, facts, identity, own } = input
+  const name = devices.names.get(family)
+  if (name === undefined) return []
   const subnet = own.families.get(family)?.subnet
   const local = tunnelSource(facts, family)
   const mac = identity.get(family)
@@ -143,11 +146,12 @@ function peerMac(
   { family, data }: PlannedPeer,
 ): MacAddr | { readonly reason: string; readonly text: string } {
   try {
-    const { vni, mac } = decodeVtep(data, fieldOf(family))
+    const { vni, mac, port = config.port } = decodeVtep(data, fieldOf(family))
     if (!isSameVni(vni, config.vni)) {
       const isWindows = vni >= LEAST_VNI_OF_WINDOWS && config.vni < LEAST_VNI_OF_WINDOWS
       return { reason: isWindows ? 'other-vni' : 'invalid-vtep', text: `VNI ${vni} is not ours (${config.vni})` }
     }
+    if (port !== config.port) return { reason: 'other-port', text: `port ${port} is not ours (${config.port})` }
     if (mac === identity.get(family)) return { reason: 'invalid-vtep', text: `VtepMAC ${mac} is our own` }
     return mac
   } catch (cause) {

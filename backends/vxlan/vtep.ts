@@ -7,10 +7,12 @@ export interface Vtep {
   /** 0: any. */
   readonly vni: number
   readonly mac: MacAddr
+  /** UDP port that it listens on; undefined: not said, as by flannel. */
+  readonly port: number | undefined
 }
 
 export function encodeVtep(vtep: Vtep): unknown {
-  return { VNI: vtep.vni, VtepMAC: vtep.mac }
+  return { VNI: vtep.vni, VtepMAC: vtep.mac, Port: vtep.port }
 }
 
 /** Throws InvalidLease, naming the field. */
@@ -22,16 +24,26 @@ export function decodeVtep(data: unknown, path: string): Vtep {
     const mac = parseMac(fields.string('VtepMAC') ?? '')
     if (mac === undefined) throw new InvalidLease(`${path}.VtepMAC: must be a hardware address of six bytes`)
     if (!isUnicastMac(mac)) throw new InvalidLease(`${path}.VtepMAC: ${mac} is not a unicast address`)
-    return { vni, mac }
+    const port = fields.integer('Port', { least: 0, most: 65535, fallback: 0 }) || undefined
+    return { vni, mac, port }
   } catch (cause) {
     if (cause instanceof InvalidLease) throw cause
     throw new InvalidLease(cause instanceof Error ? cause.message : String(cause), { cause })
   }
 }
 
-/** The name by which peers and operators know the device. */
+/** The name by which flannel and operators know the device. */
 export function vtepDevice(family: Family, vni: number): string {
-  return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`
+  return vtepDevices(family, vni)[0]
+}
+
+/**
+ * And those of further ones beside it: the kernel has several with one VNI, if their ports differ. They are no longer, so that they fit where
+ * the first one does.
+ */
+export function vtepDevices(family: Family, vni: number): readonly [string, string, string] {
+  const begin = family === 4 ? 'flannel' : 'flannel-v6'
+  return [`${begin}.${vni}`, `${begin}-${vni}`, `${begin}_${vni}`]
 }
 
 /** Six random bytes, marked as locally administered and unicast. Source: IEEE 802, U/L and I/G bits. */

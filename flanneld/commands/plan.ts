@@ -1,3 +1,4 @@
+import type { Way } from '../../backends/way.ts'
 import { createKernel, type Kernel } from '../../kernel/kernel.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
 import { obstacleText } from '../../kernel/obstacles/packet-path.ts'
@@ -79,7 +80,7 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
     refused,
     needsRestart: obstacle !== undefined,
     ...(obstacle !== undefined && { obstacle }),
-    order: isBeside && refused.length === 0 ? orderOf(inUse, configuration) : [],
+    order: isBeside && refused.length === 0 ? orderOf(inUse, configuration, madeOf(levels.ways)) : [],
     interruptions: [],
   }
   const nothing = { ops: [], failures: new Map(), obstacles: [] }
@@ -129,11 +130,14 @@ function familyNotes({ own, presumed, levels }: Outlook): readonly string[] {
   return [`the lease ${own.id} becomes ${next.id}${how}`, ...lacks]
 }
 
-/** What a running daemon does (`flanneld/switch`), in words. */
-function orderOf(inUse: Configuration, next: Configuration): readonly string[] {
+function madeOf(ways: readonly Way[] = []): readonly string[] {
+  return ways.flatMap(({ devices }) => [...devices.names.values()])
+}
+
+/** What a running daemon does (`flanneld/switch`), in words. `made`: names of its new devices. */
+function orderOf(inUse: Configuration, next: Configuration, made: readonly string[]): readonly string[] {
   const [from, to] = [inUse, next].map(({ backend }) => backend.type)
   const [before, after] = from === to ? ['the present way', 'the new way'] : [from, to]
-  const made = next.backend.devices(next.config, next.network)
   return [
     made.length === 0
       ? `${after} is set up beside ${before}`

@@ -114,7 +114,7 @@ function gbpAlone(next: Configuration, inUse: Configuration): readonly Objection
     {
       path: 'Backend.GBP',
       text: `${after['GBP']} on port ${after['Port']}, where a device with ${before['GBP']} stands: the kernel has one of them on a port`,
-      remedy: 'change Backend.Port with it, and Backend.VNI; both ways stand side by side then',
+      remedy: 'change Backend.Port with it; both ways stand side by side then',
     },
   ]
 }

@@ -18,7 +18,7 @@ export interface OverlayParts {
 }
 
 /** Every name that flannel and this program give to a device, of whatever instance. */
-const FLANNEL_DEVICE = /^flannel(\.\d+|-v6\.\d+|0|\.ipip|-wg(-v6)?)$/
+const FLANNEL_DEVICE = /^flannel((-v6)?[._-]\d+|[012]|[.-]ipip|-wg(-v6)?)$/
 
 const NONE: ReadonlySet<IpAddr> = new Set()
 

@@ -35,7 +35,7 @@ export class HostView {
   #interfaces: readonly HostInterface[] = []
   #ownAddresses: HostFacts['ownAddresses'] = new Set()
   #loopbackAddresses: HostFacts['loopbackAddresses']
-  #deviceMacs: HostFacts['deviceMacs'] = new Map()
+  #devices: HostFacts['devices'] = new Map()
   #onLink: readonly Cidr[] = []
   #hasNexthops: boolean | undefined
   #external: ExternalInterface | undefined
@@ -74,10 +74,13 @@ export class HostView {
     const loopbackAddresses = loopback && new Set(loopback.addresses.map(plain))
     if (!isDeepStrictEqual(loopbackAddresses, this.#loopbackAddresses)) this.#loopbackAddresses = loopbackAddresses
     // Somebody else's bridge of our name lends us nothing.
-    const tunnels = this.#interfaces.filter(({ kind }) => kind === 'vxlan')
-    const deviceMacs = new Map(tunnels.flatMap(({ name, mac }) => (mac === undefined ? [] : [[name, mac] as const])))
+    const devices = new Map(
+      this.#interfaces.flatMap(({ name, mac, driver }) =>
+        driver === undefined ? [] : [[name, { driver, ...(mac !== undefined && { mac }) }] as const],
+      ),
+    )
     if (!isDeepStrictEqual(ownAddresses, this.#ownAddresses)) this.#ownAddresses = ownAddresses
-    if (!isDeepStrictEqual(deviceMacs, this.#deviceMacs)) this.#deviceMacs = deviceMacs
+    if (!isDeepStrictEqual(devices, this.#devices)) this.#devices = devices
     // The kernel stays the same one.
     this.#hasNexthops ??= await this.#kernel.hasNexthops()
     if (await this.#surroundings?.read()) this.#routesChanged = true
@@ -99,6 +102,11 @@ export class HostView {
   get external(): ExternalInterface {
     if (this.#external === undefined) throw new TypeError('the host was not read yet')
     return this.#external
+  }
+
+  /** Tunnel devices, as of the last reading. */
+  get devices(): HostFacts['devices'] {
+    return this.#devices
   }
 
   get ownAddresses(): HostFacts['ownAddresses'] {
@@ -133,7 +141,7 @@ export class HostView {
       ...(this.#loopbackAddresses && { loopbackAddresses: this.#loopbackAddresses }),
       strictReversePath: (reach === 'probe' || isLeft) && this.#isStrict(originals),
       ...(isLeft && { keepsDirect: true }),
-      deviceMacs: this.#deviceMacs,
+      devices: this.#devices,
       nexthops: this.hasNexthops,
     }
   }

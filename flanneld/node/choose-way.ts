@@ -54,17 +54,20 @@ function chooseWay(
   return fitting.find(({ way }) => way === current) ?? fitting[0] ?? choices[0]
 }
 
-/** What the lease says about this way to its node; undefined: it does not receive by it. */
-export function acceptedBy(lease: Lease, way: Way, family: Family): PeerPath | undefined {
-  if (!carries(way, family)) return undefined
-  return pathsOf(lease).find((path) => isOfType(path, way) && fits(way, family, path))
+/** What the lease says about this one of the ways to its node; undefined: it does not receive by it. */
+export function acceptedBy(lease: Lease, way: Way, family: Family, ways: readonly Way[]): PeerPath | undefined {
+  return pathsOf(lease).find((path) => meantBy(path, family, ways) === way)
 }
 
-/** Whether the node sends to somebody by this way: as it says itself, or else by the one of its type. */
-export function sendsBy(lease: Lease, way: Way): boolean {
+/** Whether the node sends to somebody by this one of the ways: as it says itself, or else by the one of its type. */
+export function sendsBy(lease: Lease, way: Way, ways: readonly Way[]): boolean {
   const paths = lease.sends ?? pathsOf(lease)
-  const families = [...lease.families.keys()].filter((family) => carries(way, family))
-  return families.some((family) => paths.some((path) => isOfType(path, way) && fits(way, family, path)))
+  return [...lease.families.keys()].some((family) => paths.some((path) => meantBy(path, family, ways) === way))
+}
+
+/** A host of flannel does not say its port: as long as a node has ways of both ports it is taken to have stayed with the older one. */
+function meantBy(path: PeerPath, family: Family, ways: readonly Way[]): Way | undefined {
+  return ways.find((way) => carries(way, family) && isOfType(path, way) && fits(way, family, path))
 }
 
 /** What must be looked up of how peers are reached. */

@@ -66,11 +66,5 @@ export function obstacleBetween(before: Configuration, after: Configuration): st
   if (wayKey(before) === wayKey(after)) return undefined
   const types = [before, after].map(({ backend }) => backend.type)
   if (types.includes('alloc')) return 'with alloc somebody else carries the packets, and nobody knows whether he does'
-  if (types.includes('udp') && types.includes('ipip'))
-    return 'the kernel has no second device of IP in IP beside the first; in two steps, with vxlan between them, no restart is needed'
-  const used = new Set(before.backend.devices(before.config, before.network))
-  const both = after.backend.devices(after.config, after.network).find((device) => used.has(device))
-  if (both !== undefined)
-    return `both would have the device ${both}; in two steps, with another VNI between them, no restart is needed`
   return types[0] === types[1] ? before.backend.beside?.(before.config, after.config) : undefined
 }

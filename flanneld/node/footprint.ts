@@ -8,7 +8,7 @@ export function footprintOf(
 ): OwnershipScope {
   const used = configurations.flatMap(({ backend, config, network }) =>
     entriesOf({
-      devices: new Set(backend.devices(config, network)),
+      devices: new Set(backend.devices(config, network).flatMap(({ names }) => [...names.values()])),
       fouPorts: new Set(backend.fouPorts?.(config) ?? []),
       networks: Array.from(network.families.values(), (part) => ({ network: part.network, subnetLen: part.subnetLen })),
     }),

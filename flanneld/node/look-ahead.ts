@@ -21,7 +21,7 @@ import type { PeekedState } from '../state/state-dir.ts'
 import { type Condition, ConditionSet } from '../status/status.ts'
 import { recordedWays } from '../switch/follow.ts'
 import { readWays } from '../switch/record.ts'
-import { type Configuration, obstacleBetween, parseConfiguration } from './configuration.ts'
+import { type Configuration, obstacleBetween, parseConfiguration, wayKey } from './configuration.ts'
 import { type Folded, fold } from './fold.ts'
 import { footprintOf } from './footprint.ts'
 import { NONE_KEPT } from './kept-addresses.ts'
@@ -113,7 +113,14 @@ async function look(
   }
   const host = { devices: () => owned(levels.current).devices, overlay: () => undefined }
   const change = instead && (await changeTo(instead, source.configSource, signal))
-  const sources = followSources({ ...source, ...parts, ...host, ...change?.source }, agent)
+  // What stands now goes on beside it.
+  const beside = () => {
+    const { inUse } = change ?? {}
+    const next = levels.current.configuration
+    const isBeside = inUse && next && wayKey(inUse) !== wayKey(next) && obstacleBetween(inUse, next) === undefined
+    return isBeside ? [inUse] : []
+  }
+  const sources = followSources({ ...source, ...parts, ...host, ...change?.source, beside }, agent)
   const peers = new PeerView({ clock, log }, agent)
   let want: LeaseWant | undefined
   const keeper = {
@@ -124,12 +131,12 @@ async function look(
   const needs = { ...sources, peers, planner: new Planner(), keeper, wayPlan }
   for await (const known of levels.changes.watch(signal)) {
     const { configuration, leases, traffic } = known
-    const beside = { levels: known, conditions: conditions.list(), ...(change?.inUse && { inUse: change.inUse }) }
+    const seen = { levels: known, conditions: conditions.list(), ...(change?.inUse && { inUse: change.inUse }) }
     const held = leases && known.host && previousLease(leases, nodeId, known.host)
     const obstacle = change?.inUse && configuration && parts.obstacleBetween(change.inUse, configuration)
     const outlook = configuration && {
       configuration,
-      ...beside,
+      ...seen,
       ...(obstacle !== undefined && { obstacle }),
       ...(held && { own: held }),
     }

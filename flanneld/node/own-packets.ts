@@ -27,6 +27,12 @@ export function ownPackets(
   return found
 }
 
+/** Devices of all ways, and further ones, that packets of peers may come out of. */
+export function receiversOf(ingresses: readonly Ingress[], family: Family): readonly string[] {
+  const further = family === 4 ? ingresses.flatMap(({ alsoBy = [] }) => alsoBy) : []
+  return [...new Set([...tunnelsOf(ingresses, family), ...further])]
+}
+
 /** The tunnel devices of all ways. */
 export function tunnelsOf(ingresses: readonly Ingress[], family: Family): readonly string[] {
   return [...new Set(ingresses.flatMap(({ tunnels }) => tunnels.get(family) ?? []))]

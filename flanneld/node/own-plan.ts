@@ -97,8 +97,8 @@ function localPlans(input: OwnInput, traits: ReadonlySet<string>): ReadonlyMap<W
   const inside = underlayInside(traits, input, options.storeAddresses)
   return new Map(
     ways.map((way) => {
-      const { backend, config, identity } = way
-      return [way, backend.local({ config, network, identity, own, facts, underlayInside: inside })]
+      const { backend, config, identity, devices } = way
+      return [way, backend.local({ config, network, identity, devices, own, facts, underlayInside: inside })]
     }),
   )
 }

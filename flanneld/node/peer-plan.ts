@@ -18,7 +18,7 @@ export interface PeerBasis {
   readonly complete: boolean
   /** By way: what its backend gets to see of it. */
   readonly inputs: ReadonlyMap<Way, PeerInput<unknown, unknown>>
-  /** Of all ways. */
+  /** Devices that packets of peers may come out of, of all ways. */
   readonly tunnels: ReadonlyMap<Family, readonly string[]>
   /** Undefined: peers need no element in the ingress guard. */
   readonly guard: GuardedNode | undefined
@@ -78,7 +78,7 @@ function othersThan(
   ways: readonly Way[],
 ): readonly Pick<Choice, 'way' | 'path'>[] {
   return ways.flatMap((way) => {
-    const path = way === chosen ? undefined : acceptedBy(lease, way, family)
+    const path = way === chosen ? undefined : acceptedBy(lease, way, family, ways)
     return path === undefined ? [] : [{ way, path }]
   })
 }
@@ -107,7 +107,7 @@ const NOTHING: BesidePlan = { objects: [], refused: [] }
 function besides(basis: PeerBasis, { lease, chosen, peer }: Beside, reach: Reach | undefined): BesidePlan {
   const refused: RefusedWay[] = []
   const objects = basis.ways.flatMap((way) => {
-    const [input, path] = [basis.inputs.get(way), acceptedBy(lease, way, peer.family)]
+    const [input, path] = [basis.inputs.get(way), acceptedBy(lease, way, peer.family, basis.ways)]
     if (way === chosen || input === undefined || path === undefined) return []
     const data = path.data.get(peer.family)
     const plan = way.backend.peer({ ...input, nexthops: false }, { ...peer, data }, reach)

@@ -6,7 +6,7 @@ import { FAMILIES } from '../../lib/address.ts'
 import { type Change, changesBetween, type PersistentMap } from '../../lib/persistent-map.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { guardTable } from './guard-rules.ts'
-import { tunnelsOf } from './own-packets.ts'
+import { receiversOf } from './own-packets.ts'
 import { type OwnPlan, planOwn } from './own-plan.ts'
 import { PeerFold } from './peer-fold.ts'
 import { type PeerBasis, planPeer, type RefusedWay } from './peer-plan.ts'
@@ -119,7 +119,7 @@ function textOf(kept: PlannerInput['kept']): string {
 function basisOf(last: Memory | undefined, input: PlannerInput, own: OwnPlan): Memory['basis'] {
   const { network, ways, facts, options, change } = input
   const ingresses = [...own.locals.values()].flatMap(({ ingress }) => ingress ?? [])
-  const tunnels = new Map(FAMILIES.map((family) => [family, tunnelsOf(ingresses, family)]))
+  const tunnels = new Map(FAMILIES.map((family) => [family, receiversOf(ingresses, family)]))
   const guard = options.guard && ingresses.length > 0 ? guardTable(options.guard.instance) : undefined
   const { onLink, external, nexthops } = facts
   const complete = input.current === undefined || input.complete

@@ -46,6 +46,8 @@ export interface SourceNeeds {
   readonly claim: (footprint: OwnershipScope) => Promise<void>
   /** Filled with what keeps this host from having a way, by `wayKey`. */
   readonly refusals: Map<string, string>
+  /** As in `Ways`. */
+  readonly beside?: (() => readonly Configuration[]) | undefined
   /** Why there is no going from one configuration to the other without a restart. */
   readonly obstacleBetween: ObstacleBetween
   /** Names of the devices of this instance, of earlier configurations, too. */
@@ -141,7 +143,8 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     const previous = lease && pathOf(lease, configuration)
     return { network, facts, previous, randomBytes, hasFou: () => host.hasFou() }
   }
-  const ways = new Ways({ clock, conditions, context, claim: needs.claim, refusals: needs.refusals })
+  const { claim, refusals, beside } = needs
+  const ways = new Ways({ clock, conditions, context, claim, refusals, beside, standing: () => host.devices })
   lifecycle.run('backend', (stop) => ways.run(stop))
   follow(ways.changes, (known) => ({ ways: known }))
 

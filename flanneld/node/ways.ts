@@ -1,4 +1,5 @@
-import type { PrepareContext, Prepared as PreparedWay } from '../../backends/backend.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { HostFacts, PrepareContext, Prepared as PreparedWay } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Family } from '../../lib/address.ts'
@@ -11,6 +12,7 @@ import type { Advertised } from '../leases/advertised.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
 import { type Configuration, wayKey } from './configuration.ts'
+import { DeviceChoice } from './device-choice.ts'
 import { footprintOf } from './footprint.ts'
 import type { PlannerInput } from './planner-input.ts'
 
@@ -42,7 +44,11 @@ interface WaysNeeds {
   readonly claim: (footprint: OwnershipScope) => Promise<void>
   /** Filled with what keeps this host from having a way beside another one, by `wayKey`. */
   readonly refusals: Map<string, string>
-  readonly context: (configuration: Configuration) => Promise<PrepareContext>
+  readonly context: (configuration: Configuration) => Promise<Omit<PrepareContext, 'devices'>>
+  /** Tunnel devices that stand now. */
+  readonly standing: () => HostFacts['devices']
+  /** Configurations of ways that are not wanted here, and whose devices stand beside the others'. */
+  readonly beside?: (() => readonly Configuration[]) | undefined
 }
 
 /**
@@ -55,6 +61,7 @@ export class Ways {
   readonly #needs: WaysNeeds
   readonly #wanted = new Latest<Wanted>('wanted ways')
   readonly #prepared = new Map<string, PreparedWay<unknown> & { readonly families: readonly Family[] }>()
+  readonly #devices = new DeviceChoice()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
   #claimed: string | undefined
   /** Some way could not be had in a family that is wanted. */
@@ -95,6 +102,7 @@ export class Ways {
   /** Which ways are wanted is asked anew with each try. */
   async #prepare(): Promise<void> {
     const wanted = this.#wanted.current ?? NOTHING
+    this.#devices.choose([...(this.#needs.beside?.() ?? []), ...wanted.ways], this.#needs.standing())
     this.#tell()
     let refusal: ConfigError | undefined
     const lacking: string[] = []
@@ -134,7 +142,9 @@ export class Ways {
         network: withFamilies(configuration.network, families),
       })
       const made = this.#prepared.get(key)?.path
-      const prepared = await configuration.backend.prepare(configuration.config, { ...context, ...(made && { made }) })
+      const devices = this.#devices.needed(configuration, families)
+      const needs = { ...context, devices, ...(made && { made }) }
+      const prepared = await configuration.backend.prepare(configuration.config, needs)
       this.#prepared.set(key, { ...prepared, families })
     }
     try {
@@ -212,14 +222,17 @@ export class Ways {
     for (const configuration of wanted) {
       const key = wayKey(configuration)
       const prepared = this.#prepared.get(key)
-      if (prepared === undefined) continue
+      const families = here.filter((family) => prepared?.families.includes(family))
+      const devices = this.#devices.of(configuration, families)
+      if (prepared === undefined || devices === undefined) continue
       const { backend, config } = configuration
-      const families = here.filter((family) => prepared.families.includes(family))
       const path = pathOf(prepared.path, families)
-      const made = { backend, config, ...prepared, path, families, since: since.get(key) ?? this.#needs.clock.now() }
+      const begun = since.get(key) ?? this.#needs.clock.now()
+      const made = { backend, config, ...prepared, path, devices, families, since: begun }
       const known = this.#ways.get(configuration)
+      const isSame = known && isSameList(known.families, families) && isDeepStrictEqual(known.devices, devices)
       // The same object while nothing of it changes: whoever compares them sees that at once.
-      ways.set(configuration, known && isSameList(known.families, families) ? known : made)
+      ways.set(configuration, isSame ? known : made)
     }
     this.#ways = ways
     const [first, ...others] = ways.values()

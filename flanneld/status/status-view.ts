@@ -90,7 +90,7 @@ function leaseOf({ lease: state }: AgentView): StatusDocument['lease'] {
 
 function backendOf({ configuration, ways, plan }: AgentView): StatusDocument['backend'] {
   if (configuration === undefined || ways === undefined || plan === undefined) return null
-  const devices = ways.flatMap(({ backend, config }) => backend.devices(config, configuration.network))
+  const devices = ways.flatMap((way) => [...way.devices.names.values()])
   return { type: ways[0].backend.type, mtu: plan.mtu, devices }
 }
 

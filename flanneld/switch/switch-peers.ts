@@ -56,15 +56,16 @@ export class SwitchPeers {
     const known = this.#said.get(lease)
     if (known !== undefined) return known
     const ways = [...this.#keys]
+    const all = [...this.#keys.keys()]
     const accepts = new Map<Family, readonly string[]>()
     for (const family of families) {
       if (!lease.families.has(family)) continue
       accepts.set(
         family,
-        ways.flatMap(([way, key]) => (acceptedBy(lease, way, family) === undefined ? [] : [key])),
+        ways.flatMap(([way, key]) => (acceptedBy(lease, way, family, all) === undefined ? [] : [key])),
       )
     }
-    const said = { accepts, sends: ways.flatMap(([way, key]) => (sendsBy(lease, way) ? [key] : [])) }
+    const said = { accepts, sends: ways.flatMap(([way, key]) => (sendsBy(lease, way, all) ? [key] : [])) }
     this.#said.set(lease, said)
     return said
   }

@@ -51,7 +51,13 @@ describe('host-gw plan', () => {
   it('refuses a public address that is not on this host', async () => {
     const foreign = facts({}, { publicIps: new Map<Family, IpAddr>([[4, '203.0.113.9' as IpAddr]]) })
     const noise = { randomBytes: () => new Uint8Array(6), hasFou: async () => false }
-    const context = { network: network(4), facts: foreign, previous: undefined, ...noise }
+    const context = {
+      network: network(4),
+      facts: foreign,
+      previous: undefined,
+      devices: { names: new Map() },
+      ...noise,
+    }
     await assert.rejects(hostGw.prepare(null, context), ConfigError)
   })
 })

@@ -279,10 +279,14 @@ ip route add 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 102 onlink`,
 })
 
 describe('vxlan identity', () => {
+  const driver = { type: 'vxlan', vni: 1, port: 8472, learning: false, gbp: false } as const
+  const standing = (mac: string | undefined) =>
+    new Map(mac === undefined ? [] : [['flannel.1', { driver, mac: mac as MacAddr }]])
   const prepare = (change: object, mac?: string) =>
     backend.prepare(backend.parseConfig({}, []), {
       network: network(4),
-      facts: { ...facts(), deviceMacs: new Map(mac === undefined ? [] : [['flannel.1', mac as MacAddr]]) },
+      facts: { ...facts(), devices: standing(mac) },
+      devices: { names: new Map([[4 as const, 'flannel.1']]) },
       previous: undefined,
       randomBytes: (count: number) => new Uint8Array(count).fill(0xff),
       hasFou: async () => false,
@@ -297,7 +301,7 @@ describe('vxlan identity', () => {
   it('takes the MAC of the lease when the device is gone', async () => {
     const { identity: macs, path } = await prepare({ previous: vxlanPath('02:00:00:00:00:aa') })
     assert.equal(macs.get(4), '02:00:00:00:00:aa')
-    assert.deepEqual(path.data.get(4), { VNI: 1, VtepMAC: '02:00:00:00:00:aa' })
+    assert.deepEqual(path.data.get(4), { VNI: 1, VtepMAC: '02:00:00:00:00:aa', Port: 8472 })
   })
 
   it('makes a random, locally administered unicast MAC for a new node', async () => {

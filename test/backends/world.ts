@@ -56,7 +56,7 @@ export function facts(reach: Record<string, Reach> = {}, change: Partial<HostFac
     reach: new Map(Object.entries(reach).map(([address, value]) => [ip(address), value])),
     ownAddresses: new Set(addresses.values()),
     strictReversePath: false,
-    deviceMacs: new Map(),
+    devices: new Map(),
     nexthops: false,
   }
 }
@@ -83,9 +83,9 @@ export function planOf(world: PlanWorld): BackendPlan {
   const { backend, own, underlayInside } = world
   const way = wayOf(backend, { config: world.config, identity: world.identity })
   const [nets, host] = [world.network ?? network(4), world.facts ?? facts()]
-  const { config, identity } = way
+  const { config, identity, devices } = way
   const inside = underlayInside && { underlayInside }
-  const local = backend.local({ config, network: nets, identity, own, facts: host, ...inside })
+  const local = backend.local({ config, network: nets, identity, devices, own, facts: host, ...inside })
   const tunnels = local.ingress?.tunnels ?? new Map()
   const basis = {
     families: [...nets.families.keys()],
@@ -110,7 +110,9 @@ export function wayOf(
   { config = {}, identity }: { readonly config?: unknown; readonly identity?: unknown } = {},
 ): Way {
   const path = { backend: backend.wireType, data: NO_DATA }
-  return { backend, config: backend.parseConfig(config, []), identity, path, families: FAMILIES, since: 0 }
+  const parsed = backend.parseConfig(config, [])
+  const [devices] = backend.devices(parsed, network(...FAMILIES))
+  return { backend, config: parsed, identity, path, devices, families: FAMILIES, since: 0 }
 }
 
 /** The plan as the commands that would make it, for golden texts. */

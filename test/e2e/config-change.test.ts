@@ -135,7 +135,7 @@ describe('a change of the configuration', function () {
     await goesBy('eth0')
     await configured({}, { DirectRouting: 'no' })
     await until(5_000, 'the fault is named', async () => assert.deepEqual(await codes(h1), ['config-invalid']))
-    await configured({}, { DirectRouting: false, Port: 4789 })
+    await configured({}, { Type: 'alloc' })
     await until(5_000, 'the restart is asked for', async () =>
       assert.deepEqual(await codes(h1), ['config-restart-needed']),
     )

@@ -208,8 +208,8 @@ describe('configuration', function () {
     assert.match((await host.daemon?.logText()) ?? '', /SubnetLenght: unknown key; the nearest known key is SubnetLen/)
     const running = await networkOf(host)
 
-    await lab.configure({ ...vxlan, Backend: { Type: 'vxlan', Port: 4789 } })
-    await shows(['config-restart-needed'], /Backend\.Port 8472 -> 4789/)
+    await lab.configure({ ...vxlan, Backend: { Type: 'alloc' } })
+    await shows(['config-restart-needed'], /Backend\.Type vxlan -> alloc/)
     assert.deepEqual([(await status(host)).state, (await status(host)).ready], ['degraded', true])
     await lab.configure('garbage')
     await shows(['config-invalid', 'config-restart-needed'], /the last good one stays: .*must be a JSON document/)

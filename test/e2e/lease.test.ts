@@ -61,7 +61,7 @@ describe('the own lease', function () {
     const { nodeId } = await status(host)
     assert.equal(
       lease.value,
-      `{"PublicIP":"192.168.64.11","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"${link.address}"},"NodeID":"${nodeId}"}`,
+      `{"PublicIP":"192.168.64.11","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"${link.address}","Port":8472},"NodeID":"${nodeId}"}`,
     )
     const { TTL } = (await lab.etcd.call('lease/timetolive', { ID: lease.lease })) as { TTL: string }
     assert.ok(Number(TTL) > 86_000 && Number(TTL) <= 86_400, TTL)

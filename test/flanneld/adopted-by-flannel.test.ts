@@ -39,6 +39,13 @@ describe('what flannel takes over', () => {
     assert.deepEqual(stays(held), held)
   })
 
+  it('is no device under a second name: beside it flannel could not make its own', () => {
+    for (const made of [the.vxlan('flannel-1'), the.vxlan('flannel-v6-1'), the.ipip('flannel-ipip')]) {
+      const route = the.peerRoute('10.64.2.0/24', { device: made.name })
+      assert.deepEqual(stays([made, the.address('10.64.1.0/32', made.name), route]), [])
+    }
+  })
+
   it('is a route over the uplink, as host-gw and DirectRouting make it', () => {
     const direct = the.route('10.64.2.0/24', { via: the.ip('192.0.2.2'), device: 'eth0' })
     assert.deepEqual(stays([direct]), [{ ...direct, ...boot }])

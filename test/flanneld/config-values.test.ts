@@ -98,7 +98,7 @@ describe('a configuration', () => {
             return
           }
           const footprint = footprintOf([configuration])
-          for (const name of footprint.devices) assert.match(name, /^flannel[a-z0-9.-]{0,8}$/)
+          for (const name of footprint.devices) assert.match(name, /^flannel[a-z0-9._-]{0,8}$/)
           const conditions = new ConditionSet({ clock: systemClock })
           const needs = {
             writes: new DiskWrites({ conditions, clock: systemClock, isStarting: () => true }),

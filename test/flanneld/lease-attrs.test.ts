@@ -20,7 +20,7 @@ function facts(publicIp: string, owned: readonly IpAddr[]): HostFacts {
     reach: new Map(),
     strictReversePath: false,
     nexthops: false,
-    deviceMacs: new Map(),
+    devices: new Map(),
   }
 }
 

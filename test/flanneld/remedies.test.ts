@@ -37,7 +37,7 @@ const objects: readonly KernelObject[] = [
   the.fdb(the.mac(2), '192.0.2.2'),
   the.sysctl('net/ipv4/ip_forward', '1'),
   the.file('FLANNEL_MTU=1450\n'),
-  { kind: 'udp-peer', subnet: the.cidr('10.64.2.0/24'), publicIp: the.ip('192.0.2.2') },
+  { kind: 'udp-peer', device: 'flannel0', subnet: the.cidr('10.64.2.0/24'), publicIp: the.ip('192.0.2.2') },
   { kind: 'udp-proxy', device: 'flannel0', local: the.ip('192.0.2.1'), port: 8285, own: the.ip('10.64.1.0') },
   ...trafficObjects(network, own, { ...traffic, tool: 'iptables' }),
   ...trafficObjects(network, own, { ...traffic, tool: 'nftables' }),

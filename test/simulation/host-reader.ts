@@ -98,6 +98,7 @@ function interfaceOf(host: SimulatedHost, { name, mtu, up, mac, driver }: Link):
     loopback: false,
     mac,
     kind: driver.type === 'other' ? (driver.name ?? '') : driver.type,
+    ...(driver.type !== 'other' && { driver }),
     master: 0,
     addresses: addresses.map((one) => ({
       ...one,

@@ -4,6 +4,8 @@ import { joinedKey, type Kind } from '../kind.ts'
 /** A subnet that this process's udp proxy sends to, and takes packets from. Its table: `backends/udp/proxy-tables.ts`. */
 export interface UdpPeer {
   readonly kind: 'udp-peer'
+  /** Name of the proxy's tun. */
+  readonly device: string
   readonly subnet: Cidr
   readonly publicIp: IpAddr
 }
@@ -13,7 +15,7 @@ export const udpPeer: Kind<UdpPeer> = {
   // It hangs on our own process, which tells of itself.
   events: true,
   removed: true,
-  key: ({ subnet }) => joinedKey('udp-peer', subnet),
+  key: ({ device, subnet }) => joinedKey(`udp-peer ${device}`, subnet),
   compare: (actual, desired) => (actual.publicIp === desired.publicIp ? 'same' : 'update'),
   // Nobody else can make one in this process.
   ownership: () => 'ours',
@@ -25,6 +27,6 @@ export const udpPeer: Kind<UdpPeer> = {
   },
 }
 
-function text({ subnet, publicIp }: UdpPeer): string {
-  return `${subnet} to ${publicIp} by the udp proxy`
+function text({ device, subnet, publicIp }: UdpPeer): string {
+  return `${subnet} to ${publicIp} by the udp proxy of ${device}`
 }

@@ -62,9 +62,9 @@ describe('udp plan of the userspace engine', () => {
       'echo 1 > /proc/sys/net/ipv4/conf/flannel0/accept_local',
       '# in flanneld: udp proxy of flannel0 at 192.168.64.11:8285, own address 10.5.1.0',
       'ip route add 10.5.0.0/16 dev flannel0 proto 102 scope link',
-      '# in flanneld: 10.5.2.0/24 to 192.168.64.12 by the udp proxy',
+      '# in flanneld: 10.5.2.0/24 to 192.168.64.12 by the udp proxy of flannel0',
       'ip route add 10.5.2.0/24 dev flannel0 proto 102 scope link',
-      '# in flanneld: 10.5.3.0/24 to 192.168.65.13 by the udp proxy',
+      '# in flanneld: 10.5.3.0/24 to 192.168.65.13 by the udp proxy of flannel0',
       'ip route add 10.5.3.0/24 dev flannel0 proto 102 scope link',
     ])
     assert.equal(mtu, 1472)
@@ -102,13 +102,17 @@ describe('udp backend', () => {
       network: network(4),
       facts: facts(),
       previous: undefined,
+      devices: { names: new Map() },
       randomBytes: () => new Uint8Array(6),
       hasFou: async () => fou,
     })
 
-  it('runs in a kernel that can, and publishes nothing but itself', async () => {
+  it('runs in a kernel that can, and publishes its port', async () => {
     for (const engine of ['auto', 'kernel'] as const) {
-      assert.deepEqual(await prepare(engine, true), { identity, path: { backend: '', data: new Map() } })
+      assert.deepEqual(await prepare(engine, true), {
+        identity,
+        path: { backend: '', data: new Map([[4, { Port: 8285 }]]) },
+      })
     }
   })
 

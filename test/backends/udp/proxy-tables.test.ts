@@ -20,6 +20,7 @@ const PROXY: UdpProxy = {
 }
 const peer = (n: number, host = n): UdpPeer => ({
   kind: 'udp-peer',
+  device: 'flannel0',
   subnet: the.cidr(`10.5.${n}.0/24`),
   publicIp: the.ip(`192.168.64.${host}`),
 })
@@ -123,6 +124,28 @@ describe('udp proxy tables', () => {
     assert.equal(engines.length, 1)
     assert.deepEqual(engines[0]?.table, { own: moved.own, peers: [peer(2, 99)] })
     assert.deepEqual(await held(), [peer(2, 99), moved])
+  })
+
+  it('run two engines while the port changes, each with the peers of its own device', async () => {
+    const second: UdpProxy = { ...PROXY, device: 'flannel1', port: 9000 }
+    const moved: UdpPeer = { ...peer(2), device: 'flannel1' }
+    await make(PROXY, peer(2), second, moved)
+    assert.deepEqual(
+      engines.map(({ table, state }) => [table.peers, state.at]),
+      [
+        [[peer(2)], 'running'],
+        [[moved], 'running'],
+      ],
+    )
+    assert.deepEqual(proxies.counts()?.packets, { in: 2, out: 2 })
+    await apply({ verb: 'remove', object: PROXY })
+    await apply({ verb: 'remove', object: peer(2) })
+    assert.deepEqual(
+      engines.map(({ state }) => state.at),
+      ['stopped', 'running'],
+    )
+    assert.deepEqual(await held(), [moved, second])
+    assert.deepEqual(proxies.counts()?.packets, { in: 2, out: 2 })
   })
 
   it('replace the engine when address or port change, and keep peers and counts', async () => {

@@ -6,7 +6,7 @@ import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { Way } from '../../../backends/way.ts'
-import { chooseWays, reachOf } from '../../../flanneld/node/choose-way.ts'
+import { acceptedBy, chooseWays, reachOf, sendsBy } from '../../../flanneld/node/choose-way.ts'
 import type { Family } from '../../../lib/address.ts'
 import type { Lease, PeerPath } from '../../../subnet/types.ts'
 import { lease, NO_DATA, vxlanPath, wayOf } from '../../backends/world.ts'
@@ -127,6 +127,53 @@ describe('the way to a peer', () => {
       [4],
     )
     assert.deepEqual(chooseWays(single, node), { reason: 'missing-family', text: 'the lease has no IPv4 subnet' })
+  })
+
+  describe('of two that differ in their port alone', () => {
+    const onPort = (Port: number) => wayOf(vxlan as AnyBackend, { config: { Port } })
+    const both = [onPort(8472), onPort(4789)] as const
+    const peer = (Port?: number) =>
+      lease('10.5.2.0/24 192.168.64.12', { backend: 'vxlan', data: new Map([[4, { VNI: 1, VtepMAC: MAC, Port }]]) })
+    const found = (from: Lease, ways: readonly Way[]) =>
+      ways.map((way) => [acceptedBy(from, way, 4, ways) !== undefined, sendsBy(from, way, ways)])
+
+    it('is the one of the port that the lease says', () => {
+      assert.deepEqual(found(peer(8472), both), [
+        [true, true],
+        [false, false],
+      ])
+      assert.deepEqual(found(peer(4789), both), [
+        [false, false],
+        [true, true],
+      ])
+    })
+
+    it('is the older one for a host of flannel, which does not say it, and the only one where there is one', () => {
+      assert.deepEqual(found(peer(), both), [
+        [true, true],
+        [false, false],
+      ])
+      assert.deepEqual(found(peer(), both.slice(1)), [[true, true]])
+    })
+
+    it('is none for another port, and says so', () => {
+      const plan = vxlan.peer(
+        {
+          config: vxlan.parseConfig({}, []),
+          identity: new Map(),
+          tunnels: new Map([[4, 'flannel.1']]),
+          nexthops: false,
+        },
+        {
+          role: { class: 'peer', peer: 'p' },
+          family: 4,
+          part: peer().families.get(4) as never,
+          data: peer(4789).primary.data.get(4),
+        },
+        undefined,
+      )
+      assert.deepEqual(plan, { reason: 'other-port', text: 'port 4789 is not ours (8472)' })
+    })
   })
 
   it('decides what must be looked up of peers: what the most curious of all ways needs', () => {

@@ -190,7 +190,7 @@ describe('two ways at once', () => {
     ])
     assert.deepEqual(
       senders(plan),
-      [2, 3].map((n) => `10.5.${n}.0/24 flannel.1 flannel.ipip eth0`),
+      [2, 3].map((n) => `10.5.${n}.0/24 flannel.1 flannel.ipip flannel-ipip flannel0 flannel1 eth0`),
     )
     assert.match(guardRules(plan, 'prerouting').join('\n'), /^iifname \{ "flannel\.1", "flannel\.ipip" \} /)
     assert.deepEqual(

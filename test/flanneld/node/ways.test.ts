@@ -51,7 +51,14 @@ function start(
     options.claim?.(footprint)
   }
   const refusals = new Map<string, string>()
-  const ways = new Ways({ clock, conditions, claim, refusals, context: async ({ network }) => ({ network }) as never })
+  const ways = new Ways({
+    clock,
+    conditions,
+    claim,
+    refusals,
+    context: async ({ network }) => ({ network }) as never,
+    standing: () => new Map(),
+  })
   const end = new AbortController()
   let fault: unknown
   const running = ways.run(end.signal).catch((cause) => {

@@ -38,7 +38,7 @@ describe('the ways of a node whose configuration changes', () => {
 
   describe('and was corrected', () => {
     const direct = hostGw({})
-    const wrong = configuration({}, { Type: 'vxlan', Port: 4789 })
+    const wrong = configuration({}, { Type: 'vxlan', GBP: true })
     const blocked = following(following(undefined, direct), wrong)
     const told: WaysRecord = {
       ...blocked,
@@ -67,9 +67,9 @@ describe('the ways of a node whose configuration changes', () => {
     })
 
     const obstacles: readonly [string, WaysRecord | undefined, RegExp | undefined][] = [
-      ['nothing is known', undefined, /flannel\.1/],
+      ['nothing is known', undefined, /GBP/],
       ['nobody was told of it', blocked, undefined],
-      ['it was told of', told, /flannel\.1/],
+      ['it was told of', told, /GBP/],
     ]
     for (const [title, record, expected] of obstacles) {
       it(`find in the last one the obstacle that it is: ${title}`, () => {
@@ -90,8 +90,8 @@ describe('the ways of a node whose configuration changes', () => {
 
     it('find the obstacle in the one that the node still has, where nothing is in the way of the one in use', () => {
       const record = following(undefined, vxlan)
-      const other = configuration({}, { Type: 'vxlan', Port: 4789 })
-      assert.match(obstacleOnTheWay(record, { inUse: direct, next: other }) ?? '', /would have the device flannel\.1/)
+      const other = configuration({}, { Type: 'vxlan', GBP: true })
+      assert.match(obstacleOnTheWay(record, { inUse: direct, next: other }) ?? '', /GBP/)
     })
   })
 

@@ -179,16 +179,67 @@ describe('simulated nodes that change their backend', function () {
     }
   })
 
-  it('go to another port in two steps, with another VNI between them', async () => {
-    await start([4])
-    for (const VNI of [7, 1]) {
-      changing.configure({ Type: 'vxlan', VNI, Port: 4789 })
-      await changing.pass(8_000)
-      changing.assertAtRest([`flannel.${VNI}`], [`flannel.${VNI}`])
-      const links = changing.world.hosts.flatMap((host) => host.links())
-      const ports = links.flatMap(({ driver }) => (driver?.type === 'vxlan' ? [driver.port] : []))
-      assert.deepEqual([...new Set(ports)], [4789])
+  /** Ports of all tunnels, however they are made. */
+  const ports = () =>
+    changing.world.hosts
+      .flatMap((host) => host.links())
+      .flatMap(({ driver }) => {
+        if (driver?.type === 'vxlan') return [driver.port]
+        return driver?.type === 'ipip' && driver.encapsulation !== undefined ? [driver.encapsulation.port] : []
+      })
+
+  it('go to another port of vxlan and back, by a second device beside the first', async () => {
+    await start([4, 6])
+    const seconds = ['flannel-1', 'flannel-v6-1']
+    changing.configure({ Type: 'vxlan', Port: 4789 })
+    await changing.pass(8_000)
+    changing.assertAtRest(seconds, seconds)
+    assert.deepEqual([...new Set(ports())], [4789])
+    for (const node of changing.world.nodes) {
+      node.kill()
+      node.start()
     }
+    const devices = changing.world.hosts.flatMap((host) => host.links().map((link) => [host, link.name] as const))
+    await changing.pass(8_000)
+    // They stand as they stood, and nobody has made one anew.
+    changing.assertAtRest(seconds, seconds)
+    assert.equal(changing.world.hosts.flatMap((host) => host.links()).length, devices.length)
+    changing.configure({ Type: 'vxlan' })
+    await changing.pass(8_000)
+    changing.assertAtRest(['flannel-v6.1', 'flannel.1'], ['flannel-v6.1', 'flannel.1'])
+    assert.deepEqual([...new Set(ports())], [8472])
+  })
+
+  it('go to a second and a third port within a second', async () => {
+    await start([4])
+    changing.configure({ Type: 'vxlan', Port: 4789 })
+    await changing.pass(700)
+    changing.configure({ Type: 'vxlan', Port: 4790 })
+    await changing.pass(10_000)
+    assert.deepEqual([...new Set(ports())], [4790])
+  })
+
+  it('go between ipip, udp in the kernel and its ports, with one of the two devices bound to the uplink', async function () {
+    this.timeout(120_000)
+    await start([4])
+    const steps: readonly [object, string, string | undefined][] = [
+      [{ Type: 'ipip' }, 'flannel.ipip', undefined],
+      [{ Type: 'udp', Engine: 'kernel' }, 'flannel1', 'eth0'],
+      [{ Type: 'udp', Engine: 'kernel', Port: 9000 }, 'flannel0', undefined],
+      [{ Type: 'ipip' }, 'flannel-ipip', 'eth0'],
+      [{ Type: 'vxlan' }, 'flannel.1', 'eth0'],
+    ]
+    for (const [backend, device, underlay] of steps) {
+      changing.configure(backend)
+      await changing.pass(8_000)
+      changing.assertAtRest([device], [device])
+      const made = changing.world.hosts.flatMap((host) => host.links().filter(({ name }) => name === device))
+      for (const { driver } of made) assert.equal('underlay' in driver ? driver.underlay : undefined, underlay)
+    }
+    assert.deepEqual(
+      changing.world.hosts.flatMap((host) => host.kernel.all('fou-port')),
+      [],
+    )
   })
 
   for (const ms of [100, 900]) {
@@ -367,7 +418,7 @@ describe('simulated nodes that change their backend', function () {
     await changing.world.clock.advance(20)
     changing.configure({ Type: 'host-gw' })
     await changing.world.clock.advance(5)
-    changing.configure({ Type: 'vxlan', Port: 4789 })
+    changing.configure({ Type: 'vxlan', GBP: true })
     await changing.pass(30_000)
     for (const { host } of changing.world.nodes) host.kernelDelayMs = 0
     changing.assertAtRest(['flannel.1'], ['flannel.1'])

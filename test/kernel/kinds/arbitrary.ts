@@ -45,7 +45,7 @@ const MADE: { readonly [K in ObjectKind]?: fc.Arbitrary<Extract<KernelObject, { 
     .record({ device, value: fc.constantFrom('0', '1', '2'), name: fc.constantFrom('rp_filter', 'forwarding') })
     .map(({ device, value, name }) => the.sysctl(`net/ipv4/conf/${device}/${name}`, value)),
   address: fc.record({ address, device }).map(({ address, device }) => the.address(`${address}/32`, device)),
-  'udp-peer': fc.record({ kind: fc.constant('udp-peer' as const), subnet, publicIp: address4 }),
+  'udp-peer': fc.record({ kind: fc.constant('udp-peer' as const), device, subnet, publicIp: address4 }),
   'udp-proxy': fc.record({
     kind: fc.constant('udp-proxy' as const),
     device,

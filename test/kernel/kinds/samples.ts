@@ -122,8 +122,8 @@ export const SAMPLES: Readonly<Record<ObjectKind, readonly Pair[]>> = {
   ],
   'udp-peer': [
     [
-      { kind: 'udp-peer', subnet, publicIp: the.ip('192.0.2.7') },
-      { kind: 'udp-peer', subnet, publicIp: the.ip('192.0.2.2') },
+      { kind: 'udp-peer', device: 'flannel0', subnet, publicIp: the.ip('192.0.2.7') },
+      { kind: 'udp-peer', device: 'flannel0', subnet, publicIp: the.ip('192.0.2.2') },
     ],
   ],
   'udp-proxy': [
