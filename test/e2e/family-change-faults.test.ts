@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import type { PingJudge } from '../../lab/ping-judge.ts'
-import { type Cidr, networkAddress } from '../../lib/address.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { needs, peerProgram } from '../needs.ts'
+import { ChangingHosts, reachesByIpv6, type Told, told } from './changing-hosts.ts'
 import {
   bringUp,
   flanneld,
@@ -21,17 +21,6 @@ import {
 const dual = { ...vxlan, EnableIPv6: true, IPv6Network: 'fc00::/48' }
 const segment = { name: 'lan1', subnet: '192.168.64.0/24', subnet6: 'fd00:64::/64', hosts: ['h1', 'h2', 'h3'] }
 
-interface Said {
-  readonly code: string
-  readonly text: string
-  readonly remedy: string
-}
-
-/** What an operator should know beside what is as it should be. */
-async function told(host: Host): Promise<readonly Said[]> {
-  return (await status(host)).conditions.filter(({ severity }: { severity: string }) => severity !== 'info')
-}
-
 async function families(host: Host, names: readonly string[]): Promise<void> {
   await until(20_000, `${host.label} has ${names}`, async () => {
     const { text } = await host.subnetEnv()
@@ -42,22 +31,14 @@ async function families(host: Host, names: readonly string[]): Promise<void> {
   })
 }
 
-async function says(host: Host, code: string, text: RegExp): Promise<Said> {
-  const found: Said[] = []
+async function says(host: Host, code: string, text: RegExp): Promise<Told> {
+  const found: Told[] = []
   await until(20_000, `${host.label} says ${code}`, async () => {
     const conditions = await told(host)
     found.splice(0, Number.POSITIVE_INFINITY, ...conditions.filter((condition) => condition.code === code))
     assert.match(found[0]?.text ?? JSON.stringify(conditions), text)
   })
-  return found[0] as Said
-}
-
-/** Through the tunnel of IPv6, from device to device. */
-async function reachesByIpv6(from: Host, to: Host): Promise<void> {
-  const device = networkAddress(String((await to.subnetEnv()).families.at(-1)?.subnet) as Cidr)
-  await until(5_000, `${from.label} -> ${to.label}`, async () =>
-    assert.equal((await from.ping(device, { count: 2, interval: 20 })).received, 2),
-  )
+  return found[0] as Told
 }
 
 describe('a change of the families that does not go smoothly', function () {
@@ -65,17 +46,14 @@ describe('a change of the families that does not go smoothly', function () {
   this.timeout(180_000)
   let lab: Lab
   let hosts: readonly [Host, Host, Host]
-  let judges: readonly PingJudge[] = []
+  let changing: ChangingHosts
 
   before(async () => {
     lab = await Lab.create({ segments: [segment], netConf: vxlan })
     hosts = lab.hosts as unknown as typeof hosts
     await bringUp(hosts)
     for (const host of hosts) await knowsPeers(host, 2)
-    judges = hosts.map((from, n) =>
-      from.container('c1').startPing((hosts[(n + 1) % 3] as Host).container('c1').address),
-    )
-    await Promise.all(judges.map((judge) => judge.answered(AbortSignal.timeout(30_000))))
+    changing = await ChangingHosts.start(hosts, 10)
   })
 
   afterEach(async function () {
@@ -83,7 +61,7 @@ describe('a change of the families that does not go smoothly', function () {
   })
 
   after(async () => {
-    await Promise.all(judges.map((judge) => judge.stop().catch(() => undefined)))
+    await changing?.stop()
     await lab?.close()
   })
 
@@ -96,16 +74,6 @@ describe('a change of the families that does not go smoothly', function () {
       assert.equal(keys.length, 3, keys.join())
       for (const key of keys) assert.equal(key.includes('&'), names.includes('IPv6'), key)
     })
-  }
-  const nothingLost = async () => {
-    const sent = judges.map((judge) => judge.verdict().sent)
-    await until(10_000, 'more packets', async () => {
-      for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 25)
-    })
-    assert.deepEqual(
-      judges.map((judge) => judge.verdict().lost),
-      [0, 0, 0],
-    )
   }
   const allSwitch = async () => {
     // Nobody holds these edits for a quarrel.
@@ -132,7 +100,7 @@ describe('a change of the families that does not go smoothly', function () {
       }
       await allSwitch()
       await everywhere(names)
-      await nothingLost()
+      await changing.nothingLost()
     }
     assert.deepEqual(await subnets(), before)
   })
@@ -148,7 +116,7 @@ describe('a change of the families that does not go smoothly', function () {
     await lab.configure(vxlan)
     await allSwitch()
     await everywhere(['IPv4'])
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('waits for a store that hangs in the middle of it', async () => {
@@ -161,7 +129,7 @@ describe('a change of the families that does not go smoothly', function () {
     }
     await allSwitch()
     await everywhere(['IPv4', 'IPv6'])
-    await nothingLost()
+    await changing.nothingLost()
     await lab.configure(vxlan)
     await allSwitch()
     await everywhere(['IPv4'])
@@ -185,7 +153,7 @@ describe('a change of the families that does not go smoothly', function () {
     await ready(first)
     await says(first, 'lease-family', /no free subnet is left/)
     for (const host of lacks) assert.equal((await host.subnetEnv()).families.length, 1)
-    await nothingLost()
+    await changing.nothingLost()
     await lab.configure(dual)
     await allSwitch()
     await everywhere(['IPv4', 'IPv6'])
@@ -193,7 +161,7 @@ describe('a change of the families that does not go smoothly', function () {
     await lab.configure(vxlan)
     await allSwitch()
     await everywhere(['IPv4'])
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('leaves a host without an address of the new family on its uplink as it is, named in the words of a start', async () => {
@@ -214,7 +182,7 @@ describe('a change of the families that does not go smoothly', function () {
     await startDaemon(h3)
     await ready(h3)
     await says(h3, 'family-without-interface', /no interface fits .*lacks a usable IPv6 address/)
-    await nothingLost()
+    await changing.nothingLost()
     await h3.exec([
       'sh',
       '-c',
@@ -223,7 +191,7 @@ describe('a change of the families that does not go smoothly', function () {
     await everywhere(['IPv4', 'IPv6'])
     await reachesByIpv6(h3, h1)
     await reachesByIpv6(h1, h3)
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('is refused together with another backend, with both ways to do it named; one after the other both are had', async () => {
@@ -245,7 +213,7 @@ describe('a change of the families that does not go smoothly', function () {
       for (const host of hosts) assert.equal((await status(host)).backendChange, null)
     })
     await everywhere(['IPv4', 'IPv6'])
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('leaves a host whose backend cannot be had in the new family its old one, over a restart too, until it can be had', async () => {
@@ -269,10 +237,10 @@ describe('a change of the families that does not go smoothly', function () {
     await restart()
     await lacks()
     assert.equal((await h3.subnetEnv()).families.length, 1)
-    await nothingLost()
+    await changing.nothingLost()
     await h3.exec(['ip', 'addr', 'add', `${foreign}/64`, 'dev', 'eth0', 'nodad'])
     await everywhere(['IPv4', 'IPv6'])
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('turns the first family off and on, where no container has it', async () => {
@@ -280,9 +248,8 @@ describe('a change of the families that does not go smoothly', function () {
     await allSwitch()
     for (const host of hosts)
       await says(host, 'config-refused', /EnableIPv4: containers of this host have addresses of 10\.5/)
-    await nothingLost()
-    for (const judge of judges) await judge.stop()
-    judges = []
+    await changing.nothingLost()
+    await changing.stop()
     for (const host of hosts) await host.exec(['ip', '-4', 'addr', 'flush', 'dev', 'cni0'])
     for (const host of hosts) await families(host, ['IPv6'])
     const keys = (await lab.etcd.list(leasePrefix)).map(({ key }) => key)

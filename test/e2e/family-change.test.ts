@@ -2,21 +2,10 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import type { PingJudge } from '../../lab/ping-judge.ts'
 import { type Cidr, firstHost } from '../../lib/address.ts'
 import { cniPlugins, needs } from '../needs.ts'
-import {
-  bringUp,
-  flanneld,
-  knowsPeers,
-  leasePrefix,
-  logsInFailure,
-  ready,
-  startDaemon,
-  status,
-  until,
-  vxlan,
-} from './world.ts'
+import { ChangingHosts, told } from './changing-hosts.ts'
+import { bringUp, flanneld, knowsPeers, leasePrefix, logsInFailure, ready, startDaemon, until, vxlan } from './world.ts'
 
 const dual = { ...vxlan, EnableIPv6: true, IPv6Network: 'fc00::/48' }
 const masq = { args: ['--ip-masq'] }
@@ -26,8 +15,8 @@ describe('a second family of a running cluster', function () {
   this.timeout(180_000)
   let lab: Lab
   let hosts: readonly Host[] = []
-  let v4: readonly PingJudge[] = []
-  let v6: readonly PingJudge[] = []
+  let v4: ChangingHosts | undefined
+  let v6: ChangingHosts | undefined
   let pids: readonly (number | undefined)[] = []
   let leasesBefore: readonly Lease[] = []
 
@@ -41,8 +30,6 @@ describe('a second family of a running cluster', function () {
       .map(({ key, value }) => ({ key: key.slice(leasePrefix.length), value: JSON.parse(value) }))
       .sort((a, b) => (a.key < b.key ? -1 : 1))
 
-  const pairs = () => hosts.map((host, n) => [host, hosts[(n + 1) % hosts.length] as Host] as const)
-
   /** What of IPv6 is on the host that an overlay could have left there. */
   const left = async (host: Host) => {
     const script =
@@ -54,14 +41,11 @@ describe('a second family of a running cluster', function () {
     return v6.flatMap((text) => text.split('\n')).filter((line) => ours.test(line))
   }
 
-  const conditions = async (host: Host): Promise<readonly { code: string; text: string; remedy: string }[]> =>
-    (await status(host)).conditions.filter(({ severity }: { severity: string }) => severity !== 'info')
-
   const families = async (count: number) => {
     for (const host of hosts) {
       await until(15_000, `${host.label} has ${count} families`, async () => {
         assert.equal((await host.subnetEnv()).families.length, count)
-        assert.deepEqual(await conditions(host), [])
+        assert.deepEqual(await told(host), [])
       })
       await knowsPeers(host, hosts.length - 1)
     }
@@ -76,17 +60,6 @@ describe('a second family of a running cluster', function () {
     const file = `${host.paths.stateDir}/new.json`
     await host.exec(['sh', '-c', `printf %s '${JSON.stringify(config)}' > ${file}`])
     return await flanneld(host, ['plan', '--config', file], masq)
-  }
-
-  const nothingLost = async (judges: readonly PingJudge[]) => {
-    const sent = judges.map((judge) => judge.verdict().sent)
-    await until(10_000, 'more packets', async () => {
-      for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 50)
-    })
-    assert.deepEqual(
-      judges.map((judge) => judge.verdict().lost),
-      judges.map(() => 0),
-    )
   }
 
   /** Gives the container and its bridge what a CNI plugin gives a new container by then. */
@@ -127,8 +100,7 @@ describe('a second family of a running cluster', function () {
     hosts = lab.hosts
     await bringUp(hosts, masq)
     for (const host of hosts) await knowsPeers(host, 2)
-    v4 = pairs().map(([from, to]) => from.container('c1').startPing(to.container('c1').address))
-    await Promise.all(v4.map((judge) => judge.answered(AbortSignal.timeout(30_000))))
+    v4 = await ChangingHosts.start(hosts, 10)
     pids = hosts.map((host) => host.daemon?.pid)
     leasesBefore = await leases()
   })
@@ -138,7 +110,7 @@ describe('a second family of a running cluster', function () {
   })
 
   after(async () => {
-    await Promise.all([...v4, ...v6].map((judge) => judge.stop().catch(() => undefined)))
+    await Promise.all([v4?.stop(), v6?.stop()])
     await lab?.close()
   })
 
@@ -182,10 +154,9 @@ describe('a second family of a running cluster', function () {
     }
     const addresses = new Map<Host, string>()
     for (const host of hosts) addresses.set(host, await giveIpv6(host))
-    v6 = pairs().map(([from, to]) => from.container('c1').startPing(addresses.get(to) ?? ''))
-    await Promise.all(v6.map((judge) => judge.answered(AbortSignal.timeout(30_000))))
-    await nothingLost(v6)
-    await nothingLost(v4)
+    v6 = await ChangingHosts.start(hosts, 10, (host) => [addresses.get(host) ?? ''])
+    await v6?.nothingLost()
+    await v4?.nothingLost()
     for (const host of hosts) assert.match((await host.exec(['ip6tables-save'])).stdout, /-s fc00::\/48 .*MASQUERADE/)
     assert.deepEqual(
       hosts.map((host) => host.daemon?.pid),
@@ -200,7 +171,7 @@ describe('a second family of a running cluster', function () {
     await lab.configure(vxlan)
     for (const host of hosts) {
       await until(10_000, 'refused', async () => {
-        const [found] = await conditions(host)
+        const [found] = await told(host)
         assert.equal(found?.code, 'config-refused')
         assert.match(found?.text ?? '', /EnableIPv6: containers of this host have addresses of fc00:/)
         assert.match(found?.remedy ?? '', /take fc00:\S+ from this host's end/)
@@ -211,24 +182,21 @@ describe('a second family of a running cluster', function () {
     await h1.daemon?.stop()
     await startDaemon(h1, masq)
     await ready(h1)
-    await until(10_000, 'refused again', async () => assert.equal((await conditions(h1))[0]?.code, 'config-refused'))
-    await nothingLost(v6)
-    await nothingLost(v4)
+    await until(10_000, 'refused again', async () => assert.equal((await told(h1))[0]?.code, 'config-refused'))
+    await v6?.nothingLost()
+    await v4?.nothingLost()
   })
 
   it('is gone where no container has it any more: of IPv6 nothing is left, of IPv4 nothing is lost', async () => {
-    const ended = await Promise.all(v6.map((judge) => judge.stop()))
-    assert.deepEqual(
-      ended.map(({ lost }) => lost),
-      ended.map(() => 0),
-    )
-    v6 = []
+    await v6?.nothingLost()
+    await v6?.stop()
+    v6 = undefined
     const [h1] = hosts as [Host]
     const pair = await addPointToPoint(h1)
     for (const host of hosts) await takeIpv6(host)
     for (const host of hosts.slice(1))
       await until(10_000, `${host.label} is clean`, async () => assert.deepEqual(await left(host), []))
-    const [found] = await conditions(h1)
+    const [found] = await told(h1)
     assert.equal(found?.code, 'config-refused')
     assert.match(found?.text ?? '', /EnableIPv6: containers of this host have addresses of fc00:/)
     assert.equal((await h1.subnetEnv()).families.length, 2)
@@ -240,6 +208,6 @@ describe('a second family of a running cluster', function () {
       (await leases()).map(({ key, value: { Since: _since, ...value } }) => ({ key, value })),
       leasesBefore,
     )
-    await nothingLost(v4)
+    await v4?.nothingLost()
   })
 })

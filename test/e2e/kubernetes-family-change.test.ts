@@ -3,9 +3,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
-import type { PingJudge } from '../../lab/ping-judge.ts'
-import { type Cidr, networkAddress } from '../../lib/address.ts'
 import { needs } from '../needs.ts'
+import { ChangingHosts, reachesByIpv6, told } from './changing-hosts.ts'
 import { Kubernetes } from './kubernetes-world.ts'
 import { knowsPeers, logsInFailure, ready, startDaemon, status, until } from './world.ts'
 
@@ -20,7 +19,7 @@ describe('a second family with leases from the Kubernetes API', function () {
   let kubernetes: Kubernetes
   let kubeconfig: string
   let hosts: readonly [Host, Host, Host]
-  let judges: readonly PingJudge[] = []
+  let changing: ChangingHosts
 
   before(async () => {
     const segment = { name: 'lan1', subnet: '192.168.64.0/24', subnet6: 'fd00:64::/64', hosts: ['h1', 'h2', 'h3'] }
@@ -34,10 +33,7 @@ describe('a second family with leases from the Kubernetes API', function () {
     await Promise.all(hosts.map(start))
     for (const host of hosts) await knowsPeers(host, 2)
     for (const host of hosts) await host.addContainer('c1')
-    judges = hosts.map((from, n) =>
-      from.container('c1').startPing((hosts[(n + 1) % 3] as Host).container('c1').address),
-    )
-    for (const judge of judges) await judge.answered(AbortSignal.timeout(30_000))
+    changing = await ChangingHosts.start(hosts, 10)
   })
 
   afterEach(async function () {
@@ -45,7 +41,7 @@ describe('a second family with leases from the Kubernetes API', function () {
   })
 
   after(async () => {
-    await Promise.all(judges.map((judge) => judge.stop().catch(() => undefined)))
+    await changing?.stop()
     await lab?.close()
   })
 
@@ -70,40 +66,22 @@ describe('a second family with leases from the Kubernetes API', function () {
     const found = (await kubernetes.node(host.label)).metadata.annotations
     return ['public-ipv6', 'backend-v6-data'].map((name) => found[prefix + name])
   }
-  const conditions = async (host: Host): Promise<readonly { code: string; text: string; remedy: string }[]> =>
-    (await status(host)).conditions.filter(({ severity }: { severity: string }) => severity !== 'info')
   const families = async (host: Host, count: number) =>
     await until(30_000, `${host.label} has ${count} families`, async () => {
       assert.equal((await host.subnetEnv()).families.length, count)
-      assert.deepEqual(await conditions(host), [])
+      assert.deepEqual(await told(host), [])
       assert.equal(
         (await annotations(host)).filter((text) => text !== undefined && text !== '').length,
         2 * (count - 1),
       )
     })
-  const reachesByIpv6 = async (from: Host, to: Host) => {
-    const device = networkAddress(String((await to.subnetEnv()).families[1]?.subnet) as Cidr)
-    await until(5_000, `${from.label} -> ${to.label}`, async () =>
-      assert.equal((await from.ping(device, { count: 2, interval: 20 })).received, 2),
-    )
-  }
   const says = async (host: Host, text: RegExp, remedy: RegExp) =>
     await until(30_000, `${host.label} says what is missing`, async () => {
-      const [found] = await conditions(host)
+      const [found] = await told(host)
       assert.equal(found?.code, 'lease-family', JSON.stringify(found))
       assert.match(found?.text ?? '', text)
       assert.match(found?.remedy ?? '', remedy)
     })
-  const nothingLost = async () => {
-    const sent = judges.map((judge) => judge.verdict().sent)
-    await until(10_000, 'more packets', async () => {
-      for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 25)
-    })
-    assert.deepEqual(
-      judges.map((judge) => judge.verdict().lost),
-      [0, 0, 0],
-    )
-  }
 
   it('is had where the Node has a podCIDR of it; where not, that is named, and IPv4 goes on, over a restart too', async () => {
     const [h1, h2, h3] = hosts
@@ -123,7 +101,7 @@ describe('a second family with leases from the Kubernetes API', function () {
     await ready(h3)
     await says(h3, /Node h3 has no IPv6 podCIDR yet/, /delete the Node/)
     for (const host of hosts) await knowsPeers(host, 2)
-    await nothingLost()
+    await changing.nothingLost()
   })
 
   it('comes to a node whose Node is made anew with podCIDRs of both', async () => {
@@ -136,7 +114,8 @@ describe('a second family with leases from the Kubernetes API', function () {
   })
 
   it('names a podCIDR outside of its network, and goes where it is turned off', async () => {
-    const before = judges.map((judge) => judge.verdict().lost)
+    const lost = () => changing.judges.map((judge) => judge.verdict().lost)
+    const before = lost()
     await configure(single)
     for (const host of hosts) await families(host, 1)
     await configure({ ...dual, IPv6Network: 'fc00:1::/48' })
@@ -149,9 +128,6 @@ describe('a second family with leases from the Kubernetes API', function () {
       assert.doesNotMatch(stdout, /fc00:|flannel-v6/)
       await knowsPeers(host, 2)
     }
-    assert.deepEqual(
-      judges.map((judge) => judge.verdict().lost),
-      before,
-    )
+    assert.deepEqual(lost(), before)
   })
 })

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import type { Host } from '../../lab/host.ts'
 import type { Lab } from '../../lab/lab.ts'
 import type { PingJudge } from '../../lab/ping-judge.ts'
-import { flanneld, leasePrefix, logsInFailure, oneSegment, status } from '../e2e/world.ts'
+import { assertSettled } from '../e2e/changing-hosts.ts'
+import { flanneld, leasePrefix, logsInFailure, oneSegment } from '../e2e/world.ts'
 import { long } from '../long.ts'
 import { needs } from '../needs.ts'
 import {
@@ -72,18 +73,7 @@ describe("a change of the backend under Debian's kernel, with strict rp_filter a
     }
     const hostsAre = async () => {
       await leasesAre()
-      for (const host of hosts) {
-        const { backendChange, notReady } = await status(host)
-        assert.deepEqual([backendChange, notReady], [null, []], JSON.stringify(backendChange))
-        for (const to of hosts) {
-          if (to === host) continue
-          const [route] = await host.ipJson('route', 'get', to.container('c1').address)
-          assert.equal(route['dev'], device, `${host.label} to ${to.label}`)
-        }
-        const links = await host.ipJson('link')
-        const tunnels = links.flatMap(({ ifname }) => (String(ifname).startsWith('flannel') ? [ifname] : []))
-        assert.deepEqual(tunnels, device === 'eth0' ? [] : [device])
-      }
+      await assertSettled(hosts, { device, tunnel: device === 'eth0' ? undefined : device })
     }
     await patiently(`all is ${title}`, hostsAre, longer)
   }
