@@ -237,6 +237,11 @@ export interface Backend<C, I> {
   lasting?(config: C): unknown
   /** Why the kernel does not have devices of both configs of this backend at once, though they have other names; undefined: it does. */
   beside?(one: C, other: C): string | undefined
+  /**
+   * Whether peers cannot tell the one config from the other and the kernel does not have both at once: then the one takes the other's place,
+   * with a gap as long as that takes.
+   */
+  takesPlaceOf?(one: C, other: C): boolean
   /** The one impure step: keys, MAC. Called once for each way of this node, and again where it gets another family. */
   prepare(config: C, context: PrepareContext): Promise<Prepared<I>>
   /** Own device, address, sysctls, MTU. */

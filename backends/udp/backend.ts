@@ -11,10 +11,8 @@ export const udp: Backend<UdpConfig, UdpIdentity> = {
   families: [4],
   parseConfig: parseUdpConfig,
   written: ({ port, engine }) => ({ Port: port, Engine: engine }),
-  beside: (one, other) =>
-    one.port === other.port
-      ? 'the kernel has one of the two engines on a port; in two steps, with vxlan between them or another Backend.Port, no restart is needed'
-      : undefined,
+  // Each wants the port for itself, and packets are the same.
+  takesPlaceOf: (one, other) => one.port === other.port,
   prepare: async (config, context) => ({
     identity: { engine: await chooseEngine(config, context.hasFou) },
     path: { backend: '', data: new Map([[4, { Port: config.port }]]) },

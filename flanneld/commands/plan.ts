@@ -14,7 +14,7 @@ import { countEnded } from '../config/masqueraded.ts'
 import { differences, parsedKey } from '../config/values.ts'
 import { occupiedBy } from '../host/occupied.ts'
 import { subnetsOf } from '../leases/last-lease.ts'
-import { type Configuration, wayKey } from '../node/configuration.ts'
+import { type Configuration, takesPlaceOf, wayKey } from '../node/configuration.ts'
 import { lookAhead, type Outlook } from '../node/look-ahead.ts'
 import type { FlagValue } from '../options/go-flags.ts'
 import type { Options } from '../options/options.ts'
@@ -69,7 +69,8 @@ function originOf(file: string): string {
 
 async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState): Promise<Plan> {
   const { configuration, inUse, obstacle, own, levels, folded } = found
-  const isBeside = inUse !== undefined && obstacle === undefined && wayKey(inUse) !== wayKey(configuration)
+  const isOther = inUse !== undefined && obstacle === undefined && wayKey(inUse) !== wayKey(configuration)
+  const isBeside = isOther && !takesPlaceOf(configuration, inUse)
   const notes = configuration.warnings
   const occupied = levels.host && occupiedBy(levels.host.interfaces)
   const leases = { own, leases: levels.leases?.leases ?? new Map(), occupied }

@@ -2,7 +2,7 @@ import { LOOPBACK } from '../../kernel/kinds/address/kind.ts'
 import type { KernelObject } from '../../kernel/objects.ts'
 import type { Op } from '../../kernel/table.ts'
 import type { Cidr } from '../../lib/address.ts'
-import type { Configuration } from '../node/configuration.ts'
+import { type Configuration, takesPlaceOf } from '../node/configuration.ts'
 import type { EndedConnections, LeavingRoute } from './ended-connections.ts'
 
 /** What a change could do to traffic that flows now. */
@@ -104,13 +104,11 @@ function leftPeers({ unreached, isBeside }: Change): readonly Interruption[] {
 
 /** Both want the same port. */
 function engines({ inUse, next }: Change): readonly Interruption[] {
-  if (inUse.backend.type !== 'udp' || next.backend.type !== 'udp') return []
-  const [before, after] = [inUse, next].map(({ backend, config }) => JSON.stringify(backend.written(config)))
-  if (before === after) return []
+  if (!takesPlaceOf(next, inUse)) return []
   return [
     {
       code: 'udp-engine',
-      text: 'the engines of udp cannot overlap: packets are lost until the new one has opened its port',
+      text: 'the engines of udp cannot overlap: packets are lost until the new one has opened its port; together with another Backend.Port none is',
     },
   ]
 }

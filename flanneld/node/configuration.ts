@@ -58,12 +58,18 @@ export function hasSameFamilies(before: Configuration, after: Configuration): bo
   )
 }
 
+/** Whether the one is used in place of the other at once: to peers they are the same. */
+export function takesPlaceOf(after: Configuration, before: Configuration): boolean {
+  if (after.backend.type !== before.backend.type || wayKey(after) === wayKey(before)) return false
+  return after.backend.takesPlaceOf?.(after.config, before.config) ?? false
+}
+
 /**
  * Why a node cannot have both for a while, so that it cannot go from one to the other without a restart; undefined: it can. Each is good
  * in itself.
  */
 export function obstacleBetween(before: Configuration, after: Configuration): string | undefined {
-  if (wayKey(before) === wayKey(after)) return undefined
+  if (wayKey(before) === wayKey(after) || takesPlaceOf(after, before)) return undefined
   const types = [before, after].map(({ backend }) => backend.type)
   if (types.includes('alloc')) return 'with alloc somebody else carries the packets, and nobody knows whether he does'
   return types[0] === types[1] ? before.backend.beside?.(before.config, after.config) : undefined

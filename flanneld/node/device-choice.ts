@@ -5,35 +5,49 @@ import { type Configuration, wayKey } from './configuration.ts'
 
 type Standing = HostFacts['devices']
 
+interface Chosen {
+  /** Among those that the backend knows. */
+  readonly place: number
+  readonly devices: WayDevices
+}
+
 /**
  * Which devices each way has, under which names: those that stand already, else the best ones beside which the other ways have theirs. It
  * keeps them as long as it is wanted.
  */
 export class DeviceChoice {
-  /** By `wayKey`: the place among those that the backend knows. */
-  readonly #chosen = new Map<string, number>()
+  /** By `wayKey`. */
+  readonly #chosen = new Map<string, Chosen>()
 
   /** `standing`: tunnel devices of this host. Of a way that is not among the wanted ones nothing is kept. */
   choose(wanted: readonly Configuration[], standing: Standing): void {
     const keys = new Set(wanted.map(wayKey))
-    for (const key of this.#chosen.keys()) if (!keys.has(key)) this.#chosen.delete(key)
+    const left: WayDevices[] = []
+    for (const [key, { devices }] of this.#chosen) {
+      if (keys.has(key)) continue
+      this.#chosen.delete(key)
+      left.push(devices)
+    }
     const chooseFor = (each: Configuration, isFit: (devices: WayDevices) => boolean) => {
       if (this.#chosen.has(wayKey(each))) return
       const others = wanted.flatMap((other) => this.of(other) ?? [])
-      const place = alternativesOf(each).findIndex(
-        (devices) => isFit(devices) && !others.some((other) => excludeEachOther(devices, other)),
-      )
-      if (place >= 0) this.#chosen.set(wayKey(each), place)
+      const all = alternativesOf(each)
+      const place = all.findIndex((devices) => isFit(devices) && isBeside(devices, others))
+      const devices = all[place]
+      if (devices !== undefined) this.#chosen.set(wayKey(each), { place, devices })
     }
-    // First those that stand, or one that is new would take the name of another one's.
-    for (const each of wanted) chooseFor(each, (devices) => stand(each, devices, standing))
+    // First those that stand, or one that is new would take the name of another one's. What takes the place of a way does not wait for the
+    // end of its devices.
+    for (const each of wanted) chooseFor(each, (devices) => stand(each, devices, standing) && isBeside(devices, left))
+    for (const each of wanted) chooseFor(each, (devices) => isBeside(devices, left))
     for (const each of wanted) chooseFor(each, () => true)
   }
 
   /** Those of some families, or of all. Undefined: there are none beside those of the other ways. */
   of(configuration: Configuration, families?: readonly Family[]): WayDevices | undefined {
-    const place = this.#chosen.get(wayKey(configuration))
-    const devices = place === undefined ? undefined : alternativesOf(configuration)[place]
+    const chosen = this.#chosen.get(wayKey(configuration))
+    // Of a network with more families there are more of them.
+    const devices = chosen && alternativesOf(configuration)[chosen.place]
     if (devices === undefined || families === undefined) return devices
     return { ...devices, names: new Map([...devices.names].filter(([family]) => families.includes(family))) }
   }
@@ -50,6 +64,10 @@ export class DeviceChoice {
 
 function alternativesOf({ backend, config, network }: Configuration): readonly WayDevices[] {
   return backend.devices(config, network)
+}
+
+function isBeside(devices: WayDevices, others: readonly WayDevices[]): boolean {
+  return !others.some((other) => excludeEachOther(devices, other))
 }
 
 function excludeEachOther(some: WayDevices, others: WayDevices): boolean {

@@ -64,7 +64,7 @@ export class Ways {
   readonly #devices = new DeviceChoice()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
   #claimed: string | undefined
-  /** Some way could not be had in a family that is wanted. */
+  /** Some way could not be had in a family that is wanted, or the only one not at all. */
   #lacks = false
 
   constructor(needs: WaysNeeds) {
@@ -121,9 +121,12 @@ export class Ways {
       }
       this.#tell()
     }
-    this.#lacks = lacking.length > 0
+    const isStuck = refusal !== undefined && !wanted.ways.some((each) => this.#prepared.has(wayKey(each)))
+    this.#lacks = lacking.length > 0 || isStuck
+    const { current } = this.changes
+    this.#needs.conditions.replace('backend in use', isStuck && current ? [stuck(current[0], refusal)] : [])
     this.#needs.conditions.replace('families of the backend', lackingConditions(lacking))
-    if (refusal !== undefined && this.changes.current === undefined) throw refusal
+    if (refusal !== undefined && current === undefined) throw refusal
   }
 
   /**
@@ -270,6 +273,15 @@ function lackingConditions(texts: readonly string[]) {
     text: `the backend does not carry a family that is enabled: ${text}`,
     remedy,
   }))
+}
+
+function stuck({ backend }: Way, refusal: ConfigError | undefined) {
+  return {
+    code: 'backend-change-blocked',
+    severity: 'warning' as const,
+    text: `the configuration in use cannot be had on this host, which goes on with the ${backend.type} that it has: ${refusal?.message}`,
+    remedy: 'remove the obstacle, which is looked for again and again, or write the earlier configuration again',
+  }
 }
 
 function isLess(some: readonly Family[], all: readonly Family[]): boolean {

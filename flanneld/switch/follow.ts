@@ -1,5 +1,5 @@
 import { overlaps } from '../../lib/address.ts'
-import { type Configuration, isSameNetwork, obstacleBetween, wayKey } from '../node/configuration.ts'
+import { type Configuration, isSameNetwork, obstacleBetween, takesPlaceOf, wayKey } from '../node/configuration.ts'
 import type { WayPlan } from '../node/ways.ts'
 import type { WaysRecord } from './record.ts'
 import { restingAt, retarget, toldOf } from './switch.ts'
@@ -21,7 +21,8 @@ export function following(before: WaysRecord | undefined, inUse: Configuration):
   // After a restart in which the node was renumbered.
   if (others.some((other) => !isOneNetwork(other, inUse))) return fresh()
   const isHeld = others.length < state.held.length
-  const isBlocked = !isHeld && toldConfigurations(before).some((told) => obstacleBetween(told, inUse) !== undefined)
+  const excludes = (told: Configuration) => obstacleBetween(told, inUse) !== undefined || takesPlaceOf(inUse, told)
+  const isBlocked = !isHeld && toldConfigurations(before).some(excludes)
   if (isBlocked) {
     if (others.length < 2) return fresh()
     return configurations === before.configurations ? before : { state, configurations }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { Lab } from '../../lab/lab.ts'
 import { needs } from '../needs.ts'
-import { logsInFailure, oneSegment, startDaemon, until } from './world.ts'
+import { ChangingHosts } from './changing-hosts.ts'
+import { bringUp, knowsPeers, logsInFailure, oneSegment, startDaemon, status, until } from './world.ts'
 
 /** Fault row 46. What is there cannot be taken away, so this shows on a kernel that lacks it, and under Debian's nothing. */
 describe('a kernel without a module', function () {
@@ -30,4 +31,30 @@ describe('a kernel without a module', function () {
       await assert.rejects(host.exec(['cat', host.paths.subnetFile]), /No such file/)
     })
   }
+
+  it('that the other engine of udp needs leaves the first one in use, named, and no packet is lost', async function () {
+    const udp = (Engine: string) => ({ Network: '10.5.0.0/16', Backend: { Type: 'udp', Engine } })
+    lab = await Lab.create({ segments: oneSegment(2), rpFilter: 1, netConf: udp('userspace') })
+    const { hosts } = lab
+    if ((await lab.host('h1').exec(['ip', 'fou', 'show'], { anyCode: true })).code === 0) this.skip()
+    await bringUp(hosts)
+    for (const host of hosts) await knowsPeers(host, 1)
+    const changing = await ChangingHosts.start(hosts, 10)
+    try {
+      const conditions = async () =>
+        await Promise.all(hosts.map(async (host) => JSON.stringify((await status(host)).conditions)))
+      await lab.configure(udp('kernel'))
+      await until(20_000, 'the module is named', async () => {
+        for (const text of await conditions()) assert.match(text, /goes on with the udp that it has: .*modprobe fou/)
+      })
+      await changing.nothingLost()
+      await lab.configure(udp('userspace'))
+      await until(20_000, 'nothing is in the way', async () => {
+        for (const text of await conditions()) assert.doesNotMatch(text, /backend-change-blocked/)
+      })
+      await changing.nothingLost()
+    } finally {
+      await changing.stop()
+    }
+  })
 })

@@ -91,6 +91,9 @@ describe('what a change could interrupt', () => {
       found([], none, engines).map(({ code }) => code),
       ['udp-engine'],
     )
+    // With another port both are there.
+    const moved = { inUse: engines.inUse, next: read({ Type: 'udp', Engine: 'userspace', Port: 9000 }) }
+    assert.deepEqual(found([], none, moved), [])
     assert.deepEqual(found([], none, { inUse: engines.inUse, next: engines.inUse }), [])
   })
 

@@ -55,6 +55,16 @@ describe('the devices of ways', () => {
     assert.deepEqual(choose([first, second], standing(onPort('flannel.1', 4789))), ['flannel-1', 'flannel.1'])
   })
 
+  it('are not those of the way whose place is taken, which are still there', () => {
+    const choice = new DeviceChoice()
+    choose([udp(8285, 'userspace')], standing(), choice)
+    const one = standing(the.tun('flannel0'))
+    assert.deepEqual(choose([udp(8285)], one, choice), ['flannel1'])
+    assert.deepEqual(choose([udp(8285, 'userspace')], one, choice), ['flannel0'])
+    // After a restart.
+    assert.deepEqual(choose([udp(8285)], standing(the.tun('flannel1'))), ['flannel1'])
+  })
+
   it('are made anew in their place where what stands belongs to no way', () => {
     assert.deepEqual(choose([second], standing(onPort('flannel.1', 8472))), ['flannel.1'])
   })

@@ -248,6 +248,26 @@ describe('the ways of a node', () => {
     await world.stop()
   })
 
+  it('stay where the only one that is wanted cannot be had, and say so; it is tried again', async () => {
+    const lacks = [second]
+    const world = start({ lacks })
+    await world.want(first)
+    await world.want(second)
+    assert.deepEqual(
+      world.now().map(({ config }) => config),
+      [first.config],
+    )
+    assert.match(world.conditions.list()[0]?.text ?? '', /goes on with the vxlan that it has: Backend: needs what this/)
+    lacks.pop()
+    await world.clock.advance(30_000)
+    assert.deepEqual(
+      world.now().map(({ config }) => config),
+      [second.config],
+    )
+    assert.deepEqual(world.conditions.list(), [])
+    await world.stop()
+  })
+
   it('do not wait for one that the host refuses; it is tried again', async () => {
     let refuse = true
     const world = start({ refuse: () => refuse })

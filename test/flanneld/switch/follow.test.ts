@@ -95,6 +95,18 @@ describe('the ways of a node whose configuration changes', () => {
     })
   })
 
+  it('are that of the other engine of udp at once, unless another one is still left', () => {
+    const engine = (Engine: string) => configuration({}, { Type: 'udp', Engine })
+    const [userspace, kernel] = [engine('userspace'), engine('kernel')]
+    assert.equal(obstacleOnTheWay(undefined, { inUse: userspace, next: kernel }), undefined)
+    const keysIn = ({ state }: WaysRecord) => state.held.map(({ key }) => key)
+    assert.deepEqual(keysIn(following(following(undefined, userspace), kernel)), [wayKey(kernel)])
+    const between = following(following(undefined, hostGw({})), userspace)
+    const told = between.state.held.map(({ key, isAccepted, isSent }) => ({ key, isAccepted, isSent }))
+    const changing = { ...between, state: { ...between.state, held: told } }
+    assert.deepEqual(keysIn(following(changing, kernel)), [wayKey(hostGw({})), wayKey(userspace)])
+  })
+
   it('are on record with who was moved, node by node', () => {
     const record = following(atRest, hostGw({}))
     const pins = new Map([['10.64.2.0-24', { node: 'one', ways: new Map([[4 as const, wayKey(vxlan)]]) }]])
