@@ -22,10 +22,13 @@ import {
 const hostGw: TunnelCase = { title: 'host-gw', backend: { Type: 'host-gw' }, device: 'eth0', mtu: 1500, direct: true }
 const vxlan: TunnelCase = { title: 'vxlan', backend: { Type: 'vxlan' }, device: 'flannel.1', mtu: 1450 }
 
+/** While a device of IP in IP has the first name. */
+const second: TunnelCase = { ...udp, title: 'udp in the kernel, bound to the uplink', device: 'flannel1' }
+
 /** ipip and udp in the kernel, each once as source and once as target; `npm run test:long` has each of them to and from the others. */
 const TOUR: readonly TunnelCase[] = long
-  ? [hostGw, ipip, vxlan, udp, hostGw, udp, vxlan, ipip, hostGw]
-  : [hostGw, ipip, vxlan, udp, hostGw]
+  ? [hostGw, ipip, second, ipip, vxlan, udp, hostGw, udp, vxlan, ipip, hostGw]
+  : [hostGw, ipip, second, ipip, vxlan]
 
 describe("a change of the backend under Debian's kernel, with strict rp_filter and the guard", function () {
   needs(this, 'netns', 'etcd')
@@ -78,22 +81,28 @@ describe("a change of the backend under Debian's kernel, with strict rp_filter a
     await patiently(`all is ${title}`, hostsAre, longer)
   }
 
-  const nothingLost = async () => {
+  /** By judge: what the one gap that there is has cost. */
+  const known: number[] = []
+  const nothingLost = async (to: TunnelCase) => {
     const sent = judges.map((judge) => judge.verdict().sent)
     await patiently('more packets', async () => {
       for (const [n, judge] of judges.entries()) assert.ok(judge.verdict().sent > (sent[n] ?? 0) + 20)
     })
-    for (const judge of judges)
-      assert.equal(judge.verdict().lost, 0, JSON.stringify(judges.map((each) => each.verdict())))
+    for (const [n, judge] of judges.entries()) {
+      const { lost } = judge.verdict()
+      // It receives for both devices before it has its address (decision 48).
+      if (to !== second) assert.equal(lost, known[n] ?? 0, JSON.stringify(judges.map((each) => each.verdict())))
+      known[n] = lost
+    }
   }
 
   for (const [place, to] of TOUR.entries()) {
     const from = TOUR[place - 1]
     if (from === undefined) continue
-    it(`from ${from.title} to ${to.title} loses no packet`, async () => {
+    it(`from ${from.title} to ${to.title} ${to === second ? 'has a gap' : 'loses no packet'}`, async () => {
       await change(to)
       await settled(to)
-      await nothingLost()
+      await nothingLost(to)
     })
   }
 })

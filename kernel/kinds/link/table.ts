@@ -6,7 +6,6 @@ import { errorOf } from '../../netlink/kernel-error.ts'
 import {
   changeDriver,
   changeLink,
-  changeReversePath,
   createLink,
   deleteLink,
   type LinkRecord,
@@ -81,16 +80,9 @@ export class LinkTable implements ObjectTable<Link> {
     if (driver.type === 'tun') return await this.#createTun(link)
     const underlay = await this.#underlayIndex(driver)
     if (underlay === undefined) return missingUnderlay(driver)
-    const verdict = await this.#ask(
-      createLink(driver.type === 'ipip' ? { ...link, up: false } : link, driver, underlay),
-    )
-    const record = await this.#devices.look(name)
-    if (verdict !== undefined || record === undefined || driver.type !== 'ipip') return verdict
-    // Once it is up it may receive what another one with its address received, which a strict filter would drop.
-    return (
-      (await this.#ask(changeReversePath(record.index, LOOSE))) ??
-      (await this.#ask(changeLink(record.index, link, { ...link, up: false })))
-    )
+    const verdict = await this.#ask(createLink(link, driver, underlay))
+    await this.#devices.look(name)
+    return verdict
   }
 
   async #createTun(link: Link): Promise<OpError | undefined> {
@@ -152,8 +144,6 @@ export class LinkTable implements ObjectTable<Link> {
   }
 }
 
-/** Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */
-const LOOSE = 2
 const EBUSY = 16
 /** ENOENT, ENXIO, ENODEV. */
 const NO_TUN = [2, 6, 19]
