@@ -1,7 +1,7 @@
 import type { HostFacts, WayDevices } from '../../backends/backend.ts'
 import type { Family } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
-import { type Configuration, wayKey } from './configuration.ts'
+import { type Configuration, takesPlaceOf, wayKey } from './configuration.ts'
 
 type Standing = HostFacts['devices']
 
@@ -9,6 +9,7 @@ interface Chosen {
   /** Among those that the backend knows. */
   readonly place: number
   readonly devices: WayDevices
+  readonly configuration: Configuration
 }
 
 /**
@@ -22,11 +23,11 @@ export class DeviceChoice {
   /** `standing`: tunnel devices of this host. Of a way that is not among the wanted ones nothing is kept. */
   choose(wanted: readonly Configuration[], standing: Standing): void {
     const keys = new Set(wanted.map(wayKey))
-    const left: WayDevices[] = []
-    for (const [key, { devices }] of this.#chosen) {
+    const left: Chosen[] = []
+    for (const [key, chosen] of this.#chosen) {
       if (keys.has(key)) continue
       this.#chosen.delete(key)
-      left.push(devices)
+      left.push(chosen)
     }
     const chooseFor = (each: Configuration, isFit: (devices: WayDevices) => boolean) => {
       if (this.#chosen.has(wayKey(each))) return
@@ -34,12 +35,17 @@ export class DeviceChoice {
       const all = alternativesOf(each)
       const place = all.findIndex((devices) => isFit(devices) && isBeside(devices, others))
       const devices = all[place]
-      if (devices !== undefined) this.#chosen.set(wayKey(each), { place, devices })
+      if (devices !== undefined) this.#chosen.set(wayKey(each), { place, devices, configuration: each })
     }
     // First those that stand, or one that is new would take the name of another one's. What takes the place of a way does not wait for the
     // end of its devices.
-    for (const each of wanted) chooseFor(each, (devices) => stand(each, devices, standing) && isBeside(devices, left))
-    for (const each of wanted) chooseFor(each, (devices) => isBeside(devices, left))
+    const isFree = (each: Configuration, devices: WayDevices) =>
+      isBeside(
+        devices,
+        left.flatMap((one) => (takesPlaceOf(each, one.configuration) ? [one.devices] : [])),
+      )
+    for (const each of wanted) chooseFor(each, (devices) => stand(each, devices, standing) && isFree(each, devices))
+    for (const each of wanted) chooseFor(each, (devices) => isFree(each, devices))
     for (const each of wanted) chooseFor(each, () => true)
   }
 
