@@ -20,6 +20,8 @@ export interface ClusterOptions {
   readonly podRange?: string
   readonly serviceRange?: string
   readonly proxyMode?: 'iptables' | 'nftables'
+  /** Which of its interfaces Kubernetes knows a node by, where it has several; the first one, eth0, unless told. */
+  readonly nodeNic?: number
   /** Writes docker archives for every node into the lab's folder, beside the lab's own pause and busybox; returns their paths. */
   readonly images?: (folder: string) => Promise<readonly string[]>
 }
@@ -27,6 +29,11 @@ export interface ClusterOptions {
 /** Hosts n1, n2, ... on one L2 segment. */
 export function oneSegment(nodes: number): readonly SegmentOptions[] {
   return [{ name: 'lan1', subnet: '192.168.64.0/24', hosts: Array.from({ length: nodes }, (_, n) => `n${n + 1}`) }]
+}
+
+/** The same with an address of each family. */
+export function dualStackSegment(nodes: number): readonly SegmentOptions[] {
+  return oneSegment(nodes).map((segment) => ({ ...segment, subnet6: 'fd00:64::/64' }))
 }
 
 /** A real Kubernetes cluster of lab hosts: etcd, API server, controller manager, scheduler, and nodes that run pods. */
@@ -50,7 +57,7 @@ export class Cluster {
       (host) =>
         new ClusterNode(
           { host, router, programs: options.programs, pause, kubeconfig },
-          { proxyMode: options.proxyMode ?? 'iptables', podRange, images },
+          { proxyMode: options.proxyMode ?? 'iptables', podRange, images, nic: options.nodeNic ?? 0 },
         ),
     )
   }

@@ -26,6 +26,8 @@ export interface NodeOptions {
   readonly podRange: string
   /** Docker archives that its containerd has from the start. */
   readonly images: readonly string[]
+  /** Index of the interface that Kubernetes knows it by. */
+  readonly nic: number
 }
 
 /** A node of the cluster: a lab host whose pid 1, mounts and processes are its own, with containerd, kubelet and kube-proxy. */
@@ -49,7 +51,12 @@ export class ClusterNode extends Namespace {
   }
 
   get address(): string {
-    return this.host.address
+    return this.addresses[0] ?? this.host.address
+  }
+
+  /** By which Kubernetes knows it, of each family. */
+  get addresses(): readonly string[] {
+    return this.host.layout.nics[this.#options.nic]?.addresses.map((address) => address.replace(/\/.*/, '')) ?? []
   }
 
   /** Resolves when its daemons are started; kubelet registers a little later. */
@@ -142,13 +149,12 @@ export class ClusterNode extends Namespace {
 
   async #startKubernetes(): Promise<void> {
     const { programs, kubeconfig } = this.#needs
-    const addresses = this.host.layout.nics[0]?.addresses.map((address) => address.replace(/\/.*/, '')) ?? []
     await this.#start('kubelet', [
       programs.kubelet,
       `--config=${join(this.host.folder, 'kubelet.json')}`,
       `--kubeconfig=${kubeconfig(this.label)}`,
       `--hostname-override=${this.label}`,
-      `--node-ip=${addresses.join(',')}`,
+      `--node-ip=${this.addresses.join(',')}`,
     ])
     await this.#start('kube-proxy', [
       programs.kubeProxy,

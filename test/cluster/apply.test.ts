@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict'
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 import type { Pod } from '../../lab/cluster/pod.ts'
+import type { Cidr } from '../../lib/address.ts'
 import { needs } from '../needs.ts'
 import { until } from '../until.ts'
+import { hasIptablesRules } from './flannel-rules.ts'
 import { manifestObjects } from './manifest.ts'
 import { stream } from './traffic.ts'
 import {
   answering,
   ask,
-  deletePods,
+  dropPods,
   install,
   logsInFailure,
   podObject,
@@ -32,7 +34,7 @@ describe('kubectl apply -f kube-flannel.yml', function () {
   })
 
   after(async () => {
-    if (cluster !== undefined) await deletePods(cluster)
+    if (cluster !== undefined) await dropPods(cluster)
   })
 
   it('makes all nodes Ready', async () => {
@@ -81,6 +83,12 @@ describe('kubectl apply -f kube-flannel.yml', function () {
         anyCode: true,
       })
       assert.match(tooLong.stderr + tooLong.stdout, /message too long/i)
+    }
+  })
+
+  it("has flannel's rules, as its own suite expects them", async () => {
+    for (const { metadata, spec } of await cluster.list('/api/v1/nodes')) {
+      await hasIptablesRules(cluster.node(metadata.name), { own: spec.podCIDR, network: '10.244.0.0/16' as Cidr })
     }
   })
 

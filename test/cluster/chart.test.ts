@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 import { needs, peerProgram } from '../needs.ts'
 import { manifestObjects } from './manifest.ts'
-import { deletePods, install, logsInFailure, programs, sharedCluster, startPods } from './world.ts'
+import { dropPods, install, logsInFailure, programs, sharedCluster, startPods } from './world.ts'
 
 const chart = join(import.meta.dirname, '../../packaging/chart')
 
@@ -22,9 +22,7 @@ describe('the chart', function () {
   })
 
   after(async () => {
-    if (cluster === undefined) return
-    await deletePods(cluster)
-    await install(cluster, await manifestObjects())
+    if (cluster !== undefined) await dropPods(cluster)
   })
 
   it('leaves the CNI configuration to the daemon, and pods of two nodes ping each other', async () => {

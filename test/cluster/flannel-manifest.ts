@@ -18,7 +18,10 @@ export async function olderFlannel(): Promise<readonly Json[]> {
       copy.subjects[0].namespace = 'kube-system'
     } else metadata.namespace = 'kube-system'
     if (kind === 'DaemonSet') {
-      const [container] = copy.spec.template.spec.containers
+      const { spec } = copy.spec.template
+      // Once a node has gone it does not end at SIGTERM.
+      spec.terminationGracePeriodSeconds = 3
+      const [container] = spec.containers
       container.args = ['--ip-masq', '--kube-subnet-mgr']
       for (const field of ['ports', 'livenessProbe', 'readinessProbe']) delete container[field]
     }

@@ -7,7 +7,16 @@ import { needs } from '../needs.ts'
 import { until } from '../until.ts'
 import { flannelManifest } from './flannel-manifest.ts'
 import { manifestObjects } from './manifest.ts'
-import { deletePods, install, logsInFailure, nodesReady, programs, sharedCluster, startPods } from './world.ts'
+import {
+  deletePods,
+  dropPods,
+  install,
+  logsInFailure,
+  nodesReady,
+  programs,
+  sharedCluster,
+  startPods,
+} from './world.ts'
 
 describe('a node that reboots, its /run empty', function () {
   needs(this, ...programs)
@@ -23,9 +32,7 @@ describe('a node that reboots, its /run empty', function () {
   })
 
   after(async () => {
-    if (cluster === undefined) return
-    await deletePods(cluster)
-    await install(cluster, await manifestObjects())
+    if (cluster !== undefined) await dropPods(cluster)
   })
 
   /** Milliseconds from the power's return until a pod of the node answers a pod of the other one. */

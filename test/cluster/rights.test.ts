@@ -28,10 +28,6 @@ describe('the rights of the service account', function () {
     await logsInFailure(this.currentTest?.err, cluster)
   })
 
-  after(async () => {
-    if (cluster !== undefined) await install(cluster, await manifestObjects())
-  })
-
   it('are these and no other, and they are sufficient', async () => {
     assert.deepEqual(
       rules.map(({ resources, verbs }) => [resources.join(), verbs.join()]),

@@ -4,14 +4,15 @@ import type { Pod } from '../../lab/cluster/pod.ts'
 import { needs } from '../needs.ts'
 import { flannelManifest } from './flannel-manifest.ts'
 import { manifestObjects } from './manifest.ts'
-import { undisturbed } from './traffic.ts'
-import { deletePods, install, logsInFailure, programs, rolledOut, sharedCluster, startPods } from './world.ts'
+import { reachEachOther, undisturbed } from './traffic.ts'
+import { dropPods, install, logsInFailure, programs, rolledOut, sharedCluster, startPods } from './world.ts'
 
 describe('traffic while daemons are replaced', function () {
   needs(this, ...programs)
   this.timeout(240_000)
   let cluster: Cluster
   let pods: readonly [Pod, Pod]
+  let theirs: Pod | undefined
 
   before(async () => {
     cluster = await sharedCluster()
@@ -27,9 +28,7 @@ describe('traffic while daemons are replaced', function () {
   })
 
   after(async () => {
-    if (cluster === undefined) return
-    await deletePods(cluster)
-    await install(cluster, await manifestObjects())
+    if (cluster !== undefined) await dropPods(cluster)
   })
 
   /** The program of every daemon, as its version shows. */
@@ -68,6 +67,7 @@ describe('traffic while daemons are replaced', function () {
     const failing = true
     await undisturbed(cluster, pods, async () => await install(cluster, await flannelManifest()), failing)
     assert.ok((await versions()).every((image) => /ghcr\.io\/flannel-io/.test(image)))
+    ;[theirs] = await startPods(cluster, [{ name: 'theirs', node: 'n1' }])
     await undisturbed(cluster, pods, async () => {
       await install(cluster, await manifestObjects())
     })
@@ -76,11 +76,7 @@ describe('traffic while daemons are replaced', function () {
   })
 
   it('lets pods that are made under flannel and under us reach each other', async () => {
-    await install(cluster, await flannelManifest())
-    const [theirs] = await startPods(cluster, [{ name: 'theirs', node: 'n1' }])
-    await install(cluster, await manifestObjects())
     const [ours] = await startPods(cluster, [{ name: 'ours', node: 'n2' }])
-    await theirs?.exec(['ping', '-c', '3', '-i', '0.2', '-W', '2', ours?.address ?? ''])
-    await ours?.exec(['ping', '-c', '3', '-i', '0.2', '-W', '2', theirs?.address ?? ''])
+    await reachEachOther(cluster, [theirs as Pod, ours as Pod])
   })
 })

@@ -3,7 +3,7 @@ import type { Cluster } from '../../lab/cluster/cluster.ts'
 import type { Pod } from '../../lab/cluster/pod.ts'
 import type { Namespace } from '../../lab/namespace.ts'
 import { until } from '../until.ts'
-import { ask, deletePods, startPods } from './world.ts'
+import { ask, dropPods, startPods } from './world.ts'
 
 const ports = { cluster: 30080, local: 30081, host: 8088 }
 
@@ -44,7 +44,7 @@ export function servicesWork(world: () => Cluster): void {
   })
 
   after(async () => {
-    if (cluster !== undefined) await deletePods(cluster)
+    if (cluster !== undefined) await dropPods(cluster)
   })
 
   const answers = async (from: Namespace, address: string, port: number, seenAs?: string) =>

@@ -1,6 +1,9 @@
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 
 interface Status {
+  readonly startedAt: string
+  /** Null: not chosen yet. */
+  readonly external: { readonly interface: string } | null
   /** Null: it does not change. */
   readonly backendChange: object | null
   readonly notReady: readonly string[]

@@ -13,6 +13,10 @@ export async function reachEachOther(cluster: Cluster, [a, b]: readonly [Pod, Po
     [b, a],
   ] as const) {
     for (const [index, address] of to.addresses.entries()) {
+      // An IPv6 address of a new bridge or pod is of use when the kernel has looked for another one of it.
+      await until(10_000, `${from.name} reaches ${address}`, async () =>
+        assert.equal((await from.ping(address, { count: 1 })).received, 1),
+      )
       const { sent, received } = await from.ping(address, { interval: 50 })
       assert.equal(received, sent, `${from.name} pings ${to.name} at ${address}`)
       assert.deepEqual(await ask(from, address), { client: from.addresses[index], pod: to.name })
@@ -24,15 +28,18 @@ export async function reachEachOther(cluster: Cluster, [a, b]: readonly [Pod, Po
 /** TCP both ways at once. */
 export async function stream(cluster: Cluster, [a, b]: readonly [Pod, Pod], address = b.address): Promise<void> {
   const log = join(cluster.lab.folder, 'iperf.log')
-  const server = await b.start(['iperf3', '--server', '--one-off'], { log })
-  let said = ''
-  await until(10_000, 'iperf3 is through', async () => {
-    said = (await a.exec(['iperf3', '--json', '--bidir', '--time', '1', '--client', address])).stdout
-  })
-  await server.waitExit()
-  const { end } = JSON.parse(said)
-  for (const sum of [end.sum_received, end.sum_received_bidir_reverse])
-    assert.ok(sum.bytes > 10_000_000, said.slice(-500))
+  const server = await b.start(['iperf3', '--server'], { log })
+  try {
+    // Now and then iperf3 ends well without having measured anything.
+    await until(20_000, 'iperf3 has sent both ways', async () => {
+      const { stdout } = await a.exec(['iperf3', '--json', '--bidir', '--time', '1', '--client', address])
+      const { end } = JSON.parse(stdout)
+      for (const sum of [end.sum_received, end.sum_received_bidir_reverse])
+        assert.ok(sum?.bytes > 10_000_000, stdout.slice(-500))
+    })
+  } finally {
+    await server.stop()
+  }
 }
 
 const echoPort = 9001

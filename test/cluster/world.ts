@@ -28,21 +28,33 @@ export const programs: readonly Capability[] = [
 
 let shared: Promise<Cluster> | undefined
 
-/** One cluster for all files: n1 and n2, with our image and flannel's. What a test changes it puts back. */
+/** One cluster for all files: n1 and n2, with our image and flannel's. Each file begins with the objects that it needs, and removes what it adds to them. */
 export async function sharedCluster(): Promise<Cluster> {
-  shared ??= newCluster()
+  shared ??= create({})
   return await shared
 }
 
+/** Another one, to be closed by whoever asks for it. The shared one ends before: of two at once each would be slow. */
 export async function newCluster(options: Omit<ClusterOptions, 'programs' | 'images'> = {}): Promise<Cluster> {
+  await endShared()
+  return await create(options)
+}
+
+async function create(options: Omit<ClusterOptions, 'programs' | 'images'>): Promise<Cluster> {
   // In the lab's folder they go with it, also when this process is killed: the next lab sweeps it.
   const images = async (folder: string) => [await ourImage(folder), ...(await flannelImages(folder))]
   return await Cluster.create({ programs: await programsFrom(process.env), images, ...options })
 }
 
+async function endShared(): Promise<void> {
+  const ending = shared
+  shared = undefined
+  await (await ending?.catch(() => undefined))?.close()
+}
+
 after(async function () {
   this.timeout(60_000)
-  await (await shared?.catch(() => undefined))?.close()
+  await endShared()
 })
 
 /** Applies the objects and waits until the daemon set runs on every node and the nodes are Ready. */
@@ -50,6 +62,13 @@ export async function install(cluster: Cluster, objects: readonly (string | obje
   await cluster.apply(...objects)
   await rolledOut(cluster)
   await nodesReady(cluster)
+}
+
+/** As `install`, where daemons run already that would go on with what they have: they end first. */
+export async function reinstall(cluster: Cluster, objects: readonly (string | object)[]): Promise<void> {
+  const daemons = ['daemonset', 'kube-flannel-ds', '--ignore-not-found', '--wait', '--timeout=60s']
+  await cluster.kubectl(['-n', 'kube-flannel', 'delete', ...daemons])
+  await install(cluster, objects)
 }
 
 export async function rolledOut(cluster: Cluster, namespace = 'kube-flannel'): Promise<void> {
@@ -104,14 +123,23 @@ export function podObject({ name, node, labels = {}, hostPort }: PodSpec): objec
 
 /** Pods that answer on port 80 with the address that asks and their own name. */
 export async function startPods(cluster: Cluster, specs: readonly PodSpec[]): Promise<readonly Pod[]> {
-  await cluster.apply(...specs.map(podObject))
   const names = specs.map(({ name }) => `pod/${name}`)
+  const before = await cluster.list('/api/v1/namespaces/default/pods')
+  const ending = before.filter(({ metadata }) => metadata.deletionTimestamp !== undefined)
+  const inTheWay = ending.map(({ metadata }) => `pod/${metadata.name}`).filter((name) => names.includes(name))
+  if (inTheWay.length > 0) await cluster.kubectl(['wait', '--for=delete', '--timeout=60s', ...inTheWay])
+  await cluster.apply(...specs.map(podObject))
   await cluster.kubectl(['wait', '--for=condition=Ready', '--timeout=90s', ...names])
   return await Promise.all(specs.map(({ name }) => cluster.pod(name)))
 }
 
 export async function deletePods(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', 'pods,services', '--selector', 'app', '--wait', '--timeout=60s'])
+}
+
+/** At the end of a file, after which nobody looks whether they are gone. */
+export async function dropPods(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['delete', 'pods,services', '--selector', 'app', '--wait=false'])
 }
 
 /** The same outside of the cluster; there the name is `outside`. */
