@@ -106,11 +106,15 @@ export class UdpProbes implements ProbePort {
       answerer.on('message', (message, { address: to, port }) => {
         const isProbe = port >= PROBE_SOURCES.first && port <= USED_SOURCES.last && startsWith(message, QUESTION)
         if (!isProbe) return
-        answerer.send(Buffer.concat([ANSWER, message.subarray(QUESTION.length)], MESSAGE_BYTES), port, to, () => {})
+        const answer = Buffer.concat([ANSWER, message.subarray(QUESTION.length)], MESSAGE_BYTES)
+        answerer.send(answer, port, to, () => {})
+        // What came by the new way is answered by that as well: the way in use may carry nothing any more, in either direction.
+        if (port <= PROBE_SOURCES.last) tried[0]?.send(answer, port, to, () => {})
       })
       for (const socket of [...tried, ...used]) {
         socket.on('message', (message, { address: from, port }) => {
-          if (port === PROBE_PORT && startsWith(message, ANSWER)) this.#heard(message, from)
+          const isAnswer = port >= PROBE_PORT && port <= PROBE_SOURCES.last && startsWith(message, ANSWER)
+          if (isAnswer) this.#heard(message, from)
         })
       }
       this.#places.set(address, { answerer, tried, used })

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomInt } from 'node:crypto'
+import { createSocket } from 'node:dgram'
 import type { ProbeRound } from '../../../flanneld/switch/probe-port.ts'
 import { UdpProbes } from '../../../flanneld/switch/udp-probes.ts'
 import type { IpAddr } from '../../../lib/address.ts'
 import { systemClock } from '../../../lib/clock.ts'
+import { until } from '../../until.ts'
 
 /** The ports are always the same: another run at the same time has other addresses. */
 const loopback = () => [127, randomInt(1, 255), randomInt(256), randomInt(1, 255)].join('.') as IpAddr
@@ -27,6 +29,24 @@ describe('probes over UDP', () => {
     it(`small ones and large ones are answered from where they went: ${by}`, async () => {
       assert.equal(await probes.send(round({ by }), never), undefined)
     })
+
+  it('tried ones are answered by the way in use and by that on which they came, either of which may be dead', async () => {
+    const asker = createSocket('udp4')
+    const answers = async (port: number) => {
+      const ports: number[] = []
+      asker.on('message', (_message, { port: source }) => ports.push(source))
+      await new Promise<void>((resolve) => asker.bind(port, nobody, resolve))
+      asker.send(Buffer.concat([Buffer.from('flannel?'), randomBytes(16)]), 8473, to)
+      await until(2_000, 'an answer came', async () => assert.ok(ports.includes(8473)))
+      return ports
+    }
+    try {
+      const ports = await answers(8474)
+      await until(2_000, 'the other one, too', async () => assert.deepEqual(ports.toSorted(), [8473, 8474]))
+    } finally {
+      asker.close()
+    }
+  })
 
   it('says what is not answered', async () => {
     assert.equal(await probes.send(round({ to: nobody }), never), 'no probe is answered')
