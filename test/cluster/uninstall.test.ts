@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 import type { ClusterNode } from '../../lab/cluster/node.ts'
+import { long } from '../long.ts'
 import { needs } from '../needs.ts'
 import { until } from '../until.ts'
 import { viaFlannelsPlugin } from './flannel-manifest.ts'
@@ -65,16 +66,18 @@ describe('an uninstall, as Documentation/kubernetes-cluster.md has it', function
     for (const node of cluster.nodes) assert.deepEqual(await traces(node), [], node.label)
   })
 
-  it("leaves nothing of flannel's way either, by whose plugin containers got their network", async () => {
-    await install(cluster, await viaFlannelsPlugin())
-    await startPods(cluster, [{ name: 'a', node: 'n1' }])
-    await deletePods(cluster)
-    // As after a crash: on record, and deleted by nobody.
-    const record = '/var/lib/cni/networks/cbr0/10.244.1.200'
-    await cluster.node('n1').exec(['sh', '-c', `printf 'gone\\neth0' > ${record}`])
-    await uninstall()
-    for (const node of cluster.nodes) assert.deepEqual(await traces(node), [], node.label)
-  })
+  if (long) {
+    it("leaves nothing of flannel's way either, by whose plugin containers got their network", async () => {
+      await install(cluster, await viaFlannelsPlugin())
+      await startPods(cluster, [{ name: 'a', node: 'n1' }])
+      await deletePods(cluster)
+      // As after a crash: on record, and deleted by nobody.
+      const record = '/var/lib/cni/networks/cbr0/10.244.1.200'
+      await cluster.node('n1').exec(['sh', '-c', `printf 'gone\\neth0' > ${record}`])
+      await uninstall()
+      for (const node of cluster.nodes) assert.deepEqual(await traces(node), [], node.label)
+    })
+  }
 
   it('takes the annotations along where they are asked for', async () => {
     const names = ['backend-type', 'backend-data', 'backend-v6-data', 'kube-subnet-manager', 'public-ip', 'public-ipv6']
