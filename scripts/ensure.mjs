@@ -49,6 +49,8 @@ const machineTools = {
   depmod: 'kmod',
   setpriv: 'util-linux',
   xz: 'xz-utils',
+  // kube-proxy by IPVS.
+  ipset: 'ipset',
 }
 
 /** The same, for the suite `docker`. */

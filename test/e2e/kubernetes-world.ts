@@ -58,9 +58,9 @@ export class Kubernetes {
   }
 
   /** Ends with the lab. */
-  static async start(lab: Lab): Promise<Kubernetes> {
+  static async start(lab: Lab, { ms = 90_000 }: { readonly ms?: number } = {}): Promise<Kubernetes> {
     const kubernetes = new Kubernetes(lab)
-    await kubernetes.#start()
+    await kubernetes.#start(ms)
     return kubernetes
   }
 
@@ -107,9 +107,14 @@ export class Kubernetes {
 
   /** The flags of a daemon with that account, for the network configuration in a file that is made here. */
   async daemonArgs(netConf: object): Promise<readonly string[]> {
-    const path = join(this.#lab.folder, 'net-conf.json')
+    const path = this.netConf
     await writeFile(path, JSON.stringify(netConf))
     return ['--kube-subnet-mgr', `--kubeconfig-file=${await this.daemonKubeconfig()}`, `--net-config-path=${path}`]
+  }
+
+  /** Of `daemonArgs`. */
+  get netConf(): string {
+    return join(this.#lab.folder, 'net-conf.json')
   }
 
   async addNodes(): Promise<void> {
@@ -151,7 +156,10 @@ export class Kubernetes {
   }
 
   /** kube-proxy in a host, until it is stopped; resolves when it has written its rules once. */
-  async startProxy(host: Host, mode: ProxyMode, network: string): Promise<Program> {
+  async startProxy(
+    host: Host,
+    { mode, network, ms = 30_000 }: { mode: ProxyMode; network: string; ms?: number },
+  ): Promise<Program> {
     const kubeconfig = join(this.#folder, 'kubeconfig')
     const program = await host.start(
       [
@@ -171,16 +179,19 @@ export class Kubernetes {
       ],
       { log: join(host.folder, 'kube-proxy.log') },
     )
-    const look =
-      mode === 'iptables' ? 'iptables-nft-save | grep KUBE-SVC-' : 'nft list table ip kube-proxy | grep service-'
-    await until(30_000, `kube-proxy of ${host.label} has written its rules`, async () => {
+    const look = {
+      iptables: 'iptables-nft-save | grep KUBE-SVC-',
+      nftables: 'nft list table ip kube-proxy | grep service-',
+      ipvs: 'grep "^TCP .* rr" /proc/net/ip_vs',
+    }
+    await until(ms, `kube-proxy of ${host.label} has written its rules`, async () => {
       if (!program.running) throw new Error(`it ended: ${(await program.logText()).slice(-2_000)}`)
-      await host.exec(['sh', '-c', look])
+      await host.exec(['sh', '-c', look[mode]])
     })
     return program
   }
 
-  async #start(): Promise<void> {
+  async #start(ms: number): Promise<void> {
     const { controlPlane: namespace } = this.#lab
     const folder = this.#folder
     await mkdir(folder, { mode: 0o700 })
@@ -222,14 +233,14 @@ export class Kubernetes {
       ],
       { log: file('apiserver.log'), cwd: folder },
     )
-    await until(90_000, 'the API server answers', async () => {
+    await until(ms, 'the API server answers', async () => {
       if (!server.running) throw new Error(`it ended: ${(await server.logText()).slice(-2_000)}`)
       await this.send(['GET', '/readyz', {}], ['GET', '/api/v1/namespaces/default', {}])
     })
   }
 }
 
-export type ProxyMode = 'iptables' | 'nftables'
+export type ProxyMode = 'iptables' | 'nftables' | 'ipvs'
 
 interface ServiceOptions {
   readonly clusterIp: string

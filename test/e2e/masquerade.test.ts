@@ -2,28 +2,10 @@ import assert from 'node:assert/strict'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs, peerProgram } from '../needs.ts'
-import { answer, healedAfter, iptablesRules, outside, routeBack, rulePlaces, seenAs } from './rules.ts'
+import { answer, contractRules, healedAfter, iptablesRules, outside, routeBack, rulePlaces, seenAs } from './rules.ts'
 import { bringUp, flanneld, logsInFailure, oneSegment, ready, startDaemon, status, until, vxlan } from './world.ts'
 
 const masq = { args: ['--ip-masq'] }
-
-/** Compatibility contract §7, as `iptables-save` shows it. */
-function contract(subnet: string): readonly string[] {
-  const comment = '-m comment --comment "flanneld masq"'
-  const network = '10.5.0.0/16'
-  return [
-    `-A POSTROUTING ${comment} -j FLANNEL-POSTRTG`,
-    `-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 ${comment} -j RETURN`,
-    `-A FLANNEL-POSTRTG -s ${subnet} -d ${network} ${comment} -j RETURN`,
-    `-A FLANNEL-POSTRTG -s ${network} -d ${subnet} ${comment} -j RETURN`,
-    `-A FLANNEL-POSTRTG ! -s ${network} -d ${subnet} ${comment} -j RETURN`,
-    `-A FLANNEL-POSTRTG -s ${network} ! -d 224.0.0.0/4 ${comment} -j MASQUERADE --random-fully`,
-    `-A FLANNEL-POSTRTG ! -s ${network} -d ${network} ${comment} -j MASQUERADE --random-fully`,
-    '-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD',
-    '-A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
-    '-A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
-  ]
-}
 
 for (const tool of ['iptables', 'nftables'] as const) {
   describe(`masquerade with ${tool}`, function () {
@@ -81,7 +63,7 @@ for (const tool of ['iptables', 'nftables'] as const) {
 
       it('is the contract’s, rule by rule', async () => {
         const { families } = await h1.subnetEnv()
-        assert.deepEqual(await rules(), [...contract(families[0]?.subnet ?? '')].sort())
+        assert.deepEqual(await rules(), [...contractRules(families[0]?.subnet ?? '')].sort())
       })
     }
 

@@ -108,3 +108,21 @@ export async function healedAfter(
   await host.exec(['sh', '-c', line])
   return await until(limitMs, `healed after ${line}`, async () => assert.deepEqual(await look(), before))
 }
+
+/** Compatibility contract §7, as `iptables-save` shows it. */
+export function contractRules(subnet: string): readonly string[] {
+  const comment = '-m comment --comment "flanneld masq"'
+  const network = '10.5.0.0/16'
+  return [
+    `-A POSTROUTING ${comment} -j FLANNEL-POSTRTG`,
+    `-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 ${comment} -j RETURN`,
+    `-A FLANNEL-POSTRTG -s ${subnet} -d ${network} ${comment} -j RETURN`,
+    `-A FLANNEL-POSTRTG -s ${network} -d ${subnet} ${comment} -j RETURN`,
+    `-A FLANNEL-POSTRTG ! -s ${network} -d ${subnet} ${comment} -j RETURN`,
+    `-A FLANNEL-POSTRTG -s ${network} ! -d 224.0.0.0/4 ${comment} -j MASQUERADE --random-fully`,
+    `-A FLANNEL-POSTRTG ! -s ${network} -d ${network} ${comment} -j MASQUERADE --random-fully`,
+    '-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD',
+    '-A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
+    '-A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
+  ]
+}

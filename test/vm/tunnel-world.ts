@@ -52,12 +52,16 @@ export async function bringUp(hosts: readonly Host[], options: DaemonOptions = {
   })
 }
 
-export async function allKnow(hosts: readonly Host[], count: number): Promise<void> {
+export async function allKnow(hosts: readonly Host[], count: number, ms = patience): Promise<void> {
   for (const host of hosts) {
-    await patiently(`${host.label} knows ${count} peers`, async () => {
-      const { peers, notReady } = await status(host)
-      assert.deepEqual([peers.length, notReady], [count, []])
-    })
+    await patiently(
+      `${host.label} knows ${count} peers`,
+      async () => {
+        const { peers, notReady } = await status(host)
+        assert.deepEqual([peers.length, notReady], [count, []])
+      },
+      ms,
+    )
   }
 }
 
