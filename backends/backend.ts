@@ -254,6 +254,11 @@ export interface Backend<C, I> {
    */
   fits?(config: C, family: Family, data: unknown): boolean
   /**
+   * UDP port at which it receives under this config, where that is not flannel's by default: the lease says it, so that two ways which differ
+   * in nothing else are told from each other. Absent: it has none, or its data say it.
+   */
+  ownPort?(config: C): number | undefined
+  /**
    * The devices that it makes under this config, with the best names first: a node takes those beside which its other ways have theirs. All
    * of them are recorded before one is made.
    */

@@ -80,7 +80,7 @@ export function encodeLeaseValue(content: LeaseContent): string {
   const document = {
     PublicIP: v4?.publicIp ?? unspecified[4],
     PublicIPv6: v6?.publicIp ?? null,
-    ...pathFields(content.primary),
+    ...flannelsFields(content.primary),
     NodeID: content.node || undefined,
     Accepts: content.accepts.length === 0 ? undefined : content.accepts.map(pathFields),
     Sends: content.sends?.length ? content.sends.map(pathFields) : undefined,
@@ -115,12 +115,16 @@ function goEscape(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
-/** As it stands in `Accepts`. */
+/** As it stands in `Accepts` and `Sends`. */
 export function pathFields(path: PeerPath): object {
+  return { ...flannelsFields(path), Port: path.port }
+}
+
+function flannelsFields({ backend, data }: PeerPath): object {
   return {
-    BackendType: path.backend || undefined,
-    BackendData: path.data.get(4) ?? undefined,
-    BackendV6Data: path.data.get(6) ?? undefined,
+    BackendType: backend || undefined,
+    BackendData: data.get(4) ?? undefined,
+    BackendV6Data: data.get(6) ?? undefined,
   }
 }
 
@@ -226,7 +230,11 @@ function readPaths(fields: JsonFields, name: 'Accepts' | 'Sends'): readonly Peer
   const list = fields.raw(name)
   if (list === undefined) return NOTHING
   if (!Array.isArray(list)) throw new ConfigError(fields.at(name), 'must be an array', list)
-  return list.map((item, index) => readPath(new JsonFields(item, `${name}[${index}]`)))
+  return list.map((item, index) => {
+    const said = new JsonFields(item, `${name}[${index}]`)
+    const port = said.integer('Port', { least: 0, most: 65535, fallback: 0 })
+    return { ...readPath(said), ...(port === 0 ? {} : { port }) }
+  })
 }
 
 function readPath(fields: JsonFields): PeerPath {

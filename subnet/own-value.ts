@@ -44,6 +44,6 @@ function withData({ backend, data }: PeerPath, other: PeerPath | undefined): Pee
 }
 
 /** Of a family without a subnet nothing is said. */
-function inFamilies({ backend, data }: PeerPath, families: ReadonlyMap<Family, unknown>): PeerPath {
-  return { backend, data: new Map([...data].filter(([family]) => families.has(family))) }
+function inFamilies(path: PeerPath, families: ReadonlyMap<Family, unknown>): PeerPath {
+  return { ...path, data: new Map([...path.data].filter(([family]) => families.has(family))) }
 }

@@ -8,6 +8,8 @@ export interface PeerPath {
   readonly backend: string
   /** BackendData (key 4) and BackendV6Data (key 6), as parsed JSON; absent where flannel leaves the field out. */
   readonly data: ReadonlyMap<Family, unknown>
+  /** UDP port at which the node receives, where it is not the one of flannel's configuration by default. flannel's leases do not say it. */
+  readonly port?: number | undefined
 }
 
 export interface FamilyLease {

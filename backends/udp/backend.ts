@@ -1,7 +1,7 @@
 import { ConfigError } from '../../lib/errors.ts'
 import type { Backend } from '../backend.ts'
-import { parseUdpConfig, type UdpConfig } from './config.ts'
-import { fitsPort, planUdp, planUdpPeer, type UdpIdentity, udpDevices } from './plan.ts'
+import { FLANNEL_PORT, parseUdpConfig, type UdpConfig } from './config.ts'
+import { planUdp, planUdpPeer, type UdpIdentity, udpDevices } from './plan.ts'
 import { ProxyTables } from './proxy-tables.ts'
 
 /** A lease of it has no type: flannel's daemon takes every one without for one of udp. */
@@ -15,11 +15,11 @@ export const udp: Backend<UdpConfig, UdpIdentity> = {
   takesPlaceOf: (one, other) => one.port === other.port,
   prepare: async (config, context) => ({
     identity: { engine: await chooseEngine(config, context.hasFou) },
-    path: { backend: '', data: new Map([[4, { Port: config.port }]]) },
+    path: { backend: '', data: new Map() },
   }),
   local: planUdp,
   peer: planUdpPeer,
-  fits: fitsPort,
+  ownPort: ({ port }) => (port === FLANNEL_PORT ? undefined : port),
   devices: udpDevices,
   mayHaveMade: ({ port }, driver) =>
     driver.type === 'tun' ? driver.persistent : driver.type === 'ipip' && driver.encapsulation?.port === port,

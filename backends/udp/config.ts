@@ -9,7 +9,7 @@ export interface UdpConfig {
 }
 
 const ENGINES: readonly UdpConfig['engine'][] = ['auto', 'kernel', 'userspace']
-const FLANNEL_PORT = 8285
+export const FLANNEL_PORT = 8285
 
 export function parseUdpConfig(raw: unknown, warnings: string[]): UdpConfig {
   const fields = new JsonFields(raw, 'Backend')

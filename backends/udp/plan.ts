@@ -1,6 +1,4 @@
 import { IPPROTO_IPIP } from '../../kernel/objects.ts'
-import type { Family } from '../../lib/address.ts'
-import { JsonFields } from '../../lib/json-fields.ts'
 import type { LocalInput, LocalPlan, PeerInput, PeerPlan, PlannedPeer, WayDevices } from '../backend.ts'
 import { IPV4_HEADER, planTunnelPeer, RECEIVING_IP_IN_IP, tunnelObjects, UDP_DEVICES } from '../ipv4-tunnel.ts'
 import { nexthopRoute } from '../routes.ts'
@@ -30,16 +28,6 @@ function named(device: string): WayDevices {
   return { names: new Map([[4, device]]) }
 }
 
-/** A lease of flannel says no port. */
-export function fitsPort({ port }: UdpConfig, _family: Family, data: unknown): boolean {
-  try {
-    const said = new JsonFields(data ?? {}, 'BackendData').integer('Port', { least: 0, most: 65535, fallback: 0 })
-    return (said || port) === port
-  } catch {
-    return false
-  }
-}
-
 /** The wire format of flannel's udp backend, a bare IPv4 packet per datagram, made by either engine. */
 export function planUdp(input: LocalInput<UdpConfig, UdpIdentity>): LocalPlan {
   const mtu = input.facts.external.mtu - IPV4_HEADER - UDP_HEADER
@@ -47,11 +35,9 @@ export function planUdp(input: LocalInput<UdpConfig, UdpIdentity>): LocalPlan {
 }
 
 export function planUdpPeer(
-  { config, identity, tunnels, nexthops }: PeerInput<UdpConfig, UdpIdentity>,
+  { identity, tunnels, nexthops }: PeerInput<UdpConfig, UdpIdentity>,
   peer: PlannedPeer,
 ): PeerPlan {
-  if (!fitsPort(config, peer.family, peer.data))
-    return { reason: 'other-port', text: `the lease does not say port ${config.port}` }
   const device = tunnels.get(4) ?? ''
   if (identity.engine === 'userspace') return planProxyPeer(peer, device)
   if (!nexthops) return planTunnelPeer(peer, device, undefined)

@@ -2,8 +2,8 @@ import type { Family, MacAddr } from '../../lib/address.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { PeerPath } from '../../subnet/types.ts'
 import type { Backend, PrepareContext, Prepared, WayDevices } from '../backend.ts'
-import { checkVxlanConfig, parseVxlanConfig, type VxlanConfig, writtenVxlan } from './config.ts'
-import { fitsVtep, planVxlan, planVxlanPeer, type VtepIdentity } from './plan.ts'
+import { checkVxlanConfig, KERNEL_PORT, parseVxlanConfig, type VxlanConfig, writtenVxlan } from './config.ts'
+import { fitsVni, planVxlan, planVxlanPeer, type VtepIdentity } from './plan.ts'
 import { decodeVtep, encodeVtep, randomMac, vtepDevices } from './vtep.ts'
 
 export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
@@ -21,7 +21,8 @@ export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   prepare: async (config, context) => prepareVtep(config, context),
   local: planVxlan,
   peer: planVxlanPeer,
-  fits: fitsVtep,
+  fits: fitsVni,
+  ownPort: ({ port }) => (port === KERNEL_PORT ? undefined : port),
   devices: vxlanDevices,
   mayHaveMade: ({ vni, port }, driver) => driver.type === 'vxlan' && driver.vni === vni && driver.port === port,
   reach: (config) => (config.directRouting ? 'probe' : 'unused'),
@@ -40,7 +41,7 @@ function prepareVtep(config: VxlanConfig, context: PrepareContext): Prepared<Vte
   for (const family of context.network.families.keys()) {
     const mac = saidMac(context.made, family) ?? adoptedMac(context, family) ?? randomMac(context.randomBytes)
     identity.set(family, mac)
-    data.set(family, encodeVtep({ vni: config.vni, mac, port: config.port }))
+    data.set(family, encodeVtep({ vni: config.vni, mac }))
   }
   return { identity, path: { backend: 'vxlan', data } }
 }

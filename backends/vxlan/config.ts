@@ -19,7 +19,7 @@ export interface VxlanConfig {
 export const VXLAN_HEADERS = 50
 
 /** The kernel's default port for VXLAN on Linux; IANA's 4789 is not it. */
-const KERNEL_PORT = 8472
+export const KERNEL_PORT = 8472
 
 export function parseVxlanConfig(raw: unknown, warnings: string[]): VxlanConfig {
   const fields = new JsonFields(raw, 'Backend')

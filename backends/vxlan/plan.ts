@@ -58,11 +58,10 @@ export function planVxlanPeer(
   }
 }
 
-/** Whether the peer's VTEP is one of this VNI and port. */
-export function fitsVtep({ vni, port }: VxlanConfig, family: Family, data: unknown): boolean {
+/** Whether the peer's VTEP is one of this VNI. */
+export function fitsVni({ vni }: VxlanConfig, family: Family, data: unknown): boolean {
   try {
-    const vtep = decodeVtep(data, fieldOf(family))
-    return isSameVni(vtep.vni, vni) && (vtep.port ?? port) === port
+    return isSameVni(decodeVtep(data, fieldOf(family)).vni, vni)
   } catch {
     return false
   }
@@ -146,12 +145,11 @@ function peerMac(
   { family, data }: PlannedPeer,
 ): MacAddr | { readonly reason: string; readonly text: string } {
   try {
-    const { vni, mac, port = config.port } = decodeVtep(data, fieldOf(family))
+    const { vni, mac } = decodeVtep(data, fieldOf(family))
     if (!isSameVni(vni, config.vni)) {
       const isWindows = vni >= LEAST_VNI_OF_WINDOWS && config.vni < LEAST_VNI_OF_WINDOWS
       return { reason: isWindows ? 'other-vni' : 'invalid-vtep', text: `VNI ${vni} is not ours (${config.vni})` }
     }
-    if (port !== config.port) return { reason: 'other-port', text: `port ${port} is not ours (${config.port})` }
     if (mac === identity.get(family)) return { reason: 'invalid-vtep', text: `VtepMAC ${mac} is our own` }
     return mac
   } catch (cause) {

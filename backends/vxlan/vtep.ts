@@ -7,12 +7,10 @@ export interface Vtep {
   /** 0: any. */
   readonly vni: number
   readonly mac: MacAddr
-  /** UDP port that it listens on; undefined: not said, as by flannel. */
-  readonly port: number | undefined
 }
 
 export function encodeVtep(vtep: Vtep): unknown {
-  return { VNI: vtep.vni, VtepMAC: vtep.mac, Port: vtep.port }
+  return { VNI: vtep.vni, VtepMAC: vtep.mac }
 }
 
 /** Throws InvalidLease, naming the field. */
@@ -24,8 +22,7 @@ export function decodeVtep(data: unknown, path: string): Vtep {
     const mac = parseMac(fields.string('VtepMAC') ?? '')
     if (mac === undefined) throw new InvalidLease(`${path}.VtepMAC: must be a hardware address of six bytes`)
     if (!isUnicastMac(mac)) throw new InvalidLease(`${path}.VtepMAC: ${mac} is not a unicast address`)
-    const port = fields.integer('Port', { least: 0, most: 65535, fallback: 0 }) || undefined
-    return { vni, mac, port }
+    return { vni, mac }
   } catch (cause) {
     if (cause instanceof InvalidLease) throw cause
     throw new InvalidLease(cause instanceof Error ? cause.message : String(cause), { cause })

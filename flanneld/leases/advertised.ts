@@ -1,4 +1,5 @@
 import type { Way } from '../../backends/way.ts'
+import type { LeaseAttrs } from '../../subnet/types.ts'
 
 type Paths = readonly [Pick<Way, 'path'>, ...Pick<Way, 'path'>[]]
 
@@ -8,4 +9,12 @@ export interface Advertised {
   readonly accepts: Paths
   /** By these it sends to somebody; absent where that is the one that it receives by. */
   readonly sends?: readonly Pick<Way, 'path'>[]
+}
+
+/** A single way is said once, in flannel's words; a port that these do not have needs ours. */
+export function pathsSaid(ways: Advertised['accepts']): Pick<LeaseAttrs, 'primary' | 'accepts'> {
+  const [{ path: first }, ...others] = ways
+  const isPlain = others.length === 0 && first.port === undefined
+  const { backend, data } = first
+  return { primary: { backend, data }, accepts: isPlain ? [] : ways.map(({ path }) => path) }
 }

@@ -46,6 +46,7 @@ export function pathOf(
   return accepts.find(
     (path) =>
       path.backend === backend.wireType &&
+      path.port === backend.ownPort?.(config) &&
       families.every((family) => backend.fits?.(config, family, path.data.get(family)) ?? true),
   )
 }

@@ -1,7 +1,7 @@
 import type { HostFacts } from '../../backends/backend.ts'
 import type { Family, IpAddr } from '../../lib/address.ts'
 import type { LeaseAttrs, OwnLease } from '../../subnet/types.ts'
-import type { Advertised } from './advertised.ts'
+import { type Advertised, pathsSaid } from './advertised.ts'
 import type { LeaseState } from './lease-keeper.ts'
 
 /** What this node publishes. Where it does not own its public address it says from where its packets really come. */
@@ -18,10 +18,8 @@ export function leaseAttrs(
     // While the interface is away the host owns neither.
     if (address !== publicIp) tunnelIps.set(family, address)
   }
-  // A single way is said once, as flannel would.
-  const accepts = ways.length === 1 ? [] : ways.map(({ path }) => path)
   const said = sends === undefined ? {} : { sends: sends.map(({ path }) => path) }
-  return { node, primary: ways[0].path, accepts, ...said, publicIps, tunnelIps }
+  return { node, ...pathsSaid(ways), ...said, publicIps, tunnelIps }
 }
 
 /** After a loss, and while the store cannot be asked, running containers keep their addresses: moving them is the operator's decision. */

@@ -1,5 +1,5 @@
 import type { Lease, LeaseAttrs, PeerPath } from '../../subnet/types.ts'
-import type { Advertised } from './advertised.ts'
+import { type Advertised, pathsSaid } from './advertised.ts'
 
 /** Whether two leases say the same to others. */
 export function sameLease(a: Lease, b: Lease): boolean {
@@ -12,13 +12,13 @@ export function sameAttrs(a: LeaseAttrs, b: LeaseAttrs): boolean {
 
 /** Whether the lease says this of its node's ways, in the families that it has. */
 export function says({ primary, accepts, sends, families }: Lease, told: Advertised): boolean {
-  const said = ({ backend, data }: PeerPath) => [backend, [...data].filter(([family]) => families.has(family))]
-  const [first] = told.accepts
-  const wanted = [
-    said(first.path),
-    told.accepts.length === 1 ? [] : told.accepts.map(({ path }) => said(path)),
-    told.sends?.map(({ path }) => said(path)) ?? [],
+  const said = ({ backend, data, port }: PeerPath) => [
+    backend,
+    [...data].filter(([family]) => families.has(family)),
+    port,
   ]
+  const own = pathsSaid(told.accepts)
+  const wanted = [said(own.primary), own.accepts.map(said), told.sends?.map(({ path }) => said(path)) ?? []]
   return JSON.stringify([said(primary), accepts.map(said), sends?.map(said) ?? []]) === JSON.stringify(wanted)
 }
 
@@ -44,6 +44,6 @@ function attrsOf({ node, primary, accepts, sends, publicIps, tunnelIps }: LeaseA
   return [node, pathOf(primary), accepts.map(pathOf), sends?.map(pathOf) ?? [], [...publicIps], [...tunnelIps]]
 }
 
-function pathOf({ backend, data }: PeerPath): unknown {
-  return [backend, [...data]]
+function pathOf({ backend, data, port }: PeerPath): unknown {
+  return [backend, [...data], port]
 }

@@ -21,16 +21,17 @@ export function chooseWays(
   { families, ways }: { readonly families: readonly Family[]; readonly ways: readonly Way[] },
   current?: ReadonlyMap<Family, Way | undefined>,
 ): readonly Choice[] | Refusal {
-  const paths = pathsOf(lease)
   const chosen: Choice[] = []
   for (const family of families) {
     const part = lease.families.get(family)
     if (part === undefined) continue
-    const found = chooseWay(paths, family, ways, current?.get(family))
+    const found = chooseWay(lease, family, ways, current?.get(family))
     if (found !== undefined) chosen.push({ family, part, way: found.way, path: found.path })
   }
   if (chosen.length > 0) return chosen
-  const common = ways.filter((way) => paths.some((path) => isOfType(path, way)))
+  const common = ways.filter((way) =>
+    pathsOf(lease).some((path) => isOfType(path, way) && isAtPort(path, way, lease, ways)),
+  )
   if (common.length === 0) return notReached(lease, ways)
   const carried = families.filter((family) => common.some((way) => carries(way, family)))
   const names = carried.map((family) => `IPv${family}`).join(' nor ')
@@ -39,7 +40,7 @@ export function chooseWays(
 
 /** Undefined: none of the ways is of a type that the peer accepts. */
 function chooseWay(
-  paths: readonly PeerPath[],
+  lease: Lease,
   family: Family,
   ways: readonly Way[],
   current?: Way,
@@ -47,7 +48,8 @@ function chooseWay(
   const choices: Pick<Choice, 'way' | 'path'>[] = []
   for (const way of ways) {
     if (!carries(way, family)) continue
-    for (const path of paths) if (isOfType(path, way)) choices.push({ way, path })
+    for (const path of pathsOf(lease))
+      if (isOfType(path, way) && isAtPort(path, way, lease, ways)) choices.push({ way, path })
   }
   if (choices.length < 2) return choices[0]
   const fitting = choices.filter(({ way, path }) => fits(way, family, path))
@@ -56,18 +58,29 @@ function chooseWay(
 
 /** What the lease says about this one of the ways to its node; undefined: it does not receive by it. */
 export function acceptedBy(lease: Lease, way: Way, family: Family, ways: readonly Way[]): PeerPath | undefined {
-  return pathsOf(lease).find((path) => meantBy(path, family, ways) === way)
+  return pathsOf(lease).find((path) => meantBy(path, family, lease, ways) === way)
 }
 
 /** Whether the node sends to somebody by this one of the ways: as it says itself, or else by the one of its type. */
 export function sendsBy(lease: Lease, way: Way, ways: readonly Way[]): boolean {
   const paths = lease.sends ?? pathsOf(lease)
-  return [...lease.families.keys()].some((family) => paths.some((path) => meantBy(path, family, ways) === way))
+  return [...lease.families.keys()].some((family) => paths.some((path) => meantBy(path, family, lease, ways) === way))
 }
 
-/** A host of flannel does not say its port: as long as a node has ways of both ports it is taken to have stayed with the older one. */
-function meantBy(path: PeerPath, family: Family, ways: readonly Way[]): Way | undefined {
-  return ways.find((way) => carries(way, family) && isOfType(path, way) && fits(way, family, path))
+function meantBy(path: PeerPath, family: Family, lease: Lease, ways: readonly Way[]): Way | undefined {
+  return ways.find(
+    (way) => carries(way, family) && isOfType(path, way) && isAtPort(path, way, lease, ways) && fits(way, family, path),
+  )
+}
+
+/**
+ * A host of flannel does not say its port: as long as a node has ways of both ports it is taken to have stayed with the older one. Nor does
+ * one of ours in flannel's words alone: it has the one by default, or that of the node's only way where that is of an earlier version.
+ */
+function isAtPort(path: PeerPath, way: Way, lease: Lease, ways: readonly Way[]): boolean {
+  if (path.port === way.path.port) return true
+  if (path.port !== undefined || lease.accepts.length > 0) return false
+  return lease.node === '' || !ways.some((other) => isOfType(path, other) && other.path.port === undefined)
 }
 
 /** What must be looked up of how peers are reached. */
@@ -97,7 +110,11 @@ function fits({ backend, config }: Way, family: Family, path: PeerPath): boolean
 
 function notReached(lease: Lease, ways: readonly Way[]): Refusal {
   if (lease.reserved) return { reason: 'reserved', text: 'the subnet is reserved, nobody holds it yet' }
-  const theirs = pathsOf(lease).map(({ backend }) => backend || 'udp or alloc')
-  const ours = new Set(ways.map(({ backend }) => backend.wireType || 'udp or alloc'))
+  const theirs = pathsOf(lease).map(named)
+  const ours = new Set(ways.map(({ path }) => named(path)))
   return { reason: 'other-backend', text: `the node uses ${theirs.join(', ')}, this one ${[...ours].join(', ')}` }
+}
+
+function named({ backend, port }: PeerPath): string {
+  return (backend || 'udp or alloc') + (port === undefined ? '' : ` on port ${port}`)
 }

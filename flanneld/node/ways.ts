@@ -229,7 +229,8 @@ export class Ways {
       const devices = this.#devices.of(configuration, families)
       if (prepared === undefined || devices === undefined) continue
       const { backend, config } = configuration
-      const path = pathOf(prepared.path, families)
+      const port = backend.ownPort?.(config)
+      const path = { ...pathOf(prepared.path, families), ...(port === undefined ? {} : { port }) }
       const begun = since.get(key) ?? this.#needs.clock.now()
       const made = { backend, config, ...prepared, path, devices, families, since: begun }
       const known = this.#ways.get(configuration)

@@ -75,8 +75,8 @@ export function ownNode(
   return { at: 'known', lease, patch, ...(lacks && { lacks }) }
 }
 
-function asRead({ backend, data }: PeerPath): PeerPath {
-  return { backend, data: new FamilyMap(data) }
+function asRead(path: PeerPath): PeerPath {
+  return { ...path, data: new FamilyMap(path.data) }
 }
 
 // Packets come from the node's own address all the same.

@@ -14,6 +14,7 @@ import {
   startDaemon,
   startOver,
   status,
+  steady,
   strangerLease,
   until,
   vxlanFrom100,
@@ -61,10 +62,33 @@ describe('the own lease', function () {
     const { nodeId } = await status(host)
     assert.equal(
       lease.value,
-      `{"PublicIP":"192.168.64.11","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"${link.address}","Port":8472},"NodeID":"${nodeId}"}`,
+      `{"PublicIP":"192.168.64.11","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"${link.address}"},"NodeID":"${nodeId}"}`,
     )
     const { TTL } = (await lab.etcd.call('lease/timetolive', { ID: lease.lease })) as { TTL: string }
     assert.ok(Number(TTL) > 86_000 && Number(TTL) <= 86_400, TTL)
+  })
+
+  it('says a port that is not the usual one behind flannel’s words, and is left as it is', async () => {
+    await lab.configure({ ...vxlanFrom100, Backend: { Type: 'vxlan', Port: 4789 } })
+    try {
+      await host.daemon?.stop()
+      await startDaemon(host)
+      await ready(host)
+      const [link] = await host.ipJson('link', 'show', 'flannel.1')
+      const { nodeId } = await status(host)
+      const path = `"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"${link.address}"}`
+      const text = `{"PublicIP":"192.168.64.11","PublicIPv6":null,${path},"NodeID":"${nodeId}","Accepts":[{${path},"Port":4789}]}`
+      assert.equal((await leaseOf(lab, host)).value, text)
+      // Read back it is what was wanted: nothing is written again.
+      await host.daemon?.stop()
+      await startDaemon(host)
+      await ready(host)
+      await steady(1_000, async () => (await leaseOf(lab, host)).modRevision)
+      assert.equal((await leaseOf(lab, host)).value, text)
+    } finally {
+      await lab.configure(vxlanFrom100)
+      await host.daemon?.stop()
+    }
   })
 
   it('follows a hint in subnet.env, but not shell text and not into a subnet of another (row 10)', async () => {

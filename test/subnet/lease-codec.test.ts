@@ -119,6 +119,16 @@ describe('lease value', () => {
       '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1},"NodeID":"n1",' +
         '"Accepts":[{"BackendType":"vxlan","BackendData":{"VNI":1}},{"BackendType":"host-gw"}],"TunnelIP":"10.0.0.3"}',
     ],
+    [
+      'a port that flannel does not say, in our own field',
+      {
+        ...content(path('vxlan', { VNI: 1 }), v4('192.168.64.3')),
+        node: 'n1',
+        accepts: [{ ...path('vxlan', { VNI: 1 }), port: 4789 }],
+      },
+      '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1},"NodeID":"n1",' +
+        '"Accepts":[{"BackendType":"vxlan","BackendData":{"VNI":1},"Port":4789}]}',
+    ],
   ]
   for (const [what, value, text] of values) {
     it(`${what}, to the byte and back`, () => {
@@ -179,6 +189,7 @@ describe('lease value', () => {
     ['a BackendType that is no string', '{"BackendType":{}}', /BackendType: must be a string/],
     ['a NodeID that is no string', '{"NodeID":7}', /NodeID: must be a string/],
     ['Accepts that is no array', '{"Accepts":{}}', /Accepts: must be an array/],
+    ['a port that is none', '{"Accepts":[{"Port":65536}]}', /Accepts\[0\]\.Port: /],
     ['an accepted path that is no object', '{"Accepts":[1]}', /Accepts\[0\]: must be a JSON object/],
     ['a wrong TunnelIP', '{"TunnelIP":"x"}', /TunnelIP: must be/],
     [

@@ -130,49 +130,48 @@ describe('the way to a peer', () => {
   })
 
   describe('of two that differ in their port alone', () => {
-    const onPort = (Port: number) => wayOf(vxlan as AnyBackend, { config: { Port } })
-    const both = [onPort(8472), onPort(4789)] as const
-    const peer = (Port?: number) =>
-      lease('10.5.2.0/24 192.168.64.12', { backend: 'vxlan', data: new Map([[4, { VNI: 1, VtepMAC: MAC, Port }]]) })
+    const data = new Map([[4 as const, { VNI: 1, VtepMAC: MAC }]])
+    const onPort = (Port?: number) => {
+      const way = wayOf(vxlan as AnyBackend, { config: { Port: Port ?? 8472 } })
+      return { ...way, path: { ...way.path, ...(Port && { port: Port }) } }
+    }
+    const [usual, other] = [onPort(), onPort(4789)]
+    const peer = (...accepts: readonly (number | undefined)[]): Lease => {
+      const paths = accepts.map((port) => ({ backend: 'vxlan', data, ...(port && { port }) }))
+      return { ...lease('10.5.2.0/24 192.168.64.12', { backend: 'vxlan', data }), accepts: paths }
+    }
     const found = (from: Lease, ways: readonly Way[]) =>
-      ways.map((way) => [acceptedBy(from, way, 4, ways) !== undefined, sendsBy(from, way, ways)])
+      ways.map((way) => acceptedBy(from, way, 4, ways) !== undefined && sendsBy(from, way, ways))
 
     it('is the one of the port that the lease says', () => {
-      assert.deepEqual(found(peer(8472), both), [
-        [true, true],
-        [false, false],
-      ])
-      assert.deepEqual(found(peer(4789), both), [
-        [false, false],
-        [true, true],
-      ])
+      assert.deepEqual(found(peer(4789), [usual, other]), [false, true])
+      assert.deepEqual(found(peer(4789, undefined), [usual, other]), [true, true])
     })
 
-    it('is the older one for a host of flannel, which does not say it, and the only one where there is one', () => {
-      assert.deepEqual(found(peer(), both), [
-        [true, true],
-        [false, false],
-      ])
-      assert.deepEqual(found(peer(), both.slice(1)), [[true, true]])
+    it('is the usual one for a lease in flannel’s words alone, whichever is the older', () => {
+      assert.deepEqual(found(peer(), [usual, other]), [true, false])
+      assert.deepEqual(found(peer(), [other, usual]), [false, true])
+      const chosen = chooseWays(peer(), { families: [4], ways: [usual, other] }, new Map([[4, other]]))
+      assert.ok(!('reason' in chosen))
+      assert.equal(chosen[0]?.way, usual)
+    })
+
+    it('is the only one for a lease of an earlier version, which says no port', () => {
+      assert.deepEqual(found(peer(), [other]), [true])
+    })
+
+    it('is the older one for a host of flannel, which says none either', () => {
+      const flannel = { ...peer(), node: '' }
+      assert.deepEqual(found(flannel, [other, usual]), [true, false])
+      assert.deepEqual(found(flannel, [usual, other]), [true, false])
+      assert.deepEqual(found(flannel, [other]), [true])
     })
 
     it('is none for another port, and says so', () => {
-      const plan = vxlan.peer(
-        {
-          config: vxlan.parseConfig({}, []),
-          identity: new Map(),
-          tunnels: new Map([[4, 'flannel.1']]),
-          nexthops: false,
-        },
-        {
-          role: { class: 'peer', peer: 'p' },
-          family: 4,
-          part: peer().families.get(4) as never,
-          data: peer(4789).primary.data.get(4),
-        },
-        undefined,
-      )
-      assert.deepEqual(plan, { reason: 'other-port', text: 'port 4789 is not ours (8472)' })
+      assert.deepEqual(chooseWays(peer(4789), { families: [4], ways: [usual] }), {
+        reason: 'other-backend',
+        text: 'the node uses vxlan on port 4789, this one vxlan',
+      })
     })
   })
 
