@@ -5,7 +5,7 @@ import { ownershipOf } from '../../kernel/kinds/ownership.ts'
 import { commandsFor } from '../../kernel/kinds/words.ts'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
 import { asDesired } from '../../kernel/reconciler/diff.ts'
-import { MemoryJournal, withJournal } from '../../kernel/reconciler/journal.ts'
+import { keyOfEntry, MemoryJournal, scopeOf, withJournal, withoutEntries } from '../../kernel/reconciler/journal.ts'
 import { preview } from '../../kernel/reconciler/preview.ts'
 import { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import type { ObjectTable } from '../../kernel/table.ts'
@@ -16,8 +16,10 @@ import { forgetLastKnown } from '../last-known/keep.ts'
 import { requireNetAdmin } from '../options/node-options.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
+import { takenEntries } from '../state/claim-footprint.ts'
 import { DiskWrites } from '../state/disk-writes.ts'
 import { instanceOf } from '../state/instance.ts'
+import { claimedByOthers } from '../state/instance-claim.ts'
 import { lockInstance } from '../state/instance-lock.ts'
 import { forgetLastSubnets } from '../state/own-subnet.ts'
 import { StateDir, WAYS_FILE } from '../state/state-dir.ts'
@@ -65,14 +67,18 @@ export async function reduceHost(needs: ReductionNeeds, options: Options, reduct
   const state = await StateDir.open({ log, writes, randomBytes, uid: port.uid }, stateDir)
   const kernel = await createKernel()
   try {
-    const { entries } = state.journal
+    const { entries: recorded } = state.journal
+    // A name that another instance has claimed meanwhile is that one's, though nothing of it may be there yet.
+    const taken = takenEntries(recorded, claimedByOthers(instanceOf(options)))
+    for (const entry of taken) print(`# another instance uses it now, left alone: ${keyOfEntry(entry)}\n`)
+    const entries = withoutEntries(recorded, taken)
     const nothing: DesiredState = {
       objects: new Map(),
       complete: true,
       scope: { devices: new Set(), networks: [], instance },
     }
     const none = withJournal(nothing, entries)
-    const isOnRecord = none.scope.networks.length > 0
+    const isOnRecord = scopeOf(recorded).networks.length > 0
     const held = await objectsOf(kernel.tables, none)
     // Where this instance has not been, or has given all up, rules and subnet.env are flannel's own.
     const flannels = isOnRecord ? [] : held.filter(bearsFlannelsName)

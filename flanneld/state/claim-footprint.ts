@@ -1,6 +1,6 @@
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { JournalEntry } from '../../kernel/kinds/kind.ts'
-import { entriesOf, type Journal, keyOfEntry } from '../../kernel/reconciler/journal.ts'
+import { entriesOf, type Journal, type JournalEntries, keyOfEntry } from '../../kernel/reconciler/journal.ts'
 import { overlaps } from '../../lib/address.ts'
 import { assertNever } from '../../lib/errors.ts'
 import type { InstanceClaim } from './instance-claim.ts'
@@ -16,10 +16,13 @@ export async function claimFootprint(
 ): Promise<void> {
   const others = await claim.make(present)
   const wanted = new Set(entriesOf(present).map(keyOfEntry))
-  const taken = [...journal.entries.values()].filter(
-    (entry) => !wanted.has(keyOfEntry(entry)) && others.some((other) => isUsed(entry, other)),
-  )
+  const taken = takenEntries(journal.entries, others).filter((entry) => !wanted.has(keyOfEntry(entry)))
   await journal.forget(taken, 'another instance uses it')
+}
+
+/** What once was this instance's and is another's now. */
+export function takenEntries(entries: JournalEntries, others: readonly OwnershipScope[]): readonly JournalEntry[] {
+  return [...entries.values()].filter((entry) => others.some((other) => isUsed(entry, other)))
 }
 
 /** A network that overlaps another's is the other's. */

@@ -121,6 +121,11 @@ function openClaim(path: string): number {
   }
 }
 
+/** What the other running instances of this state directory use. */
+export function claimedByOthers(instance: Instance): readonly OwnershipScope[] {
+  return othersOf(instance).map(({ footprint }) => footprint)
+}
+
 interface Other {
   readonly who: string
   readonly footprint: OwnershipScope

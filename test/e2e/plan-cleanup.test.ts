@@ -15,6 +15,7 @@ import {
   networkOf,
   oneSegment,
   overlayOf,
+  ready,
   startDaemon,
   strangerLease,
   until,
@@ -189,6 +190,32 @@ describe('commands', function () {
     const { code, stderr } = await flanneld(host, ['cleanup'])
     assert.equal(code, 0, stderr)
     assert.deepEqual(await overlayOf(host), [])
+  })
+
+  it('cleanup leaves a device alone whose name another running instance has claimed meanwhile', async () => {
+    const onPort = (port: number, network: string) => ({ Network: network, Backend: { Type: 'vxlan', Port: port } })
+    const devices = async () =>
+      (await host.ipJson('link', 'show', 'type', 'vxlan')).map(({ ifname, ifindex }) => `${ifname} ${ifindex}`)
+    await lab.configure(onPort(8472, '10.5.0.0/16'))
+    await startDaemon(host)
+    await ready(host)
+    await lab.configure(onPort(4789, '10.5.0.0/16'))
+    await until(20_000, 'it has a second name', async () => assert.match((await devices()).join(), /^flannel-1 \d+$/))
+    const before = await devices()
+    await host.daemon?.stop()
+    // What it uses now is flannel.1; it may come to use the other one at any moment.
+    await lab.configure(onPort(4790, '10.6.0.0/16'), '/other')
+    const args = ['--etcd-prefix=/other', `--subnet-file=${otherPath('env')}`, `--status-socket=${otherPath('sock')}`]
+    await startDaemon(host, { args })
+    await until(10_000, 'the other has its device', async () => assert.equal((await devices()).length, 2))
+
+    const { code, stdout, stderr } = await flanneld(host, ['cleanup'])
+    assert.equal(code, 0, stderr)
+    assert.match(stdout, /^# another instance uses it now, left alone: device flannel-1$/m)
+    assert.deepEqual(
+      (await devices()).filter((each) => !each.startsWith('flannel.1 ')),
+      before,
+    )
   })
 
   const otherPath = (name: string) => join(host.folder, `other.${name}`)
