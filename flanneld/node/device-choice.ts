@@ -1,9 +1,16 @@
 import type { HostFacts, WayDevices } from '../../backends/backend.ts'
+import type { LinkDriver } from '../../kernel/objects.ts'
 import type { Family } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { type Configuration, takesPlaceOf, wayKey } from './configuration.ts'
 
-type Standing = HostFacts['devices']
+/** What stands on this host now. */
+export interface Standing {
+  /** Tunnel devices, whoever made them. */
+  readonly devices: HostFacts['devices']
+  /** Names of all devices that this instance has not made, as far as it is on record. */
+  readonly others: ReadonlySet<string>
+}
 
 interface Chosen {
   /** Among those that the backend knows. */
@@ -20,7 +27,7 @@ export class DeviceChoice {
   /** By `wayKey`. */
   readonly #chosen = new Map<string, Chosen>()
 
-  /** `standing`: tunnel devices of this host. Of a way that is not among the wanted ones nothing is kept. */
+  /** Of a way that is not among the wanted ones nothing is kept. */
   choose(wanted: readonly Configuration[], standing: Standing): void {
     const keys = new Set(wanted.map(wayKey))
     const left: Chosen[] = []
@@ -29,11 +36,14 @@ export class DeviceChoice {
       this.#chosen.delete(key)
       left.push(chosen)
     }
-    const chooseFor = (each: Configuration, isFit: (devices: WayDevices) => boolean) => {
+    const chooseFor = (each: Configuration, isFit: (devices: WayDevices) => boolean = () => true) => {
       if (this.#chosen.has(wayKey(each))) return
       const others = wanted.flatMap((other) => this.of(other) ?? [])
       const all = alternativesOf(each)
-      const place = all.findIndex((devices) => isFit(devices) && isBeside(devices, others))
+      const place = all.findIndex(
+        (devices, index) =>
+          (index === 0 || areFree(each, devices, standing)) && isFit(devices) && isBeside(devices, others),
+      )
       const devices = all[place]
       if (devices !== undefined) this.#chosen.set(wayKey(each), { place, devices, configuration: each })
     }
@@ -46,7 +56,7 @@ export class DeviceChoice {
       )
     for (const each of wanted) chooseFor(each, (devices) => stand(each, devices, standing) && isFree(each, devices))
     for (const each of wanted) chooseFor(each, (devices) => isFree(each, devices))
-    for (const each of wanted) chooseFor(each, () => true)
+    for (const each of wanted) chooseFor(each)
   }
 
   /** Those of some families, or of all. Undefined: there are none beside those of the other ways. */
@@ -63,7 +73,8 @@ export class DeviceChoice {
     const devices = this.of(configuration, families)
     if (devices !== undefined) return devices
     const names = alternativesOf(configuration).flatMap((each) => [...each.names.values()])
-    const expected = 'has no device that could be beside those of earlier configurations, which have not ended yet'
+    const expected =
+      'has no device beside those of earlier configurations, which have not ended yet, and of other programs with such names'
     throw new ConfigError('Backend', expected, names.join(', '))
   }
 }
@@ -82,9 +93,22 @@ function excludeEachOther(some: WayDevices, others: WayDevices): boolean {
   return [...others.names.values()].some((name) => names.has(name))
 }
 
-function stand({ backend, config }: Configuration, { names }: WayDevices, standing: Standing): boolean {
-  return [...names.values()].some((name) => {
-    const device = standing.get(name)
-    return device !== undefined && (backend.mayHaveMade?.(config, device.driver) ?? false)
-  })
+function stand(way: Configuration, { names }: WayDevices, standing: Standing): boolean {
+  return [...names.values()].some((name) => madeBy(way, name, standing) !== undefined)
+}
+
+/**
+ * Whether none of them is somebody else's. flannel's names are taken over as flannel takes them; by a second one nobody but this instance
+ * is known. The kernel has no second VXLAN device with one VNI and port, so that one without a record is the only one to be had.
+ */
+function areFree(way: Configuration, { names }: WayDevices, standing: Standing): boolean {
+  return [...names.values()].every(
+    (name) => !standing.others.has(name) || madeBy(way, name, standing)?.type === 'vxlan',
+  )
+}
+
+/** The driver of a device that may have been made for the way; undefined: there is none of this name. */
+function madeBy({ backend, config }: Configuration, name: string, { devices }: Standing): LinkDriver | undefined {
+  const driver = devices.get(name)?.driver
+  return driver !== undefined && backend.mayHaveMade?.(config, driver) === true ? driver : undefined
 }

@@ -12,7 +12,7 @@ import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
 import { reachOf } from './choose-way.ts'
 import { type Configuration, wayKey } from './configuration.ts'
 import { attrsIn, commonPart, familiesHere } from './families.ts'
-import { footprintOf } from './footprint.ts'
+import { scopeOfWays } from './footprint.ts'
 import type { GuardOptions } from './guard-rules.ts'
 import { NONE_KEPT } from './kept-addresses.ts'
 import type { Levels } from './levels.ts'
@@ -148,7 +148,8 @@ async function planAll(
   options: PlanOptions,
 ): Promise<Pick<Folded, 'verdicts' | 'plan'>> {
   const { network, ways, told, host, own, snapshot, ours, originals, storeAddresses, isPlanned, kept } = sources
-  const scope = { ...footprintOf(ways.map((way) => ({ ...way, network }))), instance: options.traffic.instance }
+  const configurations = ways.map((way) => ({ ...way, network }))
+  const scope = { ...scopeOfWays(configurations, ways), instance: options.traffic.instance }
   const surroundings = host.surroundings({ ours, keptOurs: kept.ours, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
   const reach = reachOf(ways)

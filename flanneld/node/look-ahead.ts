@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Kernel } from '../../kernel/kernel.ts'
-import { originalsOf, scopeOf, scopeWith } from '../../kernel/reconciler/journal.ts'
+import { originalsOf, scopeOf } from '../../kernel/reconciler/journal.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
@@ -23,7 +23,7 @@ import { recordedWays } from '../switch/follow.ts'
 import { readWays } from '../switch/record.ts'
 import { type Configuration, obstacleBetween, parseConfiguration, wayKey } from './configuration.ts'
 import { type Folded, fold } from './fold.ts'
-import { footprintOf } from './footprint.ts'
+import { ownedBy } from './footprint.ts'
 import { NONE_KEPT } from './kept-addresses.ts'
 import { LevelSet, type Levels } from './levels.ts'
 import { Planner } from './planner.ts'
@@ -97,8 +97,8 @@ async function look(
   const levels = new LevelSet()
   // Of another configuration its end is planned, not the way there, which the answers of the peers decide.
   const wayPlan = instead ? fixedWays((inUse) => [inUse]) : recordedWays(readWays(state.ways, log))
-  const owned = ({ configuration }: Levels) =>
-    configuration === undefined ? scopeOf(entries) : scopeWith(footprintOf(wayPlan.wanted(configuration)), entries)
+  const owned = ({ configuration, ways }: Levels) =>
+    configuration === undefined ? scopeOf(entries) : ownedBy(wayPlan.wanted(configuration), ways, entries)
   const parts = {
     kernel,
     conditions,

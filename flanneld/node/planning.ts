@@ -1,6 +1,6 @@
 import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
-import { type Journal, originalsOf, scopeOf, scopeWith } from '../../kernel/reconciler/journal.ts'
+import { type Journal, originalsOf, scopeOf } from '../../kernel/reconciler/journal.ts'
 import type { Reconciler } from '../../kernel/reconciler/reconciler.ts'
 import type { Cidr } from '../../lib/address.ts'
 import { Alarm } from '../../lib/alarm.ts'
@@ -13,7 +13,7 @@ import { PeerView } from '../leases/peer-view.ts'
 import { noticeConditions, peerConditions } from '../status/node-conditions.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { type Folded, type FoldNeeds, type FoldOptions, fold } from './fold.ts'
-import { footprintOf } from './footprint.ts'
+import { ownedBy } from './footprint.ts'
 import { NONE_KEPT } from './kept-addresses.ts'
 import type { LevelSet } from './levels.ts'
 import { Planner } from './planner.ts'
@@ -100,9 +100,9 @@ export class Planning {
   /** What is ours in the kernel, or is going to be. */
   owned(): OwnershipScope {
     const { levels, journal } = this.#needs
-    const { configuration } = levels.current
+    const { configuration, ways } = levels.current
     if (configuration === undefined) return scopeOf(journal.entries)
-    return scopeWith(footprintOf(this.#options.wayPlan.wanted(configuration)), journal.entries)
+    return ownedBy(this.#options.wayPlan.wanted(configuration), ways, journal.entries)
   }
 
   /** The own subnets and those of accepted peers; undefined: not known yet. */

@@ -144,7 +144,12 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     return { network, facts, previous, randomBytes, hasFou: () => host.hasFou() }
   }
   const { claim, refusals, beside } = needs
-  const ways = new Ways({ clock, conditions, context, claim, refusals, beside, standing: () => host.devices })
+  const standing = () => {
+    const ours = needs.devices()
+    const others = host.interfaces.flatMap(({ name }) => (ours.has(name) ? [] : [name]))
+    return { devices: host.devices, others: new Set(others) }
+  }
+  const ways = new Ways({ clock, conditions, context, claim, refusals, beside, standing })
   lifecycle.run('backend', (stop) => ways.run(stop))
   follow(ways.changes, (known) => ({ ways: known }))
 

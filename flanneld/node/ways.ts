@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { HostFacts, PrepareContext, Prepared as PreparedWay } from '../../backends/backend.ts'
+import type { PrepareContext, Prepared as PreparedWay } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { OwnershipScope } from '../../kernel/desired.ts'
 import type { Family } from '../../lib/address.ts'
@@ -12,7 +12,7 @@ import type { Advertised } from '../leases/advertised.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
 import { type Configuration, wayKey } from './configuration.ts'
-import { DeviceChoice } from './device-choice.ts'
+import { DeviceChoice, type Standing } from './device-choice.ts'
 import { footprintOf } from './footprint.ts'
 import type { PlannerInput } from './planner-input.ts'
 
@@ -45,8 +45,7 @@ interface WaysNeeds {
   /** Filled with what keeps this host from having a way beside another one, by `wayKey`. */
   readonly refusals: Map<string, string>
   readonly context: (configuration: Configuration) => Promise<Omit<PrepareContext, 'devices'>>
-  /** Tunnel devices that stand now. */
-  readonly standing: () => HostFacts['devices']
+  readonly standing: () => Standing
   /** Configurations of ways that are not wanted here, and whose devices stand beside the others'. */
   readonly beside?: (() => readonly Configuration[]) | undefined
 }

@@ -3,7 +3,17 @@ import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs, peerProgram } from '../needs.ts'
 import { ChangingHosts } from './changing-hosts.ts'
-import { bringUp, flanneld, knowsPeers, leaseOf, logsInFailure, oneSegment, startDaemon, until } from './world.ts'
+import {
+  bringUp,
+  flanneld,
+  knowsPeers,
+  leaseOf,
+  logsInFailure,
+  oneSegment,
+  ready,
+  startDaemon,
+  until,
+} from './world.ts'
 
 const network = { Network: '10.5.0.0/16', EnableIPv6: true, IPv6Network: 'fc00::/48' }
 const onPort = (Port: number) => ({ ...network, Backend: { Type: 'vxlan', Port } })
@@ -90,4 +100,60 @@ describe('a second device of vxlan, since a change of the port', function () {
           assert.equal((await from.container('c1').ping(address, { count: 1, wait: 500 })).received, 1),
         )
   })
+})
+
+describe("another program's device under a second name", function () {
+  needs(this, 'netns', 'etcd')
+  this.timeout(120_000)
+  let lab: Lab
+
+  afterEach(async function () {
+    await logsInFailure(this.currentTest?.err, lab)
+    await lab?.close()
+  })
+
+  const cases: readonly [what: string, make: string, name: string, from: object, to: object, chosen: string][] = [
+    [
+      'of vxlan',
+      'ip link add flannel-1 up type vxlan id 77 dstport 9999 dev eth0',
+      'flannel-1',
+      { Type: 'vxlan', Port: 8472 },
+      { Type: 'vxlan', Port: 4789 },
+      'flannel_1',
+    ],
+    [
+      'of tun',
+      'ip tuntap add dev flannel1 mode tun; ip link set flannel1 up',
+      'flannel1',
+      { Type: 'udp', Port: 8285, Engine: 'userspace' },
+      { Type: 'udp', Port: 9000, Engine: 'userspace' },
+      'flannel2',
+    ],
+  ]
+  for (const [what, make, name, from, to, chosen] of cases) {
+    it(`${what} is left alone, at the start, while the backend changes, and by a clean-up`, async () => {
+      lab = await Lab.create({ segments: oneSegment(1), netConf: { Network: '10.5.0.0/16', Backend: from } })
+      const [host] = lab.hosts as unknown as [Host]
+      const index = async () => (await host.ipJson('link')).find(({ ifname }) => ifname === name)?.ifindex
+      const ours = async () =>
+        (await host.ipJson('link')).flatMap(({ ifname }) =>
+          String(ifname).startsWith('flannel') && ifname !== name ? [ifname] : [],
+        )
+      await host.exec(['sh', '-ec', make])
+      const before = await index()
+      assert.ok(before !== undefined)
+      await startDaemon(host)
+      await ready(host)
+      assert.match((await flanneld(host, ['plan'])).stdout, /^# nothing to change$/m)
+      assert.equal(await index(), before)
+
+      await lab.configure({ Network: '10.5.0.0/16', Backend: to })
+      await until(20_000, 'the other port is in use', async () => assert.deepEqual(await ours(), [chosen]))
+      assert.equal(await index(), before)
+
+      await host.daemon?.stop()
+      assert.equal((await flanneld(host, ['cleanup'])).code, 0)
+      assert.deepEqual([await ours(), await index()], [[], before])
+    })
+  }
 })

@@ -14,8 +14,13 @@ const udp = (Port: number, Engine = 'kernel') => parsed({ Type: 'udp', Port, Eng
 const ipip = parsed({ Type: 'ipip' })
 const [first, second, third, fourth] = [vxlan(8472), vxlan(4789), vxlan(4790), vxlan(4791)]
 
-const standing = (...links: readonly ReturnType<typeof the.vxlan>[]) =>
-  new Map(links.map(({ name, driver }): [string, HostDevice] => [name, { driver }]))
+type Links = readonly ReturnType<typeof the.vxlan>[]
+const standing = (...links: Links) => ({
+  devices: new Map(links.map(({ name, driver }): [string, HostDevice] => [name, { driver }])),
+  others: new Set<string>(),
+})
+/** Not on record as made by this instance. */
+const ofOthers = (...links: Links) => ({ ...standing(...links), others: new Set(links.map(({ name }) => name)) })
 const onPort = (name: string, port: number) => the.vxlan(name, {}, { port })
 
 describe('the devices of ways', () => {
@@ -67,6 +72,23 @@ describe('the devices of ways', () => {
 
   it('are made anew in their place where what stands belongs to no way', () => {
     assert.deepEqual(choose([second], standing(onPort('flannel.1', 8472))), ['flannel.1'])
+  })
+
+  it('never take a second name under which another program’s device stands', () => {
+    const others = ofOthers(onPort('flannel-1', 9999), the.tun('flannel1'), the.ipip('flannel-ipip'))
+    assert.deepEqual(choose([first, second], others), ['flannel.1', 'flannel_1'])
+    assert.deepEqual(choose([udp(8285, 'userspace'), udp(9000, 'userspace')], others), ['flannel0', 'flannel2'])
+    assert.deepEqual(choose([udp(8285, 'userspace')], others), ['flannel0'])
+    assert.deepEqual(choose([ipip], others), ['flannel.ipip'])
+    assert.deepEqual(choose([udp(8285), ipip], others), ['flannel0', undefined])
+    const bridge = { devices: new Map(), others: new Set(['flannel-1']) }
+    assert.deepEqual(choose([first, second], bridge), ['flannel.1', 'flannel_1'])
+    assert.deepEqual(choose([first, second], ofOthers(onPort('flannel-v6-1', 9999))), ['flannel.1', 'flannel_1'])
+  })
+
+  it("are flannel's by its first name, and one that stands with the VNI and the port, without a record, too", () => {
+    assert.deepEqual(choose([second], ofOthers(onPort('flannel.1', 8472))), ['flannel.1'])
+    assert.deepEqual(choose([second], ofOthers(onPort('flannel-1', 4789))), ['flannel-1'])
   })
 
   it('of IP in IP are at most two, of which one is bound to the uplink', () => {

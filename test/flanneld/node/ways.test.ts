@@ -57,7 +57,7 @@ function start(
     claim,
     refusals,
     context: async ({ network }) => ({ network }) as never,
-    standing: () => new Map(),
+    standing: () => ({ devices: new Map(), others: new Set() }),
   })
   const end = new AbortController()
   let fault: unknown
