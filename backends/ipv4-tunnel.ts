@@ -29,7 +29,10 @@ export function tunnelObjects(
   const subnet = own.families.get(4)?.subnet
   const device = devices.names.get(4)
   if (device === undefined) return []
-  const bound = devices.ipInIp === 'by the uplink' ? { underlay: facts.external.name } : {}
+  const isBound = devices.ipInIp === 'by the uplink'
+  const bound = isBound ? { underlay: facts.external.name } : {}
+  // It receives for the other one from the moment it is up.
+  const first = isBound && subnet !== undefined ? { firstAddress: networkAddress(subnet) } : {}
   return [
     {
       kind: 'link',
@@ -37,6 +40,7 @@ export function tunnelObjects(
       name: device,
       mtu,
       up: true,
+      ...first,
       driver: { type: 'ipip', ...bound, ...(local === undefined ? {} : { local }), ...driver },
     },
     ...(subnet === undefined ? [] : [tunnelAddress(device, networkAddress(subnet))]),

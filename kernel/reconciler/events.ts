@@ -91,7 +91,8 @@ export function noteConsequences(held: Held, op: Op<KernelObject>): void {
   if (object.kind === 'link') {
     // Up, a new MAC or a small MTU make the kernel drop entries, each in its own way: they are read again.
     if (verb !== 'update') dropAllOn(object.name, held.mirrors, verb)
-    invalidate(held, { kinds: verb === 'update' ? KINDS_ON_DEVICES : [], concerns: isOn(object.name) })
+    const made = object.firstAddress === undefined ? [] : (['address'] as const)
+    invalidate(held, { kinds: verb === 'update' ? KINDS_ON_DEVICES : made, concerns: isOn(object.name) })
   }
   if (object.kind === 'address') {
     // The last IPv4 address takes all IPv4 routes of its device with it, without an event.

@@ -1,4 +1,4 @@
-import type { MacAddr } from '../../../lib/address.ts'
+import type { IpAddr, MacAddr } from '../../../lib/address.ts'
 import { type Comparison, type Kind, type OwnershipScope, phrase } from '../kind.ts'
 import {
   compareDrivers,
@@ -17,6 +17,8 @@ export interface Link {
   readonly mtu: number
   readonly mac?: MacAddr
   readonly up: boolean
+  /** Of an IPv4 device that is made: an address that it has before it is up. Linux drops what a device without one receives, unless rp_filter is 0. */
+  readonly firstAddress?: IpAddr
   readonly driver: LinkDriver
 }
 

@@ -1,4 +1,5 @@
 import { makeTun } from '../../ffi/tun.ts'
+import { writeAddress } from '../../netlink/address-messages.ts'
 import type { NetlinkChannel } from '../../netlink/channel.ts'
 import { type NetlinkNeeds, resultOf } from '../../netlink/device-batch.ts'
 import type { DeviceIndex } from '../../netlink/device-index.ts'
@@ -6,6 +7,7 @@ import { errorOf } from '../../netlink/kernel-error.ts'
 import {
   changeDriver,
   changeLink,
+  changeReversePath,
   createLink,
   deleteLink,
   type LinkRecord,
@@ -80,9 +82,16 @@ export class LinkTable implements ObjectTable<Link> {
     if (driver.type === 'tun') return await this.#createTun(link)
     const underlay = await this.#underlayIndex(driver)
     if (underlay === undefined) return missingUnderlay(driver)
-    const verdict = await this.#ask(createLink(link, driver, underlay))
-    await this.#devices.look(name)
-    return verdict
+    const { firstAddress } = link
+    const verdict = await this.#ask(createLink(firstAddress ? { ...link, up: false } : link, driver, underlay))
+    const record = await this.#devices.look(name)
+    if (verdict !== undefined || record === undefined || firstAddress === undefined) return verdict
+    const address = { kind: 'address', device: name, family: 4, address: firstAddress, length: 32 } as const
+    return (
+      (await this.#ask(writeAddress(address, record.index, 'create'))) ??
+      (await this.#ask(changeReversePath(record.index, LOOSE))) ??
+      (await this.#ask(changeLink(record.index, link, { ...link, up: false })))
+    )
   }
 
   async #createTun(link: Link): Promise<OpError | undefined> {
@@ -144,6 +153,8 @@ export class LinkTable implements ObjectTable<Link> {
   }
 }
 
+/** Source: Documentation/networking/ip-sysctl.rst of Linux, rp_filter. */
+const LOOSE = 2
 const EBUSY = 16
 /** ENOENT, ENXIO, ENODEV. */
 const NO_TUN = [2, 6, 19]
