@@ -98,7 +98,8 @@ export function besideKubeProxy(
 
     it('externalTrafficPolicy Local keeps the address of the client, and drops where no container is', async () => {
       assert.deepEqual(await seen(lab.controlPlane, h2.address, local.nodePort), [outside, outside])
-      assert.deepEqual(await seen(lab.controlPlane, h1.address, local.nodePort, 1_500), ['', ''])
+      // By IPVS it takes those of other nodes then (kubernetes#97081).
+      if (mode !== 'ipvs') assert.deepEqual(await seen(lab.controlPlane, h1.address, local.nodePort, 1_500), ['', ''])
     })
 
     it('a container reaches itself by its Service, from its bridge', async () => {
