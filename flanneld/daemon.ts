@@ -4,6 +4,7 @@ import { createKernel } from '../kernel/kernel.ts'
 import { tunHolder, udpPortHolder } from '../kernel/kinds/holders.ts'
 import type { OpFailure } from '../kernel/table.ts'
 import type { Clock } from '../lib/clock.ts'
+import { AlreadyRunningError } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { untilFirst } from '../lib/signals.ts'
 import { checkDockerAtStart } from './check/checks/docker.ts'
@@ -28,7 +29,7 @@ import { claimFootprint } from './state/claim-footprint.ts'
 import { DiskWrites } from './state/disk-writes.ts'
 import { instanceOf } from './state/instance.ts'
 import { InstanceClaim } from './state/instance-claim.ts'
-import { type Holder, type InstanceLock, lockFileOf, lockInstance } from './state/instance-lock.ts'
+import { type Holder, type InstanceLock, lockFileOf, lockInstance, noteRefusal } from './state/instance-lock.ts'
 import { StateDir } from './state/state-dir.ts'
 import { StatusEndpoints } from './status/endpoints.ts'
 import { Histogram, RECONCILE_BOUNDS } from './status/metrics.ts'
@@ -181,10 +182,15 @@ async function untilReady(agent: Agent, signal: AbortSignal): Promise<void> {
 }
 
 /** The lock that cannot be made now (a full disk) is taken when it can be; until then the daemon works without it. */
-async function takeLock(writes: DiskWrites, subnetFile: string, { pid, pod }: Holder): Promise<InstanceLock> {
+async function takeLock(writes: DiskWrites, subnetFile: string, me: Holder): Promise<InstanceLock> {
   let lock: InstanceLock | undefined
   const write = async () => {
-    lock ??= lockInstance(subnetFile, pid, pod)
+    try {
+      lock ??= lockInstance(subnetFile, me.pid, me.pod)
+    } catch (cause) {
+      if (cause instanceof AlreadyRunningError) noteRefusal(subnetFile, me)
+      throw cause
+    }
   }
   const effect = 'a second daemon for this subnet file would not be noticed'
   await writes.attempt({ path: lockFileOf(subnetFile), effect, write })

@@ -30,7 +30,7 @@ export function chooseWays(
   }
   if (chosen.length > 0) return chosen
   const common = ways.filter((way) =>
-    pathsOf(lease).some((path) => isOfType(path, way) && isAtPort(path, way, lease, ways)),
+    families.some((family) => pathsOf(lease).some((path) => isMeant(path, way, { family, lease, ways }))),
   )
   if (common.length === 0) return notReached(lease, ways)
   const carried = families.filter((family) => common.some((way) => carries(way, family)))
@@ -48,8 +48,7 @@ function chooseWay(
   const choices: Pick<Choice, 'way' | 'path'>[] = []
   for (const way of ways) {
     if (!carries(way, family)) continue
-    for (const path of pathsOf(lease))
-      if (isOfType(path, way) && isAtPort(path, way, lease, ways)) choices.push({ way, path })
+    for (const path of pathsOf(lease)) if (isMeant(path, way, { family, lease, ways })) choices.push({ way, path })
   }
   if (choices.length < 2) return choices[0]
   const fitting = choices.filter(({ way, path }) => fits(way, family, path))
@@ -69,18 +68,27 @@ export function sendsBy(lease: Lease, way: Way, ways: readonly Way[]): boolean {
 
 function meantBy(path: PeerPath, family: Family, lease: Lease, ways: readonly Way[]): Way | undefined {
   return ways.find(
-    (way) => carries(way, family) && isOfType(path, way) && isAtPort(path, way, lease, ways) && fits(way, family, path),
+    (way) => carries(way, family) && isMeant(path, way, { family, lease, ways }) && fits(way, family, path),
   )
 }
 
+interface Asked {
+  readonly family: Family
+  readonly lease: Lease
+  /** All of the node. */
+  readonly ways: readonly Way[]
+}
+
 /**
- * A host of flannel does not say its port: as long as a node has ways of both ports it is taken to have stayed with the older one. Nor does
- * one of ours in flannel's words alone: it has the one by default, or that of the node's only way where that is of an earlier version.
+ * Whether type and port are the way's. A host of flannel does not say its port: as long as a node has ways of both ports it is taken to have stayed with the older one. Nor does
+ * one of ours that has the usual one, or is of an earlier version: it has the usual one where that is a way of the node, too.
  */
-function isAtPort(path: PeerPath, way: Way, lease: Lease, ways: readonly Way[]): boolean {
+function isMeant(path: PeerPath, way: Way, { family, lease, ways }: Asked): boolean {
+  if (!isOfType(path, way)) return false
   if (path.port === way.path.port) return true
-  if (path.port !== undefined || lease.accepts.length > 0) return false
-  return lease.node === '' || !ways.some((other) => isOfType(path, other) && other.path.port === undefined)
+  if (path.port !== undefined || lease.accepts.some(({ port }) => port !== undefined)) return false
+  const isUsual = (other: Way) => isOfType(path, other) && other.path.port === undefined && fits(other, family, path)
+  return lease.node === '' || !ways.some(isUsual)
 }
 
 /** What must be looked up of how peers are reached. */

@@ -22,7 +22,6 @@ export interface Holder {
  * Takes the lock on the subnet file, whatever prefix and state directory belong to it: two daemons with one file would
  * overwrite each other's answer for ever. The lock lies beside the file and ends with the process, `kill -9` included; the
  * lock file stays, because removing it would let a third process lock a file that a second one still has open.
- * Who is refused leaves a note, by which the holder can name it.
  *
  * @throws AlreadyRunningError naming the other process; PermissionError; the system's error where the file cannot be made
  */
@@ -34,7 +33,6 @@ export function lockInstance(subnetFile: string, pid: number, pod?: string): Ins
     let kept = false
     try {
       if (!tryLock(fd)) {
-        noteRefusal(subnetFile, me)
         throw new AlreadyRunningError(alreadyRunning(subnetFile, holderIn(readFileSync(fd, 'utf8'))))
       }
       // Somebody may have removed the file between our open and our lock; then the lock is on nothing that others see.
@@ -77,8 +75,8 @@ function writeHolder(fd: number, holder: Holder): void {
   orNothing(() => overwrite(fd, textOf(holder)))
 }
 
-// Without a note the holder names nobody, and this process ends all the same.
-function noteRefusal(subnetFile: string, me: Holder): void {
+/** Left by a daemon that was refused, so that the holder can name it. Without one it names nobody, and this process ends all the same. */
+export function noteRefusal(subnetFile: string, me: Holder): void {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW | constants.O_NONBLOCK
   orNothing(() => {
     const fd = openSync(refusedFileOf(subnetFile), flags, 0o644)

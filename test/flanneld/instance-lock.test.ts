@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { lastRefused, lockInstance } from '../../flanneld/state/instance-lock.ts'
+import { lastRefused, lockInstance, noteRefusal } from '../../flanneld/state/instance-lock.ts'
 import { AlreadyRunningError, PermissionError } from '../../lib/errors.ts'
 
 describe('the lock of an instance', () => {
@@ -39,6 +39,9 @@ describe('the lock of an instance', () => {
   it('names pods, since each process in a container has the pid 1', () => {
     const lock = lockInstance(subnetFile(), 1, 'kube-flannel/a')
     assert.throws(() => lockInstance(subnetFile(), 1, 'kube-system/b'), /another flanneld \(pod kube-flannel\/a\)/)
+    // A command that is refused is no second daemon.
+    assert.equal(lastRefused(subnetFile()), undefined)
+    noteRefusal(subnetFile(), { pid: 1, pod: 'kube-system/b' })
     const { at, ...refused } = lastRefused(subnetFile()) ?? { at: 0 }
     assert.deepEqual(refused, { pid: 1, pod: 'kube-system/b' })
     assert.ok(at > 0)

@@ -86,12 +86,19 @@ export class LinkTable implements ObjectTable<Link> {
     const verdict = await this.#ask(createLink(firstAddress ? { ...link, up: false } : link, driver, underlay))
     const record = await this.#devices.look(name)
     if (verdict !== undefined || record === undefined || firstAddress === undefined) return verdict
-    const address = { kind: 'address', device: name, family: 4, address: firstAddress, length: 32 } as const
-    return (
-      (await this.#ask(writeAddress(address, record.index, 'create'))) ??
-      (await this.#ask(changeReversePath(record.index, LOOSE))) ??
-      (await this.#ask(changeLink(record.index, link, { ...link, up: false })))
-    )
+    return await this.#bringUp(record.index, { ...link, firstAddress }, { ...link, up: false })
+  }
+
+  /** A device that receives as soon as it is up. */
+  async #bringUp(
+    index: number,
+    link: Link & Required<Pick<Link, 'firstAddress'>>,
+    actual: Link,
+  ): Promise<OpError | undefined> {
+    const address = { kind: 'address', device: link.name, family: 4, address: link.firstAddress, length: 32 } as const
+    const verdict = await this.#ask(writeAddress(address, index, 'create'))
+    if (verdict !== undefined && verdict.code !== 'EEXIST') return verdict
+    return (await this.#ask(changeReversePath(index, LOOSE))) ?? (await this.#ask(changeLink(index, link, actual)))
   }
 
   async #createTun(link: Link): Promise<OpError | undefined> {
@@ -128,6 +135,10 @@ export class LinkTable implements ObjectTable<Link> {
         return await this.#recreate(record, link)
       }
       if (verdict !== undefined) return verdict
+    }
+    const { firstAddress } = link
+    if (firstAddress !== undefined && !actual.up) {
+      return await this.#bringUp(record.index, { ...link, firstAddress }, actual)
     }
     return await this.#ask(changeLink(record.index, link, actual))
   }

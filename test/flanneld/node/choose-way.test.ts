@@ -158,6 +158,14 @@ describe('the way to a peer', () => {
 
     it('is the only one for a lease of an earlier version, which says no port', () => {
       assert.deepEqual(found(peer(), [other]), [true])
+      // In the middle of a change to host-gw.
+      const changing = { ...peer(), accepts: [{ backend: 'host-gw', data: NO_DATA }, ...peer(undefined).accepts] }
+      assert.deepEqual(found(changing, [other]), [true])
+    })
+
+    it('is the one of its VNI for such a lease, whatever port another one has', () => {
+      const otherVni = wayOf(vxlan as AnyBackend, { config: { VNI: 2 } })
+      assert.deepEqual(found(peer(), [other, otherVni]), [true, false])
     })
 
     it('is the older one for a host of flannel, which says none either', () => {

@@ -3,7 +3,7 @@ import { mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { OtherDaemons } from '../../../flanneld/other-daemons/watch.ts'
-import { lockInstance } from '../../../flanneld/state/instance-lock.ts'
+import { noteRefusal } from '../../../flanneld/state/instance-lock.ts'
 import { ConditionSet } from '../../../flanneld/status/status.ts'
 import type { Cidr, IpAddr } from '../../../lib/address.ts'
 import { VirtualClock } from '../../fakes/clock.ts'
@@ -62,7 +62,7 @@ describe('other flannel daemons of the host', () => {
     }
     // What is seen last shows that the others were seen, too.
     await until(2_000, 'the last is seen', async () => {
-      lockInstanceTwice('kube-system/b')
+      refuse('kube-system/b')
       assert.deepEqual(codes(), ['other-instance'])
     })
   })
@@ -77,20 +77,15 @@ describe('other flannel daemons of the host', () => {
   })
 
   const codes = () => conditions.list().map(({ code }) => code)
-  function lockInstanceTwice(pod: string) {
-    const lock = lockInstance(subnetFile, 1, me.pod)
-    try {
-      assert.throws(() => lockInstance(subnetFile, 1, pod), /another flanneld \(pod kube-flannel\/kube-flannel-ds-a\)/)
-    } finally {
-      lock.release()
-    }
+  function refuse(pod: string) {
+    noteRefusal(subnetFile, { pid: 1, pod })
     const now = clock.wall() / 1000
     utimesSync(join(folder, '.subnet.env.refused'), now, now)
   }
 
   it('are named when one of this program was refused, for six minutes', async () => {
     await until(2_000, 'it is named', async () => {
-      lockInstanceTwice('kube-system/kube-flannel-ds-b')
+      refuse('kube-system/kube-flannel-ds-b')
       assert.match(
         found().join(),
         /^other-instance: another flanneld \(pod kube-system\/kube-flannel-ds-b\) is started/,
@@ -102,10 +97,10 @@ describe('other flannel daemons of the host', () => {
 
   it('are not this pod, refused while the one before it had not ended', async () => {
     await until(2_000, 'the note is seen', async () => {
-      lockInstanceTwice('kube-system/b')
+      refuse('kube-system/b')
       assert.deepEqual(codes(), ['other-instance'])
     })
-    lockInstanceTwice(me.pod)
+    refuse(me.pod)
     await until(2_000, 'the next note is seen', async () => assert.deepEqual(found(), []))
   })
 })
