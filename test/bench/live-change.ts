@@ -8,7 +8,7 @@ import { cpuMs } from './process-cost.ts'
 import { rack } from './rack.ts'
 
 const HOSTS = 50
-const LIMIT_MS = 120_000
+const LIMIT_MS = 600_000
 const FIRST = { Type: 'vxlan' }
 const leasePrefix = `${defaultPrefix}/subnets/`
 
