@@ -2,8 +2,8 @@ import type { Outcome } from './summary.ts'
 
 type Ran = Outcome & { at: 'ran' }
 
-/** With more failures it is no accident. */
-const MOST = 3
+/** With failures in more files it is no accident. In one file they follow from each other: its tests share their hosts. */
+const MOST_FILES = 3
 
 /**
  * What fails in a run of an hour, beside everything else on a shared machine, is run once more at its end, with the rest of its file and
@@ -16,8 +16,8 @@ export async function runFailedAgain(
   const failed = [...outcomes].flatMap(([suite, outcome]): [string, Ran][] =>
     outcome.at === 'ran' && outcome.failed.length > 0 ? [[suite, outcome]] : [],
   )
-  const count = failed.reduce((sum, [, outcome]) => sum + outcome.failed.length, 0)
-  if (count === 0 || count > MOST || failed.some(([, { trouble }]) => trouble.length > 0)) return outcomes
+  const count = new Set(failed.flatMap(([, outcome]) => outcome.failed.map(({ file }) => file))).size
+  if (count === 0 || count > MOST_FILES || failed.some(([, { trouble }]) => trouble.length > 0)) return outcomes
   const judged = new Map(outcomes)
   for (const [suite, outcome] of failed) {
     const files = new Set(outcome.failed.map(({ file }) => file))

@@ -92,6 +92,7 @@ describe('leases from the Kubernetes API', function () {
         await h2.ip('link', 'del', 'flannel.1')
         await h2.exec(['rm', h2.paths.subnetFile])
         await startDaemon(h2, { args, env, ...(program && { program }) })
+        await h2.subnetEnv()
         await ping(h1, '10.5.2.2')
         await ping(h2, '10.5.1.2')
       }

@@ -39,6 +39,12 @@ describe('the second run of what has failed', () => {
     assert.deepEqual(asked, [])
   })
 
+  it('goes by files: what fails after another in one is no more than that', async () => {
+    const cascade = ran([], { failed: ['a', 'b', 'c', 'd'].map((title) => ({ ...failure(title), file: 'x.test.ts' })) })
+    assert.deepEqual(await judge(cascade), [[], ['a', 'b', 'c', 'd']])
+    assert.deepEqual(asked, [['e2e', ['x.test.ts']]])
+  })
+
   it('counts what fails then only, and believes no run in which nothing passed', async () => {
     assert.deepEqual(await judge(ran(['a']), ran(['c'])), [['c'], ['a']])
     assert.deepEqual(await judge(ran(['a']), ran([], { passed: 0 })), [['a'], []])
