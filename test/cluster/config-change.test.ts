@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
 import type { Cluster } from '../../lab/cluster/cluster.ts'
-import type { Pod } from '../../lab/cluster/pod.ts'
 import { needs } from '../needs.ts'
 import { until } from '../until.ts'
 import { manifestObjects } from './manifest.ts'
 import { conditionTexts, statuses } from './status.ts'
-import { undisturbed } from './traffic.ts'
-import { dropPods, install, logsInFailure, programs, sharedCluster, startPods } from './world.ts'
+import { startPair, undisturbed } from './traffic.ts'
+import { dropPods, install, logsInFailure, programs, sharedCluster } from './world.ts'
 
 const configMap = '/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg'
 
@@ -67,10 +66,7 @@ describe('kubectl edit configmap kube-flannel-cfg', function () {
     const { data } = await cluster.api.get(configMap)
     const good = JSON.parse(data['net-conf.json'])
     const before = await restarts()
-    const pods = (await startPods(cluster, [
-      { name: 'left', node: 'n1' },
-      { name: 'right', node: 'n2' },
-    ])) as unknown as [Pod, Pod]
+    const pods = await startPair(cluster)
     await undisturbed(cluster, pods, async () => {
       await edit(JSON.stringify({ ...good, Backend: { Type: 'host-gw' } }))
       await changed('eth0')

@@ -4,7 +4,7 @@ import type { Pod } from '../../lab/cluster/pod.ts'
 import { needs } from '../needs.ts'
 import { flannelManifest } from './flannel-manifest.ts'
 import { manifestObjects } from './manifest.ts'
-import { reachEachOther, undisturbed } from './traffic.ts'
+import { reachEachOther, startPair, undisturbed } from './traffic.ts'
 import { dropPods, install, logsInFailure, programs, rolledOut, sharedCluster, startPods } from './world.ts'
 
 describe('traffic while daemons are replaced', function () {
@@ -17,10 +17,7 @@ describe('traffic while daemons are replaced', function () {
   before(async () => {
     cluster = await sharedCluster()
     await install(cluster, await manifestObjects())
-    pods = (await startPods(cluster, [
-      { name: 'left', node: 'n1' },
-      { name: 'right', node: 'n2' },
-    ])) as unknown as [Pod, Pod]
+    pods = await startPair(cluster)
   })
 
   afterEach(async function () {

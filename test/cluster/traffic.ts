@@ -4,7 +4,17 @@ import { join } from 'node:path'
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 import type { Pod } from '../../lab/cluster/pod.ts'
 import { until } from '../until.ts'
-import { ask } from './world.ts'
+import { ask, startPods } from './world.ts'
+
+/** A pod on each node, for what goes on between nodes. */
+export async function startPair(cluster: Cluster): Promise<readonly [Pod, Pod]> {
+  const [left, right] = await startPods(cluster, [
+    { name: 'left', node: 'n1' },
+    { name: 'right', node: 'n2' },
+  ])
+  assert.ok(left && right)
+  return [left, right]
+}
 
 /** Pings and streams both ways, by each address that both have; no address is changed on the way. */
 export async function reachEachOther(cluster: Cluster, [a, b]: readonly [Pod, Pod]): Promise<void> {

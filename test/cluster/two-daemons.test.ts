@@ -7,7 +7,7 @@ import { steady, until } from '../until.ts'
 import { olderFlannel } from './flannel-manifest.ts'
 import { manifestObjects } from './manifest.ts'
 import { conditionTexts, inEachDaemon, statuses } from './status.ts'
-import { reachEachOther, undisturbed } from './traffic.ts'
+import { reachEachOther, startPair, undisturbed } from './traffic.ts'
 import { deletePods, install, logsInFailure, programs, rolledOut, sharedCluster, startPods } from './world.ts'
 
 const daemonSets = '/apis/apps/v1/namespaces'
@@ -21,10 +21,7 @@ describe('a second flannel daemon on a node', function () {
   before(async () => {
     cluster = await sharedCluster()
     await install(cluster, await manifestObjects())
-    pods = (await startPods(cluster, [
-      { name: 'left', node: 'n1' },
-      { name: 'right', node: 'n2' },
-    ])) as unknown as [Pod, Pod]
+    pods = await startPair(cluster)
   })
 
   afterEach(async function () {
