@@ -19,8 +19,10 @@ export class DirectChange {
   /** Undefined: not known, or several ways, which have a protocol of their own for it. */
   #isWanted: boolean | undefined
 
-  constructor(needs: { readonly clock: Clock }) {
+  /** `wasWanted`: in the last run. */
+  constructor(needs: { readonly clock: Clock; readonly wasWanted?: boolean | undefined }) {
     this.#clock = needs.clock
+    this.#isWanted = needs.wasWanted
   }
 
   /** `isWanted`: undefined while there are several ways. `heardMs`: within which the others hear of it. */

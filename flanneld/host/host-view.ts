@@ -50,13 +50,15 @@ export class HostView {
     clock: Clock
     choose: (interfaces: readonly HostInterface[]) => Promise<Kept>
     surroundings?: HostSurroundings
+    /** In the last run. */
+    wasDirect?: boolean | undefined
   }) {
     this.#kernel = needs.kernel
     this.#clock = needs.clock
     this.#choose = needs.choose
     this.#surroundings = needs.surroundings
     this.paths = new DirectPaths({ port: needs.kernel, clock: needs.clock })
-    this.directChange = new DirectChange(needs)
+    this.directChange = new DirectChange({ ...needs, wasWanted: needs.wasDirect })
   }
 
   /** Reads the host and looks for the external interface. Throws when none has ever fitted. */

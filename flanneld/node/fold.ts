@@ -70,7 +70,7 @@ export async function fold(
   const enough = had.filter((family) => last?.families.has(family))
   // Whom a change of the backend has moved is known by the leases, which get other names with other families.
   const here = wanted.length > 1 && enough.length > 0 ? enough : had
-  ways.want({ ways: wanted, families: here, enough, host: host.ownAddresses })
+  ways.want({ ways: wanted, instead: wayPlan.instead?.(), families: here, enough, host: host.ownAddresses })
   if (levels.ways === undefined) return undefined
   const prepared = stillWanted(levels.ways, wanted)
   const network = withFamilies(

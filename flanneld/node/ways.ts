@@ -15,6 +15,7 @@ import { type Configuration, wayKey } from './configuration.ts'
 import { DeviceChoice, type Standing } from './device-choice.ts'
 import { footprintOf } from './footprint.ts'
 import type { PlannerInput } from './planner-input.ts'
+import { lackingConditions, stuckCondition } from './way-conditions.ts'
 
 /** The configurations by which this node shall send and receive, the preferred one first; the same objects for the same configuration. */
 export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...Configuration[]]
@@ -22,6 +23,8 @@ export type WantedWays = (inUse: Configuration) => readonly [Configuration, ...C
 /** Of the ways of a node: which are wanted, what it tells of them, and by which it sends. */
 export interface WayPlan {
   readonly wanted: WantedWays
+  /** What a start has that cannot have the only one that is wanted; absent: nothing. */
+  instead?(): Configuration | undefined
   /** `ways`: those that are prepared, in the order of the wanted ones. */
   told(ways: PreparedWays): ToldWays
 }
@@ -122,10 +125,25 @@ export class Ways {
     }
     const isStuck = refusal !== undefined && !wanted.ways.some((each) => this.#prepared.has(wayKey(each)))
     this.#lacks = lacking.length > 0 || isStuck
+    if (isStuck && this.changes.current === undefined) await this.#haveInstead(wanted)
     const { current } = this.changes
-    this.#needs.conditions.replace('backend in use', isStuck && current ? [stuck(current[0], refusal)] : [])
+    this.#needs.conditions.replace('backend in use', isStuck && current ? [stuckCondition(current[0], refusal)] : [])
     this.#needs.conditions.replace('families of the backend', lackingConditions(lacking))
     if (refusal !== undefined && current === undefined) throw refusal
+  }
+
+  /** Nothing where this cannot be had either. */
+  async #haveInstead({ instead, families, enough }: Wanted): Promise<void> {
+    if (instead === undefined) return
+    this.#devices.choose([...(this.#needs.beside?.() ?? []), instead], this.#needs.standing())
+    try {
+      await this.#claim(footprintOf([instead]))
+      await this.#make(instead, families, enough)
+    } catch (cause) {
+      if (!(cause instanceof ConfigError)) throw cause
+      return
+    }
+    this.#tell([instead])
   }
 
   /**
@@ -217,11 +235,11 @@ export class Ways {
     this.#claimed = claimed
   }
 
-  #tell(): void {
+  #tell(told = this.#wanted.current?.ways ?? []): void {
     const since = new Map(Array.from(this.#ways, ([configuration, way]) => [wayKey(configuration), way.since]))
     const ways = new Map<Configuration, Way>()
-    const { ways: wanted, families: here } = this.#wanted.current ?? NOTHING
-    for (const configuration of wanted) {
+    const { families: here } = this.#wanted.current ?? NOTHING
+    for (const configuration of told) {
       const key = wayKey(configuration)
       const prepared = this.#prepared.get(key)
       const families = here.filter((family) => prepared?.families.includes(family))
@@ -246,6 +264,8 @@ export class Ways {
 
 interface Wanted {
   readonly ways: readonly Configuration[]
+  /** As in `WayPlan`. */
+  readonly instead?: Configuration | undefined
   /** Of the enabled ones those that this host can have. */
   readonly families: readonly Family[]
   /** Those of the last run: with these a node begins where not all can be had. */
@@ -262,26 +282,6 @@ const AGAIN_MS = 30_000
 /** What is said of these families. */
 function pathOf(path: PeerPath, families: readonly Family[]): PeerPath {
   return { ...path, data: new Map([...path.data].filter(([family]) => families.includes(family))) }
-}
-
-function lackingConditions(texts: readonly string[]) {
-  const remedy =
-    'correct what is named, or turn the family off again; it is tried again by itself, and the other family goes on meanwhile'
-  return texts.map((text) => ({
-    code: 'family-not-had',
-    severity: 'warning' as const,
-    text: `the backend does not carry a family that is enabled: ${text}`,
-    remedy,
-  }))
-}
-
-function stuck({ backend }: Way, refusal: ConfigError | undefined) {
-  return {
-    code: 'backend-change-blocked',
-    severity: 'warning' as const,
-    text: `the configuration in use cannot be had on this host, which goes on with the ${backend.type} that it has: ${refusal?.message}`,
-    remedy: 'remove the obstacle, which is looked for again and again, or write the earlier configuration again',
-  }
 }
 
 function isLess(some: readonly Family[], all: readonly Family[]): boolean {

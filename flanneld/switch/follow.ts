@@ -12,24 +12,32 @@ import { keysOf, ToldByState } from './told-ways.ts'
  */
 export function following(before: WaysRecord | undefined, inUse: Configuration): WaysRecord {
   const key = wayKey(inUse)
-  const fresh = () => ({ state: restingAt(key), configurations: new Map([[key, inUse]]) })
+  const fresh = (instead?: Configuration) => ({ ...atRest(inUse), ...(instead && { instead }) })
   if (before === undefined) return fresh()
-  const { state } = before
+  const { state, instead } = before
+  // Of what this host has never had nothing is left.
+  if (instead !== undefined && state.target !== key) return following(atRest(instead), inUse)
   if (before.configurations.get(key) === inUse && state.target === key) return before
   const configurations = inNetworkOf(inUse, before.configurations)
   const others = state.held.flatMap((way) => (way.key === key ? [] : (configurations.get(way.key) ?? [])))
   // After a restart in which the node was renumbered.
   if (others.some((other) => !isOneNetwork(other, inUse))) return fresh()
   const isHeld = others.length < state.held.length
-  const excludes = (told: Configuration) => obstacleBetween(told, inUse) !== undefined || takesPlaceOf(inUse, told)
-  const isBlocked = !isHeld && toldConfigurations(before).some(excludes)
+  const told = toldConfigurations(before)
+  const replaced = told.find((each) => takesPlaceOf(inUse, each))
+  const isBlocked = !isHeld && (replaced ?? told.find((each) => obstacleBetween(each, inUse))) !== undefined
   if (isBlocked) {
-    if (others.length < 2) return fresh()
+    if (others.length < 2) return fresh(replaced)
     return configurations === before.configurations ? before : { state, configurations }
   }
   const next = retarget(state, key)
   const kept = [...configurations].filter(([other]) => next.held.some((way) => way.key === other))
-  return { state: next, configurations: new Map(kept).set(key, inUse) }
+  return { state: next, configurations: new Map(kept).set(key, inUse), ...(instead && { instead }) }
+}
+
+function atRest(configuration: Configuration): WaysRecord {
+  const key = wayKey(configuration)
+  return { state: restingAt(key), configurations: new Map([[key, configuration]]) }
 }
 
 /**
@@ -84,6 +92,7 @@ export function recordedWays(record: WaysRecord | undefined): WayPlan {
       const [first = inUse, ...others] = state.held.flatMap(({ key }) => configurations.get(key) ?? [])
       return [first, ...others]
     },
+    instead: () => known?.instead,
     told(ways) {
       const keys = keysOf(ways)
       const state = known?.state ?? restingAt(keys.get(ways[0]) ?? '')

@@ -11,6 +11,8 @@ export interface WaysRecord {
   readonly state: SwitchState
   /** By `wayKey`, those that the state holds. */
   readonly configurations: ReadonlyMap<string, Configuration>
+  /** Whose place the target has taken, until this host has had the target. */
+  readonly instead?: Configuration
 }
 
 /** `configurations`: at least those that the state holds. */
@@ -28,19 +30,28 @@ export function nameOfWay(configurations: WaysRecord['configurations'] | undefin
   return twins.length < 2 ? backend.type : `${backend.type} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
 }
 
-export function waysText({ state, configurations }: WaysRecord): string {
+export function waysText({ state, configurations, instead }: WaysRecord): string {
   const numbers = new Map(state.held.map(({ key }, number) => [key, number]))
   const held = state.held.map(({ key, isAccepted, isSent, isUntold }) => {
-    const { text, origin, subnets } = configurations.get(key) ?? { text: '', origin: '', subnets: 'leased' }
-    const assigned = subnets === 'assigned' ? { subnets } : {}
-    return { config: text, origin, ...assigned, accepts: isAccepted, sends: isSent, ...(isUntold && { untold: true }) }
+    const source = sourceOf(configurations.get(key) ?? { text: '', origin: '', subnets: 'leased' })
+    return { ...source, accepts: isAccepted, sends: isSent, ...(isUntold && { untold: true }) }
   })
   const moved = Array.from(state.pins, ([id, { node, ways }]) => [
     id,
     { node, ways: [...ways].map(([family, key]) => [family, numbers.get(key)]) },
   ])
   const record = { held, target: numbers.get(state.target), moved: Object.fromEntries(moved) }
-  return `${JSON.stringify({ ...record, ...(state.isForced && { forced: true }) })}\n`
+  const rare = { ...(state.isForced && { forced: true }), ...(instead && { instead: sourceOf(instead) }) }
+  return `${JSON.stringify({ ...record, ...rare })}\n`
+}
+
+function sourceOf({ text, origin, subnets }: Pick<Configuration, 'text' | 'origin' | 'subnets'>) {
+  return { config: text, origin, ...(subnets === 'assigned' && { subnets }) }
+}
+
+function configurationOf(source: JsonFields): Configuration {
+  const subnets = source.string('subnets') === 'assigned' ? 'assigned' : 'leased'
+  return parseConfiguration(source.string('config') ?? '', source.string('origin') ?? '', subnets)
 }
 
 /** Undefined: there is none that can be used; what is damaged goes to the log. */
@@ -63,8 +74,7 @@ function parse(text: string): WaysRecord | undefined {
   const configurations = new Map<string, Configuration>()
   const held = list.map((item, number) => {
     const way = new JsonFields(item, `held[${number}]`)
-    const subnets = way.string('subnets') === 'assigned' ? 'assigned' : 'leased'
-    const configuration = parseConfiguration(way.string('config') ?? '', way.string('origin') ?? '', subnets)
+    const configuration = configurationOf(way)
     const key = wayKey(configuration)
     configurations.set(key, configuration)
     const said = { key, isAccepted: way.boolean('accepts', false), isSent: way.boolean('sends', false) }
@@ -74,7 +84,13 @@ function parse(text: string): WaysRecord | undefined {
   const target = keys[fields.integer('target', { least: 0, most: keys.length - 1, fallback: keys.length - 1 })]
   if (target === undefined || new Set(keys).size < keys.length) throw new SyntaxError('a way stands there twice')
   const isForced = fields.boolean('forced', false) ? { isForced: true as const } : {}
-  return { state: { held, target, pins: pinsOf(fields.raw('moved') ?? {}, keys), ...isForced }, configurations }
+  const state = { held, target, pins: pinsOf(fields.raw('moved') ?? {}, keys), ...isForced }
+  const instead = fields.raw('instead')
+  return {
+    state,
+    configurations,
+    ...(instead !== undefined && { instead: configurationOf(new JsonFields(instead, 'instead')) }),
+  }
 }
 
 function pinsOf(moved: unknown, keys: readonly string[]): SwitchState['pins'] {

@@ -1,14 +1,6 @@
-import type { Way } from '../../backends/way.ts'
-import type { ReconcileStatus } from '../../kernel/desired.ts'
-import type { Clock } from '../../lib/clock.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
-import type { Logger } from '../../lib/log.ts'
 import { type Configuration, wayKey } from '../node/configuration.ts'
-import type { Folded } from '../node/fold.ts'
-import type { LevelSet } from '../node/levels.ts'
 import type { ToldWays, WayPlan } from '../node/ways.ts'
-import type { StateFiles } from '../state/state-files.ts'
-import type { ConditionSet } from '../status/status.ts'
 import { ChangeRecord } from './change-record.ts'
 import { ChangeReports } from './change-reports.ts'
 import type { ChangeCounts, ChangeStatus, FinishOutcome } from './change-status.ts'
@@ -16,7 +8,6 @@ import { following, obstacleOnTheWay } from './follow.ts'
 import { kernelObstacle } from './kernel-obstacle.ts'
 import { PacedLooks } from './paced-looks.ts'
 import { ProbeOpening } from './probe-opening.ts'
-import type { ProbePort } from './probe-port.ts'
 import { ProbeRounds } from './probe-rounds.ts'
 import { leadsTo, probeTargets } from './probe-targets.ts'
 import { ProbedRoutes } from './probed-routes.ts'
@@ -27,27 +18,8 @@ import { SinceWhen } from './since-when.ts'
 import { advance, forced, restingAt, type SwitchState, type SwitchView } from './switch.ts'
 import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
 import { keysOf, primaryOf, ToldByState } from './told-ways.ts'
+import type { WayChangeNeeds } from './way-change-needs.ts'
 import { WaysFile } from './ways-file.ts'
-
-interface WayChangeNeeds {
-  readonly levels: LevelSet
-  /** The last plan, and from which generation on the kernel has had all of a way. */
-  readonly planning: () => {
-    readonly last: Folded | undefined
-    readonly generation: number
-    generationOf(way: Way): number | undefined
-  }
-  readonly reconciler: { readonly status: { readonly current: ReconcileStatus | undefined } }
-  /** Why this host has none of a way, by `wayKey`; what is taken out is tried again. */
-  readonly refusals: Map<string, string>
-  readonly probes: ProbePort
-  readonly files: Pick<StateFiles, 'read' | 'keep' | 'remove'>
-  readonly conditions: ConditionSet
-  readonly clock: Clock
-  readonly log: Logger
-  /** From 0 to below 1. */
-  readonly random: () => number
-}
 
 interface WayChangeOptions {
   /** After so long those that are still waited for are named as a warning. */
@@ -121,6 +93,10 @@ export class WayChange implements WayPlan {
     const possible = all.filter((configuration) => !this.#needs.refusals.has(wayKey(configuration)))
     const [first = inUse, ...others] = possible.length > 0 ? possible : all
     return [first, ...others]
+  }
+
+  instead(): Configuration | undefined {
+    return this.#record?.instead
   }
 
   told(ways: Seen['ways']): ToldWays {
@@ -211,6 +187,8 @@ export class WayChange implements WayPlan {
       }
       this.#enter(next)
     }
+    if (this.#record?.instead && [...seen.keys.values()].includes(this.#state.target))
+      this.#record = recordOf(this.#state, this.#record.configurations)
     await this.#file.save(this.#record)
     if (!this.#isChanging) await this.#rest()
   }

@@ -52,7 +52,8 @@ export class WaysFile {
     const text = waysText(record)
     this.#saved = { record, text, at: clock.now() }
     if (text === saved?.text) return
-    const isSecret = [...record.configurations.values()].some((each) => holdsSecret(JSON.parse(each.text)))
+    const written = [...record.configurations.values(), ...(record.instead ? [record.instead] : [])]
+    const isSecret = written.some((each) => holdsSecret(JSON.parse(each.text)))
     if (isSecret) await files.remove(WAYS_FILE)
     else await files.keep(WAYS_FILE, text, LOST_ON_CRASH)
   }
@@ -60,5 +61,8 @@ export class WaysFile {
 
 /** A configuration may change without its way. */
 function isSameUse(one: WaysRecord, other: WaysRecord): boolean {
-  return [...one.configurations].every(([key, configuration]) => other.configurations.get(key) === configuration)
+  const isSame = [...one.configurations].every(
+    ([key, configuration]) => other.configurations.get(key) === configuration,
+  )
+  return isSame && one.instead === other.instead
 }

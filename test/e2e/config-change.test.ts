@@ -130,6 +130,20 @@ describe('a change of the configuration', function () {
     assert.equal(await countInLog(h1, /flanneld started/), 1)
   })
 
+  it('loses no packet where one is restarted with it of which the other hears later', async () => {
+    await h1.daemon?.stop()
+    await whileFrozen(h2, async () => {
+      await configured({}, { DirectRouting: true, MTU: 1400 })
+      await startDaemon(h1)
+      await until(10_000, 'h1 takes what comes directly', async () => assert.equal(await strictness(h1), '2'))
+      await morePackets()
+    })
+    await goesBy('eth0')
+    await configured({}, { MTU: 1400 })
+    await goesBy('flannel.1')
+    await nothingLost()
+  })
+
   it('that cannot be used, or needs another way, leaves the last good one in use and is named', async () => {
     await configured({}, { DirectRouting: true })
     await goesBy('eth0')

@@ -3,9 +3,9 @@ import { DirectChange } from '../../flanneld/host/direct-change.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
 
 describe('direct paths that are turned on and off', () => {
-  const start = () => {
+  const start = (wasWanted?: boolean) => {
     const clock = new VirtualClock()
-    const change = new DirectChange({ clock })
+    const change = new DirectChange({ clock, wasWanted })
     const end = new AbortController()
     const running = change.run(end.signal)
     const stop = async () => {
@@ -29,7 +29,19 @@ describe('direct paths that are turned on and off', () => {
       await stop()
     })
 
-  it('are as they are at a start, and where several ways have said so before', async () => {
+  it('wait at a start, too, where the last run had it otherwise', async () => {
+    for (const [wasWanted, isWanted, state] of [
+      [false, true, 'beginning'],
+      [true, false, 'ending'],
+      [true, true, 'settled'],
+    ] as const) {
+      const { change, stop } = start(wasWanted)
+      assert.equal(change.look(isWanted, 3_000), state)
+      await stop()
+    }
+  })
+
+  it('are as they are at a start that knows nothing of the last run, and where several ways have said so before', async () => {
     const { change, stop } = start()
     assert.equal(change.look(true, 3_000), 'settled')
     assert.equal(change.look(undefined, 3_000), 'settled')

@@ -66,10 +66,12 @@ function start(
   })
   const known = new Map([first, direct, second].map((configuration) => [configuration, counting(configuration)]))
   let enough: readonly Family[] = []
+  let instead: Configuration | undefined
   let host = {}
   const wantIn = async (families: readonly Family[], ...wanted: readonly Configuration[]) => {
     ways.want({
       ways: wanted.map((configuration) => known.get(configuration) ?? configuration),
+      instead,
       families,
       enough,
       host,
@@ -79,6 +81,9 @@ function start(
   /** As after a restart of a node with a lease of these families. */
   const had = (families: readonly Family[]) => {
     enough = families
+  }
+  const replacing = (configuration: Configuration) => {
+    instead = known.get(configuration)
   }
   const otherAddresses = () => {
     host = {}
@@ -94,6 +99,7 @@ function start(
     want,
     wantIn,
     had,
+    replacing,
     otherAddresses,
     counted: counting,
     stop,
@@ -266,6 +272,24 @@ describe('the ways of a node', () => {
     )
     assert.deepEqual(world.conditions.list(), [])
     await world.stop()
+  })
+
+  it('are what is there instead where a start cannot have the only one that is wanted, or that is what it ends with', async () => {
+    const lacks = [second]
+    const world = start({ lacks })
+    world.replacing(first)
+    await world.want(second)
+    const now = () => world.now().map(({ config }) => config)
+    assert.deepEqual(now(), [first.config])
+    assert.match(world.conditions.list()[0]?.text ?? '', /goes on with the vxlan that it has: Backend: needs what this/)
+    lacks.pop()
+    await world.clock.advance(30_000)
+    assert.deepEqual([now(), world.conditions.list()], [[second.config], []])
+    await world.stop()
+    const other = start({ lacks: [first, second] })
+    other.replacing(first)
+    await other.want(second)
+    assert.match(String(await other.stop()), /needs what this host lacks/)
   })
 
   it('do not wait for one that the host refuses; it is tried again', async () => {

@@ -107,6 +107,21 @@ describe('the ways of a node whose configuration changes', () => {
     assert.deepEqual(keysIn(following(changing, kernel)), [wayKey(hostGw({})), wayKey(userspace)])
   })
 
+  it('are on record with what a start has that cannot have the other engine: the first one, whatever comes after it', () => {
+    const engine = (Engine: string) => configuration({}, { Type: 'udp', Engine })
+    const [userspace, kernel] = [engine('userspace'), engine('kernel')]
+    const record = following(following(undefined, userspace), kernel)
+    const again = readWays(waysText(record), silentLogger)
+    assert.equal(again?.instead?.text, userspace.text)
+    for (const last of [record, again]) {
+      assert.equal(following(last, { ...kernel, origin: 'elsewhere' }).instead?.text, userspace.text)
+      const back = following(last, userspace)
+      assert.deepEqual([[...back.configurations.keys()], back.instead], [[wayKey(userspace)], undefined])
+      const elsewhere = following(last, vxlan)
+      assert.deepEqual([...elsewhere.configurations.keys()], [wayKey(userspace), wayKey(vxlan)])
+    }
+  })
+
   it('are on record with who was moved, node by node', () => {
     const record = following(atRest, hostGw({}))
     const pins = new Map([['10.64.2.0-24', { node: 'one', ways: new Map([[4 as const, wayKey(vxlan)]]) }]])
