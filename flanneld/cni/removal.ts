@@ -20,6 +20,8 @@ interface RemovalNeeds {
   readonly log: Logger
   /** `CNI_STATE` where nothing is said. */
   readonly cniState?: string
+  /** `USUAL_DIRECTORY` where nothing is said. */
+  readonly usualDirectory?: string
 }
 
 /**
@@ -36,7 +38,8 @@ export async function removeCni(
   const networks = [network, ...former, cniNetwork(options)].filter((each) => each !== undefined)
   const done: string[] = []
   for (const each of networks) done.push(...(await removeNetwork(needs, each)))
-  const directories = networks.length === 0 ? [USUAL_DIRECTORY] : networks.map(({ confFile }) => dirname(confFile))
+  // Also where ours was elsewhere: the folder of plugins is one for all.
+  const directories = [needs.usualDirectory ?? USUAL_DIRECTORY, ...networks.map(({ confFile }) => dirname(confFile))]
   const others = await Promise.all(directories.map(readConfigs))
   if (others.every(({ found, unreadable }) => found.length === 0 && unreadable.length === 0)) {
     for (const plugin of plugins) if (await removeInstalled(plugin)) done.push(`rm -f ${plugin.path}`)

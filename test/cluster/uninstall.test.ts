@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import process from 'node:process'
 import type { Cluster } from '../../lab/cluster/cluster.ts'
 import type { ClusterNode } from '../../lab/cluster/node.ts'
 import { long } from '../long.ts'
@@ -44,15 +45,45 @@ describe('an uninstall, as Documentation/kubernetes-cluster.md has it', function
     return [...ofKernel, ...`${files}\n${state}`.split('\n').filter((line) => line !== '')]
   }
 
+  /** What happens where container runtimes look for configurations: a file that comes is `rename` and `change`, one that goes `rename`. */
+  const watchConfigurations = async (node: ClusterNode) => {
+    const log = join(node.host.folder, 'net.d.log')
+    const mark = async (name: string) =>
+      await node.exec(['sh', '-c', `cd /etc/cni/net.d && : >${name}.mark && rm ${name}.mark`])
+    const script =
+      "fs.watch('/etc/cni/net.d', (event, name) => name === 'end.mark' ? process.exit() : console.log(event, name))"
+    const watch = await node.start([process.execPath, '-e', script], { log })
+    const seen = async () => (await readFile(log, 'utf8')).split('\n').filter((line) => line !== '')
+    const former = await seen()
+    await until(10_000, 'it is watched', async () => {
+      await mark('begin')
+      assert.ok((await seen()).length > former.length)
+    })
+    return async () => {
+      await mark('end')
+      await watch.waitExit()
+      return (await seen()).slice(former.length).filter((line) => !line.endsWith(' begin.mark'))
+    }
+  }
+
+  /** As after a crash: on record, and deleted by nobody. Its bridge goes in the second step of the uninstall. */
+  const leaveRecord = async () => {
+    const record = '/var/lib/cni/networks/cbr0/10.244.1.200'
+    await cluster.node('n1').exec(['sh', '-c', `printf 'gone\\neth0' > ${record}`])
+  }
+
   const uninstall = async () => {
     await cluster.kubectl(['-n', 'kube-flannel', 'delete', 'daemonset', 'kube-flannel-ds', '--wait', '--timeout=60s'])
     await until(60_000, 'its pods are gone', async () => {
       assert.deepEqual(await cluster.list('/api/v1/namespaces/kube-flannel/pods'), [])
     })
+    const happened = await Promise.all(cluster.nodes.map(watchConfigurations))
     await cluster.apply(await readFile(join(folder, 'cleanup.yml'), 'utf8'))
     const cleanup = 'daemonset/kube-flannel-cleanup'
     await cluster.kubectl(['-n', 'kube-flannel', 'rollout', 'status', cleanup, '--timeout=120s'], { timeout: 130_000 })
     await cluster.kubectl(['-n', 'kube-flannel', 'delete', cleanup, '--wait', '--timeout=60s'])
+    // Never one that kubelet would start pods by.
+    for (const ended of happened) assert.deepEqual(await ended(), ['rename 10-flannel.conflist'])
   }
 
   it('leaves nothing on the nodes', async () => {
@@ -62,6 +93,7 @@ describe('an uninstall, as Documentation/kubernetes-cluster.md has it', function
     ])
     await deletePods(cluster)
     for (const node of cluster.nodes) assert.notDeepEqual(await traces(node), [])
+    await leaveRecord()
     await uninstall()
     for (const node of cluster.nodes) assert.deepEqual(await traces(node), [], node.label)
   })

@@ -39,8 +39,12 @@ export class CniHost {
   static async open(host: Host): Promise<CniHost> {
     mkdirSync(host.folder, { recursive: true })
     // Containers are mounted after it, and must be seen in it.
-    const script =
-      'mount -t tmpfs -o mode=0755 tmpfs /var/lib && mkdir /var/lib/cni && touch /var/lib/here && exec sleep infinity'
+    const script = [
+      'mount -t tmpfs -o mode=0755 tmpfs /var/lib && mkdir /var/lib/cni',
+      // Configurations of the machine's own runtimes are not this host's.
+      'if test -d /etc/cni; then mount -t tmpfs tmpfs /etc/cni; fi',
+      'touch /var/lib/here && exec sleep infinity',
+    ].join(' && ')
     const argv = ['unshare', '--mount', '--propagation', 'slave', 'sh', '-c', script]
     const holder = await host.start(argv, { log: join(host.folder, 'holder.log') })
     const cni = new CniHost(host, holder)

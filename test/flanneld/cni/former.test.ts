@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -122,8 +124,13 @@ describe('the conflist of an earlier start', () => {
     await host.files.keep('cni.json', JSON.stringify({ plugins: [{ path, size, mtimeMs, sha256: 'x' }] }))
     const other = write('05-blue.conflist', 'blue')
     assert.deepEqual(await removeCni(removal, options), [])
+    // Where runtimes look by default, though ours is elsewhere.
+    mkdirSync(removal.usualDirectory)
+    const usual = join(removal.usualDirectory, '87-podman.conflist')
+    renameSync(other.confFile, usual)
+    assert.deepEqual(await removeCni(removal, options), [])
     assert.ok(existsSync(path))
-    rmSync(other.confFile)
+    rmSync(usual)
     assert.deepEqual(await removeCni(removal, options), [`rm -f ${path}`])
     assert.deepEqual([existsSync(path), await recorded()], [false, [undefined]])
   })

@@ -67,7 +67,13 @@ export function cniHost(folder: string) {
     /** Without what is said of plugins, which are not there. */
     conditions: () =>
       conditions.list().flatMap(({ code, text }) => (code === 'cni-plugins' ? [] : [`${code}: ${text}`])),
-    removal: { kernel: { host: host as never, tables: [] }, files, log, cniState: folder },
+    removal: {
+      kernel: { host: host as never, tables: [] },
+      files,
+      log,
+      cniState: folder,
+      usualDirectory: join(folder, 'usual'),
+    },
     options: {
       cniConfFile: network.confFile,
       cniNetwork: network.name,
