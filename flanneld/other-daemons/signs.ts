@@ -19,7 +19,7 @@ export const OTHER_INSTANCE = 'other-instance'
 
 /** In which daemon sets, units and distributions the second one is usually found. */
 const FIND_IT =
-  "keep one of the two: `kubectl get daemonsets -A | grep -i flannel` shows daemon sets, `systemctl disable --now` ends a unit of the host, and k3s has a flannel of its own unless it is started with --flannel-backend=none. Without another sign of it this ends an hour after the last one, and with this daemon's restart"
+  "keep one of the two: `kubectl get daemonsets -A | grep -i flannel` shows daemon sets, `systemctl disable --now` ends a unit of the host, and k3s has a flannel of its own unless it is started with --flannel-backend=none. Where its end cannot be seen this ends an hour after the last sign of it, and with this daemon's restart"
 
 /** Pure. Nothing is changed for it: what the other one overwrites is repaired as ever. */
 export function otherDaemonConditions(signs: Signs): readonly Condition[] {

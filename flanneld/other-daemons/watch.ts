@@ -5,14 +5,22 @@ import type { Clock } from '../../lib/clock.ts'
 import { readDaemons } from '../check/read/daemons.ts'
 import { type Holder, lastRefused, refusedFileOf } from '../state/instance-lock.ts'
 import type { ConditionSet } from '../status/status.ts'
+import { countLinkSockets } from './link-sockets.ts'
 import { otherDaemonConditions } from './signs.ts'
 
 /** All processes are gone through, which takes a few milliseconds. */
 const LOOK_MS = 25_000
-/** What another daemon has done counts for so long: it does nothing as long as no peer comes or changes. */
+/** While one is named, so that it is named no longer than it is there. */
+const LOOK_AGAIN_MS = 5_000
+/** What another daemon has done counts for so long unless its end is seen: it does nothing as long as no peer comes or changes. */
 const LASTING_MS = 3_600_000
 /** Kubelet starts a container that ends again and again every five minutes. */
 const REFUSED_MS = 360_000
+
+interface Kept {
+  readonly processes: number
+  readonly sockets: number
+}
 
 interface Needs {
   readonly conditions: ConditionSet
@@ -22,6 +30,8 @@ interface Needs {
 interface Options {
   readonly subnetFile: string
   readonly me: Holder
+  /** `/proc` where nothing is said. */
+  readonly proc?: string
 }
 
 /**
@@ -34,6 +44,8 @@ export class OtherDaemons {
   readonly #flannelsDraft: RegExp
   #wroteAt: number | undefined
   #made: { readonly at: number; readonly route: string } | undefined
+  /** What flannel's daemon keeps as long as it runs, as it was at the last look of those since it has done something. */
+  #kept: Kept = { processes: 0, sockets: 0 }
 
   constructor(needs: Needs, options: Options) {
     this.#needs = needs
@@ -63,25 +75,39 @@ export class OtherDaemons {
     const watching = watchFolder({ clock, onName }, dirname(subnetFile), signal)
     while (!signal.aborted) {
       this.#look()
-      await clock.sleep(LOOK_MS, signal).catch(() => {})
+      await clock.sleep(this.#counts ? LOOK_AGAIN_MS : LOOK_MS, signal).catch(() => {})
     }
     await watching
   }
 
   #look(): void {
     const { conditions, clock } = this.#needs
-    const { subnetFile } = this.#options
+    const { subnetFile, proc } = this.#options
+    const running = readDaemons(subnetFile, proc).flannels
+    const ended = this.#hasEnded({ processes: running.length, sockets: countLinkSockets(proc) })
     const oldest = clock.now() - LASTING_MS
-    if ((this.#wroteAt ?? oldest) <= oldest) this.#wroteAt = undefined
-    if ((this.#made?.at ?? oldest) <= oldest) this.#made = undefined
+    if (ended || (this.#wroteAt ?? oldest) <= oldest) this.#wroteAt = undefined
+    if (ended || (this.#made?.at ?? oldest) <= oldest) this.#made = undefined
     const found = otherDaemonConditions({
       subnetFile,
-      running: readDaemons(subnetFile).flannels,
+      running,
       wroteSubnetFile: this.#wroteAt !== undefined,
       madeRoute: this.#made?.route,
       refused: this.#refused(),
     })
     conditions.replace('other daemons', found)
+  }
+
+  get #counts(): boolean {
+    return this.#wroteAt !== undefined || this.#made !== undefined
+  }
+
+  /** Where its process can be seen that tells; in a container its socket does, unless there are others of the kind. */
+  #hasEnded(now: Kept): boolean {
+    const { processes, sockets } = this.#kept
+    const ended = processes > 0 ? now.processes === 0 : sockets > 0 && now.sockets === 0
+    this.#kept = this.#counts && !ended ? now : { processes: 0, sockets: 0 }
+    return ended
   }
 
   /** Not this very pod, which was refused while the one that it replaces had not ended. */

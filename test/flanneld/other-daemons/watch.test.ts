@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { OtherDaemons } from '../../../flanneld/other-daemons/watch.ts'
@@ -26,7 +26,8 @@ describe('other flannel daemons of the host', () => {
     subnetFile = join(folder, 'subnet.env')
     clock = new VirtualClock()
     conditions = new ConditionSet({ clock })
-    others = new OtherDaemons({ conditions, clock }, { subnetFile, me })
+    mkdirSync(join(folder, 'proc/self/net'), { recursive: true })
+    others = new OtherDaemons({ conditions, clock }, { subnetFile, me, proc: join(folder, 'proc') })
     stop = new AbortController()
     running = others.run(stop.signal)
   })
@@ -67,13 +68,55 @@ describe('other flannel daemons of the host', () => {
     })
   })
 
+  const route = { kind: 'route', family: 4, metric: 0, type: 'unicast', protocol: 3, onLink: true } as const
+  const to = (subnet: string, via: string) =>
+    others.onFlannelsRoute({ ...route, dst: subnet as Cidr, via: via as IpAddr, device: 'flannel.1' })
+
   it("are named by flannel's routes, with the first of them", () => {
-    const route = { kind: 'route', family: 4, metric: 0, type: 'unicast', protocol: 3, onLink: true } as const
-    const to = (subnet: string, via: string) =>
-      others.onFlannelsRoute({ ...route, dst: subnet as Cidr, via: via as IpAddr, device: 'flannel.1' })
     to('10.5.7.0/24', '10.5.7.0')
     to('10.5.8.0/24', '10.5.8.0')
     assert.match(found().join(), /it makes routes \(10\.5\.7\.0\/24 via 10\.5\.7\.0 dev flannel\.1\)/)
+  })
+
+  /** As /proc/net/netlink has them. */
+  function openSockets(...groups: string[]) {
+    const lines = groups.map(
+      (mask) => `0000000049ca02b3 0   3131       ${mask} 0        0        0     2        0        7113673 `,
+    )
+    writeFileSync(
+      join(folder, 'proc/self/net/netlink'),
+      `sk               Eth Pid        Groups\n${lines.join('\n')}\n`,
+    )
+  }
+
+  it('are named no longer than flannel has its socket, where its process cannot be seen', async () => {
+    const [links, ofOurs] = ['00000001', '00000551']
+    openSockets(ofOurs, links)
+    to('10.5.7.0/24', '10.5.7.0')
+    await clock.advance(60_000)
+    assert.equal(found().length, 1)
+    openSockets(ofOurs)
+    await clock.advance(5_000)
+    assert.deepEqual(found(), [])
+    // One that never had such a socket.
+    to('10.5.7.0/24', '10.5.7.0')
+    await clock.advance(3_500_000)
+    assert.equal(found().length, 1)
+  })
+
+  it('are named no longer than the process can be seen, whatever sockets there are', async () => {
+    openSockets('00000001')
+    const process = join(folder, 'proc/4711')
+    mkdirSync(process)
+    writeFileSync(join(process, 'comm'), 'flanneld\n')
+    writeFileSync(join(process, 'cmdline'), `flanneld\0--subnet-file=${subnetFile}\0`)
+    symlinkSync('/opt/bin/flanneld', join(process, 'exe'))
+    symlinkSync('/', join(process, 'root'))
+    to('10.5.7.0/24', '10.5.7.0')
+    assert.match(found().join(), /it runs \(\/opt\/bin\/flanneld, pid 4711\), it makes routes/)
+    rmSync(process, { recursive: true })
+    await clock.advance(25_000)
+    assert.deepEqual(found(), [])
   })
 
   const codes = () => conditions.list().map(({ code }) => code)
