@@ -7,19 +7,20 @@ import { dirname, join } from 'node:path'
  * which runs the loader of this machine: so for this machine's architecture only. @throws when one is missing
  */
 export function librariesOf(programs: readonly string[]): readonly string[] {
+  if (programs.length === 0) return []
+  // All at once: each start of ldd is that of a shell.
+  const said = execFileSync('ldd', programs, { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' } })
   const found = new Set<string>()
-  for (const program of programs) for (const library of ask(program)) found.add(library)
-  return [...found].sort()
-}
-
-function ask(program: string): readonly string[] {
-  const said = execFileSync('ldd', [program], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' } })
-  return said.split('\n').flatMap((line) => {
+  let [program] = programs
+  for (const line of said.split('\n')) {
+    // Where there are several it says before each what it is about.
+    program = /^(\/.*):$/.exec(line)?.[1] ?? program
     const missing = /^\s*(\S+) => not found/.exec(line)
     if (missing !== null) throw new Error(`${program} needs ${missing[1]}, which is not on this machine`)
     const path = /^\s*(?:\S+ => )?(\/\S+) \(0x/.exec(line)?.[1]
-    return path === undefined ? [] : [path]
-  })
+    if (path !== undefined) found.add(path)
+  }
+  return [...found].sort()
 }
 
 /** Where a file stands on a system whose /lib is a link into /usr: the folder is the real one, the name stays (libc.so.6). */
