@@ -181,7 +181,7 @@ export class LeaseIndex {
   }
 
   #name(lease: Lease): string {
-    return lease === this.#own ? 'this node' : `lease ${lease.id}, which is older`
+    return lease === this.#own ? 'this node' : `lease ${lease.id}, which goes first`
   }
 }
 

@@ -5,7 +5,7 @@ import { InvalidLease } from '../../lib/errors.ts'
 export interface NodeFacts {
   readonly name: string
   readonly version: string
-  /** Text of equal length for all: creation time, then uid. */
+  /** Text of equal length for all: creation time, then uid. One that is being deleted is younger than all that are not. */
   readonly age: string
   /** At most one of each family. */
   readonly subnets: ReadonlyMap<Family, Cidr>
@@ -29,9 +29,9 @@ export interface NodeState {
  */
 export function nodeState(object: unknown, prefix: string): NodeState {
   const { metadata, spec } = fieldsOf(object)
-  const { creationTimestamp, uid, annotations } = fieldsOf(metadata)
+  const { annotations } = fieldsOf(metadata)
   const { podCIDRs, podCIDR } = fieldsOf(spec)
-  const said: unknown[] = [creationTimestamp, uid, podCIDRs, podCIDR]
+  const said: unknown[] = [ageOf(metadata), podCIDRs, podCIDR]
   const all = fieldsOf(annotations)
   // Object.entries would make an array for each of those that are not ours, too.
   for (const key in all) if (key.startsWith(prefix)) said.push(key.slice(prefix.length), all[key])
@@ -41,13 +41,13 @@ export function nodeState(object: unknown, prefix: string): NodeState {
 /** @throws InvalidLease for what is no Node object */
 export function readNode(object: unknown, prefix: string): NodeFacts {
   const { metadata, spec, status } = fieldsOf(object)
-  const { creationTimestamp, uid, annotations } = fieldsOf(metadata)
+  const { annotations } = fieldsOf(metadata)
   const kept = Object.entries(fieldsOf(annotations)).filter(
     (entry): entry is [string, string] => entry[0].startsWith(prefix) && typeof entry[1] === 'string',
   )
   return {
     ...identityOf(metadata),
-    age: ageOf(creationTimestamp, uid),
+    age: ageOf(metadata),
     subnets: subnetsIn(fieldsOf(spec)),
     annotations: new Map(kept),
     networkUnavailable: conditionIn(fieldsOf(status)),
@@ -73,7 +73,13 @@ function identityOf(metadata: unknown): { name: string; version: string } {
   return { name, version: resourceVersion }
 }
 
-function ageOf(created: unknown, uid: unknown): string {
+/**
+ * A finalizer can keep a deleted Node for long (Karpenter's, while it drains), and its podCIDR is given away all the same: it is a peer, but
+ * what another one has as well is the other's.
+ */
+function ageOf(metadata: unknown): string {
+  const { creationTimestamp, deletionTimestamp, uid } = fieldsOf(metadata)
+  const created = deletionTimestamp === undefined ? creationTimestamp : '~'
   // V8 keeps the parts of a concatenation beside the result, but not those of a join: there are thousands of these texts.
   return [String(created ?? '').padEnd(20), String(uid ?? '')].join('')
 }

@@ -134,14 +134,24 @@ describe('bad input from Kubernetes', function () {
     await until(10_000, 'the younger are rejected', async () => {
       const { rejected, peers } = await status(host)
       const text = (name: string) => rejected.find(({ id }: Row) => id === name)?.text ?? ''
-      assert.match(text('same-cidr'), /10\.5\.101\.0\/24 overlaps the subnet of lease good-1, which is older/)
-      assert.match(text('same-address'), /192\.168\.64\.102 is that of lease good-2, which is older/)
+      assert.match(text('same-cidr'), /10\.5\.101\.0\/24 overlaps the subnet of lease good-1, which goes first/)
+      assert.match(text('same-address'), /192\.168\.64\.102 is that of lease good-2, which goes first/)
       assert.equal(peers.filter(({ state }: { state: string }) => state === 'ok').length, 10)
     })
-    await kubernetes.send(['DELETE', `${nodes}/good-1`, {}])
-    await until(10_000, 'the younger takes its place', async () =>
-      assert.ok((await networkOf(host)).some((line) => /^192\.168\.64\.150|dst 192\.168\.64\.150/.test(line))),
-    )
+    // As Karpenter's, which keeps a Node until it is drained, while its podCIDR is given to another.
+    const held = (finalizers: readonly string[]) => ['PATCH', `${nodes}/good-1`, { metadata: { finalizers } }] as const
+    await kubernetes.send(held(['example.com/drain']), ['DELETE', `${nodes}/good-1`, {}])
+    await until(10_000, 'the younger takes its place', async () => {
+      assert.ok((await networkOf(host)).some((line) => /^192\.168\.64\.150|dst 192\.168\.64\.150/.test(line)))
+      const { rejected } = await status(host)
+      const [dying] = rejected.filter(({ id }: Row) => id === 'good-1')
+      assert.match(dying?.text ?? '', /10\.5\.101\.0\/24 overlaps the subnet of lease same-cidr, which goes first/)
+    })
+    await kubernetes.send([
+      'PATCH',
+      `${nodes}/good-1`,
+      { metadata: { '$deleteFromPrimitiveList/finalizers': ['example.com/drain'] } },
+    ])
   })
 
   it('follows the link of a ConfigMap, keeps the last good one of it, and starts with no bad one', async () => {

@@ -13,6 +13,7 @@ interface State {
   readonly annotations?: Readonly<Record<string, string>>
   readonly uid?: string
   readonly created?: string
+  readonly deleted?: string
   readonly unavailable?: string
   readonly beat?: number
 }
@@ -25,7 +26,13 @@ function stored(version: number | string, state: State): object {
   const ours = { type: 'NetworkUnavailable', status: state.unavailable }
   return {
     ...node,
-    metadata: { ...node.metadata, resourceVersion: String(version), uid, creationTimestamp: created },
+    metadata: {
+      ...node.metadata,
+      resourceVersion: String(version),
+      uid,
+      creationTimestamp: created,
+      ...(state.deleted && { deletionTimestamp: state.deleted }),
+    },
     spec: { podCIDR: podCIDRs[0], podCIDRs },
     status: { conditions: state.unavailable === undefined ? conditions : [...conditions, ours] },
   }
@@ -57,6 +64,7 @@ describe('a mirror of the Nodes', () => {
     ['another public address', { n: 2 }, { n: 2, annotations: { [`${prefix}public-ip`]: '192.168.64.9' } }, true],
     ['an unreadable annotation', { n: 2 }, { n: 2, annotations: { [`${prefix}backend-data`]: '{' } }, true],
     ['a Node made anew', { n: 2 }, { n: 2, uid: 'other', created: '2026-02-01T00:00:00Z' }, true],
+    ['a Node that is being deleted', { n: 2 }, { n: 2, deleted: '2026-02-01T00:00:00Z' }, true],
     ['the condition of a peer', { n: 2 }, { n: 2, unavailable: 'True' }, false],
     ['the condition of the own Node', { n: 1 }, { n: 1, unavailable: 'True' }, true],
   ]
