@@ -43,9 +43,11 @@ export class Cluster {
   readonly api: Api
   readonly #programs: ClusterPrograms
   readonly #control: ControlPlane
+  readonly #images: Promise<readonly string[]>
 
-  private constructor(lab: Lab, options: ClusterOptions, images: readonly string[], pause: string) {
+  private constructor(lab: Lab, options: ClusterOptions, images: Promise<readonly string[]>, pause: string) {
     this.lab = lab
+    this.#images = images
     this.#programs = options.programs
     const podRange = options.podRange ?? '10.244.0.0/16'
     const ranges = { pods: podRange, services: options.serviceRange ?? '10.96.0.0/16' }
@@ -67,8 +69,13 @@ export class Cluster {
     const lab = await Lab.create({ segments: options.segments ?? oneSegment(2) })
     try {
       const pause = await buildPause(lab.folder)
-      const images = [...(await buildTestImages(lab.folder, pause)), ...((await options.images?.(lab.folder)) ?? [])]
-      const cluster = new Cluster(lab, options, images, pause)
+      const images = Promise.all([buildTestImages(lab.folder, pause), options.images?.(lab.folder) ?? []])
+      const cluster = new Cluster(
+        lab,
+        options,
+        images.then((lists) => lists.flat()),
+        pause,
+      )
       await cluster.#start()
       return cluster
     } catch (cause) {
@@ -117,12 +124,13 @@ export class Cluster {
   }
 
   async #start(): Promise<void> {
-    await this.#control.start(this.nodes.map(({ label }) => label))
+    const control = this.#control.start(this.nodes.map(({ label }) => label))
+    // Images are written and imported while the API server starts.
+    await Promise.all([control, this.#images, ...this.nodes.map((node) => node.boot(control))])
     const socket = join(this.lab.folder, 'api.sock')
     await this.lab.controlPlane.start([...this.#kubectl('admin'), 'proxy', `--unix-socket=${socket}`], {
       log: join(this.lab.folder, 'proxy.log'),
     })
-    await Promise.all(this.nodes.map((node) => node.boot()))
     const deadline = systemClock.now() + 60_000
     for (;;) {
       const there = await access(socket)

@@ -25,7 +25,7 @@ export interface NodeOptions {
   /** Pods' network, for kube-proxy. */
   readonly podRange: string
   /** Docker archives that its containerd has from the start. */
-  readonly images: readonly string[]
+  readonly images: Promise<readonly string[]>
   /** Index of the interface that Kubernetes knows it by. */
   readonly nic: number
 }
@@ -59,8 +59,8 @@ export class ClusterNode extends Namespace {
     return this.host.layout.nics[this.#options.nic]?.addresses.map((address) => address.replace(/\/.*/, '')) ?? []
   }
 
-  /** Resolves when its daemons are started; kubelet registers a little later. */
-  async boot(): Promise<void> {
+  /** Resolves when its daemons are started, those of Kubernetes when the API server is there; kubelet registers a little later. */
+  async boot(apiServer?: Promise<void>): Promise<void> {
     const { folder } = this.host
     await mkdir(folder, { recursive: true })
     await makeCgroup(this.#cgroup)
@@ -86,8 +86,9 @@ export class ClusterNode extends Namespace {
     await this.#start('containerd', ['containerd', '--config', join(folder, 'containerd.toml')])
     await this.#until('containerd answers', async () => (await this.ctr('version')).code === 0)
     // What a disk has after a reboot as well.
-    if (!this.#imported) for (const image of this.#options.images) await this.importImage(image)
+    if (!this.#imported) for (const image of await this.#options.images) await this.importImage(image)
     this.#imported = true
+    await apiServer
     await this.#startKubernetes()
   }
 
