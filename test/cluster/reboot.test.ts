@@ -7,16 +7,7 @@ import { needs } from '../needs.ts'
 import { until } from '../until.ts'
 import { flannelManifest } from './flannel-manifest.ts'
 import { manifestObjects } from './manifest.ts'
-import {
-  deletePods,
-  dropPods,
-  install,
-  logsInFailure,
-  nodesReady,
-  programs,
-  sharedCluster,
-  startPods,
-} from './world.ts'
+import { dropPods, install, logsInFailure, nodesReady, programs, sharedCluster, startPods } from './world.ts'
 
 describe('a node that reboots, its /run empty', function () {
   needs(this, ...programs)
@@ -54,7 +45,7 @@ describe('a node that reboots, its /run empty', function () {
     })
     const took = systemClock.now() - began
     await nodesReady(cluster)
-    await deletePods(cluster)
+    await dropPods(cluster)
     return took
   }
 

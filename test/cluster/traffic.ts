@@ -70,7 +70,7 @@ export async function undisturbed(
   const [lasting, fresh] = [file('lasting'), file('fresh')]
   const outside = `192.0.2.10`
   const quiet = { log: join(folder, 'outside.log') }
-  const programs = [
+  const listeners = [
     await controlPlane.start(['busybox', 'nc', '-ll', '-p', String(echoPort), '-e', 'cat'], quiet),
     await controlPlane.start(['busybox', 'nc', '-ll', '-p', String(answerPort), '-e', 'echo', 'good'], quiet),
   ]
@@ -80,10 +80,10 @@ export async function undisturbed(
   })
   const beat = 'while :; do echo beat; sleep 0.1; done'
   const ask = `while :; do busybox nc -w 2 ${outside} ${answerPort} || echo failed; sleep 0.05; done`
-  programs.push(
+  const clients = [
     await a.start(['sh', '-c', `(${beat}) | busybox nc ${outside} ${echoPort}`], { log: lasting }),
     await a.start(['sh', '-c', ask], { log: fresh }),
-  )
+  ]
   const judges = [a.startPing(b.address, 10), b.startPing(a.address, 10)]
   try {
     await Promise.all(judges.map((judge) => judge.answered(AbortSignal.timeout(10_000))))
@@ -100,7 +100,9 @@ export async function undisturbed(
     )
   } finally {
     await Promise.all(judges.map((judge) => judge.stop()))
-    await Promise.all(programs.map((program) => program.stop()))
+    // The clients first: nobody may ask a listener that has gone.
+    await Promise.all(clients.map((program) => program.stop()))
+    await Promise.all(listeners.map((program) => program.stop()))
   }
   for (const judge of judges) {
     const { sent, lost, longestGapMs } = judge.verdict()

@@ -86,6 +86,22 @@ describe('an uninstall, as Documentation/kubernetes-cluster.md has it', function
     for (const ended of happened) assert.deepEqual(await ended(), ['rename 10-flannel.conflist'])
   }
 
+  it('is refused by a daemon that still runs', async () => {
+    await cluster.apply(await readFile(join(folder, 'cleanup.yml'), 'utf8'))
+    try {
+      await until(60_000, 'it says why', async () => {
+        const pods = await cluster.list('/api/v1/namespaces/kube-flannel/pods?labelSelector=app%3Dflannel-cleanup')
+        assert.equal(pods.length, 2)
+        for (const { status } of pods) {
+          const [kernel] = status.initContainerStatuses
+          assert.equal((kernel.state.terminated ?? kernel.lastState.terminated)?.exitCode, 75)
+        }
+      })
+    } finally {
+      await cluster.kubectl(['-n', 'kube-flannel', 'delete', 'daemonset', 'kube-flannel-cleanup', '--wait'])
+    }
+  })
+
   it('leaves nothing on the nodes', async () => {
     await startPods(cluster, [
       { name: 'a', node: 'n1' },
@@ -120,23 +136,6 @@ describe('an uninstall, as Documentation/kubernetes-cluster.md has it', function
         Object.keys(metadata.annotations).filter((name) => name.startsWith(prefix)),
         [],
       )
-    }
-  })
-
-  it('is refused by a daemon that still runs', async () => {
-    await install(cluster, await manifestObjects())
-    await cluster.apply(await readFile(join(folder, 'cleanup.yml'), 'utf8'))
-    try {
-      await until(60_000, 'it says why', async () => {
-        const pods = await cluster.list('/api/v1/namespaces/kube-flannel/pods?labelSelector=app%3Dflannel-cleanup')
-        assert.equal(pods.length, 2)
-        for (const { status } of pods) {
-          const [kernel] = status.initContainerStatuses
-          assert.equal((kernel.state.terminated ?? kernel.lastState.terminated)?.exitCode, 75)
-        }
-      })
-    } finally {
-      await cluster.kubectl(['-n', 'kube-flannel', 'delete', 'daemonset', 'kube-flannel-cleanup', '--wait'])
     }
   })
 })
