@@ -72,8 +72,8 @@ export function besideKubeProxy(
     const overlay = async (host: Host, n: 0 | 1) =>
       ((await host.subnetEnv()).families[0]?.subnet ?? '').replace(/0\/24$/, String(n))
     /** By TCP and UDP; an answer counts only if it comes from where the question went. */
-    const seen = async (from: Parameters<typeof askedAs>[0], address: string, port: number, ms?: number) => {
-      const to = { address, port, ...(ms === undefined ? {} : { ms }) }
+    const seen = async (from: Parameters<typeof askedAs>[0], address: string, port: number, ms = slow * 10_000) => {
+      const to = { address, port, ms }
       return [await askedAs(from, { ...to, protocol: 'tcp' }), await askedAs(from, { ...to, protocol: 'udp' })]
     }
 
@@ -144,8 +144,8 @@ export function besideKubeProxy(
       await proxies.shift()?.stop()
       proxies.unshift(await startProxy(h1))
       await until(slow * 20_000, 'Services', async () => {
-        assert.deepEqual(await seen(c1(), cluster.clusterIp, answerPort, 1_500), [c1().address, c1().address])
-        assert.deepEqual(await seen(lab.controlPlane, h1.address, cluster.nodePort, 1_500), [first, first])
+        assert.deepEqual(await seen(c1(), cluster.clusterIp, answerPort, slow * 1_500), [c1().address, c1().address])
+        assert.deepEqual(await seen(lab.controlPlane, h1.address, cluster.nodePort, slow * 1_500), [first, first])
       })
     })
   })

@@ -182,7 +182,8 @@ export class Kubernetes {
     const look = {
       iptables: 'iptables-nft-save | grep KUBE-SVC-',
       nftables: 'nft list table ip kube-proxy | grep service-',
-      ipvs: 'grep "^TCP .* rr" /proc/net/ip_vs',
+      // Its servers stay in the kernel from the last start, while its rules are written last.
+      ipvs: 'grep -q "^TCP .* rr" /proc/net/ip_vs && iptables-nft-save -t nat | grep "match-set KUBE-NODE-PORT"',
     }
     await until(ms, `kube-proxy of ${host.label} has written its rules`, async () => {
       if (!program.running) throw new Error(`it ended: ${(await program.logText()).slice(-2_000)}`)
