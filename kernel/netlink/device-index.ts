@@ -6,6 +6,8 @@ export class DeviceIndex {
   readonly #channel: NetlinkChannel
   #indexes = new Map<string, number>()
   #names = new Map<number, string>()
+  /** Names of devices that this program is making: until one is up, the kernel tells of nothing but that, and not as of our doing. */
+  readonly inMaking = new Set<string>()
 
   constructor(needs: { channel: NetlinkChannel }) {
     this.#channel = needs.channel

@@ -66,6 +66,7 @@ export class EventReader {
   /** Events were lost: every link message counts as a change again. */
   forget(): void {
     this.#links.clear()
+    this.#devices.inMaking.clear()
   }
 
   /** @throws MalformedMessage */
@@ -78,7 +79,8 @@ export class EventReader {
         return
       case RTM_NEWNEIGH:
       case RTM_DELNEIGH:
-        this.#readNeighbour(message, events, onState)
+        // Entries of a forwarding database are not told as ours.
+        if (!own) this.#readNeighbour(message, events, onState)
         return
       case RTM_NEWADDR:
       case RTM_DELADDR:
@@ -113,7 +115,10 @@ export class EventReader {
     const looks = looksOf(record, link)
     const before = this.#links.get(record.index)
     this.#links.set(record.index, looks)
-    if (own || looks === before) return
+    const { inMaking } = this.#devices
+    const isMade = inMaking.has(record.name)
+    if (link.up) inMaking.delete(record.name)
+    if (own || isMade || looks === before) return
     if (nameBefore !== undefined && nameBefore !== record.name) events.push({ type: 'device', name: nameBefore })
     events.push({ type: 'device', name: record.name }, { type: 'object', present: true, object: link })
   }

@@ -48,7 +48,9 @@ export class Wanted {
     // Names that no longer matter stay until there is a new one: they cost a reading at most.
     const named = new Set([...next.scope.devices, ...devicesOf(differing)])
     if ([...named].every((name) => this.devices.has(name))) return
-    this.devices = new Set([...next.scope.devices, ...devicesOf(next.objects.values())])
+    // Where none mattered before, all that is wanted differs.
+    this.devices =
+      this.devices.size === 0 ? named : new Set([...next.scope.devices, ...devicesOf(next.objects.values())])
     // Events of devices that did not matter until now were passed over.
     for (const kind of ['link', ...KINDS_ON_DEVICES] as const) mirrors.get(kind)?.invalidate()
   }

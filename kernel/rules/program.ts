@@ -6,6 +6,8 @@ export interface RunOptions {
   readonly input?: string
   /** After so many ms it is killed; 5 s where nothing is said. */
   readonly timeoutMs?: number
+  /** Hears its process id. */
+  readonly onStart?: (pid: number) => void
 }
 
 const TIMEOUT_MS = 5_000
@@ -24,6 +26,7 @@ export async function runProgram(program: string, args: readonly string[], optio
       if (error === null) resolve(stdout)
       else reject(failureOf(program, error, stderr, timeout))
     })
+    if (child.pid !== undefined) options.onStart?.(child.pid)
     // A program that ends without reading closes the pipe: how it ended says more.
     child.stdin?.on('error', () => {})
     child.stdin?.end(options.input ?? '')

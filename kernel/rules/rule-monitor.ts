@@ -47,7 +47,8 @@ export class RuleMonitor {
   chainsOfOthers: ReadonlySet<string> = new Set()
   readonly #socket: NetlinkSocket | undefined
   readonly #clock: Clock
-  readonly #ownPort: number
+  /** Of our channel, and of the programs that we run just now. */
+  readonly #ownPorts: Set<number>
   readonly #buffer = new Uint8Array(256 * 1024)
   readonly #view = new DataView(this.#buffer.buffer)
   readonly #sieve = new RuleSieve(this.#buffer, Object.values(WATCHED).flat())
@@ -65,7 +66,7 @@ export class RuleMonitor {
   constructor(needs: { socket: NetlinkSocket | undefined; clock: Clock; ownPort: number }) {
     this.#socket = needs.socket
     this.#clock = needs.clock
-    this.#ownPort = needs.ownPort
+    this.#ownPorts = new Set(needs.ownPort === 0 ? [] : [needs.ownPort])
   }
 
   /** Calls `onChange` when something of the kind may have changed, until the signal is aborted. */
@@ -83,13 +84,33 @@ export class RuleMonitor {
     this.#notify()
   }
 
+  /** What the programs do that `work` starts is no change: their netlink sockets bear their process ids. */
+  async passOver<T>(work: (onStart: (pid: number) => void) => Promise<T>): Promise<T> {
+    const pids = new Set<number>()
+    try {
+      return await work((pid) => {
+        pids.add(pid)
+        this.#ownPorts.add(pid)
+      })
+    } finally {
+      // All that they did waits by now. Their numbers may be another program's soon.
+      this.catchUp()
+      for (const pid of pids) this.#ownPorts.delete(pid)
+    }
+  }
+
+  /** Takes what waits. Between many changes of ours: they would overflow the queue, and everything would be read again. */
+  catchUp(): void {
+    if (this.#socket === undefined) return
+    this.#drain(this.#socket)
+    if (this.#changed.size > 0) this.#notify()
+  }
+
   #start(): void {
     if (this.#started) return
     this.#started = true
-    const socket = this.#socket
-    socket?.watch(() => {
-      this.#drain(socket)
-      if (this.#changed.size > 0) this.#notify()
+    this.#socket?.watch(() => {
+      this.catchUp()
       // Rewrites come one after the other: many are read at once, in a tenth of the time.
       return this.#clock.sleep(GATHER_MS, this.#closing.signal)
     })
@@ -129,7 +150,7 @@ export class RuleMonitor {
   }
 
   readonly #visit = (message: Message): void => {
-    if (message.port === this.#ownPort && message.port !== 0) return
+    if (this.#ownPorts.has(message.port)) return
     const change = parseRuleChange(message)
     if (change !== undefined) this.#note(kindsOf(change, this.chainsOfOthers))
     const inSet = change === undefined ? parseSetChange(message) : undefined

@@ -13,11 +13,14 @@ export async function ruleResult(work: () => Promise<void>): Promise<OpResult> {
   }
 }
 
-/** The outcomes of scripts for `nft -f -`, a transaction each, one after the other. */
-export async function nftResults(scripts: readonly string[]): Promise<readonly OpResult[]> {
+/** The outcomes of scripts for `nft -f -`, a transaction each, one after the other; `onStart` hears the process id of each. */
+export async function nftResults(
+  scripts: readonly string[],
+  onStart: (pid: number) => void = () => {},
+): Promise<readonly OpResult[]> {
   const results: OpResult[] = []
   for (const input of scripts) {
-    results.push(await ruleResult(async () => void (await runProgram('nft', ['-f', '-'], { input }))))
+    results.push(await ruleResult(async () => void (await runProgram('nft', ['-f', '-'], { input, onStart }))))
   }
   return results
 }

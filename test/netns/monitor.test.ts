@@ -149,6 +149,31 @@ describe('the monitor', function () {
     await seen(device('uplink'))
   })
 
+  it('keeps silent about devices while they are made here, and tells of what befalls them from then on', async () => {
+    await listen()
+    const driver = {
+      type: 'vxlan',
+      vni: 1,
+      underlay: 'uplink',
+      local: '192.168.64.11' as IpAddr,
+      port: 8472,
+      learning: false,
+      gbp: false,
+    } as const
+    const link: Link = { kind: 'link', name: 'flannel.1', mtu: 1450, up: true, driver }
+    const made = await tableOf<Link>(kernel, 'link').apply([{ verb: 'create', object: link }])
+    assert.deepEqual(made, [{ ok: true }])
+    namespace.run('ip link set uplink mtu 1400')
+    await seen(device('uplink'))
+    assert.equal(events.some(device('flannel.1')), false)
+    await once('ip link set flannel.1 down')
+    await seen(device('flannel.1'))
+    await once('ip link del flannel.1')
+    await seen(object('link', false, 'flannel.1'))
+    await once(VXLAN)
+    await seen(object('link', true, 'flannel.1'))
+  })
+
   it('names the device of what came before it was known otherwise', async () => {
     await listen()
     await once(VXLAN)

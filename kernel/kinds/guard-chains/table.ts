@@ -1,4 +1,3 @@
-import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
 import { GuardTable } from '../guard-table.ts'
 import type { GuardChains } from './kind.ts'
@@ -18,7 +17,7 @@ export class GuardChainsTable extends GuardTable implements ObjectTable<GuardCha
   }
 
   async apply(ops: readonly Op<GuardChains>[]): Promise<readonly OpResult[]> {
-    return await nftResults(ops.map(scriptOf))
+    return await this.runScripts(ops.map(scriptOf))
   }
 }
 

@@ -80,6 +80,7 @@ export class GuardPeersTable extends GuardTable implements ObjectTable<GuardPeer
     const results: OpResult[] = ops.map(() => ({ ok: true }))
     for (const batch of batches(ops)) {
       for (const [index, error] of await this.#applyBatch(batch)) results[index] = { ok: false, error }
+      this.monitor.catchUp()
     }
     return results
   }

@@ -1,4 +1,3 @@
-import { nftResults } from '../../rules/rule-result.ts'
 import type { ObjectTable, Op, OpResult } from '../../table.ts'
 import { GuardTable } from '../guard-table.ts'
 import type { GuardSets } from './kind.ts'
@@ -25,7 +24,7 @@ export class GuardSetsTable extends GuardTable implements ObjectTable<GuardSets>
   }
 
   async apply(ops: readonly Op<GuardSets>[]): Promise<readonly OpResult[]> {
-    return await nftResults(
+    return await this.runScripts(
       ops.map(({ verb, object }) => (verb === 'remove' ? setsRemoval(object) : setsScript(object))),
     )
   }

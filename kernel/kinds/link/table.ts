@@ -77,6 +77,14 @@ export class LinkTable implements ObjectTable<Link> {
   }
 
   async #create(link: Link): Promise<OpError | undefined> {
+    const { inMaking } = this.#devices
+    if (link.up) inMaking.add(link.name)
+    const verdict = await this.#make(link)
+    if (verdict !== undefined) inMaking.delete(link.name)
+    return verdict
+  }
+
+  async #make(link: Link): Promise<OpError | undefined> {
     const { driver, name } = link
     if (driver.type === 'other') return { code: 'EOPNOTSUPP', message: `a device of driver ${driver.name} is not made` }
     if (driver.type === 'tun') return await this.#createTun(link)
