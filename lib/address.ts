@@ -123,11 +123,12 @@ export function bytesToIp(bytes: Uint8Array): IpAddr {
   return formatIpv6(bytes)
 }
 
+const OCTETS = /^(\d+)\.(\d+)\.(\d+)\.(\d+)/
+
 /** The 32 bits of an IPv4 address as a number from 0; for the places where thousands are compared and BigInt is too slow. */
 export function ipv4ToInteger(address: IpAddr): number {
-  let value = 0
-  for (const part of address.split('.')) value = value * 256 + Number(part)
-  return value
+  const [, first, second, third, fourth] = OCTETS.exec(address) ?? []
+  return Number(first) * 2 ** 24 + Number(second) * 2 ** 16 + Number(third) * 2 ** 8 + Number(fourth)
 }
 
 function integerToIpv4(value: number): IpAddr {

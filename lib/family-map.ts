@@ -39,11 +39,13 @@ export class FamilyMap<T> implements ReadonlyMap<Family, T> {
   }
 
   *keys(): Generator<Family, undefined> {
-    for (const [family] of this) yield family
+    if (this.v4 !== undefined) yield 4
+    if (this.v6 !== undefined) yield 6
   }
 
   *values(): Generator<T, undefined> {
-    for (const [, value] of this) yield value
+    if (this.v4 !== undefined) yield this.v4
+    if (this.v6 !== undefined) yield this.v6
   }
 
   [Symbol.iterator](): Generator<[Family, T], undefined> {

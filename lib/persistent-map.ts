@@ -56,6 +56,9 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
 
   /** The next version: without the keys of `gone`, then with these entries. The same one where nothing is named. */
   patched(gone: Iterable<string>, come: Iterable<readonly [string, V]>): PersistentMap<V> {
+    // From nothing at all nothing goes.
+    const first = this.size === 0 ? PersistentMap.from(come) : undefined
+    if (first !== undefined) return first.size === 0 ? this : first
     const differing = new Map(this.differing)
     const keys: string[] = []
     let { size } = this
@@ -102,7 +105,11 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
     for (const [key, value] of this) use(value, key, this)
   }
 
-  *entries(): Generator<[string, V], undefined> {
+  entries(): IterableIterator<[string, V]> {
+    return this.differing.size === 0 ? this.base.entries() : this.#entries()
+  }
+
+  *#entries(): Generator<[string, V], undefined> {
     for (const entry of this.base) if (!this.differing.has(entry[0])) yield entry
     for (const [key, value] of this.differing) if (value !== undefined) yield [key, value]
   }
@@ -115,7 +122,7 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
     for (const [, value] of this) yield value
   }
 
-  [Symbol.iterator](): Generator<[string, V], undefined> {
+  [Symbol.iterator](): IterableIterator<[string, V]> {
     return this.entries()
   }
 }
@@ -126,14 +133,14 @@ export function changesBetween<V>(before: ReadonlyMap<string, V>, after: Readonl
   const near =
     before instanceof PersistentMap && after instanceof PersistentMap ? after.keysChangedSince(before) : undefined
   const changes: Change<V>[] = []
-  for (const key of near ?? allKeys(before, after)) {
-    const [was, is] = [before.get(key), after.get(key)]
+  const add = (key: string, was: V | undefined, is: V | undefined) => {
     if (was !== is) changes.push({ key, before: was, after: is })
   }
+  if (near !== undefined) {
+    for (const key of near) add(key, before.get(key), after.get(key))
+    return changes
+  }
+  for (const [key, is] of after) add(key, before.get(key), is)
+  for (const [key, was] of before) if (!after.has(key)) add(key, was, undefined)
   return changes
-}
-
-function* allKeys(before: ReadonlyMap<string, unknown>, after: ReadonlyMap<string, unknown>): Generator<string> {
-  yield* after.keys()
-  for (const key of before.keys()) if (!after.has(key)) yield key
 }

@@ -1,7 +1,7 @@
 import type { Cidr, Family, IpAddr } from '../lib/address.ts'
 import { SubnetPools, type SubnetQuestion, takenSubnets } from './free-subnets.ts'
 import { encodeLeaseKey } from './lease-codec.ts'
-import { isOwnNode, mayChange, mayStay, namesAddress, olderFirst } from './own-lease.ts'
+import { isOwnNode, mayChange, mayStay, namesAddress, olderFirst, oldestOf } from './own-lease.ts'
 import { RangeSet, rangeOf } from './range-set.ts'
 import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, Rival } from './types.ts'
 
@@ -37,9 +37,9 @@ export function decideLease(question: LeaseQuestion): LeaseDecision {
   if (hints.only !== undefined) return decideOnly(question, hints.only)
   const stranger = findStranger(question)
   if (stranger !== undefined) return askStranger(stranger, want)
-  const leases = [...snapshot.leases.values()].sort(olderFirst)
-  const byNode = leases.filter((lease) => isOwnNode(lease, want))
-  const byAddress = leases.filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want))
+  const leases = [...snapshot.leases.values()]
+  const byNode = leases.filter((lease) => isOwnNode(lease, want)).sort(olderFirst)
+  const byAddress = leases.filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want)).sort(olderFirst)
   const candidates = [...byNode, ...byAddress]
   const changes = (lease: Lease) =>
     (isOwnNode(lease, want) || !lease.reserved) && mayChange(lease, hints.network, hints.occupied)
@@ -68,11 +68,10 @@ export function findStranger({
   want,
   mayHave,
 }: Pick<LeaseQuestion, 'snapshot' | 'want' | 'mayHave'>): Lease | undefined {
-  const strangers: Lease[] = []
-  for (const lease of snapshot.leases.values())
-    if (lease.node !== '' && !isOwnNode(lease, want) && namesAddress(lease, want) && !mayHave(lease))
-      strangers.push(lease)
-  return strangers.sort(olderFirst)[0]
+  return oldestOf(
+    snapshot.leases,
+    (lease) => lease.node !== '' && !isOwnNode(lease, want) && namesAddress(lease, want) && !mayHave(lease),
+  )
 }
 
 /** Who was refused does not ask again: each restart would cost everybody two writes. */

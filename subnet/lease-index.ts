@@ -2,7 +2,7 @@ import { type Cidr, contains, type Family, hostCidr, type IpAddr } from '../lib/
 import { printable } from '../lib/errors.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { olderFirst } from './own-lease.ts'
-import { addressesOf, type Which } from './peer-addresses.ts'
+import { addressesOf, isInside, type Which } from './peer-addresses.ts'
 import { PrefixMap } from './prefix-map.ts'
 import type { FamilyLease, Lease, PeerPath } from './types.ts'
 
@@ -169,9 +169,8 @@ export class LeaseIndex {
 
   #addressesInNetwork(family: Family, part: FamilyLease): ReadonlySet<IpAddr> {
     const network = this.#network.families.get(family)?.network
-    if (network === undefined) return NO_ADDRESSES
-    const inside = addressesOf(part).flatMap(({ address }) => (contains(network, address) ? [address] : []))
-    return inside.length === 0 ? NO_ADDRESSES : new Set(inside)
+    if (network === undefined || !isInside(network, part)) return NO_ADDRESSES
+    return new Set(addressesOf(part).flatMap(({ address }) => (contains(network, address) ? [address] : [])))
   }
 
   /** The own lease before all others. */

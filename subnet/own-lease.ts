@@ -11,11 +11,19 @@ export interface Identity {
 
 /** The lease of the last run: by NodeID, then (flannel's, reservations) by public address; the oldest of several. */
 export function findOwnLease(leases: ReadonlyMap<string, Lease>, who: Identity): Lease | undefined {
-  const sorted = [...leases.values()].sort(olderFirst)
   return (
-    sorted.find((lease) => isOwnNode(lease, who)) ??
-    sorted.find((lease) => lease.node === '' && namesAddress(lease, who))
+    oldestOf(leases, (lease) => isOwnNode(lease, who)) ??
+    oldestOf(leases, (lease) => lease.node === '' && namesAddress(lease, who))
   )
+}
+
+/** Of the leases that fit the oldest. */
+export function oldestOf(leases: ReadonlyMap<string, Lease>, fits: (lease: Lease) => boolean): Lease | undefined {
+  let oldest: Lease | undefined
+  for (const lease of leases.values()) {
+    if (fits(lease) && (oldest === undefined || olderFirst(lease, oldest) < 0)) oldest = lease
+  }
+  return oldest
 }
 
 export function isOwnNode(lease: Lease, who: Identity): boolean {
@@ -24,8 +32,9 @@ export function isOwnNode(lease: Lease, who: Identity): boolean {
 
 /** Whether the lease names our public address. In dual stack the IPv4 one decides, as for flannel. */
 export function namesAddress(lease: Lease, who: Identity): boolean {
-  const [family, address] = [...who.publicIps].sort(([a], [b]) => a - b)[0] ?? []
-  return family !== undefined && lease.families.get(family)?.publicIp === address
+  const family = who.publicIps.has(4) ? 4 : 6
+  const address = who.publicIps.get(family)
+  return address !== undefined && lease.families.get(family)?.publicIp === address
 }
 
 /** Whether a lease could have been chosen under this configuration: families, length, min to max. */

@@ -1,7 +1,9 @@
 import { type Cidr, contains, type IpAddr } from '../lib/address.ts'
 import { LeaseIndex } from './lease-index.ts'
+import type { NetworkConfig } from './network-config.ts'
+import { isInside } from './peer-addresses.ts'
 import { emptySurroundings, HarmRules } from './surroundings.ts'
-import type { LeaseAttrs, LeaseSnapshot, PublishHints } from './types.ts'
+import type { Lease, LeaseAttrs, LeaseSnapshot, PublishHints } from './types.ts'
 
 /** The harm rule for the choice of a new subnet: none that would take away an address that this host or another node needs. */
 export class OwnSubnetRules {
@@ -18,7 +20,7 @@ export class OwnSubnetRules {
     const { snapshot, want, hints } = needs
     this.#host = new HarmRules(hints.surroundings?.() ?? emptySurroundings)
     this.#nodes = new LeaseIndex({ network: hints.network, own: undefined })
-    for (const lease of snapshot.leases.values()) this.#nodes.add(lease)
+    for (const lease of snapshot.leases.values()) if (mayBeHarmed(lease, hints.network)) this.#nodes.add(lease)
     this.#own = [...want.publicIps.values(), ...want.tunnelIps.values()]
   }
 
@@ -41,4 +43,12 @@ export class OwnSubnetRules {
     const [node] = this.#nodes.addressesIn(subnet)
     return node && `${subnet} contains ${node.address}, the ${node.which} address of lease ${node.lease.id}`
   }
+}
+
+/** Nearly no node has an address where subnets are. */
+function mayBeHarmed(lease: Lease, network: NetworkConfig): boolean {
+  return [...network.families].some(([family, rules]) => {
+    const part = lease.families.get(family)
+    return part !== undefined && isInside(rules.network, part)
+  })
 }

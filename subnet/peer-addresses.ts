@@ -67,6 +67,11 @@ export function addressesOf({ publicIp, tunnelIp }: FamilyLease): readonly { whi
   return tunnelIp === undefined ? addresses : [...addresses, { which: 'tunnel' as const, address: tunnelIp }]
 }
 
+/** Whether one of the addresses lies in the network, where a subnet could take it away. */
+export function isInside(network: Cidr, { publicIp, tunnelIp }: FamilyLease): boolean {
+  return contains(network, publicIp) || (tunnelIp !== undefined && contains(network, tunnelIp))
+}
+
 function inside(which: Which, address: IpAddr, where: string): AddressFault {
   return { reason: `${which}-address-inside`, text: `its ${which} address ${address} lies inside ${where}` }
 }

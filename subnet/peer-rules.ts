@@ -176,7 +176,7 @@ export class PeerJudge {
     const differing = [...now].filter(([id, lease]) => this.#accepted.get(id) !== lease)
     for (const [id, lease] of differing) overlaps.change(this.#accepted.get(id), lease)
     this.#accepted = this.#accepted.patched(
-      differing.map(([id]) => id),
+      differing.flatMap(([id, lease]) => (lease === undefined ? [id] : [])),
       differing.flatMap(([id, lease]) => (lease === undefined ? [] : [[id, lease] as const])),
     )
   }

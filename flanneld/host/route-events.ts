@@ -19,7 +19,7 @@ interface Interests {
  */
 export class RouteEvents {
   #leases: ReadonlyMap<string, Lease> | undefined
-  #isToPeer = within([])
+  #isToPeer = within(() => [])
 
   concerning(events: readonly KernelEvent[], { networks, leases, target }: Interests): readonly KernelEvent[] {
     let isOurs: ReturnType<typeof within> | undefined
@@ -27,24 +27,30 @@ export class RouteEvents {
       if (event.type !== 'object' || event.object.kind !== 'route') return true
       const { dst, via } = event.object
       if (prefixLength(dst) === 0) return true
-      isOurs ??= within([...networks, ...hostsOf(target)])
+      isOurs ??= within((family) => [...networks, ...hostsOf(target)].filter((cidr) => familyOf(cidr) === family))
       if (isOurs(dst) || hostsOf(via).some(isOurs)) return true
-      if (leases !== this.#leases) this.#isToPeer = within([...leases.values()].flatMap(publicAddresses))
+      if (leases !== this.#leases)
+        this.#isToPeer = within((family) => [...leases.values()].flatMap((lease) => hostsOfLease(lease, family)))
       this.#leases = leases
       return this.#isToPeer(dst)
     })
   }
 }
 
-/** Whether a prefix shares an address with one of these. */
-function within(prefixes: readonly Cidr[]): (dst: Cidr) => boolean {
-  const of = (family: Family) => new RangeSet(prefixes.filter((prefix) => familyOf(prefix) === family))
-  const ranges = { 4: of(4), 6: of(6) }
-  return (dst) => ranges[familyOf(dst)].overlapping(rangeOf(dst)) !== undefined
+/** Whether a prefix shares an address with one of these, which are asked for when they are needed: there are thousands. */
+function within(prefixes: (family: Family) => readonly Cidr[]): (dst: Cidr) => boolean {
+  const ranges = new Map<Family, RangeSet>()
+  return (dst) => {
+    const family = familyOf(dst)
+    const known = ranges.get(family) ?? new RangeSet(prefixes(family))
+    ranges.set(family, known)
+    return known.overlapping(rangeOf(dst)) !== undefined
+  }
 }
 
-function publicAddresses({ families }: Lease): readonly Cidr[] {
-  return [...families.values()].flatMap(({ publicIp, tunnelIp }) => [...hostsOf(publicIp), ...hostsOf(tunnelIp)])
+function hostsOfLease({ families }: Lease, family: Family): readonly Cidr[] {
+  const part = families.get(family)
+  return part === undefined ? [] : [...hostsOf(part.publicIp), ...hostsOf(part.tunnelIp)]
 }
 
 function hostsOf(address: IpAddr | undefined): readonly Cidr[] {

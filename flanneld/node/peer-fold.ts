@@ -78,7 +78,7 @@ export class PeerFold {
     const before = this.#paths
     const changed = [...paths].filter(([id, path]) => before.get(id) !== path)
     const gone = [...ids].filter((id) => before.has(id) && !paths.has(id))
-    this.#paths = before.size === 0 ? PersistentMap.from(paths) : before.patched(gone, changed)
+    this.#paths = before.patched(gone, changed)
     const freed = [...ids].filter((id) => this.#refused.has(id) && !refused.has(id))
     if (freed.length > 0 || refused.size > 0) this.#refused = this.#refused.patched(freed, refused)
     const kept = this.#skips.filter(({ lease }) => !ids.has(lease.id))

@@ -2,6 +2,7 @@ import type { Reach } from '../../backends/backend.ts'
 import { contains, type Family, type IpAddr, prefixLength } from '../../lib/address.ts'
 import type { Change } from '../../lib/persistent-map.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
+import { isInside } from '../../subnet/peer-addresses.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { addressesInside, type OwnSide } from './own-addresses.ts'
 
@@ -48,11 +49,11 @@ export class PeerTraits {
 }
 
 function traitsOf(network: NetworkConfig, lease: Lease): readonly string[] {
-  return [...lease.families].flatMap(([family, { subnet, publicIp, tunnelIp }]) => {
+  return [...lease.families].flatMap(([family, part]) => {
     const whole = network.families.get(family)?.network
     if (whole === undefined) return []
-    const isInside = contains(whole, publicIp) || (tunnelIp !== undefined && contains(whole, tunnelIp))
-    return [lengthTrait(family, prefixLength(subnet)), ...(isInside ? [insideTrait(family)] : [])]
+    const length = lengthTrait(family, prefixLength(part.subnet))
+    return isInside(whole, part) ? [length, insideTrait(family)] : [length]
   })
 }
 
