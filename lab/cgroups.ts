@@ -22,9 +22,18 @@ export async function makeCgroup(path: string): Promise<void> {
 
 /** Removes all groups at the root whose names start so, with those below; processes in them must have ended. */
 export async function removeCgroups(prefix: string): Promise<void> {
+  await remove((name) => name.startsWith(prefix))
+}
+
+/** The same of one group. */
+export async function removeCgroup(path: string): Promise<void> {
+  await remove((name) => name === path)
+}
+
+async function remove(isMeant: (name: string) => boolean): Promise<void> {
   for (const controller of await controllers()) {
     const names = await readdir(join(root, controller)).catch(() => [])
-    for (const name of names.filter((name) => name.startsWith(prefix)))
+    for (const name of names.filter(isMeant))
       await run(['find', join(root, controller, name), '-depth', '-type', 'd', '-exec', 'rmdir', '{}', ';'], {
         anyCode: true,
       })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { kill } from 'node:process'
 import { systemClock } from '../../lib/clock.ts'
 import { rebuildHost } from '../build.ts'
-import { makeCgroup, processesBelow } from '../cgroups.ts'
+import { makeCgroup, processesBelow, removeCgroup } from '../cgroups.ts'
 import type { Host } from '../host.ts'
 import { Namespace } from '../namespace.ts'
 import { identify, isAlive } from '../proc.ts'
@@ -95,6 +95,8 @@ export class ClusterNode extends Namespace {
   /** As if the power had failed and come back: processes, network and /run are gone, files are kept. */
   async reboot(): Promise<void> {
     await this.powerOff()
+    // A kubelet waits three seconds for each container of which it finds a group and nothing else.
+    await removeCgroup(this.#cgroup)
     await rebuildHost(this.host.layout, this.#needs.router.name, { rpFilter: 0, signal: this.signal })
     await this.boot()
   }
