@@ -44,8 +44,6 @@ export interface HostFacts {
    * distributions have it); the host's own setting, whatever a plan has changed it to.
    */
   readonly strictReversePath: boolean
-  /** Direct paths were turned off a moment ago: peers that have not heard of it still send by them. */
-  readonly keepsDirect?: true
   /** Tunnel devices that stand, by name: what can be adopted. */
   readonly devices: ReadonlyMap<string, HostDevice>
   /** Whether the kernel has nexthop objects. */
@@ -235,6 +233,11 @@ export interface Backend<C, I> {
    * configs that are equal in it are one way. Absent: all of the config.
    */
   lasting?(config: C): unknown
+  /**
+   * Whether hosts on one link send to each other without the tunnel under this config. Two configs that differ in that alone are two ways with
+   * the same devices. Absent: no.
+   */
+  isDirect?(config: C): boolean
   /** Why the kernel does not have devices of both configs of this backend at once, though they have other names; undefined: it does. */
   beside?(one: C, other: C): string | undefined
   /**

@@ -27,6 +27,7 @@ export const ipip: Backend<IpipConfig, null> = {
   },
   written: ({ directRouting }) => ({ DirectRouting: directRouting }),
   lasting: () => null,
+  isDirect: ({ directRouting }) => directRouting,
   prepare: async () => ({ identity: null, path: { backend: 'ipip', data: new Map() } }),
   local: planLocal,
   peer: ({ config, tunnels }, peer, reach) =>

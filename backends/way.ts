@@ -15,6 +15,4 @@ export interface Way {
   readonly devices: WayDevices
   /** Of the enabled ones those that it is prepared for. */
   readonly families: readonly Family[]
-  /** Milliseconds of the monotonic clock: when this node began to have it. */
-  readonly since: number
 }

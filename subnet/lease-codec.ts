@@ -117,7 +117,7 @@ function goEscape(character: string): string {
 
 /** As it stands in `Accepts` and `Sends`. */
 export function pathFields(path: PeerPath): object {
-  return { ...flannelsFields(path), Port: path.port }
+  return { ...flannelsFields(path), Port: path.port, Direct: path.direct }
 }
 
 function flannelsFields({ backend, data }: PeerPath): object {
@@ -233,7 +233,8 @@ function readPaths(fields: JsonFields, name: 'Accepts' | 'Sends'): readonly Peer
   return list.map((item, index) => {
     const said = new JsonFields(item, `${name}[${index}]`)
     const port = said.integer('Port', { least: 0, most: 65535, fallback: 0 })
-    return { ...readPath(said), ...(port === 0 ? {} : { port }) }
+    const direct = said.boolean('Direct', false)
+    return { ...readPath(said), ...(port === 0 ? {} : { port }), ...(direct && { direct }) }
   })
 }
 

@@ -10,6 +10,8 @@ export interface PeerPath {
   readonly data: ReadonlyMap<Family, unknown>
   /** UDP port at which the node receives, where it is not the one of flannel's configuration by default. flannel's leases do not say it. */
   readonly port?: number | undefined
+  /** The node takes what comes to it without a tunnel, from hosts on its link, as well. flannel's leases do not say it. */
+  readonly direct?: true | undefined
 }
 
 export interface FamilyLease {

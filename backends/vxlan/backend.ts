@@ -13,6 +13,7 @@ export const vxlan: Backend<VxlanConfig, VtepIdentity> = {
   written: writtenVxlan,
   check: (config, network) => checkVxlanConfig(config, network.families.keys()),
   lasting: ({ vni, port, gbp }) => ({ vni, port, gbp }),
+  isDirect: ({ directRouting }) => directRouting,
   // Source: vxlan_find_sock of drivers/net/vxlan/vxlan_core.c, which takes the flags of a socket for a part of its address.
   beside: (one, other) =>
     one.port === other.port && one.gbp !== other.gbp

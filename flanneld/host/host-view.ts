@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { ExternalInterface, HostFacts, Reach } from '../../backends/backend.ts'
+import type { ExternalInterface, HostFacts } from '../../backends/backend.ts'
 import type { HostInterface, HostKernel } from '../../kernel/host.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/objects.ts'
 import type { KernelEvent } from '../../kernel/table.ts'
@@ -8,7 +8,6 @@ import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import { emptySurroundings, type Surroundings } from '../../subnet/surroundings.ts'
 import type { Lease } from '../../subnet/types.ts'
-import { DirectChange, type DirectState } from './direct-change.ts'
 import { DirectPaths } from './direct-paths.ts'
 import type { HostSurroundings, SurroundingsInput } from './host-surroundings.ts'
 import type { Kept } from './kept-choice.ts'
@@ -26,7 +25,6 @@ export class HostView {
   /** Counts changes of the facts. */
   readonly changes = new Latest<number>('host facts')
   readonly paths: DirectPaths
-  readonly directChange: DirectChange
   readonly #kernel: HostKernel
   readonly #clock: Clock
   readonly #choose: (interfaces: readonly HostInterface[]) => Promise<Kept>
@@ -50,15 +48,12 @@ export class HostView {
     clock: Clock
     choose: (interfaces: readonly HostInterface[]) => Promise<Kept>
     surroundings?: HostSurroundings
-    /** In the last run. */
-    wasDirect?: boolean | undefined
   }) {
     this.#kernel = needs.kernel
     this.#clock = needs.clock
     this.#choose = needs.choose
     this.#surroundings = needs.surroundings
     this.paths = new DirectPaths({ port: needs.kernel, clock: needs.clock })
-    this.directChange = new DirectChange({ ...needs, wasWanted: needs.wasDirect })
   }
 
   /** Reads the host and looks for the external interface. Throws when none has ever fitted. */
@@ -126,23 +121,20 @@ export class HostView {
     return this.#surroundings?.of({ ...more, interfaces, uplink: external.name }) ?? emptySurroundings
   }
 
-  /** `peers`: whose reachability matters, unless it is unused; `originals`: sysctls that are changed now, with the host's own values; `direct`: as of `directChange`. */
+  /** `peers`: whose reachability matters, unless it is unused; `originals`: sysctls that are changed now, with the host's own values. */
   async facts(
     peers: ReadonlyMap<string, Lease>,
     reach: 'unused' | 'lookup' | 'probe',
     originals: ReadonlyMap<string, string> = new Map(),
-    direct: DirectState = 'settled',
   ): Promise<HostFacts> {
     const known = reach === 'unused' ? NOT_LOOKED_UP : await this.paths.resolve(peers, reach === 'probe')
-    const isLeft = direct === 'ending'
     return {
       external: this.external,
-      reach: direct === 'beginning' ? unanswered(known) : known,
+      reach: known,
       onLink: this.#onLink,
       ownAddresses: this.#ownAddresses,
       ...(this.#loopbackAddresses && { loopbackAddresses: this.#loopbackAddresses }),
-      strictReversePath: (reach === 'probe' || isLeft) && this.#isStrict(originals),
-      ...(isLeft && { keepsDirect: true }),
+      strictReversePath: reach === 'probe' && this.#isStrict(originals),
       devices: this.#devices,
       nexthops: this.hasNexthops,
     }
@@ -219,23 +211,6 @@ export class HostView {
     if (changed) this.paths.routesChanged()
     return changed
   }
-}
-
-const silences = new WeakMap<HostFacts['reach'], HostFacts['reach']>()
-const silent = new WeakMap<Reach, Reach>()
-
-/** How peers would be reached if no neighbour had answered. The same objects for the same ones. */
-function unanswered(reach: HostFacts['reach']): HostFacts['reach'] {
-  const known = silences.get(reach)
-  if (known !== undefined) return known
-  const made = new Map<string, Reach>()
-  for (const [address, one] of reach) {
-    const other = silent.get(one) ?? { ...one, answered: false }
-    silent.set(one, other)
-    made.set(address, other)
-  }
-  silences.set(reach, made)
-  return made
 }
 
 function plain(entry: { readonly address: IpAddr }): IpAddr {

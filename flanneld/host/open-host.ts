@@ -4,7 +4,6 @@ import type { Clock } from '../../lib/clock.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseSnapshot } from '../../subnet/types.ts'
 import { addressesOf, type LastRun, lastLease, subnetsOf } from '../leases/last-lease.ts'
-import type { Configuration } from '../node/configuration.ts'
 import type { LevelSet } from '../node/levels.ts'
 import type { InterfaceOptions } from './external-interface.ts'
 import { HostSurroundings } from './host-surroundings.ts'
@@ -20,8 +19,6 @@ export function openHost(
     readonly devices: () => ReadonlySet<string>
     /** The own subnets and those of accepted peers, from when they are known; before that the last run's count. */
     readonly overlay: () => Iterable<Cidr> | undefined
-    /** As in `SourceNeeds`. */
-    readonly lastConfiguration?: () => Configuration | undefined
   },
   options: LastRun & { readonly interfaceOptions: InterfaceOptions },
 ): HostView {
@@ -41,9 +38,7 @@ export function openHost(
   )
   const networks = () => Array.from(families().values(), (part) => part.network)
   const surroundings = new HostSurroundings({ ...needs, networks })
-  const lastRun = needs.lastConfiguration?.()
-  const wasDirect = lastRun && lastRun.backend.reach(lastRun.config) === 'probe'
-  return new HostView({ ...needs, wasDirect, choose: (interfaces) => choice.look(interfaces), surroundings })
+  return new HostView({ ...needs, choose: (interfaces) => choice.look(interfaces), surroundings })
 }
 
 const NO_FAMILIES: NetworkConfig['families'] = new Map()

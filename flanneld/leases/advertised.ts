@@ -11,10 +11,10 @@ export interface Advertised {
   readonly sends?: readonly Pick<Way, 'path'>[]
 }
 
-/** A single way is said once, in flannel's words; a port that these do not have needs ours. */
+/** A single way is said once, in flannel's words; a port and direct paths, which these do not have, need ours. */
 export function pathsSaid(ways: Advertised['accepts']): Pick<LeaseAttrs, 'primary' | 'accepts'> {
   const [{ path: first }, ...others] = ways
-  const isPlain = others.length === 0 && first.port === undefined
+  const isPlain = others.length === 0 && first.port === undefined && first.direct === undefined
   const { backend, data } = first
   return { primary: { backend, data }, accepts: isPlain ? [] : ways.map(({ path }) => path) }
 }

@@ -12,11 +12,8 @@ export function sameAttrs(a: LeaseAttrs, b: LeaseAttrs): boolean {
 
 /** Whether the lease says this of its node's ways, in the families that it has. */
 export function says({ primary, accepts, sends, families }: Lease, told: Advertised): boolean {
-  const said = ({ backend, data, port }: PeerPath) => [
-    backend,
-    [...data].filter(([family]) => families.has(family)),
-    port,
-  ]
+  const said = (path: PeerPath) =>
+    pathOf({ ...path, data: new Map([...path.data].filter(([family]) => families.has(family))) })
   const own = pathsSaid(told.accepts)
   const wanted = [said(own.primary), own.accepts.map(said), told.sends?.map(({ path }) => said(path)) ?? []]
   return JSON.stringify([said(primary), accepts.map(said), sends?.map(said) ?? []]) === JSON.stringify(wanted)
@@ -44,6 +41,6 @@ function attrsOf({ node, primary, accepts, sends, publicIps, tunnelIps }: LeaseA
   return [node, pathOf(primary), accepts.map(pathOf), sends?.map(pathOf) ?? [], [...publicIps], [...tunnelIps]]
 }
 
-function pathOf({ backend, data, port }: PeerPath): unknown {
-  return [backend, [...data], port]
+function pathOf({ backend, data, port, direct }: PeerPath): unknown {
+  return [backend, [...data], port, direct]
 }

@@ -2,6 +2,7 @@ import type { Refusal } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
 import type { Family } from '../../lib/address.ts'
 import type { FamilyLease, Lease, PeerPath } from '../../subnet/types.ts'
+import { deviceKey } from './configuration.ts'
 
 /** By which way a peer is reached in one family, and what its lease says about that way. */
 export interface Choice {
@@ -57,11 +58,16 @@ function chooseWay(
 
 /** What the lease says about this one of the ways to its node; undefined: it does not receive by it. */
 export function acceptedBy(lease: Lease, way: Way, family: Family, ways: readonly Way[]): PeerPath | undefined {
-  return pathsOf(lease).find((path) => meantBy(path, family, lease, ways) === way)
+  return pathsOf(lease).find((path) => {
+    const meant = meantBy(path, family, lease, ways)
+    return meant === way || (meant !== undefined && lease.node === '' && areTwins(meant, way))
+  })
 }
 
 /** Whether the node sends to somebody by this one of the ways: as it says itself, or else by the one of its type. */
 export function sendsBy(lease: Lease, way: Way, ways: readonly Way[]): boolean {
+  // It does not say whether it sends directly, and would not say that it does so no more.
+  if (lease.node === '' && ways.some((other) => areTwins(other, way))) return false
   const paths = lease.sends ?? pathsOf(lease)
   return [...lease.families.keys()].some((family) => paths.some((path) => meantBy(path, family, lease, ways) === way))
 }
@@ -80,15 +86,30 @@ interface Asked {
 }
 
 /**
- * Whether type and port are the way's. A host of flannel does not say its port: as long as a node has ways of both ports it is taken to have stayed with the older one. Nor does
+ * Whether type, port and direct paths are the way's. A host of flannel does not say its port: as long as a node has ways of both ports it is taken to have stayed with the older one. Nor does
  * one of ours that has the usual one, or is of an earlier version: it has the usual one where that is a way of the node, too.
  */
 function isMeant(path: PeerPath, way: Way, { family, lease, ways }: Asked): boolean {
-  if (!isOfType(path, way)) return false
+  if (!isOfType(path, way) || !isAsDirect(path, way, { lease, ways })) return false
   if (path.port === way.path.port) return true
   if (path.port !== undefined || lease.accepts.some(({ port }) => port !== undefined)) return false
   const isUsual = (other: Way) => isOfType(path, other) && other.path.port === undefined && fits(other, family, path)
   return lease.node === '' || !ways.some(isUsual)
+}
+
+/** Where a node has both of two such ways, each is meant by who says it; a host of flannel says neither, and takes both. */
+function isAsDirect(path: PeerPath, way: Way, { lease, ways }: Pick<Asked, 'lease' | 'ways'>): boolean {
+  return lease.node === '' || path.direct === way.path.direct || !ways.some((other) => areTwins(other, way))
+}
+
+/** Whether they differ in direct paths alone. */
+function areTwins(one: Way, other: Way): boolean {
+  return one.path.direct !== other.path.direct && deviceKey(one) === deviceKey(other)
+}
+
+/** Whether packets may go to the node without the tunnel, where the host could send them so. */
+export function mayBeDirect(lease: Lease, way: Way, path: PeerPath): boolean {
+  return way.path.direct === undefined || path.direct === true || lease.node === ''
 }
 
 /** What must be looked up of how peers are reached. */

@@ -33,8 +33,16 @@ export function parseConfiguration(text: string, origin: string, subnets: Subnet
  * alive. Configurations with one key differ only in what a running node takes over with the way that it has; of the enabled families, too.
  */
 export function wayKey({ backend, config }: Pick<Configuration, 'backend' | 'config'>): string {
-  const lasting = backend.lasting === undefined ? config : backend.lasting(config)
-  return JSON.stringify([backend.type, lasting])
+  return JSON.stringify([...lastingParts({ backend, config }), ...(backend.isDirect?.(config) ? ['direct'] : [])])
+}
+
+/** The same for ways that have their devices, and what peers know them by, in common. */
+export function deviceKey(way: Pick<Configuration, 'backend' | 'config'>): string {
+  return JSON.stringify(lastingParts(way))
+}
+
+function lastingParts({ backend, config }: Pick<Configuration, 'backend' | 'config'>): readonly unknown[] {
+  return [backend.type, backend.lasting === undefined ? config : backend.lasting(config)]
 }
 
 /** Whether packets to peers go by another device. */

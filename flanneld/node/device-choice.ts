@@ -2,7 +2,7 @@ import type { HostFacts, WayDevices } from '../../backends/backend.ts'
 import type { LinkDriver } from '../../kernel/objects.ts'
 import type { Family } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
-import { type Configuration, takesPlaceOf, wayKey } from './configuration.ts'
+import { type Configuration, deviceKey, takesPlaceOf } from './configuration.ts'
 
 /** What stands on this host now. */
 export interface Standing {
@@ -24,12 +24,12 @@ interface Chosen {
  * keeps them as long as it is wanted.
  */
 export class DeviceChoice {
-  /** By `wayKey`. */
+  /** By `deviceKey`. */
   readonly #chosen = new Map<string, Chosen>()
 
   /** Of a way that is not among the wanted ones nothing is kept. */
   choose(wanted: readonly Configuration[], standing: Standing): void {
-    const keys = new Set(wanted.map(wayKey))
+    const keys = new Set(wanted.map(deviceKey))
     const left: Chosen[] = []
     for (const [key, chosen] of this.#chosen) {
       if (keys.has(key)) continue
@@ -37,7 +37,7 @@ export class DeviceChoice {
       left.push(chosen)
     }
     const chooseFor = (each: Configuration, isFit: (devices: WayDevices) => boolean = () => true) => {
-      if (this.#chosen.has(wayKey(each))) return
+      if (this.#chosen.has(deviceKey(each))) return
       const others = wanted.flatMap((other) => this.of(other) ?? [])
       const all = alternativesOf(each)
       const place = all.findIndex(
@@ -45,7 +45,7 @@ export class DeviceChoice {
           (index === 0 || areFree(each, devices, standing)) && isFit(devices) && isBeside(devices, others),
       )
       const devices = all[place]
-      if (devices !== undefined) this.#chosen.set(wayKey(each), { place, devices, configuration: each })
+      if (devices !== undefined) this.#chosen.set(deviceKey(each), { place, devices, configuration: each })
     }
     // First those that stand, or one that is new would take the name of another one's. What takes the place of a way does not wait for the
     // end of its devices.
@@ -61,7 +61,7 @@ export class DeviceChoice {
 
   /** Those of some families, or of all. Undefined: there are none beside those of the other ways. */
   of(configuration: Configuration, families?: readonly Family[]): WayDevices | undefined {
-    const chosen = this.#chosen.get(wayKey(configuration))
+    const chosen = this.#chosen.get(deviceKey(configuration))
     // Of a network with more families there are more of them.
     const devices = chosen && alternativesOf(configuration)[chosen.place]
     if (devices === undefined || families === undefined) return devices

@@ -3,7 +3,6 @@ import type { IpAddr } from '../../lib/address.ts'
 import { type NetworkConfig, withFamilies } from '../../subnet/network-config.ts'
 import type { Lease, LeaseSnapshot } from '../../subnet/types.ts'
 import type { CniNetwork } from '../cni/conflist.ts'
-import { HEARD_MS } from '../host/direct-change.ts'
 import type { HostView } from '../host/host-view.ts'
 import { previousLease } from '../leases/last-lease.ts'
 import { heldLease, isCertain, leaseAttrs } from '../leases/lease-attrs.ts'
@@ -90,8 +89,7 @@ export async function fold(
   const complete = arePrepared && !leases.recorded
   const kept = { ours: memory.keptOurs, unused: levels.unusedAddresses ?? NONE_KEPT.unused }
   const known = { network: both.network, ways: prepared, told, complete, host, own, kept }
-  const heardMs = HEARD_MS[configuration.subnets]
-  const sources = { ...known, snapshot: leases, storeAddresses, heardMs, ...memory }
+  const sources = { ...known, snapshot: leases, storeAddresses, ...memory }
   const chosen = levels.traffic ?? undecided(options.traffic)
   const { verdicts, plan } = await planAll(sources, { peers, planner }, { ...options, traffic: chosen })
   const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
@@ -123,8 +121,6 @@ interface PlanSources {
   /** Sysctls that are changed now, with the host's own values. */
   readonly originals: ReadonlyMap<string, string>
   readonly storeAddresses: readonly IpAddr[]
-  /** Within which other nodes hear of the configuration. */
-  readonly heardMs: number
   /** ADDRESS/LENGTH: addresses on the loopback device that this instance has put there. */
   readonly keptOurs: ReadonlySet<string>
   readonly kept: KeptAddresses
@@ -152,9 +148,7 @@ async function planAll(
   const scope = { ...scopeOfWays(configurations, ways), instance: options.traffic.instance }
   const surroundings = host.surroundings({ ours, keptOurs: kept.ours, storeAddresses, isPlanned })
   const verdicts = peers.judge({ snapshot, own, network, surroundings })
-  const reach = reachOf(ways)
-  const direct = host.directChange.look(ways.length > 1 ? undefined : reach === 'probe', sources.heardMs)
-  const facts = await host.facts(verdicts.planned, reach, originals, direct)
+  const facts = await host.facts(verdicts.planned, reachOf(ways), originals)
   const { current, change } = told
   const between = { ...(current && { current }), ...(change && { change }) }
   const known = {

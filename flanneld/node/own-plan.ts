@@ -41,7 +41,6 @@ export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {
     // Of two that make one device differently the preferred one counts.
     ...[...locals].reverse().flatMap(([way, local]) => localObjects(input, way, local)),
     ...betweenWays(input),
-    ...looseMeanwhile(input),
     ...keptAddresses(input, locals),
     ...nodeObjects(input, mtu, ownPackets(input, ingresses, carried)),
     ...(guard && ingresses.length > 0 ? guardObjects({ ...input, traits }, ingresses, guard) : []),
@@ -63,11 +62,6 @@ function localObjects({ change }: OwnInput, way: Way, { objects }: LocalPlan): r
   if (change === undefined || change.isTold || change.target !== way) return objects
   const remedy = `remove what is in the way of the backend ${way.backend.type}, or write the earlier configuration again`
   return objects.map((object) => (object.role.class === 'required' ? { ...object, role: advisory(remedy) } : object))
-}
-
-/** As long as a peer may send to it directly. */
-function looseMeanwhile({ facts }: OwnInput): readonly DesiredObject[] {
-  return facts.keepsDirect && facts.strictReversePath ? [looseUplink(facts.external.name)] : []
 }
 
 /** What only a node with several ways needs: its probes go by a table of their own, and two hosts may send to each other by different ways. */

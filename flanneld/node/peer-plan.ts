@@ -1,9 +1,9 @@
 import type { PeerInput, PlannedPeer, Reach, Refusal } from '../../backends/backend.ts'
 import type { Way } from '../../backends/way.ts'
-import type { DesiredObject } from '../../kernel/objects.ts'
+import { type DesiredObject, keyOf } from '../../kernel/objects.ts'
 import type { Family } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
-import { acceptedBy, type Choice, chooseWays } from './choose-way.ts'
+import { acceptedBy, type Choice, chooseWays, mayBeDirect } from './choose-way.ts'
 import type { Claim } from './claims.ts'
 import { type GuardedNode, guardPeer } from './guard-peers.ts'
 import type { PlannerInput } from './planner-input.ts'
@@ -54,14 +54,14 @@ export function planPeer(
       const input = basis.inputs.get(way)
       if (input === undefined) continue
       const peer = { role, family, part, data: path.data.get(family) }
-      const plan = way.backend.peer(input, peer, reach)
+      const plan = way.backend.peer(input, peer, mayBeDirect(lease, way, path) ? reach : undefined)
       if ('reason' in plan) {
         refusals.push(plan)
         continue
       }
       const guarded = basis.guard ? [guardPeer(basis.guard, peer, basis.tunnels.get(family) ?? [], reach)] : []
       const beside = basis.target === undefined ? NOTHING : besides(basis, { lease, chosen: way, peer }, reach)
-      const objects = guarded.concat(plan.objects, beside.objects)
+      const objects = guarded.concat(plan.objects, withoutKnown(beside.objects, plan.objects))
       return [{ lease, path: plan.path, objects, blocked: undefined, ...refusedOf(beside.refused) }]
     }
     const all = basis.target === undefined ? [] : [choice, ...othersThan(choice, lease, basis.ways)]
@@ -69,6 +69,12 @@ export function planPeer(
       .slice(0, 1)
       .map((refusal) => ({ ...refusal, ...refusedOf(all.map(({ way }) => ({ family, way }))) }))
   })
+}
+
+/** Two ways may have a device, and with it a neighbour, in common. */
+function withoutKnown(objects: readonly DesiredObject[], known: readonly DesiredObject[]): readonly DesiredObject[] {
+  const keys = new Set(objects.length === 0 ? [] : known.map(keyOf))
+  return objects.filter((object) => !keys.has(keyOf(object)))
 }
 
 /** What else the peer accepts, the preferred one first: for one that the chosen way does not lead to. */
@@ -110,7 +116,8 @@ function besides(basis: PeerBasis, { lease, chosen, peer }: Beside, reach: Reach
     const [input, path] = [basis.inputs.get(way), acceptedBy(lease, way, peer.family, basis.ways)]
     if (way === chosen || input === undefined || path === undefined) return []
     const data = path.data.get(peer.family)
-    const plan = way.backend.peer({ ...input, nexthops: false }, { ...peer, data }, reach)
+    const known = mayBeDirect(lease, way, path) ? reach : undefined
+    const plan = way.backend.peer({ ...input, nexthops: false }, { ...peer, data }, known)
     if ('reason' in plan) {
       refused.push({ family: peer.family, way })
       return []

@@ -122,9 +122,8 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     return {}
   })
   lifecycle.run('direct paths', (stop) => host.paths.run(stop))
-  lifecycle.run('direct change', (stop) => host.directChange.run(stop))
   // It is the same view of the host, which says something else now.
-  for (const changes of [host.changes, host.paths.changes, host.directChange.changes]) follow(changes, () => ({}))
+  for (const changes of [host.changes, host.paths.changes]) follow(changes, () => ({}))
 
   const addresses = new StoreAddresses(needs, { endpoints: options.storeEndpoints })
   lifecycle.run('addresses of the store', async (stop) => {

@@ -11,7 +11,7 @@ import type { PeerPath } from '../../subnet/types.ts'
 import type { Advertised } from '../leases/advertised.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
-import { type Configuration, wayKey } from './configuration.ts'
+import { type Configuration, deviceKey, wayKey } from './configuration.ts'
 import { DeviceChoice, type Standing } from './device-choice.ts'
 import { footprintOf } from './footprint.ts'
 import type { PlannerInput } from './planner-input.ts'
@@ -62,6 +62,7 @@ export class Ways {
   readonly changes = new Latest<readonly [Way, ...Way[]]>('ways')
   readonly #needs: WaysNeeds
   readonly #wanted = new Latest<Wanted>('wanted ways')
+  /** By `deviceKey`. */
   readonly #prepared = new Map<string, PreparedWay<unknown> & { readonly families: readonly Family[] }>()
   readonly #devices = new DeviceChoice()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
@@ -123,7 +124,7 @@ export class Ways {
       }
       this.#tell()
     }
-    const isStuck = refusal !== undefined && !wanted.ways.some((each) => this.#prepared.has(wayKey(each)))
+    const isStuck = refusal !== undefined && !wanted.ways.some((each) => this.#prepared.has(deviceKey(each)))
     this.#lacks = lacking.length > 0 || isStuck
     if (isStuck && this.changes.current === undefined) await this.#haveInstead(wanted)
     const { current } = this.changes
@@ -155,7 +156,7 @@ export class Ways {
     families: readonly Family[],
     enough: readonly Family[],
   ): Promise<ConfigError | undefined> {
-    const key = wayKey(configuration)
+    const key = deviceKey(configuration)
     const make = async (families: readonly Family[]) => {
       const context = await this.#needs.context({
         ...configuration,
@@ -185,7 +186,7 @@ export class Ways {
       return { ways: await this.#claimMissing(ways, families), families }
     } catch (cause) {
       if (!(cause instanceof ConfigError)) throw cause
-      const hasAll = ways.every((each) => this.#prepared.has(wayKey(each)))
+      const hasAll = ways.every((each) => this.#prepared.has(deviceKey(each)))
       if (!hasAll && !isLess(enough, families)) throw cause
       const had = ways.map((each) => ({ ...each, network: withFamilies(each.network, enough) }))
       if (!hasAll) await this.#claim(footprintOf(had))
@@ -200,7 +201,7 @@ export class Ways {
     families: readonly Family[],
   ): Promise<readonly Configuration[]> {
     const missing = wanted.filter((configuration) => {
-      const prepared = this.#prepared.get(wayKey(configuration))
+      const prepared = this.#prepared.get(deviceKey(configuration))
       return prepared === undefined || !families.every((family) => prepared.families.includes(family))
     })
     try {
@@ -218,7 +219,8 @@ export class Ways {
         free.push(configuration)
       } catch (cause) {
         if (!(cause instanceof ConfigError)) throw cause
-        if (!this.#prepared.has(wayKey(configuration))) this.#needs.refusals.set(wayKey(configuration), cause.message)
+        if (!this.#prepared.has(deviceKey(configuration)))
+          this.#needs.refusals.set(wayKey(configuration), cause.message)
         conflict ??= cause
       }
     }
@@ -236,20 +238,21 @@ export class Ways {
   }
 
   #tell(told = this.#wanted.current?.ways ?? []): void {
-    const since = new Map(Array.from(this.#ways, ([configuration, way]) => [wayKey(configuration), way.since]))
     const ways = new Map<Configuration, Way>()
     const { families: here } = this.#wanted.current ?? NOTHING
     for (const configuration of told) {
-      const key = wayKey(configuration)
-      const prepared = this.#prepared.get(key)
+      const prepared = this.#prepared.get(deviceKey(configuration))
       const families = here.filter((family) => prepared?.families.includes(family))
       const devices = this.#devices.of(configuration, families)
       if (prepared === undefined || devices === undefined) continue
       const { backend, config } = configuration
       const port = backend.ownPort?.(config)
-      const path = { ...pathOf(prepared.path, families), ...(port === undefined ? {} : { port }) }
-      const begun = since.get(key) ?? this.#needs.clock.now()
-      const made = { backend, config, ...prepared, path, devices, families, since: begun }
+      const said = {
+        ...(port === undefined ? {} : { port }),
+        ...(backend.isDirect?.(config) && { direct: true as const }),
+      }
+      const path = { ...pathOf(prepared.path, families), ...said }
+      const made = { backend, config, ...prepared, path, devices, families }
       const known = this.#ways.get(configuration)
       const isSame = known && isSameList(known.families, families) && isDeepStrictEqual(known.devices, devices)
       // The same object while nothing of it changes: whoever compares them sees that at once.

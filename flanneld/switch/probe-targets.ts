@@ -28,7 +28,7 @@ export function probeTargets(
     const [from, to] = [addressIn(own.lease, peer), addressIn(peer.lease, peer)]
     if (from === undefined || to === undefined || !peer.accepts.includes(state.target)) return []
     const isMoved = wayOf(state, peer) === state.target
-    if (isMoved && peer.accepts.length < 2) return []
+    if (peer.verdict === 'unasked' || (isMoved && peer.accepts.length < 2)) return []
     const { id, family } = peer
     const by = isMoved ? 'used' : 'tried'
     const route = last.target === way ? routeTo(last, peer, by) : undefined

@@ -35,7 +35,7 @@ export class SwitchPeers {
       for (const [family, accepted] of accepts) {
         const isOnly = accepted.length < 2
         // Without another way there is nothing to prove it for.
-        const told = isOnly ? 'confirmed' : verdict(lease.id, family)
+        const told = isOnly ? 'confirmed' : lease.node === '' ? 'unasked' : verdict(lease.id, family)
         const ways = closed.flatMap((one) => (one.family === family ? (keys.get(one.way) ?? []) : []))
         peers.push({
           id: lease.id,

@@ -35,9 +35,9 @@ export interface SwitchState {
 
 /**
  * What probes have told of the target: `unproven`; `proven` before the move; after it `confirmed`, or `failed` when the peer is not
- * reached by it any more.
+ * reached by it any more. `unasked`: to a host of flannel, which answers no probes, it is what flannel itself would send by.
  */
-export type Verdict = 'unproven' | 'proven' | 'confirmed' | 'failed'
+export type Verdict = 'unproven' | 'proven' | 'confirmed' | 'failed' | 'unasked'
 
 /** One peer in one family. */
 export interface SwitchPeer {
@@ -174,7 +174,15 @@ function usedWays(state: SwitchState, peers: readonly SwitchPeer[]): ReadonlySet
 }
 
 function move(state: SwitchState, view: SwitchView): SwitchState {
-  return pinned(state, view, (peer) => peer.verdict === 'proven')
+  return pinned(state, view, ({ verdict }) => isGood(verdict))
+}
+
+function isGood(verdict: Verdict): boolean {
+  return verdict === 'proven' || verdict === 'unasked'
+}
+
+function isLasting(verdict: Verdict): boolean {
+  return verdict === 'confirmed' || verdict === 'unasked'
 }
 
 function fallBack(state: SwitchState, view: SwitchView): SwitchState {
@@ -211,7 +219,7 @@ function stopSending(state: SwitchState, { peers }: SwitchView): SwitchState {
 /** Now, or again should the target not carry what it has promised. */
 function mayUse(state: SwitchState, peer: SwitchPeer, key: string): boolean {
   const way = wayOf(state, peer)
-  return way === key || (way === state.target && peer.accepts.includes(key) && peer.verdict !== 'confirmed')
+  return way === key || (way === state.target && peer.accepts.includes(key) && !isLasting(peer.verdict))
 }
 
 function withdraw(state: SwitchState, { peers, shownMs }: SwitchView): SwitchState {
@@ -247,7 +255,7 @@ function end(state: SwitchState, { shownMs }: SwitchView): SwitchState {
 function nextOf(state: SwitchState, peer: SwitchPeer): string | undefined {
   const way = wayOf(state, peer)
   if (way !== state.target) {
-    return peer.verdict === 'proven' && isOpen(peer, state.target) ? state.target : undefined
+    return isGood(peer.verdict) && isOpen(peer, state.target) ? state.target : undefined
   }
   if (peer.verdict !== 'failed') return undefined
   return state.held.find(({ key, isAccepted }) => key !== way && isAccepted && isOpen(peer, key))?.key

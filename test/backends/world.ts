@@ -112,7 +112,7 @@ export function wayOf(
   const path = { backend: backend.wireType, data: NO_DATA }
   const parsed = backend.parseConfig(config, [])
   const [devices] = backend.devices(parsed, network(...FAMILIES))
-  return { backend, config: parsed, identity, path, devices, families: FAMILIES, since: 0 }
+  return { backend, config: parsed, identity, path, devices, families: FAMILIES }
 }
 
 /** The plan as the commands that would make it, for golden texts. */

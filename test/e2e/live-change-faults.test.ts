@@ -133,6 +133,30 @@ describe('a change of the backend that is disturbed', function () {
     await changing.nothingLost()
   })
 
+  // As clouds' networks are unless they are told otherwise: port security of OpenStack, the source and destination check of AWS.
+  it('by a link that takes no addresses of containers leaves DirectRouting to the tunnel, and says what is missing', async () => {
+    await begin(ours)
+    const [h1, h2, h3] = hosts as [Host, Host, Host]
+    const drop =
+      'add table netdev test; add chain netdev test in { type filter hook ingress device eth0 priority 0; }; add rule netdev test in ip saddr 10.5.0.0/16 drop'
+    await h2.exec(['nft', drop])
+    await h3.daemon?.stop()
+    await change({ ...VXLAN, DirectRouting: true })
+    await until(30_000, 'it is named', async () => {
+      const { backendChange, notReady } = await status(h1)
+      assert.deepEqual(notReady, [])
+      const waiting = JSON.stringify(backendChange.waiting)
+      assert.match(waiting, /no probe is answered/)
+      assert.match(waiting, /does not receive by vxlan.* yet/)
+      for (const to of [h2, h3]) assert.equal(await sendsBy(h1, to), 'flannel.1')
+    })
+    await changing.nothingLost()
+    await h2.exec(['nft', 'delete table netdev test'])
+    await ours(h3)
+    await changing.settled({ device: 'eth0', tunnel: 'flannel.1', ms: 90_000 }, async () => {})
+    await changing.nothingLost()
+  })
+
   it('by a path that is blocked after the move goes back for that peer alone, and moves it again when the path is free', async () => {
     await begin(ours)
     const [h1, h2, h3] = hosts as [Host, Host, Host]
@@ -225,5 +249,30 @@ describe("a change of the backend beside flannel's daemon", function () {
       }
     })
     for (const judge of changing.judges) assert.equal(judge.verdict().lost, 0)
+  })
+
+  it('that turns DirectRouting on and off asks no host of flannel, which sends directly itself', async () => {
+    lab = await Lab.create({ segments: oneSegment(3), netConf: config(VXLAN) })
+    const [h1, h2, h3] = lab.hosts as [Host, Host, Host]
+    await Promise.all([startDaemon(h1, { program: peerProgram('peer:flanneld') }), startDaemon(h2), startDaemon(h3)])
+    for (const host of lab.hosts) {
+      await host.subnetEnv()
+      await host.addContainer('c1')
+    }
+    for (const host of [h2, h3]) await knowsPeers(host, 2)
+    changing = await ChangingHosts.start(lab.hosts)
+    for (const [backend, device] of [
+      [{ ...VXLAN, DirectRouting: true }, 'eth0'],
+      [VXLAN, 'flannel.1'],
+    ] as const) {
+      await lab.configure(config(backend))
+      await until(30_000, `ours send by ${device}`, async () => {
+        for (const from of [h2, h3]) {
+          for (const to of lab.hosts) if (from !== to) assert.equal(await sendsBy(from, to), device)
+          assert.equal((await status(from)).backendChange, null)
+        }
+      })
+      await changing.nothingLost()
+    }
   })
 })

@@ -152,12 +152,14 @@ for (const [kind, tour] of Object.entries(TOURS) as readonly [Kind, readonly Nam
           [],
         )
         const { Accepts, Sends, BackendType } = JSON.parse((await leaseOf(lab, host)).value)
-        const { Type, Port }: { Type: string; Port?: number } = BACKENDS[name]
+        const { Type, Port, DirectRouting }: { Type: string; Port?: number; DirectRouting?: true } = BACKENDS[name]
         const type = Type === 'udp' ? undefined : Type
-        const ports = Accepts?.map((path: { Port?: number }) => path.Port)
+        const said = Accepts?.map((path: { Port?: number; Direct?: true }) => [path.Port, path.Direct])
         assert.equal(BackendType, type)
-        // A single way is said in flannel's words, which have no port.
-        if (name !== 'host-gw') assert.deepEqual([ports, Sends], [Port && [Port], undefined])
+        // A single way is said in flannel's words, which have neither a port nor direct paths.
+        const isPlain = Port === undefined && DirectRouting === undefined
+        if (name !== 'host-gw')
+          assert.deepEqual([said, Sends], [isPlain ? undefined : [[Port, DirectRouting]], undefined])
       })
     }
 

@@ -129,6 +129,16 @@ describe('lease value', () => {
       '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1},"NodeID":"n1",' +
         '"Accepts":[{"BackendType":"vxlan","BackendData":{"VNI":1},"Port":4789}]}',
     ],
+    [
+      'that it takes what comes without the tunnel, too, in our own field',
+      {
+        ...content(path('vxlan', { VNI: 1 }), v4('192.168.64.3')),
+        node: 'n1',
+        accepts: [{ ...path('vxlan', { VNI: 1 }), direct: true }],
+      },
+      '{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1},"NodeID":"n1",' +
+        '"Accepts":[{"BackendType":"vxlan","BackendData":{"VNI":1},"Direct":true}]}',
+    ],
   ]
   for (const [what, value, text] of values) {
     it(`${what}, to the byte and back`, () => {
@@ -190,6 +200,7 @@ describe('lease value', () => {
     ['a NodeID that is no string', '{"NodeID":7}', /NodeID: must be a string/],
     ['Accepts that is no array', '{"Accepts":{}}', /Accepts: must be an array/],
     ['a port that is none', '{"Accepts":[{"Port":65536}]}', /Accepts\[0\]\.Port: /],
+    ['direct paths that are neither taken nor not', '{"Accepts":[{"Direct":"yes"}]}', /Accepts\[0\]\.Direct: /],
     ['an accepted path that is no object', '{"Accepts":[1]}', /Accepts\[0\]: must be a JSON object/],
     ['a wrong TunnelIP', '{"TunnelIP":"x"}', /TunnelIP: must be/],
     [

@@ -6,7 +6,7 @@ import type { AnyBackend } from '../../../backends/registry.ts'
 import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { Way } from '../../../backends/way.ts'
-import { acceptedBy, chooseWays, reachOf, sendsBy } from '../../../flanneld/node/choose-way.ts'
+import { acceptedBy, chooseWays, mayBeDirect, reachOf, sendsBy } from '../../../flanneld/node/choose-way.ts'
 import type { Family } from '../../../lib/address.ts'
 import type { Lease, PeerPath } from '../../../subnet/types.ts'
 import { lease, NO_DATA, vxlanPath, wayOf } from '../../backends/world.ts'
@@ -180,6 +180,62 @@ describe('the way to a peer', () => {
         reason: 'other-backend',
         text: 'the node uses vxlan on port 4789, this one vxlan',
       })
+    })
+  })
+
+  describe('of two that differ in direct paths alone', () => {
+    const data = new Map([[4 as const, { VNI: 1, VtepMAC: MAC }]])
+    const tunnel = wayOf(vxlan as AnyBackend)
+    const made = wayOf(vxlan as AnyBackend, { config: { DirectRouting: true } })
+    const direct = { ...made, path: { ...made.path, direct: true as const } }
+    const path = (isDirect: boolean): PeerPath => ({
+      backend: 'vxlan',
+      data,
+      ...(isDirect && { direct: true as const }),
+    })
+    const peer = (...accepts: readonly boolean[]): Lease => ({
+      ...lease('10.5.2.0/24 192.168.64.12', path(false)),
+      accepts: accepts.map(path),
+    })
+    const found = (from: Lease, ways: readonly Way[]) =>
+      ways.map((way) => [acceptedBy(from, way, 4, ways) !== undefined, sendsBy(from, way, ways)])
+
+    it('is the one that the lease says, or both', () => {
+      const [yes, no] = [
+        [true, true],
+        [false, false],
+      ]
+      assert.deepEqual(found(peer(), [tunnel, direct]), [yes, no])
+      assert.deepEqual(found(peer(true), [direct, tunnel]), [yes, no])
+      assert.deepEqual(found(peer(false, true), [tunnel, direct]), [yes, yes])
+      const receives = { ...peer(false, true), sends: [path(false)] }
+      assert.deepEqual(found(receives, [tunnel, direct]), [yes, [true, false]])
+    })
+
+    it('is the only one for every lease, and for a host that does not take direct packets it is the tunnel', () => {
+      for (const way of [tunnel, direct])
+        for (const from of [peer(), peer(true)]) assert.deepEqual(found(from, [way]), [[true, true]])
+      assert.deepEqual(
+        [peer(), peer(true), { ...peer(), node: '' }].map((from) =>
+          mayBeDirect(from, direct, from.accepts[0] ?? from.primary),
+        ),
+        [false, true, true],
+      )
+    })
+
+    it('is either for a host of flannel, of which nobody knows by which it sends', () => {
+      const flannel = { ...peer(), node: '' }
+      for (const ways of [
+        [tunnel, direct],
+        [direct, tunnel],
+      ])
+        assert.deepEqual(found(flannel, ways), [
+          [true, false],
+          [true, false],
+        ])
+      const chosen = chooseWays(flannel, { families: [4], ways: [tunnel, direct] }, new Map([[4, direct]]))
+      assert.ok(!('reason' in chosen))
+      assert.equal(chosen[0]?.way, direct)
     })
   })
 

@@ -38,6 +38,15 @@ describe('the devices of ways', () => {
     assert.equal(choice.of(second)?.names.get(6), 'flannel-v6-1')
   })
 
+  it('are the same for two ways of which one sends directly as well', () => {
+    const direct = parsed({ Type: 'vxlan', DirectRouting: true })
+    assert.deepEqual(choose([first, direct, second]), ['flannel.1', 'flannel.1', 'flannel-1'])
+    const choice = new DeviceChoice()
+    choose([second, first], standing(), choice)
+    assert.deepEqual(choose([direct, first], standing(), choice), ['flannel-1', 'flannel-1'])
+    assert.deepEqual(choose([direct], standing(), choice), ['flannel-1'])
+  })
+
   it('are none for a fourth', () => {
     assert.deepEqual(choose([first, second, third, fourth]).at(-1), undefined)
   })

@@ -227,6 +227,26 @@ describe('the change from one way to another', function () {
       assert.equal(retarget(forced(next(began, 0)), 'A').isForced, undefined))
   })
 
+  it('moves a host of flannel to what flannel would send by without asking it, and ends', () => {
+    const peer: SwitchPeer = {
+      id: 'p',
+      node: '',
+      family: 4,
+      accepts: ['A', 'B'],
+      refused: [],
+      sends: [],
+      verdict: 'unasked',
+    }
+    let state = retarget(restingAt('A'), 'B')
+    const states = new Set<SwitchState>()
+    for (; !states.has(state); state = advance(state, { peers: [peer], isSettled: true, shownMs: IN_FLIGHT_MS })) {
+      states.add(state)
+      if (state.held.length > 1 && state.pins.size > 0) assert.equal(wayOf(state, peer), 'B')
+    }
+    assert.deepEqual(state, restingAt('B'))
+    assert.ok([...states].some(({ pins }) => pins.size > 0))
+  })
+
   it('forgets who was moved to a way that has ended', () => {
     const [both, none] = [
       { isAccepted: true, isSent: true },
