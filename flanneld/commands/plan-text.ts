@@ -46,7 +46,7 @@ export function planText(plan: Plan): string {
   steps.push(...ops.slice(0, end).flatMap(({ commands }) => commands))
   steps.push(...obstacles.map(commented))
   steps.push(...ops.slice(end).flatMap(({ commands }) => commands))
-  if (steps.length === 0) steps.push(commented('nothing to change'))
+  if (steps.length === 0 && !change?.order.length) steps.push(commented('nothing to change'))
   return `${[...lines, ...steps].join('\n')}\n`
 }
 

@@ -7,14 +7,16 @@ import { preview } from '../../kernel/reconciler/preview.ts'
 import { type Cidr, networkAddress } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { UsageError } from '../../lib/errors.ts'
+import type { Lease } from '../../subnet/types.ts'
 import { objections } from '../config/admission.ts'
 import type { LeavingRoute } from '../config/ended-connections.ts'
 import { interruptions, keepsAddress, routesLeaving } from '../config/interruptions.ts'
 import { countEnded } from '../config/masqueraded.ts'
 import { differences, parsedKey } from '../config/values.ts'
+import type { HostView } from '../host/host-view.ts'
 import { occupiedBy } from '../host/occupied.ts'
 import { subnetsOf } from '../leases/last-lease.ts'
-import { type Configuration, takesPlaceOf, wayKey } from '../node/configuration.ts'
+import { type Configuration, deviceKey, takesPlaceOf, wayKey } from '../node/configuration.ts'
 import { lookAhead, type Outlook } from '../node/look-ahead.ts'
 import type { FlagValue } from '../options/go-flags.ts'
 import type { Options } from '../options/options.ts'
@@ -71,6 +73,7 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
   const { configuration, inUse, obstacle, own, levels, folded } = found
   const isOther = inUse !== undefined && obstacle === undefined && wayKey(inUse) !== wayKey(configuration)
   const isBeside = isOther && !takesPlaceOf(configuration, inUse)
+  const isTwin = inUse !== undefined && deviceKey(inUse) === deviceKey(configuration)
   const notes = configuration.warnings
   const occupied = levels.host && occupiedBy(levels.host.interfaces)
   const leases = { own, leases: levels.leases?.leases ?? new Map(), occupied }
@@ -81,7 +84,7 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
     refused,
     needsRestart: obstacle !== undefined,
     ...(obstacle !== undefined && { obstacle }),
-    order: isBeside && refused.length === 0 ? orderOf(inUse, configuration, madeOf(levels.ways)) : [],
+    order: isBeside && refused.length === 0 ? orderOf(inUse, configuration, isTwin ? [] : madeOf(levels.ways)) : [],
     interruptions: [],
   }
   const nothing = { ops: [], failures: new Map(), obstacles: [] }
@@ -91,7 +94,9 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
   const { verdicts, plan } = folded
   const { ops: all, failures } = await preview(kernel.tables, withJournal(plan.desired, entries))
   const obstacles = (await kernel.rules.obstacles.read(plan.packetPaths)).flat().map(obstacleText)
-  const unreached = new Map(plan.skipped.map(({ id }) => [id, subnetsOf(verdicts.planned.get(id))]))
+  const skipped = plan.skipped.map(({ id }) => id)
+  const neighbours = isBeside && isTwin ? await onLink(levels.host, verdicts.planned) : []
+  const unreached = new Map([...skipped, ...neighbours].map((id) => [id, subnetsOf(verdicts.planned.get(id))]))
   // A peer that has not said yet that it receives by the new way keeps its route until it has.
   const waiting = new Set(isBeside ? [...unreached.values()].flat() : [])
   const ops = all.filter(
@@ -109,6 +114,7 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
       ...(keepsAddress(ops)
         ? ['the address of the device that goes stays on lo as long as a socket of this host has it']
         : []),
+      ...neighbours.map((id) => `peer ${id} moves when its lease accepts the new way`),
       ...plan.skipped.map(({ id, text }) =>
         isBeside ? `peer ${id} moves when its lease accepts the new way` : `peer ${id} is skipped: ${text}`,
       ),
@@ -129,6 +135,14 @@ function familyNotes({ own, presumed, levels }: Outlook): readonly string[] {
   const isMore = next.families.size > own.families.size
   const how = isMore ? ', or another free subnet of the new family' : ''
   return [`the lease ${own.id} becomes ${next.id}${how}`, ...lacks]
+}
+
+/** Of these peers the ones that direct paths lead to, which their leases do not accept yet. */
+async function onLink(host: HostView | undefined, peers: ReadonlyMap<string, Lease>): Promise<readonly string[]> {
+  const reach = await host?.paths.resolve(peers, false)
+  const isNear = ({ families }: Lease) =>
+    [...families.values()].some(({ publicIp }) => reach?.get(publicIp)?.onLink !== undefined)
+  return [...peers.values()].flatMap((lease) => (isNear(lease) ? [lease.id] : []))
 }
 
 function madeOf(ways: readonly Way[] = []): readonly string[] {

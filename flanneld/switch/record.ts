@@ -26,8 +26,13 @@ export function nameOfWay(configurations: WaysRecord['configurations'] | undefin
   const configuration = configurations?.get(key)
   if (configuration === undefined) return key
   const { backend, config } = configuration
-  const twins = [...(configurations?.values() ?? [])].filter((other) => other.backend.type === backend.type)
-  return twins.length < 2 ? backend.type : `${backend.type} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
+  const name = nameOfType(configuration)
+  const twins = [...(configurations?.values() ?? [])].filter((other) => nameOfType(other) === name)
+  return twins.length < 2 ? name : `${name} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
+}
+
+function nameOfType({ backend, config }: Configuration): string {
+  return backend.isDirect?.(config) ? `${backend.type} with DirectRouting` : backend.type
 }
 
 export function waysText({ state, configurations, instead }: WaysRecord): string {

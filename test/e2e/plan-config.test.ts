@@ -90,6 +90,12 @@ describe('flanneld plan --config', function () {
       /^# goes into use while the daemon runs\n# 1\. the device flannel-1 is made beside the present way\n/m,
     ],
     [
+      'direct paths',
+      { ...vxlan, Backend: { Type: 'vxlan', DirectRouting: true } },
+      0,
+      /^# peer 10\.5\.\d+\.0-24 moves when its lease accepts the new way\n(# .*\n)+# 1\. the new way is set up beside the present way\n(# .*\n)+# may interrupt: masqueraded connections to the subnet whose .*: [1-9]\d* now\n/,
+    ],
+    [
       'a larger network',
       { ...vxlan, Network: '10.4.0.0/15' },
       0,
