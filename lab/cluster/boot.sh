@@ -27,9 +27,12 @@ for name in containerd kubelet; do
   mkdir -p "$folder/$name" "/var/lib/$name"
   mount --bind "$folder/$name" "/var/lib/$name"
 done
-# Of the machine's own runtime nothing is to be seen.
-rm -rf /etc/cni /opt/cni /var/lib/cni
-mkdir -p /etc/cni/net.d /opt/cni/bin
+# Of the machine's own runtime nothing is to be seen. What the node itself has written there outlives its reboots.
+if [ ! -e "$folder/booted" ]; then
+  rm -rf /etc/cni /opt/cni /var/lib/cni
+  mkdir -p /etc/cni/net.d /opt/cni/bin
+  : >"$folder/booted"
+fi
 : >/etc/resolv.conf
 
 # kubelet wants these values, which belong to the whole machine: it is shown files that have them.
