@@ -100,6 +100,8 @@ export class Pass {
     const { mirrors, pacing, clock } = this.#needs
     const links = mirrors.get('link')
     this.#spared = await findOccupied(this.#desired, mirrors, (mirror) => this.#refresh(mirror))
+    // What was not looked at now, since nothing is known of it, is by the next pass.
+    links?.markDirty([...this.#spared.keys()].map((name) => `link ${name}`))
     const going = new Set<string>()
     if (links !== undefined && !links.isStale) {
       for (const { key, op } of this.#unwanted(links)) {

@@ -408,6 +408,21 @@ describe('reconciler', () => {
       assert.deepEqual([rig.reconciler.failures().size, rig.reconciler.status.current?.unreadable.size], [0, 0])
     })
 
+    it('a former device whose addresses cannot be read is removed as soon as they can', async () => {
+      const scope = { ...WANTED.scope, devices: new Set(['flannel.1', 'flannel.9']) }
+      const former = the.required(the.vxlan('flannel.9', {}, { vni: 9 }))
+      await rig.want(the.desiredOf([...WANTED.objects.values(), former], { scope }))
+      rig.kernel.fault = ({ kind, verb }) => (kind === 'address' && verb === 'dump' ? { code: 'EINTR' } : undefined)
+      rig.reconciler.invalidate('all', 'test')
+      await rig.want({ ...WANTED, scope })
+      await rig.clock.advance(1_000)
+      assert.notEqual(rig.kernel.get('link flannel.9'), undefined)
+      rig.kernel.fault = () => undefined
+      await rig.clock.advance(31_000)
+      assert.equal(rig.kernel.get('link flannel.9'), undefined)
+      rig.assertInPlace(WANTED)
+    })
+
     it('a former device is removed, and left alone when another program has made it again', async () => {
       const scope = { ...WANTED.scope, devices: new Set(['flannel.1', 'flannel.9']) }
       rig.kernel.change({ verb: 'create', object: the.vxlan('flannel.9') })
