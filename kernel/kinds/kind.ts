@@ -64,6 +64,8 @@ export interface Kind<O extends AnyObject> {
   readonly empties?: readonly string[]
   /** Names of kinds whose objects vanish without an event when one of this kind is deleted or changed by another program. */
   readonly carries?: readonly string[]
+  /** Names of kinds whose objects do the same work: as long as one that is required is refused, nothing of this kind is changed or removed. */
+  readonly alsoDoneBy?: readonly string[]
 
   /** Begins with the kind's name. Two objects with one key exclude each other in the kernel. */
   key(object: O): string

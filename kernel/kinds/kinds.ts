@@ -43,8 +43,9 @@ export const KINDS = [
   route,
   probeRoute,
   probeRule,
-  iptablesChain,
+  // Beside a table of ours Docker's chain holds nothing of ours, so the table comes first.
   nftTable,
+  iptablesChain,
   guardChains,
   // A subnet.env that is there means "ready" to other programs.
   file,

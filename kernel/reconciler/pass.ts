@@ -85,9 +85,12 @@ export class Pass {
     for (const [key, failure] of failures) outcome.failures.set(key, failure)
     this.#noteSettled(mirror, wanted, ops)
     const obstacle = kindOf(mirror.kind).announces ? outcome.missingRequirement() : undefined
+    const refused = this.#refusedInstead(mirror.kind)
     const due: PlannedOp[] = []
     for (const planned of ops) {
-      if (obstacle !== undefined && asDesired(planned.op.object).role.class === 'required') {
+      if (refused !== undefined && planned.op.verb === 'update') {
+        outcome.waitsFor(planned, refused)
+      } else if (obstacle !== undefined && asDesired(planned.op.object).role.class === 'required') {
         outcome.waitsFor(planned, obstacle)
       } else if (outcome.mayTry(planned, !mirror.unsettled.has(planned.key))) {
         due.push(planned)
@@ -119,9 +122,10 @@ export class Pass {
       return
     }
     const inUse = this.#carriersInUse(mirror.kind)
+    const refused = this.#refusedInstead(mirror.kind)
     const due = this.#unwanted(mirror).filter((planned) => {
       if (going.has(deviceOf(planned.op.object) ?? '')) return false
-      const obstacle = inUse.get(planned.key)
+      const obstacle = refused ?? inUse.get(planned.key)
       if (obstacle !== undefined) this.outcome.waitsFor(planned, obstacle)
       return obstacle === undefined && this.outcome.mayTry(planned, true)
     })
@@ -140,6 +144,16 @@ export class Pass {
       if (carrier !== undefined) inUse.set(carrier, failure)
     }
     return inUse
+  }
+
+  /** What shall do the work of this kind from now on and cannot be had, with a tool that is missing for one. */
+  #refusedInstead(kind: ObjectKind): Failure | undefined {
+    const others = kindOf(kind).alsoDoneBy
+    if (others === undefined) return undefined
+    return [...this.outcome.failures.values()].find(
+      ({ key, object }) =>
+        others.includes(object.kind) && object.role.class === 'required' && this.#desired.objects.has(key),
+    )
   }
 
   #unwanted(mirror: KindMirror): readonly PlannedOp[] {

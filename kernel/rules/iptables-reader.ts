@@ -32,6 +32,9 @@ export class IptablesReader {
   readonly #world: IptablesWorld
   readonly #family: Family
   #text: string | undefined
+  /** As the tool printed it last, and last to `poll`, or at first. Who reads in between must not take a change away from whoever polls. */
+  #printed: string | undefined
+  #polled: string | undefined
   #rules: SavedRules = NO_RULES
   #inFull: { readonly of: SavedRules; readonly rules: SavedRules } | undefined
   #generation: number | undefined
@@ -52,9 +55,14 @@ export class IptablesReader {
     return await this.#oneAtATime(() => this.#read())
   }
 
-  /** Reads whatever was known; true: it differs from that. @throws OpFailure */
+  /** Reads whatever was known; true: it differs from that, or from what it was at the last time. @throws OpFailure */
   async poll(): Promise<boolean> {
-    return await this.#oneAtATime(() => this.#poll())
+    return await this.#oneAtATime(async () => {
+      const differs = await this.#poll()
+      const before = this.#polled
+      this.#polled = this.#printed
+      return differs || before !== this.#polled
+    })
   }
 
   /** Who asks while somebody reads waits for the end: his program might answer with what was before, and later. */
@@ -83,6 +91,8 @@ export class IptablesReader {
     const changes = this.#changes
     const tables = await this.#tables()
     const text = tables?.length === 0 ? '' : await this.#save()
+    this.#printed = text
+    this.#polled ??= text
     const isWhole = this.#world === 'legacy' || !INCOMPATIBLE.test(text)
     if (isWhole && text === this.#text) {
       this.#stale = changes !== this.#changes

@@ -11,6 +11,7 @@ export const iptablesChain: Kind<IptablesChain> = {
   events: true,
   removed: true,
   paced: true,
+  alsoDoneBy: ['nft-table'],
   key: (object) => `iptables-chain ${programName(object)} ${object.table} ${object.name}`,
   compare: (actual, desired) => (sameChain(actual, desired) ? 'same' : 'update'),
   // The name tells: one with our instance in it is ours. flannel's own names belong to the default instance; another one takes

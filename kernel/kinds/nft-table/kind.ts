@@ -27,6 +27,7 @@ export const nftTable: Kind<NftTable> = {
   events: true,
   removed: true,
   paced: true,
+  alsoDoneBy: ['iptables-chain'],
   key: ({ family, name }) => `nft-table ${nftFamily(family)} ${name}`,
   compare: (actual, desired) => (shapeOf(actual) === shapeOf(desired) ? 'same' : 'update'),
   ownership: (actual, wanted, { scope }) => ownershipOf(actual, wanted, scope),

@@ -18,7 +18,7 @@ describe('order', () => {
   })
 
   it('removes judging chains, rules and routes first and devices last but for their ports, and never a sysctl or a file', () => {
-    const first = ['guard-chains', 'nft-table', 'iptables-chain', 'probe-rule', 'probe-route', 'route']
+    const first = ['guard-chains', 'iptables-chain', 'nft-table', 'probe-rule', 'probe-route', 'route']
     assert.deepEqual(REMOVE_ORDER.slice(0, 6), first)
     assert.deepEqual(REMOVE_ORDER.slice(-2), ['link', 'fou-port'])
     assert(!REMOVE_ORDER.includes('sysctl') && !REMOVE_ORDER.includes('file'))

@@ -48,6 +48,15 @@ describe('reading of iptables rules by several at once', () => {
     assert.equal(started(), 1)
   })
 
+  it('tells who polls of a change that somebody else has read before', async () => {
+    go()
+    assert.deepEqual([await reader.poll(), await reader.poll()], [true, false])
+    hold('TWO')
+    reader.forget()
+    assert.deepEqual(await chains(), ['TWO'])
+    assert.deepEqual([await reader.poll(), await reader.poll()], [true, false])
+  })
+
   it('answers each with what was there when he asked, or later', async () => {
     const first = reader.read()
     await isStarted()
