@@ -16,3 +16,8 @@ export interface Way {
   /** Of the enabled ones those that it is prepared for. */
   readonly families: readonly Family[]
 }
+
+/** UDP ports at which the ways receive, as far as they are not flannel's by default. Pure. */
+export function ownPorts(ways: readonly Way[]): readonly number[] {
+  return ways.flatMap(({ path }) => path.port ?? [])
+}

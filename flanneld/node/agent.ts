@@ -45,6 +45,7 @@ export class Agent {
   readonly #keeper: LeaseKeeper
   readonly #planning: Planning
   #config: Sources['config'] | undefined
+  #obstacles: ObstacleWatch | undefined
   readonly #change: WayChange
   readonly #connections: ConnectionWatch
   readonly #sockets: SocketWatch
@@ -65,6 +66,7 @@ export class Agent {
         planning: () => this.#planning,
         reconciler: this.reconciler,
         refusals: this.#refusals,
+        closedArrival: () => this.#obstacles?.closedArrival,
         files: needs.state.files,
       },
       options,
@@ -237,7 +239,9 @@ export class Agent {
       ...this.#needs,
       ...rules,
       paths: () => planning.last?.plan.packetPaths ?? [],
+      onLook: () => this.#change.look(),
     })
+    this.#obstacles = obstacles
     let kept = ''
     this.#follow(reconciler.passes, () => {
       // Of what this program itself does to the loopback device the host's view hears nothing.

@@ -20,6 +20,8 @@ interface ObstacleWatchNeeds {
   readonly clock: Clock
   /** What is asked now; the same list as long as nothing else is asked. */
   readonly paths: () => readonly PacketPath[]
+  /** To be told after each look. */
+  readonly onLook?: () => void
 }
 
 interface Look {
@@ -34,6 +36,8 @@ export class ObstacleWatch {
   readonly #needs: ObstacleWatchNeeds
   #changes = 0
   #last: Look = { paths: [], changes: 0, at: 0 }
+  /** Of what comes in by another device; of what could not be read nothing is known against it. */
+  #arrivals: { readonly paths: readonly PacketPath[]; readonly found: readonly string[] } = { paths: [], found: [] }
 
   constructor(needs: ObstacleWatchNeeds) {
     this.#needs = needs
@@ -58,11 +62,21 @@ export class ObstacleWatch {
     )
   }
 
+  /** Why packets of peers may not come in by a device that they shall come in by; empty: that is looked up. Undefined: they may. */
+  get closedArrival(): string | undefined {
+    const asked = this.#needs.paths().filter(({ arrival }) => arrival !== undefined)
+    if (asked.length === 0) return undefined
+    const { paths, found } = this.#arrivals
+    return isDeepStrictEqual(asked, paths) ? found[0] : ''
+  }
+
   #isDue(): boolean {
     const { paths, changes, at } = this.#last
     const asked = this.#needs.paths()
     const isSame = asked === paths || isDeepStrictEqual(asked, paths)
     if (asked.length === 0) return !isSame
+    // What a change waits for, as a device that is not there yet.
+    if (this.closedArrival !== undefined) return true
     return !isSame || changes !== this.#changes || this.#needs.clock.now() >= at + LOOK_MS
   }
 
@@ -71,13 +85,23 @@ export class ObstacleWatch {
     // As of before reading: what changes meanwhile makes the next pass an occasion to look again.
     const look = { paths: this.#needs.paths(), changes: this.#changes, at: clock.now() }
     try {
-      conditions.replace(GROUP, obstacleConditions(look.paths, await reader.read(look.paths)))
+      const found = await reader.read(look.paths)
+      conditions.replace(GROUP, obstacleConditions(look.paths, found))
       conditions.clear(UNREADABLE)
       this.#last = look
+      this.#keepArrivals(look.paths, found)
     } catch (cause) {
       if (!(cause instanceof OpFailure)) throw cause
       conditions.set(unreadable(cause))
+      this.#keepArrivals(look.paths, [])
     }
+    this.#needs.onLook?.()
+  }
+
+  #keepArrivals(paths: readonly PacketPath[], found: readonly (readonly Obstacle[])[]): void {
+    const isArrival = ({ arrival }: PacketPath) => arrival !== undefined
+    const texts = paths.flatMap((path, index) => (isArrival(path) ? (found[index] ?? []).map(obstacleText) : []))
+    this.#arrivals = { paths: paths.filter(isArrival), found: texts }
   }
 }
 

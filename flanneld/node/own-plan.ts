@@ -2,12 +2,14 @@ import type { LocalPlan, Notice } from '../../backends/backend.ts'
 import { carriedFamilies, familyNotices } from '../../backends/families.ts'
 import { looseUplink } from '../../backends/reverse-path.ts'
 import { blackholeRoute } from '../../backends/routes.ts'
-import type { Way } from '../../backends/way.ts'
+import { ownPorts, type Way } from '../../backends/way.ts'
+import { freeProbePorts, PROBE_PORTS } from '../../kernel/kinds/probe-rule/ports.ts'
 import { type DesiredObject, keyOf, type Role } from '../../kernel/objects.ts'
 import type { PacketPath } from '../../kernel/obstacles/packet-path.ts'
 import { type Family, networkAddress } from '../../lib/address.ts'
 import { type CniNetwork, renderConflist } from '../cni/conflist.ts'
 import { renderSubnetFile } from '../state/subnet-file.ts'
+import { arrivals } from './arrivals.ts'
 import { guardObjects } from './guard-rules.ts'
 import { keptAddresses } from './kept-addresses.ts'
 import { type OwnPackets, ownPackets } from './own-packets.ts'
@@ -52,7 +54,7 @@ export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {
     objects: byKey,
     mtu,
     notices: [...notCarried(input, carried), ...local],
-    packetPaths: traffic ? packetPaths({ ...input, ingresses }, traffic) : [],
+    packetPaths: [...(traffic ? packetPaths({ ...input, ingresses }, traffic) : []), ...arrivals(input, locals)],
     locals,
   }
 }
@@ -71,12 +73,13 @@ function betweenWays({ ways, change, own, facts }: OwnInput): readonly DesiredOb
   const role = advisory(
     'the kernel needs policy routing (CONFIG_IP_MULTIPLE_TABLES) for a change of the backend without a restart',
   )
+  const [{ tried: sources } = PROBE_PORTS[0]] = freeProbePorts(ownPorts(ways))
   return [
     ...(mayBeDirect && facts.strictReversePath ? [looseUplink(facts.external.name)] : []),
     // That which closes the way to the main table first.
     ...(['unreachable', 'lookup'] as const).flatMap((action) =>
       [...own.families.values()].map(
-        ({ subnet }) => ({ kind: 'probe-rule', role, action, from: networkAddress(subnet) }) as const,
+        ({ subnet }) => ({ kind: 'probe-rule', role, action, from: networkAddress(subnet), sources }) as const,
       ),
     ),
   ]

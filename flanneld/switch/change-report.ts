@@ -74,11 +74,18 @@ function reasonOf(
   return whyOf(peer) ?? 'probes are on their way'
 }
 
-/**
- * What is true of a node while it changes; `isLong`: for more than the time that a change may take without anybody looking at it;
- * `next`: what the configuration asks for by now, where that has to wait for the end of this change.
- */
-export function changeConditions(status: ChangeStatus, isLong: boolean, next?: string): readonly Condition[] {
+export interface Telling {
+  /** It takes longer than a change may take without anybody looking at it. */
+  readonly isLong: boolean
+  /** What the configuration asks for by now, where that has to wait for the end of this change. */
+  readonly next: string | undefined
+  /** What firewalls must let in. */
+  readonly opens: string
+}
+
+/** What is true of a node while it changes. */
+export function changeConditions(status: ChangeStatus, telling: Telling): readonly Condition[] {
+  const { next } = telling
   const waits: Condition = {
     code: 'backend-change-waits',
     severity: 'warning',
@@ -86,10 +93,10 @@ export function changeConditions(status: ChangeStatus, isLong: boolean, next?: s
     remedy:
       'look at the condition backend-changing for whom that waits; flanneld switch --finish waits for nobody any more',
   }
-  return [...conditionsOf(status, isLong), ...(next === undefined ? [] : [waits])]
+  return [...conditionsOf(status, telling), ...(next === undefined ? [] : [waits])]
 }
 
-function conditionsOf(status: ChangeStatus, isLong: boolean): readonly Condition[] {
+function conditionsOf(status: ChangeStatus, { isLong, opens }: Telling): readonly Condition[] {
   const { from, to, phase, obstacle } = status
   const way = `from ${from.join(' and ')} to ${to}`
   if (obstacle !== '') {
@@ -112,7 +119,7 @@ function conditionsOf(status: ChangeStatus, isLong: boolean): readonly Condition
       severity: isLong ? 'warning' : 'info',
       text: `the backend changes ${way} (${phase})${isLong ? waits : ''}`,
       remedy: isLong
-        ? 'look at the hosts that are named; restart a host of flannel, start a host that is away, let UDP port 8473 in from the overlay; flanneld switch --finish waits for nobody any more'
+        ? `look at the hosts that are named; restart a host of flannel, start a host that is away, let ${opens} in; flanneld switch --finish waits for nobody any more`
         : 'none is needed: peers move one by one, and packets go by the old way until the new one is proven',
     },
   ]

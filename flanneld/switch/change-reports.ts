@@ -1,6 +1,6 @@
 import type { Clock } from '../../lib/clock.ts'
 import type { ConditionSet } from '../status/status.ts'
-import { type ChangeFacts, changeConditions, changeStatus } from './change-report.ts'
+import { type ChangeFacts, changeConditions, changeStatus, type Telling } from './change-report.ts'
 import type { ChangeStatus } from './change-status.ts'
 import { wayOf } from './switch.ts'
 import type { LeasedPeer } from './switch-peers.ts'
@@ -29,8 +29,7 @@ export class ChangeReports {
     return this.#unmoved
   }
 
-  /** `isLong` and `next` as in `changeConditions`. */
-  tell(facts: ChangeFacts, { isLong, next }: { readonly isLong: boolean; readonly next: string | undefined }): void {
+  tell(facts: ChangeFacts, telling: Telling): void {
     const { clock, conditions } = this.#needs
     const { state, peers } = facts
     const before = this.#status
@@ -42,7 +41,7 @@ export class ChangeReports {
     if (before?.phase === this.#status.phase && before.obstacle === this.#status.obstacle && clock.now() < this.#sayAt)
       return
     this.#sayAt = clock.now() + CONDITION_MS
-    conditions.replace(GROUP, changeConditions(this.#status, isLong, next))
+    conditions.replace(GROUP, changeConditions(this.#status, telling))
   }
 
   end(): void {

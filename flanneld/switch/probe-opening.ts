@@ -30,12 +30,12 @@ export class ProbeOpening {
   }
 
   /** To be called again and again. */
-  async open(addresses: readonly IpAddr[]): Promise<void> {
+  async open(addresses: readonly IpAddr[], taken: readonly number[]): Promise<void> {
     const { clock, probes } = this.#needs
-    const wanted = addresses.join(' ')
+    const wanted = [...addresses, ...taken].join(' ')
     if (wanted === this.#opened || clock.now() < (this.#fault?.until ?? 0)) return
     try {
-      await probes.open(addresses)
+      await probes.open(addresses, taken)
       this.#opened = wanted
       this.#fault = undefined
     } catch (cause) {
@@ -47,6 +47,6 @@ export class ProbeOpening {
   async close(): Promise<void> {
     this.#opened = ''
     this.#fault = undefined
-    await this.#needs.probes.open([])
+    await this.#needs.probes.open([], [])
   }
 }

@@ -14,8 +14,8 @@ export interface ProbeRound {
 
 /** Where probes go out, and are answered. */
 export interface ProbePort {
-  /** Answers at these addresses and can send from them, at no others. @throws what keeps it from that */
-  open(addresses: readonly IpAddr[]): Promise<void>
+  /** Answers at these addresses and can send from them, at no others. `taken`: ports of this host's tunnels. @throws what keeps it from that */
+  open(addresses: readonly IpAddr[], taken: readonly number[]): Promise<void>
   /** Small packets and large ones, of several ports. Returns what was not answered, in words; undefined: all was. */
   send(round: ProbeRound, signal: AbortSignal): Promise<string | undefined>
 }

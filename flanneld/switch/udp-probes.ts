@@ -1,16 +1,12 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { setImmediate } from 'node:timers/promises'
-import { PROBE_SOURCES } from '../../kernel/kinds/probe-rule/kind.ts'
+import { freeProbePorts, isProbePort, PROBE_PORTS, type ProbePorts } from '../../kernel/kinds/probe-rule/ports.ts'
 import { familyOf, type IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { untilFirst } from '../../lib/signals.ts'
 import type { ProbePort, ProbeRound } from './probe-port.ts'
 
-/** UDP port at which a node answers, host byte order. */
-export const PROBE_PORT = 8473
-/** Ports from which nothing goes by the table of probes. */
-const USED_SOURCES = { first: 8477, last: 8479 }
 /** An answer has this length, whatever the probe's: nobody gains by asking in another's name. */
 const MESSAGE_BYTES = 24
 const QUESTION = Buffer.from('flannel?')
@@ -24,7 +20,7 @@ const LATE_READS = 8
 const HEADERS = { 4: 28, 6: 48 } as const
 
 interface Place {
-  readonly answerer: Socket
+  readonly answerers: readonly Socket[]
   readonly tried: readonly Socket[]
   readonly used: readonly Socket[]
 }
@@ -41,23 +37,28 @@ export class UdpProbes implements ProbePort {
   readonly #places = new Map<IpAddr, Place>()
   /** By nonce. */
   readonly #waiting = new Map<string, Waiting>()
+  #free: readonly ProbePorts[] = PROBE_PORTS
 
   constructor(needs: { clock: Clock; randomBytes: (count: number) => Uint8Array }) {
     this.#clock = needs.clock
     this.#randomBytes = needs.randomBytes
   }
 
-  async open(addresses: readonly IpAddr[]): Promise<void> {
-    for (const [address, place] of this.#places) {
-      if (addresses.includes(address)) continue
+  async open(addresses: readonly IpAddr[], taken: readonly number[]): Promise<void> {
+    const before = this.#free
+    this.#free = freeProbePorts(taken)
+    const stays = before.length === this.#free.length && before.every((ports, place) => ports === this.#free[place])
+    for (const [address, { answerers, tried, used }] of this.#places) {
+      if (stays && addresses.includes(address)) continue
       this.#places.delete(address)
-      for (const socket of [place.answerer, ...place.tried, ...place.used]) socket.close()
+      for (const socket of [...answerers, ...tried, ...used]) socket.close()
     }
     for (const address of addresses) if (!this.#places.has(address)) await this.#openAt(address)
   }
 
   async send(round: ProbeRound, signal: AbortSignal): Promise<string | undefined> {
     const sockets = this.#places.get(round.from)?.[round.by]
+    const [{ answers } = PROBE_PORTS[0]] = this.#free
     if (sockets === undefined) return 'this host has no address to send them from yet'
     const missing = new Set(['small', 'large'].flatMap((size) => sockets.map((_socket, place) => `${size} ${place}`)))
     const all = new AbortController()
@@ -76,7 +77,7 @@ export class UdpProbes implements ProbePort {
           const bytes = size === 'small' ? MESSAGE_BYTES : round.bytes - HEADERS[familyOf(round.to)]
           const message = Buffer.concat([QUESTION, nonce], Math.max(MESSAGE_BYTES, bytes))
           // What cannot be sent is not answered, which is what counts.
-          socket.send(message, PROBE_PORT, round.to, () => {})
+          socket.send(message, answers, round.to, () => {})
         }
       }
       await untilFirst([signal, all.signal], (stop) => this.#clock.sleep(PATIENCE_MS, stop)).catch(() => {})
@@ -101,23 +102,22 @@ export class UdpProbes implements ProbePort {
         for (let port = first; port <= last; port += 1) sockets.push(await bound(port))
         return sockets
       }
-      const answerer = await bound(PROBE_PORT)
-      const [tried, used] = [await all(PROBE_SOURCES), await all(USED_SOURCES)]
-      answerer.on('message', (message, { address: to, port }) => {
-        const isProbe = port >= PROBE_SOURCES.first && port <= USED_SOURCES.last && startsWith(message, QUESTION)
-        if (!isProbe) return
-        const answer = Buffer.concat([ANSWER, message.subarray(QUESTION.length)], MESSAGE_BYTES)
-        answerer.send(answer, port, to, () => {})
-        // What came by the new way is answered by that as well: the way in use may carry nothing any more, in either direction.
-        if (port <= PROBE_SOURCES.last) tried[0]?.send(answer, port, to, () => {})
-      })
+      const [ports = PROBE_PORTS[0], ...others] = this.#free
+      const answerers = [await bound(ports.answers)]
+      const [tried, used] = [await all(ports.tried), await all(ports.used)]
+      // A peer that still has another tunnel may ask elsewhere. That somebody has these ports is no fault.
+      for (const { answers } of others) {
+        const socket = await bound(answers).catch(() => undefined)
+        if (socket !== undefined) answerers.push(socket)
+      }
+      for (const answerer of answerers)
+        answerer.on('message', (message, from) => answerTo(message, from, { answerer, tried }))
       for (const socket of [...tried, ...used]) {
         socket.on('message', (message, { address: from, port }) => {
-          const isAnswer = port >= PROBE_PORT && port <= PROBE_SOURCES.last && startsWith(message, ANSWER)
-          if (isAnswer) this.#heard(message, from)
+          if (isProbePort(port) && startsWith(message, ANSWER)) this.#heard(message, from)
         })
       }
-      this.#places.set(address, { answerer, tried, used })
+      this.#places.set(address, { answerers, tried, used })
     } catch (cause) {
       for (const socket of opened) socket.close()
       throw cause
@@ -129,6 +129,19 @@ export class UdpProbes implements ProbePort {
     const waiting = this.#waiting.get(nonce)
     if (waiting?.to === from) waiting.answered()
   }
+}
+
+function answerTo(
+  message: Buffer,
+  { address, port }: { readonly address: string; readonly port: number },
+  { answerer, tried }: { readonly answerer: Socket; readonly tried: readonly Socket[] },
+): void {
+  if (!isProbePort(port) || !startsWith(message, QUESTION)) return
+  const answer = Buffer.concat([ANSWER, message.subarray(QUESTION.length)], MESSAGE_BYTES)
+  answerer.send(answer, port, address, () => {})
+  // What came by the new way is answered by that as well: the way in use may carry nothing any more, in either direction.
+  if (PROBE_PORTS.some((ports) => port >= ports.tried.first && port <= ports.tried.last))
+    tried[0]?.send(answer, port, address, () => {})
 }
 
 function startsWith(message: Buffer, start: Buffer): boolean {

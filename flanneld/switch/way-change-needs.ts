@@ -20,6 +20,8 @@ export interface WayChangeNeeds {
   /** Why this host has none of a way, by `wayKey`; what is taken out is tried again. */
   readonly refusals: Map<string, string>
   readonly probes: ProbePort
+  /** Why forwarding would not take packets of peers by the target; empty: that is looked up. Undefined or absent: it would. */
+  readonly closedArrival?: () => string | undefined
   readonly files: Pick<StateFiles, 'read' | 'keep' | 'remove'>
   readonly conditions: ConditionSet
   readonly clock: Clock

@@ -1,3 +1,4 @@
+import { ownPorts } from '../../backends/way.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import { type Configuration, wayKey } from '../node/configuration.ts'
 import type { ToldWays, WayPlan } from '../node/ways.ts'
@@ -20,6 +21,7 @@ import { type LeasedPeer, SwitchPeers } from './switch-peers.ts'
 import { keysOf, primaryOf, ToldByState } from './told-ways.ts'
 import type { WayChangeNeeds } from './way-change-needs.ts'
 import { WaysFile } from './ways-file.ts'
+import { whatToOpen } from './what-to-open.ts'
 
 interface WayChangeOptions {
   /** After so long those that are still waited for are named as a warning. */
@@ -172,7 +174,7 @@ export class WayChange implements WayPlan {
     if (this.#isChanging) {
       // After a restart half way it begins here.
       this.#changes.begin()
-      await this.#opening.open(ownAddresses(seen))
+      await this.#opening.open(ownAddresses(seen), ownPorts(seen.ways))
     }
     const leases = this.#isChanging ? [...seen.last.verdicts.planned.values()] : []
     for (let steps = 0; steps < 20 && this.#isChanging; steps += 1) {
@@ -200,8 +202,7 @@ export class WayChange implements WayPlan {
   }
 
   #inKernel({ last }: Seen) {
-    const { planning, reconciler } = this.#needs
-    return { last, generation: planning().generation, status: reconciler.status.current }
+    return { last, generation: this.#needs.planning().generation, status: this.#needs.reconciler.status.current }
   }
 
   #facts(seen: Seen, nodes: number): Omit<SwitchView, 'peers'> {
@@ -212,12 +213,12 @@ export class WayChange implements WayPlan {
 
   /** Why the node cannot receive by the target yet; empty: it is about to. Undefined: it can. */
   #obstacle({ keys, last }: Seen): string | undefined {
-    const { planning, reconciler, refusals } = this.#needs
+    const { planning, reconciler, refusals, closedArrival } = this.#needs
     const target = this.#state?.target ?? ''
     const way = [...keys].find(([, key]) => key === target)?.[0]
     const generation = way && planning().generationOf(way)
     const inKernel = { last, status: reconciler.status.current, generation }
-    return refusals.get(target) ?? kernelObstacle(way, inKernel) ?? this.#opening.fault
+    return refusals.get(target) ?? kernelObstacle(way, inKernel) ?? this.#opening.fault ?? closedArrival?.()
   }
 
   #choosePrimary(peers: readonly LeasedPeer[]): void {
@@ -261,14 +262,13 @@ export class WayChange implements WayPlan {
       obstacle: this.#obstacle(seen),
     }
     const isLong = this.#changes.ms > this.#options.drainMs
-    this.#reports.tell(facts, { isLong, next: this.#waitingNext() })
+    this.#reports.tell(facts, { isLong, next: this.#waitingNext(), opens: whatToOpen(seen, state.target) })
   }
 
   /** What the configuration wants and the node has not even begun; undefined: it goes there. */
   #waitingNext(): string | undefined {
     const wanted = this.#needs.levels.current.configuration
-    const isKnown = wanted === undefined || this.#record?.configurations.has(wayKey(wanted))
-    return isKnown ? undefined : wanted.backend.type
+    return wanted === undefined || this.#record?.configurations.has(wayKey(wanted)) ? undefined : wanted.backend.type
   }
 
   #nameOf(key: string): string {

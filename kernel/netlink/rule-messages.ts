@@ -1,7 +1,7 @@
 import { addressBits, familyOf } from '../../lib/address.ts'
 import { LOOPBACK } from '../kinds/address/kind.ts'
 import { PROBE_TABLE } from '../kinds/probe-route/kind.ts'
-import { NO_PROBE_PRIORITY, PROBE_PRIORITY, PROBE_SOURCES, type ProbeRule } from '../kinds/probe-rule/kind.ts'
+import { NO_PROBE_PRIORITY, PROBE_PRIORITY, type ProbeRule } from '../kinds/probe-rule/kind.ts'
 import { ROUTE_PROTOCOL } from '../objects.ts'
 import { AttributeTable, LITTLE, MessageWriter } from './attributes.ts'
 import { ADDRESS_FAMILY, NLM_F_REQUEST, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, WRITE_FLAGS } from './constants.ts'
@@ -49,7 +49,16 @@ export function parseProbeRule(message: Message): ProbeRule | undefined {
   attributes.read(view, at, end)
   const isOurs = attributes.has(FRA_PROTOCOL) && attributes.u8(FRA_PROTOCOL) === ROUTE_PROTOCOL
   const action = isOurs && attributes.has(FRA_SRC) ? actionOf(view.getUint8(start + ACTION_AT)) : undefined
-  return action && { kind: 'probe-rule', action, from: attributes.address(FRA_SRC) }
+  const sources = sourcesOf()
+  return action && sources && { kind: 'probe-rule', action, from: attributes.address(FRA_SRC), sources }
+}
+
+/** Of the attributes that were read. Source: struct fib_rule_port_range, in the host's byte order. */
+function sourcesOf(): ProbeRule['sources'] | undefined {
+  if (!attributes.has(FRA_SPORT_RANGE)) return undefined
+  const { buffer, byteOffset, byteLength } = attributes.bytes(FRA_SPORT_RANGE)
+  const range = new DataView(buffer, byteOffset, byteLength)
+  return { first: range.getUint16(0, LITTLE), last: range.getUint16(2, LITTLE) }
 }
 
 /** Of the attributes that were read. */
@@ -60,7 +69,7 @@ function actionOf(number: number): ProbeRule['action'] | undefined {
   return number === FR_ACT_UNREACHABLE && priority === NO_PROBE_PRIORITY ? 'unreachable' : undefined
 }
 
-function ruleMessage(type: number, mode: number, { from, action }: ProbeRule): Uint8Array {
+function ruleMessage(type: number, mode: number, { from, action, sources }: ProbeRule): Uint8Array {
   const family = familyOf(from)
   const leads = action === 'lookup'
   const number = leads ? FR_ACT_TO_TBL : FR_ACT_UNREACHABLE
@@ -72,8 +81,8 @@ function ruleMessage(type: number, mode: number, { from, action }: ProbeRule): U
   writer.putU8(FRA_PROTOCOL, ROUTE_PROTOCOL).putU8(FRA_IP_PROTO, IPPROTO_UDP)
   // struct fib_rule_port_range, in the host's byte order
   const range = new DataView(new ArrayBuffer(4))
-  range.setUint16(0, PROBE_SOURCES.first, LITTLE)
-  range.setUint16(2, PROBE_SOURCES.last, LITTLE)
+  range.setUint16(0, sources.first, LITTLE)
+  range.setUint16(2, sources.last, LITTLE)
   return writer.putBytes(FRA_SPORT_RANGE, new Uint8Array(range.buffer)).finish()
 }
 

@@ -1,12 +1,12 @@
-import { cidrOf, contains, type Family, overlaps, parseCidr } from '../../lib/address.ts'
+import { type Cidr, cidrOf, contains, type Family, overlaps, parseCidr } from '../../lib/address.ts'
 import { ruleWords } from '../rules/iptables-words.ts'
-import { all, type Matches, not, type OuterPacket } from './packet-fate.ts'
+import { all, type ForwardedPacket, type Matches, not, type OuterPacket } from './packet-fate.ts'
 
 /** They are said again by an option, or say nothing of a packet. */
 const SILENT = new Set(['comment', 'udp', 'tcp', 'conntrack', 'state', 'multiport', 'addrtype', 'icmp', 'icmp6'])
 
 /** Whether a rule of `iptables-save` is one for the packet. Source: iptables-extensions(8). */
-export function iptablesMatches(rule: string, packet: OuterPacket, family: Family): Matches {
+export function iptablesMatches(rule: string, packet: OuterPacket | ForwardedPacket, family: Family): Matches {
   const found: Matches[] = []
   const words = ruleWords(rule)
   for (let index = 0; index < words.length; index += 1) {
@@ -18,7 +18,9 @@ export function iptablesMatches(rule: string, packet: OuterPacket, family: Famil
       if (word.startsWith('[')) found.push('maybe')
       continue
     }
-    const matches = optionMatches(word, words[index + 1] ?? '', packet, family)
+    const value = words[index + 1] ?? ''
+    const matches =
+      packet.protocol === 'any' ? forwardedMatches(word, value, packet) : optionMatches(word, value, packet, family)
     found.push(words[index - 1] === '!' ? not(matches) : matches)
   }
   return all(found)
@@ -58,6 +60,41 @@ function optionMatches(option: string, value: string, packet: OuterPacket, famil
     default:
       return 'maybe'
   }
+}
+
+function forwardedMatches(option: string, value: string, packet: ForwardedPacket): Matches {
+  switch (option) {
+    case '-m':
+      return SILENT.has(value) ? 'yes' : 'maybe'
+    case '--comment':
+      return 'yes'
+    case '-p':
+      return value === 'all' ? 'yes' : 'maybe'
+    case '-i':
+    case '-o': {
+      const isKnown = (option === '-i') === (packet.side === 'in')
+      if (isKnown) return yesIf(isDevice(packet.device, value, '+'))
+      return packet.peerSide.includes(value) ? 'no' : 'maybe'
+    }
+    case '-s':
+      return liesIn(packet.from, value)
+    case '-d':
+      return liesIn(packet.to, value)
+    case '--ctstate':
+    case '--state':
+      return yesIf(value.split(',').includes('NEW'))
+    case '--dst-type':
+      return value === 'LOCAL' ? 'no' : 'maybe'
+    default:
+      return 'maybe'
+  }
+}
+
+/** Some of the addresses may be in the prefix, and others not. */
+export function liesIn(addresses: Cidr, text: string): Matches {
+  const prefix = parseCidr(text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`)
+  if (prefix === undefined) return 'maybe'
+  return contains(prefix, addresses) ? 'yes' : overlaps(prefix, addresses) ? 'maybe' : 'no'
 }
 
 const LOOPBACK = ['127.0.0.0/8', '::1/128'].flatMap((text) => parseCidr(text) ?? [])

@@ -1,20 +1,22 @@
 import { cidrOf, contains, type Family, parseCidr } from '../../lib/address.ts'
-import { isDevice, mayBeSource, protocolNames, yesIf } from './iptables-match.ts'
+import { isDevice, liesIn, mayBeSource, protocolNames, yesIf } from './iptables-match.ts'
 import { type NftExpressions, verdictOf } from './nft-rule.ts'
-import { all, type FateRule, type Matches, not, type OuterPacket } from './packet-fate.ts'
+import { all, type FateRule, type ForwardedPacket, type Matches, not, type OuterPacket } from './packet-fate.ts'
 
 type Expression = NftExpressions[number]
+type Packet = OuterPacket | ForwardedPacket
 interface Left {
   readonly payload?: { readonly protocol?: string; readonly field?: string }
   readonly meta?: { readonly key?: string }
   readonly ct?: { readonly key?: string }
 }
 
+const DEVICES = new Set(['iif', 'oif', 'iifname', 'oifname'])
 /** They look at a packet, or say what becomes of it. */
 const SILENT = new Set(['counter', 'log', 'comment', 'accept', 'drop', 'reject', 'return', 'jump', 'goto'])
 
 /** What a rule, as `nft -j` lists it, does to the packet: several where a map gives verdicts. Source: libnftables-json(5). */
-export function nftFates(expressions: NftExpressions, packet: OuterPacket, family: Family): readonly FateRule[] {
+export function nftFates(expressions: NftExpressions, packet: Packet, family: Family): readonly FateRule[] {
   const conditions = expressions.filter((expression) => !('vmap' in expression))
   const matches = all(conditions.map((expression) => expressionMatches(expression, packet, family)))
   const map = expressions.find((expression) => 'vmap' in expression)?.['vmap']
@@ -28,7 +30,7 @@ export function nftFates(expressions: NftExpressions, packet: OuterPacket, famil
   }))
 }
 
-function expressionMatches(expression: Expression, packet: OuterPacket, family: Family): Matches {
+function expressionMatches(expression: Expression, packet: Packet, family: Family): Matches {
   if ('match' in expression) {
     const { op, left, right } = expression['match'] as { op?: string; left?: Left; right?: unknown }
     const matches = sideMatches(left ?? {}, right, packet, family)
@@ -40,10 +42,12 @@ function expressionMatches(expression: Expression, packet: OuterPacket, family: 
   return Object.keys(expression).every((key) => SILENT.has(key)) ? 'yes' : 'maybe'
 }
 
-function sideMatches({ payload, meta, ct }: Left, right: unknown, packet: OuterPacket, family: Family): Matches {
+function sideMatches(left: Left, right: unknown, packet: Packet, family: Family): Matches {
+  const { payload, meta, ct } = left
   const { protocol, field } = payload ?? {}
-  const names = protocolNames(packet)
   const ip = family === 4 ? 'ip' : 'ip6'
+  if (packet.protocol === 'any') return forwardedMatches(left, right, packet, family)
+  const names = protocolNames(packet)
   if (meta?.key === 'l4proto' || (protocol === 'ip' && field === 'protocol') || field === 'nexthdr')
     return among(right, (value) => names.includes(String(value)))
   if (meta?.key === 'nfproto') return among(right, (value) => value === `ipv${family}`)
@@ -65,15 +69,41 @@ function sideMatches({ payload, meta, ct }: Left, right: unknown, packet: OuterP
   return protocol === undefined ? 'maybe' : 'no'
 }
 
+function forwardedMatches(
+  { payload, meta, ct }: Left,
+  right: unknown,
+  packet: ForwardedPacket,
+  family: Family,
+): Matches {
+  const { protocol, field } = payload ?? {}
+  if (meta?.key === 'nfproto') return among(right, (value) => value === `ipv${family}`)
+  if (meta?.key !== undefined && DEVICES.has(meta.key)) {
+    const isKnown = meta.key.startsWith('i') === (packet.side === 'in')
+    return among(right, (value) => {
+      if (isKnown) return isDevice(packet.device, String(value), '*')
+      return packet.peerSide.includes(String(value)) ? 'no' : 'maybe'
+    })
+  }
+  if (ct?.key === 'state') return among(right, (value) => value === 'new')
+  if (protocol === (family === 4 ? 'ip6' : 'ip')) return 'no'
+  if (field !== 'saddr' && field !== 'daddr') return 'maybe'
+  const addresses = field === 'saddr' ? packet.from : packet.to
+  return among(right, (value) => liesIn(addresses, String(value)))
+}
+
 function sourceMatches(right: unknown, packet: OuterPacket): Matches {
   return typeof right === 'number' && !mayBeSource(packet, right) ? 'no' : 'maybe'
 }
 
 /** Whether one of the values on the right is the packet's. Of sets that have names it is not known. */
-function among(right: unknown, isIt: (value: unknown) => boolean): Matches {
+function among(right: unknown, isIt: (value: unknown) => boolean | Matches): Matches {
   if (typeof right === 'string' && right.startsWith('@')) return 'maybe'
   if (Array.isArray(right)) return some(right.map((value) => among(value, isIt)))
-  if (typeof right !== 'object' || right === null) return yesIf(isIt(right))
+  const judged = (value: unknown) => {
+    const found = isIt(value)
+    return typeof found === 'string' ? found : yesIf(found)
+  }
+  if (typeof right !== 'object' || right === null) return judged(right)
   const { set, range, prefix, elem } = right as {
     set?: unknown
     range?: readonly unknown[]
@@ -82,10 +112,10 @@ function among(right: unknown, isIt: (value: unknown) => boolean): Matches {
   }
   if (set !== undefined) return among(Array.isArray(set) ? set : [set], isIt)
   if (elem !== undefined) return among(elem.val, isIt)
-  if (prefix !== undefined) return yesIf(isIt(`${prefix.addr}/${prefix.len}`))
+  if (prefix !== undefined) return judged(`${prefix.addr}/${prefix.len}`)
   const [from, to] = range ?? []
   if (typeof from !== 'number' || typeof to !== 'number' || to - from > 65_535) return 'maybe'
-  return yesIf(Array.from({ length: to - from + 1 }, (_, index) => from + index).some(isIt))
+  return some(Array.from({ length: to - from + 1 }, (_, index) => judged(from + index)))
 }
 
 function some(matches: readonly Matches[]): Matches {

@@ -12,6 +12,7 @@ import type { SavedRules } from '../rules/iptables-text.ts'
 import { instanceOfGuard, instanceOfTable } from '../rules/names.ts'
 import { runProgram } from '../rules/program.ts'
 import { type RuleSets, WORLDS } from '../rules/rule-sets.ts'
+import { forwardingObstacles } from './arrival-obstacles.ts'
 import { DOCKER_TABLE } from './docker-direct.ts'
 import { isDockers, markOfDocker, type PacketMark } from './docker-forward.ts'
 import type { ForeignChain, ForeignRules } from './foreign-rules.ts'
@@ -51,6 +52,10 @@ export class ObstacleReader {
       const devices = here.some(({ chain }) => isDockers(chain)) ? devicesIn(path.network) : new Set<string>()
       const foreign = { iptables, chains: here.map(({ chain }) => chain), devices }
       const obstacles = await this.#confirmed(path, foreign, obstaclesOf(path, foreign))
+      if (path.arrival !== undefined && family === 4) {
+        found.push([...(await forwardingObstacles(path.arrival)), ...obstacles])
+        continue
+      }
       const closed = family === 6 && hook === 'forward' && !(await forwardsIpv6())
       found.push(closed ? [NO_FORWARDING, ...obstacles] : obstacles)
     }
@@ -174,8 +179,8 @@ async function readChain({ family, table, name, policy }: BaseChain, hook: Hook)
   const chain = { name: `${family} ${table} ${name}`, policy }
   try {
     const rules = (await listRules(['chain', family, table, name])).get(name) ?? []
-    // A packet that is known is followed on conditions, too.
-    const ways = hook === 'input' ? allWaysOut : waysOut
+    // A packet that is known is followed on conditions, too; not through kube-proxy's thousands, which drop none by its device.
+    const ways = table === 'kube-proxy' ? waysOut : allWaysOut
     // Docker's lead on by maps of devices.
     const isDockersForward = table === DOCKER_TABLE && hook === 'forward'
     if (ways(rules).length === 0 && !isDockersForward) return { ...chain, rules }

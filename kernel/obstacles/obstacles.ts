@@ -1,6 +1,7 @@
 import { type Cidr, contains, overlaps } from '../../lib/address.ts'
 import type { SavedRules, SavedTable } from '../rules/iptables-text.ts'
 import { type IptablesWorld, programName } from '../rules/iptables-words.ts'
+import { arrivalObstacles } from './arrival-obstacles.ts'
 import { directAccessObstacles, directAccessRules } from './docker-direct.ts'
 import { dockerForwardObstacles, isDockers } from './docker-forward.ts'
 import { type ForeignRule, leadsToUs, readRule, verdictOf } from './foreign-rule.ts'
@@ -19,6 +20,7 @@ const MOST = 5
 export function obstaclesOf(path: PacketPath, foreign: ForeignRules): readonly Obstacle[] {
   const found: Obstacle[] = []
   if (path.outer !== undefined) return tunnelObstacles(path, path.outer, foreign)
+  if (path.arrival !== undefined) return arrivalObstacles(path, path.arrival, foreign)
   for (const { world, rules } of foreign.iptables) {
     const program = programName({ world, family: path.family })
     const raw = rules.get('raw')?.get('PREROUTING')?.rules ?? []

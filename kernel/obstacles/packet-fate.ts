@@ -1,4 +1,4 @@
-import type { IpAddr } from '../../lib/address.ts'
+import type { Cidr, IpAddr } from '../../lib/address.ts'
 import type { Drop, Verdict } from './packet-walk.ts'
 
 /** The first packet that a peer sends to this host through a tunnel; from where is not known, peers come and go. */
@@ -10,6 +10,18 @@ export interface OuterPacket {
   readonly device: string
   /** Where it goes. */
   readonly local: IpAddr
+}
+
+/** The first packet of a connection between a container of this host and one of a peer's, whoever opens it. */
+export interface ForwardedPacket {
+  readonly protocol: 'any'
+  /** On the side of the peer. */
+  readonly device: string
+  /** That are on the peers' side: what the containers' is called is not known, but it is none of these. */
+  readonly peerSide: readonly string[]
+  readonly side: 'in' | 'out'
+  readonly from: Cidr
+  readonly to: Cidr
 }
 
 /** Whether a rule's conditions hold for the packet; `maybe`: they speak of what is not known. */

@@ -9,6 +9,16 @@ export interface PacketPath {
   readonly network: Cidr
   /** With `input`: the packets that a tunnel comes in by. */
   readonly outer?: OuterPacket
+  /** With `forward`: packets of peers' containers, as far as they come in by a device by which they have not come before. */
+  readonly arrival?: Arrival
+}
+
+export interface Arrival {
+  readonly device: string
+  /** By which they come now. What keeps them out there as well is no fault of the other device. */
+  readonly instead: string
+  /** The own subnet. */
+  readonly to: Cidr
 }
 
 /** A rule of another program that drops packets of a path, or decides about them before ours can. */
@@ -22,8 +32,8 @@ export interface Obstacle {
 }
 
 /** As conditions have called it since the first version. */
-export function nameOfPath({ family, hook, outer, network }: PacketPath): string {
-  return `clear-path IPv${family} ${hook} ${outer ? tunnelName(outer) : network}`
+export function nameOfPath({ family, hook, outer, arrival, network }: PacketPath): string {
+  return `clear-path IPv${family} ${hook} ${outer ? tunnelName(outer) : (arrival?.device ?? network)}`
 }
 
 export function obstacleText({ text, command }: Obstacle): string {

@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import process from 'node:process'
-import { PROBE_PORT } from '../../flanneld/switch/udp-probes.ts'
+import { PROBE_PORTS } from '../../kernel/kinds/probe-rule/ports.ts'
 
 const [QUESTION, ANSWER] = [Buffer.from('flannel?'), Buffer.from('flannel!')]
 const MESSAGE_BYTES = 24
@@ -13,7 +13,7 @@ for (const address of process.argv.slice(2)) {
     if (!message.subarray(0, QUESTION.length).equals(QUESTION)) return
     socket.send(Buffer.concat([ANSWER, message.subarray(QUESTION.length)], MESSAGE_BYTES), port, to)
   })
-  socket.bind(PROBE_PORT, address)
+  socket.bind(PROBE_PORTS[0].answers, address)
   await once(socket, 'listening')
 }
 process.stdout.write('ready\n')

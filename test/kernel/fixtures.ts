@@ -5,6 +5,7 @@ import type { Nexthop } from '../../kernel/kinds/nexthop/kind.ts'
 import { APPLY_ORDER } from '../../kernel/kinds/order.ts'
 import type { ProbeRoute } from '../../kernel/kinds/probe-route/kind.ts'
 import type { ProbeRule } from '../../kernel/kinds/probe-rule/kind.ts'
+import { PROBE_PORTS } from '../../kernel/kinds/probe-rule/ports.ts'
 import {
   type Address,
   BOOT_PROTOCOL,
@@ -114,7 +115,7 @@ export function probeRoute(dst: string, fields: Partial<ProbeRoute> = {}): Probe
 }
 
 export function probeRule(from: string, action: ProbeRule['action'] = 'lookup'): ProbeRule {
-  return { kind: 'probe-rule', action, from: ip(from) }
+  return { kind: 'probe-rule', action, from: ip(from), sources: PROBE_PORTS[0].tried }
 }
 
 export function nexthop(via: string, device = 'flannel.1'): Nexthop {

@@ -1,4 +1,5 @@
 import type { ProbePort, ProbeRound } from '../../flanneld/switch/probe-port.ts'
+import { PROBE_PORTS } from '../../kernel/kinds/probe-rule/ports.ts'
 import { defaultMetric, keyOf, ROUTE_PROTOCOL, type Route } from '../../kernel/objects.ts'
 import { type Cidr, cidrOf, familyOf, type IpAddr } from '../../lib/address.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -69,7 +70,7 @@ function subnetOf(address: IpAddr): Cidr {
 }
 
 function hasRule(host: SimulatedHost, from: IpAddr, action: 'lookup' | 'unreachable'): boolean {
-  return host.kernel.get(keyOf({ kind: 'probe-rule', action, from })) !== undefined
+  return host.kernel.get(keyOf({ kind: 'probe-rule', action, from, sources: PROBE_PORTS[0].tried })) !== undefined
 }
 
 /** Undefined: the kernel goes on to the next rule, which is the main table's if nothing is in between. */

@@ -2,12 +2,8 @@ import { contains, familyOf, type IpAddr } from '../../../lib/address.ts'
 import { joinedKey, type Kind } from '../kind.ts'
 import { PROBE_TABLE } from '../probe-route/kind.ts'
 import { ROUTE_PROTOCOL } from '../route/numbers.ts'
+import type { ProbePorts } from './ports.ts'
 
-/**
- * UDP ports that probes are sent from, host byte order. What this host itself sends from one of them and from the rule's address goes
- * by the table of probes; containers' packets never do. Several, because paths with links side by side choose by the ports.
- */
-export const PROBE_SOURCES = { first: 8474, last: 8476 } as const
 /** Before the main table's, behind the local one. */
 export const PROBE_PRIORITY = 102
 /** Of what the table of probes has no route for: right behind, still before the main table. */
@@ -22,13 +18,15 @@ export interface ProbeRule {
   readonly action: 'lookup' | 'unreachable'
   /** The address of this host in the overlay that probes come from. */
   readonly from: IpAddr
+  /** Of the ports that probes by a way that is tried are sent from: containers' packets never go by the rule. */
+  readonly sources: ProbePorts['tried']
 }
 
 export const probeRule: Kind<ProbeRule> = {
   name: 'probe-rule',
   events: false,
   removed: true,
-  key: ({ from, action }) => joinedKey('probe-rule', from, action),
+  key: ({ from, action, sources }) => joinedKey('probe-rule', from, action, sources.first),
   compare: () => 'same',
   // The table lists those only that bear our protocol number and are of one of the two forms, and two instances have two networks.
   ownership: ({ from }, _wanted, { scope }) =>
@@ -45,9 +43,8 @@ function command(verb: 'add' | 'delete', object: ProbeRule): string {
   return `${familyOf(object.from) === 6 ? 'ip -6 rule' : 'ip rule'} ${verb} ${text(object)}`
 }
 
-function text({ from, action }: ProbeRule): string {
-  const { first, last } = PROBE_SOURCES
-  const ports = `ipproto udp sport ${first}-${last}`
+function text({ from, action, sources }: ProbeRule): string {
+  const ports = `ipproto udp sport ${sources.first}-${sources.last}`
   const [does, priority] =
     action === 'lookup' ? [`lookup ${PROBE_TABLE}`, PROBE_PRIORITY] : ['unreachable', NO_PROBE_PRIORITY]
   return `from ${from} iif lo ${ports} ${does} priority ${priority} protocol ${ROUTE_PROTOCOL}`

@@ -19,9 +19,9 @@ describe('probes over UDP', () => {
 
   beforeEach(async () => {
     probes = new UdpProbes({ clock: systemClock, randomBytes })
-    await probes.open([from, to])
+    await probes.open([from, to], [])
   })
-  afterEach(async () => await probes.open([]))
+  afterEach(async () => await probes.open([], []))
 
   const round = (more: Partial<ProbeRound> = {}): ProbeRound => ({ from, to, by: 'tried', bytes: 1450, ...more })
 
@@ -47,6 +47,33 @@ describe('probes over UDP', () => {
       asker.close()
     }
   })
+
+  // flannel-io/flannel#423, cilium/cilium#16874: such ports are in use. A tunnel has its port at every address of the host.
+  for (const [taken, rest] of [
+    [[8473], 8483],
+    [[8475, 8489], 8493],
+    [[8483], 8473],
+  ] as const)
+    it(`leave the ports ${taken.join(' and ')} to tunnels, and are answered`, async () => {
+      await probes.open([from, to], taken)
+      const tunnels = taken.map((port) => ({ port, socket: createSocket('udp4') }))
+      try {
+        for (const { port, socket } of tunnels) await new Promise<void>((resolve) => socket.bind(port, nobody, resolve))
+        for (const by of ['tried', 'used'] as const) assert.equal(await probes.send(round({ by }), never), undefined)
+        for (const { port } of tunnels) {
+          const socket = createSocket('udp4')
+          await new Promise<void>((resolve, reject) => socket.once('error', reject).bind(port, to, resolve))
+          socket.close()
+        }
+        const answerer = createSocket('udp4')
+        const isTaken = new Promise((resolve) => answerer.once('error', resolve))
+        answerer.bind(rest, to)
+        assert.match(String(await isTaken), /EADDRINUSE/)
+        answerer.close()
+      } finally {
+        for (const { socket } of tunnels) socket.close()
+      }
+    })
 
   it('says what is not answered', async () => {
     assert.equal(await probes.send(round({ to: nobody }), never), 'no probe is answered')
