@@ -32,7 +32,10 @@ export interface HostRoute {
   readonly text: string
   readonly device?: string
   readonly type: 'unicast' | 'blackhole' | 'other'
-  /** Flannel makes such routes to peers; one at a wanted destination is adopted. */
+  /**
+   * Flannel makes such routes to peers, and leaves the blackhole of each subnet that the host has had: one at a wanted destination is
+   * adopted.
+   */
   readonly adoptable: boolean
   /** What `ip route add` and flannel write (RTPROT_BOOT). */
   readonly boot: boolean

@@ -169,6 +169,7 @@ function isOverlay(device: string | undefined, ours: ReadonlySet<string>): boole
 
 function hostRoute({ dst, metric, type, device, via, protocol }: HostRouteEntry): HostRoute {
   const boot = protocol === BOOT_PROTOCOL
+  const isToPeer = type === RTN_UNICAST && via !== undefined
   const text = [
     ...(type === RTN_UNICAST ? [] : [TYPE_NAMES[type] ?? `type ${type}`]),
     dst,
@@ -180,7 +181,7 @@ function hostRoute({ dst, metric, type, device, via, protocol }: HostRouteEntry)
     dst,
     text,
     type: type === RTN_UNICAST ? 'unicast' : type === RTN_BLACKHOLE ? 'blackhole' : 'other',
-    adoptable: boot && type === RTN_UNICAST && via !== undefined && metric === defaultMetric(familyOf(dst)),
+    adoptable: boot && metric === defaultMetric(familyOf(dst)) && (isToPeer || type === RTN_BLACKHOLE),
     boot,
     ...(device && { device }),
   }

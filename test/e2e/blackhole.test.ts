@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { needs } from '../needs.ts'
-import { logsInFailure, ready, startDaemon, until, vxlanFrom100 } from './world.ts'
+import { leasePrefix, logsInFailure, ready, startDaemon, strangerLease, until, vxlanFrom100 } from './world.ts'
 
 describe('--ip-blackhole-route', function () {
   needs(this, 'netns', 'etcd')
@@ -61,6 +61,22 @@ describe('--ip-blackhole-route', function () {
       await host.ip('route', 'del', 'blackhole', subnet, 'metric', '4294967294')
       await until(1_000, 'healed', async () => assert.deepEqual(await blackholes(), own()))
     }
+  })
+
+  it('of a subnet that the host had before, left by flannel, gives its place to the peer that has that now', async () => {
+    const before = ['10.5.1.0/24', 'fd05:0:0:1::/64']
+    for (const subnet of before) await host.ip('route', 'add', 'blackhole', subnet)
+    const [, value] = strangerLease(1, {
+      PublicIPv6: 'fd00:64::101',
+      BackendV6Data: { VNI: 1, VtepMAC: '02:00:00:00:01:01' },
+    })
+    await lab.etcd.put(`${leasePrefix}10.5.1.0-24&fd05:0:0:1::-64`, value)
+    await until(5_000, 'it is reached', async () => {
+      for (const [index, subnet] of before.entries()) {
+        const routes = await host.ip(index === 0 ? '-4' : '-6', 'route', 'show', subnet)
+        assert.match(routes, /^\S+ nhid \d+ via \S+ dev flannel\S* proto 102 .*onlink( pref medium)?\s*$/, routes)
+      }
+    })
   })
 
   it('goes with the option', async () => {
