@@ -56,3 +56,20 @@ export function staleAddresses(
     })
   })
 }
+
+/**
+ * Gateways of containers that the bridge has not (any more): the plugin gives it one only together with a container, so where somebody has
+ * taken it off (NetworkManager, `ip address flush`) those that are there lead nowhere. Pure.
+ */
+export function missingGateways(
+  bridge: BridgeFacts | undefined,
+  reservations: readonly Reservation[],
+  { network, subnets }: Pick<OwnNetwork, 'subnets'> & { readonly network: string },
+): readonly { readonly address: IpAddr; readonly length: number }[] {
+  if (bridge === undefined || bridge.ports === 0) return []
+  return [...subnets.values()].flatMap((subnet) => {
+    const [address, length] = [firstHost(subnet), prefixLength(subnet)]
+    const isNeeded = reservations.some((one) => one.network === network && contains(subnet, one.address))
+    return isNeeded && !bridge.addresses.some((one) => one.address === address) ? [{ address, length }] : []
+  })
+}

@@ -8,7 +8,7 @@ import type { Logger } from '../../lib/log.ts'
 import { isSystemError, readSystemError } from '../../lib/system-error.ts'
 import { remedyOfRefusal } from '../status/fault-conditions.ts'
 import type { Condition, ConditionSet } from '../status/status.ts'
-import { type OwnNetwork, staleAddresses } from './bridge-addresses.ts'
+import { missingGateways, type OwnNetwork, staleAddresses } from './bridge-addresses.ts'
 import { type CniJudgement, cniConditions, formerCondition } from './conditions.ts'
 import { bridgeOf, type CniNetwork, delegateOf, isOwnForm, parseConfig } from './conflist.ts'
 import type { BridgeFacts, CniFacts, Reservation } from './facts.ts'
@@ -84,6 +84,7 @@ export class CniWatch {
     const facts = network === undefined ? NOTHING : await this.#read(network)
     // Whom nobody can read of may have a container all the same: then nothing is taken away.
     const bridge = facts.isWhole ? await this.#withoutStale(facts) : facts.bridge
+    if (network !== undefined) await this.#giveGateways(network, { ...facts, bridge })
     const former = await this.#removeFormer(facts)
     const wayBack = facts.isWhole ? await this.#keepWayBack(facts.reservations) : undefined
     const held = new Set(conditions.list().map(({ code }) => code))
@@ -117,15 +118,28 @@ export class CniWatch {
     if (bridge === undefined || own === undefined) return bridge
     const gone = new Set<string>()
     for (const { address, length, removable } of staleAddresses(bridge, reservations, own)) {
-      if (!removable) continue
-      const device = bridge.name
-      const object = { kind: 'address', device, family: familyOf(address), address, length } as const
-      const [result] = await this.#needs.addresses.apply([{ verb: 'remove', object }])
-      if (result?.ok !== true) continue
+      if (!removable || !(await this.#apply('remove', bridge.name, { address, length }))) continue
       gone.add(address)
-      this.#needs.log.warn('address of an earlier subnet removed', { device, address: `${address}/${length}` })
+      const fields = { device: bridge.name, address: `${address}/${length}` }
+      this.#needs.log.warn('address of an earlier subnet removed', fields)
     }
     return { ...bridge, addresses: bridge.addresses.filter(({ address }) => !gone.has(address)) }
+  }
+
+  async #giveGateways({ name: network }: CniNetwork, { bridge, reservations }: Looked): Promise<void> {
+    const own = this.#needs.own()
+    if (bridge === undefined || own === undefined) return
+    for (const { address, length } of missingGateways(bridge, reservations, { network, subnets: own.subnets })) {
+      if (!(await this.#apply('create', bridge.name, { address, length }))) continue
+      const fields = { device: bridge.name, address: `${address}/${length}` }
+      this.#needs.log.warn('address of the bridge restored', fields)
+    }
+  }
+
+  async #apply(verb: 'create' | 'remove', device: string, at: BridgeFacts['addresses'][number]): Promise<boolean> {
+    const object = { kind: 'address', device, family: familyOf(at.address), ...at } as const
+    const [result] = await this.#needs.addresses.apply([{ verb, object }])
+    return result?.ok === true
   }
 
   /** As soon as the new one is there: without any, no container could be deleted either. What cannot be removed stays on record. */

@@ -296,10 +296,15 @@ describe('CNI', function () {
     await until(lookMs, 'repaired', async () => assert.doesNotMatch(await addresses(), /10\.5\.3\.1/))
     await quiet()
     assert.ok((await countInLog(h1.host, /address of an earlier subnet removed .*10\.5\.3\.1\/24/)) > 0)
+    // Without waiting for the next container, whose plugin would bring it.
+    const gateway = h1.conflist().plugins[0].ipam.ranges.flat()[0].subnet.replace('.0/24', '.1')
+    await until(lookMs, 'the gateway is back', async () =>
+      assert.equal((await container.ping(gateway, { count: 1 })).received, 1),
+    )
+    assert.ok((await countInLog(h1.host, /address of the bridge restored .*device=cni0/)) > 0)
     await h1.add('next')
     await h1.del('next')
     await h1.del('old')
-    assert.ok(container.name)
 
     // What CRI-O's example has left, with nothing on it; with a container that nobody has on record it stays.
     await h1.inside('ip address flush dev cni0 && ip address add 10.85.0.1/16 dev cni0')
