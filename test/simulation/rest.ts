@@ -167,5 +167,12 @@ function assertNoLeftovers(world: World): void {
 }
 
 function textsOf(objects: readonly KernelObject[]): readonly string[] {
-  return objects.map((object) => JSON.stringify(object)).sort()
+  return objects.map((object) => JSON.stringify(inOrder(object))).sort()
+}
+
+/** The elements of a set have no order. */
+function inOrder(object: KernelObject): KernelObject {
+  if (object.kind !== 'guard-peer') return object
+  const senders = [...object.senders].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
+  return { ...object, senders }
 }
