@@ -12,6 +12,8 @@ import type { World } from './world.ts'
 const STATIC_PROTOCOL = 4
 const OTHERS = 'others'
 const VPN_METRIC = 50
+/** A worker whose device is gone ends, and the next one begins with the new device. */
+const WITHOUT_DEVICE_MS = 50
 
 /** Makes happen what a history says, and what it says takes its time. */
 export class Events {
@@ -70,6 +72,8 @@ export class Events {
         return node.killAt(step.call, step.isAnswerLost)
       case 'stop':
         return await node.stop()
+      case 'worker dies':
+        return host.proxies.die(step.ms)
       case 'damage':
         this.#invariants.disturb(host)
         return damage(node, step.what)
@@ -194,8 +198,13 @@ export class Events {
 function damage({ host, maker }: SimulatedNode, what: Damage): void {
   const { kernel } = host
   const links = host.links().filter((link) => kernel.makers.of(link) === maker)
-  if (what === 'device') for (const { name } of links) kernel.delete(`link ${name}`)
-  else if (what === 'device down') for (const { name } of links) kernel.changeDevice(name, { up: false })
+  if (what === 'device') {
+    for (const { name } of links) kernel.delete(`link ${name}`)
+    host.proxies.die(WITHOUT_DEVICE_MS)
+  } else if (what === 'rules') {
+    for (const one of host.madeBy(maker))
+      if (one.kind === 'iptables-chain' || one.kind === 'nft-table') kernel.change({ verb: 'remove', object: one })
+  } else if (what === 'device down') for (const { name } of links) kernel.changeDevice(name, { up: false })
   else if (what === 'flannel') replaceByFlannel(host, maker)
   else {
     const kinds = { address: 'address', routes: 'route', neighbours: 'neighbour', fdb: 'fdb' } as const

@@ -35,7 +35,7 @@ export function send(packet: Packet, from: SimulatedHost, hosts: readonly Simula
   if (route.dst !== packet.to) return { lost: `${to} leaves by ${route.dst} dev ${route.device}` }
   const link = from.kernel.get(`link ${route.device}`)
   if (link?.kind !== 'link' || !link.up) return { lost: `${route.device} is not up` }
-  const arrival = arrivalOf(link, route.via ?? to, from, hosts)
+  const arrival = arrivalOf(link, { ...packet, gateway: route.via ?? to }, from, hosts)
   if ('lost' in arrival) return arrival
   const why = refusal(arrival, packet.from)
   return why === undefined ? { host: arrival.host } : { lost: why }
@@ -53,11 +53,12 @@ function containerOf(subnet: Cidr): IpAddr {
 
 function arrivalOf(
   link: Link,
-  gateway: IpAddr,
+  { to, gateway }: Packet & { readonly gateway: IpAddr },
   from: SimulatedHost,
   hosts: readonly SimulatedHost[],
 ): Arrival | { readonly lost: string } {
   if (link.driver.type === 'vxlan') return byVxlan(from, link, gateway, hosts)
+  if (link.driver.type === 'tun') return byProxy(from, link, to, hosts)
   return link.driver.type === 'ipip' ? byIpip(from, link.driver, gateway, hosts) : byWire(from, gateway, hosts)
 }
 
@@ -106,11 +107,47 @@ function byIpip(
   if (outer === undefined || !from.addresses.includes(outer)) return { lost: `${outer} is not on the sender's uplink` }
   const arrival = byWire(from, gateway, hosts)
   if ('lost' in arrival) return arrival
-  const { host } = arrival
-  if (encapsulation !== undefined && host.kernel.get(`fou-port ${encapsulation.port}`) === undefined)
-    return { lost: `${gateway} has no FOU port ${encapsulation.port}` }
-  const device = host.links().find(({ up, driver }) => up && driver.type === 'ipip' && driver.local === gateway)
-  return device === undefined ? { lost: `${gateway} has no ipip device` } : { host, device, outer }
+  if (encapsulation !== undefined) return outOfUdp(arrival.host, { outer, dst: gateway, port: encapsulation.port })
+  return outOfIpip(arrival.host, gateway, outer)
+}
+
+/** By a process of the sender, which reads the packet from its device. */
+function byProxy(
+  from: SimulatedHost,
+  { name }: Link,
+  to: Cidr,
+  hosts: readonly SimulatedHost[],
+): Arrival | { readonly lost: string } {
+  const proxy = from.proxies.at(name)
+  if (proxy === undefined) return { lost: NO_PROCESS }
+  const { local: outer, port } = proxy.options
+  const dst = proxy.table.peers.find(({ subnet }) => subnet === to)?.publicIp
+  if (dst === undefined) return { lost: `the proxy of ${name} knows no peer with ${to}` }
+  if (!from.addresses.includes(outer)) return { lost: `${outer} is not on the sender's uplink` }
+  const arrival = byWire(from, dst, hosts)
+  return 'lost' in arrival ? arrival : outOfUdp(arrival.host, { outer, dst, port })
+}
+
+/** A packet that no process takes up now: they are lost while a daemon with the userspace engine is away. */
+export const NO_PROCESS = 'no process carries it'
+
+/** The kernel takes the packet out, or a process. */
+function outOfUdp(
+  host: SimulatedHost,
+  { outer, dst, port }: { outer: IpAddr; dst: IpAddr; port: number },
+): Arrival | { readonly lost: string } {
+  if (host.kernel.get(`fou-port ${port}`) !== undefined) return outOfIpip(host, dst, outer)
+  const proxy = host.proxies.listeningAt(dst, port)
+  if (proxy === undefined) return { lost: host.hasFou ? `${dst} has no FOU port ${port}` : NO_PROCESS }
+  if (!proxy.table.peers.some(({ publicIp }) => publicIp === outer))
+    return { lost: `the proxy at ${dst} knows no peer ${outer}` }
+  const device = host.kernel.get(`link ${proxy.options.device}`)
+  return device?.kind === 'link' && device.up ? { host, device, outer } : { lost: `${dst} has no tun that is up` }
+}
+
+function outOfIpip(host: SimulatedHost, dst: IpAddr, outer: IpAddr): Arrival | { readonly lost: string } {
+  const device = host.links().find(({ up, driver }) => up && driver.type === 'ipip' && driver.local === dst)
+  return device === undefined ? { lost: `${dst} has no ipip device` } : { host, device, outer }
 }
 
 /** Why the receiver does not take it; undefined: it does. */

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { CONFIGS } from './scenario.ts'
 import { STRANGE_LEASES } from './strange-leases.ts'
 
-export const DAMAGES = ['device', 'device down', 'address', 'routes', 'neighbours', 'fdb', 'flannel'] as const
+export const DAMAGES = ['device', 'device down', 'address', 'routes', 'neighbours', 'fdb', 'rules', 'flannel'] as const
 export type Damage = (typeof DAMAGES)[number]
 
 /** One thing that happens to the nodes, the store or the hosts. Nodes are named by their place. */
@@ -11,6 +11,8 @@ export type Step =
   | { readonly do: 'start' | 'kill' | 'stop'; readonly node: number }
   /** At one of its next calls of kernel, disk or store, counted from 1; when that is done already, or not yet. */
   | { readonly do: 'kill at'; readonly node: number; readonly call: number; readonly isAnswerLost: boolean }
+  /** Of the userspace engine of udp, for so long. */
+  | { readonly do: 'worker dies'; readonly node: number; readonly ms: number }
   | { readonly do: 'damage'; readonly node: number; readonly what: Damage }
   /** The uplink's addresses go, and others come after a while; so many times, one after the other. */
   | {
@@ -69,6 +71,7 @@ export function histories(nodes: number): fc.Arbitrary<readonly Step[]> {
       weight: 3,
       arbitrary: fc.record({ do: of('kill at'), node, call: fc.integer({ min: 1, max: 60 }), isAnswerLost: is }),
     },
+    { weight: 1, arbitrary: fc.record({ do: of('worker dies'), node, ms: of(50, 2_000, 20_000) }) },
     { weight: 2, arbitrary: fc.record({ do: of('damage'), node, what: of(...DAMAGES) }) },
     {
       weight: 2,

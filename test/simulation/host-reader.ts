@@ -29,7 +29,6 @@ export function hostReader(
   neighbours: { ask: (device: string, address: IpAddr) => void; states: (device: string) => readonly NeighbourState[] },
 ): HostKernel {
   const reader: Reader = {
-    // As with the module loaded: the other engine's packets pass a process, which is tested with the real one.
     hasFou: async () => host.hasFou,
     // Of the hosts of one network some run an old kernel.
     hasNexthops: async () => host.hasNexthops,

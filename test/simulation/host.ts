@@ -12,6 +12,7 @@ import {
 } from '../../lib/address.ts'
 import { FakeKernel } from '../fakes/kernel.ts'
 import { SimulatedDisk } from './disk.ts'
+import { SimulatedProxies } from './proxies.ts'
 
 export const UPLINK = 'eth0'
 const VPN = 'tun9'
@@ -33,6 +34,12 @@ export const PREFIX_BITS: Readonly<Record<Family, number>> = { 4: 24, 6: 64 }
 export class SimulatedHost {
   readonly kernel = new FakeKernel()
   readonly disk = new SimulatedDisk()
+  readonly proxies = new SimulatedProxies({
+    hasAddress: (address) => this.addresses.includes(address),
+    onChange: () => {
+      this.kernel.version += 1
+    },
+  })
   /** What a call into the kernel takes, each way. */
   kernelDelayMs = 0
   /** Whether its kernel takes packets out of UDP. */

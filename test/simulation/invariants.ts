@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import type { Link, Route } from '../../kernel/objects.ts'
 import { type Cidr, contains, type Family, familyOf, type IpAddr } from '../../lib/address.ts'
+import { NO_PROCESS } from './fabric.ts'
 import type { SimulatedHost } from './host.ts'
+import { masqueradeFault } from './masquerade.ts'
 import type { SimulatedNode } from './node.ts'
 import { overlayDevice } from './scenario.ts'
 import type { World } from './world.ts'
@@ -85,7 +87,8 @@ export class Invariants {
     const lost = this.#world.lost(from, to, family)
     if (lost === undefined) {
       if (!this.#disturbed.has(from.host) && !this.#disturbed.has(to.host)) this.#connected.add(pair)
-    } else if (this.#connected.has(pair)) assert.fail(`${this.#now} ${pair} lost its way: ${lost}`)
+    } else if (lost === NO_PROCESS) this.#connected.delete(pair)
+    else if (this.#connected.has(pair)) assert.fail(`${this.#now} ${pair} lost its way: ${lost}`)
   }
 
   /** A route of ours that takes away what works is gone as soon as the daemon has seen what it takes away. */
@@ -178,6 +181,9 @@ export function whyNotReady(node: SimulatedNode, world: World): string | undefin
     if (device === undefined || world.mayHaveOthers) continue
     const link = node.host.kernel.get(`link ${device}`)
     if (link?.kind !== 'link' || !link.up) return `${device} is not up (${instance})`
+    if (link.driver.type === 'tun' && node.host.proxies.at(device) === undefined) return `nothing carries for ${device}`
+    const keeps = masqueradeFault(node, family, world)
+    if (keeps !== undefined) return keeps
     const isFirst = (address: IpAddr) => (subnet as Cidr).startsWith(`${address}/`)
     if (!node.host.addressesOn(device).some(isFirst)) return `${device} has not the first address of ${subnet}`
   }

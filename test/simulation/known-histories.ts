@@ -8,6 +8,7 @@ export const PLAIN: Scenario = {
   isInside: false,
   hasSecond: false,
   hasGuard: false,
+  masquerade: 'no',
   hasFlannel: false,
   reversePath: '0',
   hasRack: false,

@@ -38,6 +38,7 @@ export interface Cluster {
   /** Stands in the names of chains and tables; empty of the default instance. */
   readonly instance: string
   readonly guard: boolean
+  readonly masquerade: boolean
   readonly neighbourhood: Neighbourhood
   /** Absent: that of the configuration. */
   readonly wantedWays?: WantedWays
@@ -224,7 +225,9 @@ export class SimulatedNode {
     }
     const neighbours = neighbourhood.of(host)
     const probes = neighbourhood.probesOf(host)
-    parts.heard.push(() => probes.close())
+    const proxies = host.proxies.of(this.cluster)
+    parts.heard.push(() => probes.close(), proxies.end)
+    const inKernel = host.kernel.tablesOf(this.maker).filter(({ kind }) => kind !== 'udp-proxy' && kind !== 'udp-peer')
     type Start = AgentNeeds['kernel']['monitor']['start']
     const monitor: { start: Start } = {
       start: (onEvents, onNeighbourState) => {
@@ -234,11 +237,15 @@ export class SimulatedNode {
     }
     return {
       kernel: {
-        tables: process.tables(host.kernel.tablesOf(this.maker), () => host.kernelDelayMs),
+        tables: process.tables([...inKernel, ...proxies.tables], () => host.kernelDelayMs),
         host: hostReader(host, process, neighbours),
         sockets: { countAt: async () => 0 },
         monitor,
         rules: {
+          sets: {
+            chooseIptables: () => process.call(() => ({ world: 'nft', reason: '', mixed: false, randomFully: true })),
+            legacyChanged: () => process.call(() => false),
+          },
           obstacles: { read: async () => [] },
           connections: { count: async () => 0 },
           monitor: { watch: (_kind: unknown, _onChange: unknown, stop: AbortSignal) => aborted(stop) },
@@ -267,7 +274,7 @@ export class SimulatedNode {
   }
 
   #options(nodeId: string): ConstructorParameters<typeof Agent>[1] {
-    const { instance, guard, wantedWays } = this.cluster
+    const { instance, guard, masquerade, wantedWays } = this.cluster
     return {
       ...(wantedWays && { wantedWays }),
       nodeId,
@@ -281,8 +288,8 @@ export class SimulatedNode {
       subnetFile: this.#subnetFile,
       cni: undefined,
       previousSubnets: this.subnets,
-      ipMasq: false,
-      traffic: { masquerade: false, randomFully: false, exempt: [], forward: false, instance },
+      ipMasq: masquerade,
+      traffic: { masquerade, randomFully: false, exempt: [], forward: false, instance },
       guard: guard ? { mode: 'on', allow: [], instance } : undefined,
       resyncMs: 5_000,
       blackholeRoute: false,

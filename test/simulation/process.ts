@@ -62,6 +62,7 @@ export class SimulatedProcess {
     return tables.map(
       (table): ObjectTable => ({
         kind: table.kind,
+        ...(table.watch && { watch: (onChange, stop) => table.watch?.(onChange, stop) ?? Promise.resolve() }),
         dump: async (wanted, scope) => {
           await this.wait(delayMs())
           const objects = await this.call(() => table.dump(wanted, scope))

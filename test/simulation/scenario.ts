@@ -2,6 +2,8 @@ import fc from 'fast-check'
 import type { Family } from '../../lib/address.ts'
 import type { Underlay } from './host.ts'
 
+type Rules = 'iptables' | 'nftables'
+
 /** What a history begins with. */
 export interface Scenario {
   readonly backend: 'vxlan' | 'direct' | 'host-gw' | 'ipip' | 'ipip direct' | 'udp' | 'alloc'
@@ -11,6 +13,8 @@ export interface Scenario {
   /** Two hosts have a second instance each: another etcd prefix, another subnet file. */
   readonly hasSecond: boolean
   readonly hasGuard: boolean
+  /** `--ip-masq`, and which tool the rules are written with. */
+  readonly masquerade: 'no' | Rules
   /** On the first host flannel ran before. */
   readonly hasFlannel: boolean
   /** rp_filter of devices that are made. */
@@ -33,12 +37,14 @@ const anyScenario: fc.Arbitrary<Scenario> = fc.record({
     'ipip',
     'ipip direct',
     'udp',
+    'udp',
     'alloc',
   ),
   families: fc.constantFrom<readonly Family[]>([4], [4], [4], [4, 6], [6]),
   isInside: often(1, 4),
   hasSecond: often(1, 5),
   hasGuard: often(1, 3),
+  masquerade: fc.constantFrom('no', 'iptables', 'nftables'),
   hasFlannel: often(1, 4),
   reversePath: fc.constantFrom('0', '1'),
   hasRack: often(1, 3),
@@ -92,12 +98,14 @@ export function underlayOf({ isInside, families, reversePath }: Scenario): Under
 
 /** Configurations that a history may write; the first is the good one, to which all come back. */
 export function configTexts(scenario: Scenario, instance: number): readonly (string | undefined)[] {
-  const { backend, families } = scenario
+  const { backend, families, masquerade } = scenario
+  const isNft = masquerade === 'nftables'
   const network = NETWORKS[instance]
   const configIn = (enabled: readonly Family[]) => ({
     EnableIPv4: enabled.includes(4),
     ...(enabled.includes(4) ? { Network: network?.[4] } : {}),
     ...(enabled.includes(6) ? { EnableIPv6: true, IPv6Network: network?.[6], IPv6SubnetLen: 64 } : {}),
+    ...(isNft && { EnableNFTables: true }),
     Backend: backendOf(backend, instance),
   })
   const config = configIn(families)
@@ -113,6 +121,7 @@ export function configTexts(scenario: Scenario, instance: number): readonly (str
     undefined,
     // A second family is turned on, or off.
     JSON.stringify(configIn(otherFamilies(scenario))),
+    JSON.stringify({ ...config, EnableNFTables: !isNft }),
     ...otherBackends(scenario, instance).map((Backend) => JSON.stringify({ ...config, Backend })),
   ]
 }
@@ -125,7 +134,7 @@ export function otherFamilies({ families }: Scenario): readonly Family[] {
 }
 
 /** Number of the first configuration with another backend. */
-export const FIRST_OTHER = OTHER_FAMILIES + 1
+export const FIRST_OTHER = OTHER_FAMILIES + 2
 export const CONFIGS = FIRST_OTHER + 4
 
 /** Which nodes have beside their own for a while, and from which they come back to it. */

@@ -77,6 +77,7 @@ describe('a node with two ways', () => {
         folder,
         instance: '',
         guard: false,
+        masquerade: false,
         neighbourhood,
         wantedWays,
       }

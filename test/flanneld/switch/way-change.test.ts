@@ -12,6 +12,7 @@ const scenario: Scenario = {
   isInside: false,
   hasSecond: false,
   hasGuard: true,
+  masquerade: 'no',
   hasFlannel: false,
   reversePath: '1',
   hasRack: false,
