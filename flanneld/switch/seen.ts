@@ -1,5 +1,6 @@
+import { carriedFamilies } from '../../backends/families.ts'
 import type { Way } from '../../backends/way.ts'
-import { type IpAddr, networkAddress } from '../../lib/address.ts'
+import { type Family, type IpAddr, networkAddress } from '../../lib/address.ts'
 import { type NetworkConfig, withFamilies } from '../../subnet/network-config.ts'
 import type { OwnLease } from '../../subnet/types.ts'
 import type { Advertised } from '../leases/advertised.ts'
@@ -36,9 +37,8 @@ export function isShownBy({ own, last }: Seen, lease: Levels['lease'], advertise
   return isHeld && says(own.lease, advertised) && !isOlder(last.revision, own.version)
 }
 
-/** Where the own subnets begin, in each family. */
-export function ownAddresses({ own, network }: Pick<Seen, 'own' | 'network'>): readonly IpAddr[] {
-  return [...own.lease.families].flatMap(([family, { subnet }]) =>
-    network.families.has(family) ? [networkAddress(subnet)] : [],
-  )
+/** Where the own subnets begin, in each family that all ways carry: in another one nothing is to be proven, and no device may have it. */
+export function ownAddresses({ own, network, ways }: Pick<Seen, 'own' | 'network' | 'ways'>): readonly IpAddr[] {
+  const isCarried = (family: Family) => ways.every(({ backend }) => carriedFamilies(backend, network).includes(family))
+  return [...own.lease.families].flatMap(([family, { subnet }]) => (isCarried(family) ? [networkAddress(subnet)] : []))
 }

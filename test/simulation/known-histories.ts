@@ -1,5 +1,5 @@
 import type { Step } from './history.ts'
-import type { Scenario } from './scenario.ts'
+import { FIRST_OTHER, type Scenario } from './scenario.ts'
 
 /** What the others differ from. */
 export const PLAIN: Scenario = {
@@ -51,6 +51,14 @@ export const KNOWN_HISTORIES: readonly (readonly [what: string, differs: Partial
       { do: 'start', node: 0 },
       { do: 'move', node: 1, afterMs: 0, times: 1, pauseMs: 1_800, isBack: false },
       { do: 'stop', node: 0 },
+    ],
+  ],
+  [
+    'a node begins with a backend of IPv4 alone where both families are enabled: it did not come from there to one of both',
+    { backend: 'host-gw', families: [4, 6], isRunning: false },
+    [
+      { do: 'config', text: FIRST_OTHER + 3 },
+      { do: 'start', node: 0 },
     ],
   ],
 ]
