@@ -1,6 +1,7 @@
 import type { Family } from '../../lib/address.ts'
 import { Alarm } from '../../lib/alarm.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { messageOf } from '../../lib/errors.ts'
 import type { ProbePort, ProbeRound } from './probe-port.ts'
 import type { Verdict } from './switch.ts'
 
@@ -117,23 +118,20 @@ export class ProbeRounds {
     const { port, clock, random, onResult } = this.#needs
     asked.isUnderWay = true
     this.#underWay += 1
-    let before: readonly unknown[] | undefined
-    try {
-      const missing = await port.send(asked.target, signal)
-      before = [verdictOf(asked), asked.why]
-      asked.why = missing
-      asked.good = missing === undefined ? asked.good + 1 : 0
-      asked.bad = missing === undefined ? 0 : asked.bad + 1
-      this.counts[missing === undefined ? 'answered' : 'unanswered'] += 1
-    } finally {
-      asked.isUnderWay = false
-      this.#underWay -= 1
-      asked.dueAt = clock.now() + pauseAfter(asked, this.#asked.size) * (1 + random() / 4)
-      this.#alarm.ring()
-      // Whom nothing answers, and who answers as before, is no news.
-      const isNews = before?.[0] !== verdictOf(asked) || before?.[1] !== asked.why
-      if (isNews && !signal.aborted) onResult()
-    }
+    // What cannot be sent is not answered. Nobody waits for this promise: it must not fail.
+    const missing = await port.send(asked.target, signal).catch(messageOf)
+    const before = [verdictOf(asked), asked.why]
+    asked.why = missing
+    asked.good = missing === undefined ? asked.good + 1 : 0
+    asked.bad = missing === undefined ? 0 : asked.bad + 1
+    this.counts[missing === undefined ? 'answered' : 'unanswered'] += 1
+    asked.isUnderWay = false
+    this.#underWay -= 1
+    asked.dueAt = clock.now() + pauseAfter(asked, this.#asked.size) * (1 + random() / 4)
+    this.#alarm.ring()
+    // Whom nothing answers, and who answers as before, is no news.
+    const isNews = before[0] !== verdictOf(asked) || before[1] !== asked.why
+    if (isNews && !signal.aborted) onResult()
   }
 }
 

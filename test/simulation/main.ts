@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import { inspect, parseArgs } from 'node:util'
 import fc from 'fast-check'
 import { outcome } from './property.ts'
 
@@ -10,21 +10,32 @@ const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '1' }, seed: { type: 'string' }, path: { type: 'string' } },
 })
 const milliseconds = Number(values.minutes) * 60_000
-const details = await fc.check(outcome(), {
+const seed = values.seed === undefined ? Date.now() & 0x7fffffff : Number(values.seed)
+// Whatever ends this process, its histories can be had again.
+process.stdout.write(`seed ${seed}\n`)
+
+const unheard: unknown[] = []
+process.on('unhandledRejection', (cause) => unheard.push(cause))
+const details = await fc.check(outcome(assertAllHeard), {
+  seed,
   numRuns: 1_000_000,
   interruptAfterTimeLimit: milliseconds,
   markInterruptAsFailure: false,
-  ...(values.seed === undefined ? {} : { seed: Number(values.seed) }),
   ...(values.path === undefined ? {} : { path: values.path }),
 })
-const lines = [`${details.numRuns} histories, seed ${details.seed}`]
+const lines = [`${details.numRuns} histories, seed ${seed}`]
 if (details.failed) {
-  const { seed, counterexamplePath, errorInstance } = details
+  const { counterexamplePath, errorInstance } = details
   lines.push(
     String(fc.defaultReportMessage(details)),
-    String(errorInstance),
+    inspect(errorInstance),
     `Again: npm run simulate -- --seed=${seed} --path ${counterexamplePath}`,
   )
 }
 process.stdout.write(`${lines.join('\n')}\n`)
 process.exit(details.failed ? 1 : 0)
+
+function assertAllHeard(): void {
+  const [cause] = unheard.splice(0)
+  if (cause !== undefined) throw new Error('a promise failed that nobody waits for', { cause })
+}

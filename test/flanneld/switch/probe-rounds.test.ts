@@ -33,6 +33,15 @@ describe('rounds of probes', () => {
     assert.deepEqual(pauses, [30, 60, 120, 240, 480, 600, 600])
   })
 
+  it('take what cannot be sent for not answered', async () => {
+    answer = async () => {
+      throw new Error('there is no socket any more')
+    }
+    rounds.want([used])
+    await clock.advance(10_000)
+    assert.deepEqual([rounds.verdict(used), rounds.why('peer', 4)], ['failed', 'there is no socket any more'])
+  })
+
   let clock: VirtualClock
   let stop: AbortController
   let rounds: ProbeRounds
