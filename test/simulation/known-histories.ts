@@ -1,5 +1,5 @@
 import type { Step } from './history.ts'
-import { FIRST_OTHER, type Scenario } from './scenario.ts'
+import { FIRST_OTHER, OTHER_RULES, type Scenario } from './scenario.ts'
 
 /** What the others differ from. */
 export const PLAIN: Scenario = {
@@ -59,6 +59,19 @@ export const KNOWN_HISTORIES: readonly (readonly [what: string, differs: Partial
     [
       { do: 'config', text: FIRST_OTHER + 3 },
       { do: 'start', node: 0 },
+    ],
+  ],
+  [
+    'the tool of the rules is changed and changed back: a kind of rules that is not removed stays',
+    { masquerade: 'nftables' },
+    [{ do: 'config', text: OTHER_RULES }],
+  ],
+  [
+    'the worker of udp is away for longer than a node may take to say so: without its watch it stays ready',
+    { backend: 'udp' },
+    [
+      { do: 'worker dies', node: 0, ms: 20_000 },
+      { do: 'wait', ms: 12_000 },
     ],
   ],
 ]

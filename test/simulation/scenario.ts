@@ -133,8 +133,10 @@ export function otherFamilies({ families }: Scenario): readonly Family[] {
   return families.length > 1 ? [4] : [4, 6]
 }
 
+/** Which of them has the rules of `--ip-masq` written with the other tool. */
+export const OTHER_RULES = OTHER_FAMILIES + 1
 /** Number of the first configuration with another backend. */
-export const FIRST_OTHER = OTHER_FAMILIES + 2
+export const FIRST_OTHER = OTHER_RULES + 1
 export const CONFIGS = FIRST_OTHER + 4
 
 /** Which nodes have beside their own for a while, and from which they come back to it. */
