@@ -13,19 +13,21 @@ export async function openKube(needs: SourceNeeds, options: Options, nodeId: str
   const { env, conditions } = needs
   const node = nodeNameOptions(env)
   const { kubeconfigFile, netConfigPath } = options
-  const access = await apiAccess({
-    apiUrl: options.kubeApiUrl,
-    kubeconfigFile,
-    allowExec: options.allowKubeconfigExec,
-    serviceHost: env['KUBERNETES_SERVICE_HOST'],
-    servicePort: env['KUBERNETES_SERVICE_PORT'],
-  })
+  const accessNow = () =>
+    apiAccess({
+      apiUrl: options.kubeApiUrl,
+      kubeconfigFile,
+      allowExec: options.allowKubeconfigExec,
+      serviceHost: env['KUBERNETES_SERVICE_HOST'],
+      servicePort: env['KUBERNETES_SERVICE_PORT'],
+    })
+  const access = await accessNow()
   for (const [index, text] of (await accessWarnings(access, kubeconfigFile)).entries()) {
     const remedy = 'use https with the certificate of the cluster, and make the kubeconfig mode 0600'
     conditions.set({ code: index === 0 ? 'kube-access' : `kube-access ${index + 1}`, severity: 'info', text, remedy })
   }
   const serviceAddress = parseIp(env['KUBERNETES_SERVICE_HOST'] ?? '')
-  const client = new KubeClient(needs, { access })
+  const client = new KubeClient(needs, { access, accessNow })
   const store = new KubeLeaseStore(
     { ...needs, client },
     { nodeId, node, annotationPrefix: options.kubeAnnotationPrefix, configOrigin: netConfigPath },

@@ -1,7 +1,7 @@
 import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http'
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import { type Clock, withDeadline } from '../../lib/clock.ts'
-import { messageOf } from '../../lib/errors.ts'
+import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { HealthRecord } from '../health-record.ts'
 import { readMaterial } from './access.ts'
 import { ApiUnavailable, answerError, type Permission } from './errors.ts'
@@ -17,6 +17,8 @@ export interface ApiRequest {
   readonly patch?: object
 }
 
+type Credentials = Pick<ApiAccess, 'cert' | 'key' | 'token' | 'basic'>
+
 const REMEDY = 'check the API server, the way to it, the credentials and the role of this account'
 /** Milliseconds until an answer must have been read. */
 const ANSWER_MS = 30_000
@@ -26,17 +28,21 @@ const UNAUTHORIZED = 401
 export class KubeClient {
   readonly health: HealthRecord
   readonly #access: ApiAccess
+  #credentials: Credentials
+  readonly #accessNow: (() => Promise<ApiAccess>) | undefined
   readonly #answerMs: number
   readonly #plugin: ExecPlugin | undefined
   readonly #agents = { 'http:': new HttpAgent({ keepAlive: true }), 'https:': new HttpsAgent({ keepAlive: true }) }
 
-  /** `env`: of the program that the access may name. */
+  /** `env`: of the program that the access may name. `accessNow`: the access read anew, whose credentials count after a 401. */
   constructor(
     needs: { clock: Clock; env?: Readonly<NodeJS.ProcessEnv> },
-    options: { access: ApiAccess; answerMs?: number },
+    options: { access: ApiAccess; accessNow?: () => Promise<ApiAccess>; answerMs?: number },
   ) {
     this.health = new HealthRecord(needs, { remedy: REMEDY })
     this.#access = options.access
+    this.#credentials = options.access
+    this.#accessNow = options.accessNow
     this.#answerMs = options.answerMs ?? ANSWER_MS
     const { exec: spec } = options.access
     this.#plugin = spec && new ExecPlugin({ clock: needs.clock, env: needs.env ?? {} }, { spec })
@@ -86,15 +92,28 @@ export class KubeClient {
       if (status >= 200 && status < 300) return response
       const body = await textOf(response)
       if (status === UNAUTHORIZED) this.#plugin?.refused()
-      if (status === UNAUTHORIZED && !isAgain) continue
+      if (status === UNAUTHORIZED && !isAgain) {
+        await this.#readCredentials()
+        continue
+      }
       const retryAfter = response.headers['retry-after']
       throw answerError(status, body, { retryAfter, permission: request.permission })
     }
   }
 
+  /** Those that stand in the kubeconfig itself, in which they are renewed. The server and its authority stay: another one is another cluster. */
+  async #readCredentials(): Promise<void> {
+    try {
+      this.#credentials = (await this.#accessNow?.()) ?? this.#credentials
+    } catch (cause) {
+      // Half of a file, say: the next refusal reads it again.
+      if (!(cause instanceof ConfigError)) throw cause
+    }
+  }
+
   async #once({ method, path, patch }: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const { server, insecure, serverName } = this.#access
-    const { headers, ...material } = await this.#credentials(signal)
+    const { headers, ...material } = await this.#material(signal)
     const body = patch && JSON.stringify(patch)
     const options = {
       method,
@@ -122,8 +141,9 @@ export class KubeClient {
     })
   }
 
-  async #credentials(signal: AbortSignal) {
-    const { ca, cert, key, token, basic } = this.#access
+  async #material(signal: AbortSignal) {
+    const { ca } = this.#access
+    const { cert, key, token, basic } = this.#credentials
     const given = await this.#plugin?.credentials(signal)
     try {
       const [caText, certText, keyText, tokenText] = await Promise.all([ca, cert, key, token].map(readMaterial))

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../../lib/clock.ts'
-import { silentLogger } from '../../../lib/log.ts'
+import { ConfigError } from '../../../lib/errors.ts'
+import { Secret, silentLogger } from '../../../lib/log.ts'
 import { KubeClient } from '../../../subnet/kube/client.ts'
 import type { Material } from '../../../subnet/kube/kubeconfig.ts'
 import { KubeLeaseStore } from '../../../subnet/kube/lease-store.ts'
@@ -36,10 +37,23 @@ describe('leases from Kubernetes, on an API server with faults', function () {
     await api.close()
   })
 
-  function open(options: { token?: Material; answerMs?: number; watchMs?: number; node?: NodeNameOptions } = {}) {
-    const { token, answerMs = 1_000, watchMs = 1_000, node = byName } = options
-    const access = { server: api.url, insecure: false, ...(token && { token }) }
-    const client = new KubeClient({ clock: systemClock }, { access, answerMs })
+  interface OpenOptions {
+    readonly token?: Material
+    readonly tokenNow?: () => Material
+    readonly answerMs?: number
+    readonly watchMs?: number
+    readonly node?: NodeNameOptions
+  }
+
+  function open(options: OpenOptions = {}) {
+    const { token, tokenNow, answerMs = 1_000, watchMs = 1_000, node = byName } = options
+    const accessWith = (given: Material | undefined) => ({
+      server: api.url,
+      insecure: false,
+      ...(given && { token: given }),
+    })
+    const again = tokenNow && { accessNow: async () => accessWith(tokenNow()) }
+    const client = new KubeClient({ clock: systemClock }, { access: accessWith(token), answerMs, ...again })
     const store = new KubeLeaseStore(
       { client, clock: systemClock, log: silentLogger, random: () => 0 },
       {
@@ -221,6 +235,25 @@ describe('leases from Kubernetes, on an API server with faults', function () {
     } finally {
       rmSync(folder, { recursive: true })
     }
+  })
+
+  it('reads credentials that stand in the kubeconfig itself anew after 401, and keeps them where that is no good file', async () => {
+    const inline = (text: string) => ({ text: new Secret(text) })
+    api.fault = (_request, response) => {
+      if (api.requests.at(-1)?.token === 'second') return false
+      sendJson(response, 401, { message: 'Unauthorized' })
+      return true
+    }
+    let reads = 0
+    const tokenNow = () => {
+      reads += 1
+      if (reads === 1) throw new ConfigError('--kubeconfig-file', 'must be YAML')
+      return inline('second')
+    }
+    const { store } = open({ token: inline('first'), tokenNow })
+    await snapshotWhere(store, ids(2))
+    const tokens = api.requests.slice(0, 4).map(({ token }) => token)
+    assert.deepEqual(tokens, ['first', 'first', 'first', 'second'])
   })
 
   it('names the rule that is missing', async () => {
