@@ -67,17 +67,20 @@ export function chooseExternalInterface(
 ): ExternalInterface {
   const question = { host, options, families, preference }
   const tried: string[] = []
-  for (const { what, find } of searches(question)) {
+  for (const { what, none, find } of searches(question)) {
     const found = find()
     const chosen = found === undefined ? undefined : complete(found, question)
     if (chosen !== undefined) return chosen
-    tried.push(found === undefined ? what : `${what} (${found.candidate.name} lacks ${lacking(found, question)})`)
+    const why = found === undefined ? none : `${found.candidate.name} lacks ${lacking(found, question)}`
+    tried.push(why === undefined ? what : `${what} (${why})`)
   }
   throw new NoInterfaceError(`no interface fits ${tried.join(', ')}; this host has ${describe(host.interfaces)}`)
 }
 
 interface Search {
   readonly what: string
+  /** Why nothing was found. */
+  readonly none?: string
   readonly find: () => Found | undefined
 }
 
@@ -105,7 +108,8 @@ function searches(question: Question): readonly Search[] {
   if (named.length > 0) return named
   const publicIp = families.map((family) => publicOption(options, family)).find((address) => address !== undefined)
   if (publicIp === undefined) {
-    return [{ what: 'the default route', find: () => preferred(question) ?? byDefaultRoute(question) }]
+    const none = defaultRouteWords(question)
+    return [{ what: 'the default route', none, find: () => preferred(question) ?? byDefaultRoute(question) }]
   }
   const what = `the public address ${publicIp}`
   return [
@@ -204,6 +208,14 @@ function byDefaultRoute({ host, families }: Question): Found | undefined {
       reason: `the ${families.length > 1 ? 'IPv4 and IPv6 default routes lead' : 'default route leads'} over it`,
     }
   )
+}
+
+function defaultRouteWords({ host, families }: Question): string {
+  const words = families.map((family) => {
+    const device = host.defaultRoutes.get(family)
+    return device === undefined ? `IPv${family} has none` : `that of IPv${family} leads over ${device}`
+  })
+  return `${words.join(', ')}; --iface names an interface in its place`
 }
 
 function complete(found: Found, { options, families, preference }: Question): ExternalInterface | undefined {

@@ -143,7 +143,12 @@ describe('the external interface', () => {
       [4],
       /public address 203\.0\.113\.1 .*name the interface by --iface/,
     ],
-    ['default routes over two devices', {}, [4, 6], /the default route/],
+    [
+      'default routes over two devices',
+      {},
+      [4, 6],
+      /the default route \(that of IPv4 leads over eth0, that of IPv6 leads over eth1; --iface names/,
+    ],
     [
       'everything, and names it all',
       { iface: ['a', 'b'], regex: ['c'], ifaceCanReach: '1.2.3.4' },
@@ -159,6 +164,11 @@ describe('the external interface', () => {
       )
     })
   }
+
+  it('is not found where a family has no default route, and says which', () => {
+    const defaultRoutes = new Map<Family, string>([[4, 'eth0']])
+    assert.throws(() => choose({}, [4, 6], { defaultRoutes }), /\(that of IPv4 leads over eth0, IPv6 has none; --iface/)
+  })
 
   const best: [what: string, addresses: HostAddress[], wanted: string][] = [
     ['global before link-local', [address('169.254.1.1'), address('10.0.0.1')], '10.0.0.1'],
