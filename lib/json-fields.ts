@@ -23,14 +23,16 @@ export class JsonFields {
 
   /** The raw value; JSON null counts as absent, as for Go. */
   raw(name: string): unknown {
-    this.#known.set(name.toLowerCase(), name)
-    return this.#fields.get(name.toLowerCase())?.value ?? undefined
+    const folded = name.toLowerCase()
+    this.#known.set(folded, name)
+    return this.#fields.get(folded)?.value ?? undefined
   }
 
   /** Whether the key is there at all, null included. */
   has(name: string): boolean {
-    this.#known.set(name.toLowerCase(), name)
-    return this.#fields.has(name.toLowerCase())
+    const folded = name.toLowerCase()
+    this.#known.set(folded, name)
+    return this.#fields.has(folded)
   }
 
   boolean(name: string, fallback: boolean): boolean {

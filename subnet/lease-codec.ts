@@ -75,9 +75,14 @@ function decodeKeyPart(text: string, lengthText: string): Cidr {
 
 /** The value as flannel writes it (Go's JSON: this order of keys, no spaces), ours after its own. */
 export function encodeLeaseValue(content: LeaseContent): string {
+  return goJson(leaseDocument(content))
+}
+
+/** The same before it is text. */
+export function leaseDocument(content: LeaseContent): object {
   const v4 = content.families.get(4)
   const v6 = content.families.get(6)
-  const document = {
+  return {
     PublicIP: v4?.publicIp ?? unspecified[4],
     PublicIPv6: v6?.publicIp ?? null,
     ...flannelsFields(content.primary),
@@ -90,7 +95,6 @@ export function encodeLeaseValue(content: LeaseContent): string {
     Refused: content.refused?.length ? content.refused : undefined,
     Since: content.since,
   }
-  return goJson(document)
 }
 
 /** The holder's value with a claim in it, everything else as it stands there. @throws InvalidLease */

@@ -2,7 +2,7 @@ import { type Cidr, FAMILIES, type Family, familyOf, type IpAddr, parseCidr, par
 import { ConfigError, InvalidLease } from '../../lib/errors.ts'
 import { FamilyMap } from '../../lib/family-map.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
-import { encodeLeaseValue, readLeaseDocument } from '../../subnet/lease-codec.ts'
+import { leaseDocument, readLeaseDocument } from '../../subnet/lease-codec.ts'
 import type { Lease, OwnLease } from '../../subnet/types.ts'
 
 /** Which store it is, as far as a node can tell that cannot reach it. */
@@ -68,8 +68,7 @@ export function recordText({ peers, own, networks, given, ...rest }: LastKnown):
 function leaseText(lease: Lease): string {
   const { id, age, reserved } = lease
   const subnets = Array.from(lease.families.values(), ({ subnet }) => subnet)
-  const head = JSON.stringify({ id, age, ...(reserved && { reserved }), subnets })
-  return `${head.slice(0, -1)},"value":${encodeLeaseValue(lease)}}`
+  return JSON.stringify({ id, age, ...(reserved && { reserved }), subnets, value: leaseDocument(lease) })
 }
 
 /** A peer that cannot be read is left out. @throws ConfigError, InvalidLease or SyntaxError for what is no such record */

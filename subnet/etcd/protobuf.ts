@@ -133,9 +133,11 @@ export const bool: Codec<boolean, boolean> = {
   read: (reader) => reader.bool(),
 }
 
+const NOTHING = Buffer.alloc(0)
+
 export const bytes: Codec<Uint8Array, Buffer, 2> = {
   wireType: 2,
-  absent: () => Buffer.alloc(0),
+  absent: () => NOTHING,
   write: (writer, value) => writer.bytes(value),
   read: (reader) => reader.bytes() as Buffer,
 }
