@@ -23,7 +23,10 @@ export function written(
   }
   const { node, accepts, sends } = want
   const primary = withData(want.primary, standing?.primary)
-  const paths = { primary: inFamilies(primary, families), accepts: accepts.map((path) => inFamilies(path, families)) }
+  const accepted = accepts.map((path) =>
+    inFamilies(accepts.length === 1 ? withData(path, standing?.primary) : path, families),
+  )
+  const paths = { primary: inFamilies(primary, families), accepts: accepted }
   const sent = sends?.map((path) => inFamilies(path, families))
   return { id, value: encodeLeaseValue({ node, ...paths, sends: sent, families, ...said }) }
 }
@@ -39,8 +42,8 @@ export function withRefusal(refused: readonly string[], claimant: string | undef
 }
 
 /** With what another path of the same backend says of other families. */
-function withData({ backend, data }: PeerPath, other: PeerPath | undefined): PeerPath {
-  return { backend, data: other?.backend === backend ? new Map([...other.data, ...data]) : data }
+function withData(path: PeerPath, other: PeerPath | undefined): PeerPath {
+  return other?.backend === path.backend ? { ...path, data: new Map([...other.data, ...path.data]) } : path
 }
 
 /** Of a family without a subnet nothing is said. */

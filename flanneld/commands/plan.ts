@@ -95,7 +95,8 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
   const { ops: all, failures } = await preview(kernel.tables, withJournal(plan.desired, entries))
   const obstacles = (await kernel.rules.obstacles.read(plan.packetPaths)).flat().map(obstacleText)
   const skipped = plan.skipped.map(({ id }) => id)
-  const neighbours = isBeside && isTwin ? await onLink(levels.host, verdicts.planned) : []
+  const isDirect = configuration.backend.isDirect?.(configuration.config) ?? false
+  const neighbours = isBeside && isTwin && isDirect ? await onLink(levels.host, verdicts.planned) : []
   const unreached = new Map([...skipped, ...neighbours].map((id) => [id, subnetsOf(verdicts.planned.get(id))]))
   // A peer that has not said yet that it receives by the new way keeps its route until it has.
   const waiting = new Set(isBeside ? [...unreached.values()].flat() : [])

@@ -49,7 +49,7 @@ function chooseWay(
   const choices: Pick<Choice, 'way' | 'path'>[] = []
   for (const way of ways) {
     if (!carries(way, family)) continue
-    for (const path of pathsOf(lease)) if (isMeant(path, way, { family, lease, ways })) choices.push({ way, path })
+    for (const path of pathsTo(lease, way)) if (isMeant(path, way, { family, lease, ways })) choices.push({ way, path })
   }
   if (choices.length < 2) return choices[0]
   const fitting = choices.filter(({ way, path }) => fits(way, family, path))
@@ -58,7 +58,7 @@ function chooseWay(
 
 /** What the lease says about this one of the ways to its node; undefined: it does not receive by it. */
 export function acceptedBy(lease: Lease, way: Way, family: Family, ways: readonly Way[]): PeerPath | undefined {
-  return pathsOf(lease).find((path) => {
+  return pathsTo(lease, way).find((path) => {
     const meant = meantBy(path, family, lease, ways)
     return meant === way || (meant !== undefined && lease.node === '' && areTwins(meant, way))
   })
@@ -122,6 +122,13 @@ export function reachOf(ways: readonly Way[]): 'unused' | 'lookup' | 'probe' {
 /** Every way in which the node can receive now; a node of flannel says only one. */
 function pathsOf(lease: Lease): readonly PeerPath[] {
   return lease.accepts.length > 0 ? lease.accepts : [lease.primary]
+}
+
+/** What says the same of direct paths first: where this node has one of two such ways, and the other one both, both mean it. */
+function pathsTo(lease: Lease, { path: own }: Way): readonly PeerPath[] {
+  const paths = pathsOf(lease)
+  const isOther = (path: PeerPath) => Number(path.direct !== own.direct)
+  return paths.length < 2 ? paths : [...paths].sort((a, b) => isOther(a) - isOther(b))
 }
 
 /** A lease of udp says nothing, but may say `udp`. */

@@ -136,7 +136,10 @@ export class Ways {
   /** Nothing where this cannot be had either. */
   async #haveInstead({ instead, families, enough }: Wanted): Promise<void> {
     if (instead === undefined) return
-    this.#devices.choose([...(this.#needs.beside?.() ?? []), instead], this.#needs.standing())
+    const [beside, standing] = [this.#needs.beside?.() ?? [], this.#needs.standing()]
+    // The names of what cannot be had are free: nothing of it was made.
+    this.#devices.choose(beside, standing)
+    this.#devices.choose([...beside, instead], standing)
     try {
       await this.#claim(footprintOf([instead]))
       await this.#make(instead, families, enough)

@@ -11,6 +11,8 @@ export interface ProbeTarget extends ProbeRound {
   readonly family: Family
   /** Of the way that is asked for: with another one everything begins anew. */
   readonly way: string
+  /** By which they go: a way with direct paths may lead through the tunnel until the peer has answered on the link. */
+  readonly device: string | undefined
   /** The kernel has the route that the probes are to go by. Before that they would go by another one, and nothing is asked. */
   readonly isMade: boolean
 }
@@ -159,5 +161,12 @@ function keyOf({ id, family }: Pick<ProbeTarget, 'id' | 'family'>): string {
 }
 
 function isSame(a: ProbeTarget, b: ProbeTarget): boolean {
-  return a.way === b.way && a.by === b.by && a.to === b.to && a.from === b.from && a.bytes === b.bytes
+  return (
+    a.way === b.way &&
+    a.device === b.device &&
+    a.by === b.by &&
+    a.to === b.to &&
+    a.from === b.from &&
+    a.bytes === b.bytes
+  )
 }

@@ -8,10 +8,15 @@ import type { Seen } from './seen.ts'
 import { type SwitchState, wayOf } from './switch.ts'
 import type { LeasedPeer } from './switch-peers.ts'
 
+interface PlannedRoute {
+  readonly key: string
+  readonly device: string | undefined
+}
+
 /** A target that may have no route yet. */
-export interface PlannedTarget extends Omit<ProbeTarget, 'isMade'> {
-  /** Key of the route that its probes are to go by; undefined: the last plan does not have it. */
-  readonly route: string | undefined
+export interface PlannedTarget extends Omit<ProbeTarget, 'isMade' | 'device'> {
+  /** Key and device of the route that its probes are to go by; undefined: the last plan does not have it. */
+  readonly route: PlannedRoute | undefined
 }
 
 /** Whom to ask: by the target who is not moved yet, as every other packet goes who is, and could go back. Pure. */
@@ -42,12 +47,12 @@ export function leadsTo(last: Folded, peer: LeasedPeer): boolean {
 }
 
 /** As long as the plan has a route for probes, all other packets go by another way than the target. */
-function routeTo({ plan }: Folded, { lease, family }: LeasedPeer, by: ProbeTarget['by']): string | undefined {
+function routeTo({ plan }: Folded, { lease, family }: LeasedPeer, by: ProbeTarget['by']): PlannedRoute | undefined {
   const dst = lease.families.get(family)?.subnet
   if (dst === undefined) return undefined
   const tried = plan.desired.objects.get(keyOf({ kind: 'probe-route', family, dst, device: '' }))
   const found = by === 'tried' ? tried : tried === undefined ? usedRoute(plan, family, dst) : undefined
-  return found && keyOf(found)
+  return found && 'device' in found ? { key: keyOf(found), device: found.device } : undefined
 }
 
 function addressIn({ families }: Lease, { family }: LeasedPeer): IpAddr | undefined {

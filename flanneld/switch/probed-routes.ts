@@ -13,7 +13,7 @@ interface Seen {
 
 /** Of the routes that probes are to go by: which the kernel has. A plan is in the kernel later, or in part never. */
 export class ProbedRoutes {
-  /** By way and key: the first generation with this route, as far as anybody has looked. */
+  /** By way, device and key: the first generation with this route, as far as anybody has looked. */
   #since: ReadonlyMap<string, number> = new Map()
   /** By family and lease id: what the kernel said to the route. */
   #faults: ReadonlyMap<string, string> = new Map()
@@ -25,14 +25,15 @@ export class ProbedRoutes {
     const rules = last.plan.own.filter(isBetweenWays)
     const mayTry = !rules.some((object) => status?.failures.has(keyOf(object)))
     const probed = targets.map(({ route, ...target }): ProbeTarget => {
-      if (route === undefined) return { ...target, isMade: false }
-      const name = `${target.way} ${route}`
+      if (route === undefined) return { ...target, device: undefined, isMade: false }
+      const { key, device } = route
+      const name = `${target.way} ${device} ${key}`
       const first = this.#since.get(name) ?? generation
       since.set(name, first)
-      const failure = status?.failures.get(route)
+      const failure = status?.failures.get(key)
       if (failure !== undefined) faults.set(`${target.family} ${target.id}`, failure.text)
       const isThere = (status?.generation ?? 0) >= first && failure === undefined
-      return { ...target, isMade: isThere && (mayTry || target.by === 'used') }
+      return { ...target, device, isMade: isThere && (mayTry || target.by === 'used') }
     })
     this.#since = since
     this.#faults = faults

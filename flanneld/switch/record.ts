@@ -2,7 +2,7 @@ import type { Family } from '../../lib/address.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import type { Logger } from '../../lib/log.ts'
-import { type Configuration, parseConfiguration, wayKey } from '../node/configuration.ts'
+import { type Configuration, deviceKey, parseConfiguration, wayKey } from '../node/configuration.ts'
 import { WAYS_FILE } from '../state/state-dir.ts'
 import type { SwitchState } from './switch.ts'
 
@@ -27,8 +27,9 @@ export function nameOfWay(configurations: WaysRecord['configurations'] | undefin
   if (configuration === undefined) return key
   const { backend, config } = configuration
   const name = nameOfType(configuration)
-  const twins = [...(configurations?.values() ?? [])].filter((other) => nameOfType(other) === name)
-  return twins.length < 2 ? name : `${name} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
+  const ofType = [...(configurations?.values() ?? [])].filter((other) => other.backend.type === backend.type)
+  const isPlain = new Set(ofType.map(deviceKey)).size < 2
+  return isPlain ? name : `${name} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
 }
 
 function nameOfType({ backend, config }: Configuration): string {

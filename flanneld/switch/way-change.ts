@@ -7,6 +7,7 @@ import { ChangeReports } from './change-reports.ts'
 import type { ChangeCounts, ChangeStatus, FinishOutcome } from './change-status.ts'
 import { following, obstacleOnTheWay } from './follow.ts'
 import { kernelObstacle } from './kernel-obstacle.ts'
+import { newcomer } from './newcomer.ts'
 import { PacedLooks } from './paced-looks.ts'
 import { ProbeOpening } from './probe-opening.ts'
 import { ProbeRounds } from './probe-rounds.ts'
@@ -146,7 +147,9 @@ export class WayChange implements WayPlan {
   /** Makes the configuration in use the target, as far as that can be beside what the node has. */
   #follow(inUse: Configuration): void {
     const before = this.#record
-    const next = following(before, inUse)
+    const { leases } = this.#needs.levels.current
+    if (before === undefined && leases === undefined) return
+    const next = following(before ?? newcomer(inUse, leases?.leases.values() ?? []), inUse)
     if (next === before) return
     this.#record = next
     if (next.state === before?.state) {

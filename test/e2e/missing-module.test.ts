@@ -57,6 +57,7 @@ describe('a kernel without a module', function () {
       }
       changing = await ChangingHosts.start(hosts, 10)
       for (const text of await conditions()) assert.match(text, /goes on with the udp that it has: .*modprobe fou/)
+      for (const host of hosts) assert.match(await host.ip('link'), / flannel0: /)
       await lab.configure(udp('userspace'))
       await until(20_000, 'nothing is in the way', async () => {
         for (const text of await conditions()) assert.doesNotMatch(text, /backend-change-blocked/)

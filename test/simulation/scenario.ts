@@ -137,7 +137,7 @@ export function otherFamilies({ families }: Scenario): readonly Family[] {
 export const OTHER_RULES = OTHER_FAMILIES + 1
 /** Number of the first configuration with another backend. */
 export const FIRST_OTHER = OTHER_RULES + 1
-export const CONFIGS = FIRST_OTHER + 4
+export const CONFIGS = FIRST_OTHER + 5
 
 /** Which nodes have beside their own for a while, and from which they come back to it. */
 function otherBackends(scenario: Scenario, instance: number): readonly object[] {
@@ -150,7 +150,14 @@ function otherBackends(scenario: Scenario, instance: number): readonly object[] 
     { Type: 'vxlan', VNI: 7 + instance },
     { Type: 'vxlan', VNI: 5 + instance, Port: 4789 },
   ]
-  return [...vnis, { Type: 'host-gw' }, last]
+  return [...vnis, { Type: 'host-gw' }, last, twinOf(backendOf(scenario.backend, instance))]
+}
+
+/** With direct paths where it has none, or without them; of a backend that knows none another one. */
+function twinOf(backend: object): object {
+  const { Type, DirectRouting = false } = backend as { Type: string; DirectRouting?: boolean }
+  if (Type !== 'vxlan' && Type !== 'ipip') return { Type: 'vxlan', VNI: 6, DirectRouting: true }
+  return { ...backend, DirectRouting: !DirectRouting }
 }
 
 function backendOf(backend: Scenario['backend'], instance: number): object {

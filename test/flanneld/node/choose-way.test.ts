@@ -223,6 +223,16 @@ describe('the way to a peer', () => {
       )
     })
 
+    it('stays direct at rest while the other node still takes that beside the tunnel', () => {
+      for (const from of [peer(false, true), peer(true, false)])
+        for (const way of [tunnel, direct]) {
+          const chosen = chooseWays(from, { families: [4], ways: [way] })
+          assert.ok(!('reason' in chosen))
+          assert.equal(chosen[0]?.path.direct, way.path.direct)
+          assert.equal(acceptedBy(from, way, 4, [way])?.direct, way.path.direct)
+        }
+    })
+
     it('is either for a host of flannel, of which nobody knows by which it sends', () => {
       const flannel = { ...peer(), node: '' }
       for (const ways of [

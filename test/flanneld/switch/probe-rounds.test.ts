@@ -12,11 +12,28 @@ const tried: ProbeTarget = {
   bytes: 1450,
   way: 'B',
   by: 'tried',
+  device: 'eth0',
   isMade: true,
 }
 const used: ProbeTarget = { ...tried, by: 'used' }
 
 describe('rounds of probes', () => {
+  it('prove nothing for another device than that which they went by', async () => {
+    const clock = new VirtualClock()
+    const send = async () => undefined
+    const rounds = new ProbeRounds({ port: { send }, clock, random: () => 0, onResult: () => {} })
+    const end = new AbortController()
+    const running = rounds.run(end.signal)
+    rounds.want([{ ...tried, device: 'flannel.1' }])
+    await clock.advance(400)
+    rounds.want([tried])
+    assert.equal(rounds.verdict(tried), 'unproven')
+    await clock.advance(700)
+    assert.equal(rounds.verdict(tried), 'proven')
+    end.abort()
+    await running
+  })
+
   it('are tried again later and later where a peer was moved in vain, which is said', async () => {
     const pauses: number[] = []
     for (let times = 1; times <= 7; times += 1) {

@@ -17,9 +17,9 @@ const tried: PlannedTarget = {
   bytes: 1450,
   way: 'B',
   by: 'tried',
-  route: 'probe-route 10.64.2.0/24',
+  route: { key: 'probe-route 10.64.2.0/24', device: 'eth0' },
 }
-const used: PlannedTarget = { ...tried, by: 'used', route: 'route 10.64.2.0/24 metric 0' }
+const used: PlannedTarget = { ...tried, by: 'used', route: { key: 'route 10.64.2.0/24 metric 0', device: 'eth0' } }
 const last = { plan: { own: [rule] } } as unknown as Seen['last']
 
 /** `settled`: up to which generation; `failing`: keys. */
@@ -50,10 +50,12 @@ describe('the routes that probes go by', () => {
     assert.equal(isMade(tried, 9, status(8)), false)
     assert.equal(isMade(tried, 9, status(9)), true)
     assert.equal(isMade({ ...tried, way: 'C' }, 10, status(9)), false)
+    const elsewhere = { ...tried, route: { key: 'probe-route 10.64.2.0/24', device: 'flannel.1' } }
+    assert.equal(isMade(elsewhere, 11, status(10)), false)
   })
 
   it('are not there while the kernel refuses them, and it is told why', () => {
-    assert.equal(isMade(used, 7, status(7, used.route ?? '')), false)
+    assert.equal(isMade(used, 7, status(7, used.route?.key ?? '')), false)
     assert.equal(routes.faultOf(used), 'the kernel said no')
     assert.equal(isMade(used, 7, status(7)), true)
     assert.equal(routes.faultOf(used), undefined)
