@@ -7,7 +7,6 @@ import type { Clock } from '../../lib/clock.ts'
 import { ConfigError } from '../../lib/errors.ts'
 import { Latest } from '../../lib/latest.ts'
 import { withFamilies } from '../../subnet/network-config.ts'
-import type { PeerPath } from '../../subnet/types.ts'
 import type { Advertised } from '../leases/advertised.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
@@ -15,6 +14,7 @@ import { type Configuration, deviceKey, wayKey } from './configuration.ts'
 import { DeviceChoice, type Standing } from './device-choice.ts'
 import { footprintOf } from './footprint.ts'
 import type { PlannerInput } from './planner-input.ts'
+import { NOTHING, type Wanted } from './wanted.ts'
 import { lackingConditions, stuckCondition } from './way-conditions.ts'
 
 /** The configurations by which this node shall send and receive, the preferred one first; the same objects for the same configuration. */
@@ -62,8 +62,10 @@ export class Ways {
   readonly changes = new Latest<readonly [Way, ...Way[]]>('ways')
   readonly #needs: WaysNeeds
   readonly #wanted = new Latest<Wanted>('wanted ways')
-  /** By `deviceKey`. */
+  /** By `deviceKey`; of earlier ways, too, which would be known by the same again. */
   readonly #prepared = new Map<string, PreparedWay<unknown> & { readonly families: readonly Family[] }>()
+  /** Of these the ones that are claimed and in use. What was given up may be another instance's by now. */
+  readonly #had = new Set<string>()
   readonly #devices = new DeviceChoice()
   #ways: ReadonlyMap<Configuration, Way> = new Map()
   #claimed: string | undefined
@@ -105,6 +107,8 @@ export class Ways {
   /** Which ways are wanted is asked anew with each try. */
   async #prepare(): Promise<void> {
     const wanted = this.#wanted.current ?? NOTHING
+    const keys = wanted.ways.map(deviceKey)
+    for (const key of this.#had) if (!keys.includes(key)) this.#had.delete(key)
     this.#devices.choose([...(this.#needs.beside?.() ?? []), ...wanted.ways], this.#needs.standing())
     this.#tell()
     let refusal: ConfigError | undefined
@@ -124,7 +128,7 @@ export class Ways {
       }
       this.#tell()
     }
-    const isStuck = refusal !== undefined && !wanted.ways.some((each) => this.#prepared.has(deviceKey(each)))
+    const isStuck = refusal !== undefined && !wanted.ways.some((each) => this.#inUse(each))
     this.#lacks = lacking.length > 0 || isStuck
     if (isStuck && this.changes.current === undefined) await this.#haveInstead(wanted)
     const { current } = this.changes
@@ -161,22 +165,28 @@ export class Ways {
   ): Promise<ConfigError | undefined> {
     const key = deviceKey(configuration)
     const make = async (families: readonly Family[]) => {
+      const made = this.#prepared.get(key)
+      const isBack = !this.#had.has(key) && made !== undefined && isSameList(made.families, families)
+      if (isBack) {
+        this.#had.add(key)
+        return
+      }
       const context = await this.#needs.context({
         ...configuration,
         network: withFamilies(configuration.network, families),
       })
-      const made = this.#prepared.get(key)?.path
       const devices = this.#devices.needed(configuration, families)
-      const needs = { ...context, devices, ...(made && { made }) }
+      const needs = { ...context, devices, ...(made && { made: made.path }) }
       const prepared = await configuration.backend.prepare(configuration.config, needs)
       this.#prepared.set(key, { ...prepared, families })
+      this.#had.add(key)
     }
     try {
       await make(families)
       return undefined
     } catch (cause) {
       if (!(cause instanceof ConfigError)) throw cause
-      if (this.#prepared.has(key)) return cause
+      if (this.#had.has(key)) return cause
       if (!isLess(enough, families)) throw cause
       await make(enough)
       return cause
@@ -189,7 +199,7 @@ export class Ways {
       return { ways: await this.#claimMissing(ways, families), families }
     } catch (cause) {
       if (!(cause instanceof ConfigError)) throw cause
-      const hasAll = ways.every((each) => this.#prepared.has(deviceKey(each)))
+      const hasAll = ways.every((each) => this.#inUse(each) !== undefined)
       if (!hasAll && !isLess(enough, families)) throw cause
       const had = ways.map((each) => ({ ...each, network: withFamilies(each.network, enough) }))
       if (!hasAll) await this.#claim(footprintOf(had))
@@ -204,7 +214,7 @@ export class Ways {
     families: readonly Family[],
   ): Promise<readonly Configuration[]> {
     const missing = wanted.filter((configuration) => {
-      const prepared = this.#prepared.get(deviceKey(configuration))
+      const prepared = this.#inUse(configuration)
       return prepared === undefined || !families.every((family) => prepared.families.includes(family))
     })
     try {
@@ -222,13 +232,17 @@ export class Ways {
         free.push(configuration)
       } catch (cause) {
         if (!(cause instanceof ConfigError)) throw cause
-        if (!this.#prepared.has(deviceKey(configuration)))
-          this.#needs.refusals.set(wayKey(configuration), cause.message)
+        if (this.#inUse(configuration) === undefined) this.#needs.refusals.set(wayKey(configuration), cause.message)
         conflict ??= cause
       }
     }
     if (conflict !== undefined && had.length + free.length === 0) throw conflict
     return free
+  }
+
+  #inUse(configuration: Configuration) {
+    const key = deviceKey(configuration)
+    return this.#had.has(key) ? this.#prepared.get(key) : undefined
   }
 
   /** Of one way the networks may change, too. */
@@ -244,7 +258,7 @@ export class Ways {
     const ways = new Map<Configuration, Way>()
     const { families: here } = this.#wanted.current ?? NOTHING
     for (const configuration of told) {
-      const prepared = this.#prepared.get(deviceKey(configuration))
+      const prepared = this.#inUse(configuration)
       const families = here.filter((family) => prepared?.families.includes(family))
       const devices = this.#devices.of(configuration, families)
       if (prepared === undefined || devices === undefined) continue
@@ -254,7 +268,8 @@ export class Ways {
         ...(port === undefined ? {} : { port }),
         ...(backend.isDirect?.(config) && { direct: true as const }),
       }
-      const path = { ...pathOf(prepared.path, families), ...said }
+      const data = new Map([...prepared.path.data].filter(([family]) => families.includes(family)))
+      const path = { ...prepared.path, data, ...said }
       const made = { backend, config, ...prepared, path, devices, families }
       const known = this.#ways.get(configuration)
       const isSame = known && isSameList(known.families, families) && isDeepStrictEqual(known.devices, devices)
@@ -268,27 +283,8 @@ export class Ways {
   }
 }
 
-interface Wanted {
-  readonly ways: readonly Configuration[]
-  /** As in `WayPlan`. */
-  readonly instead?: Configuration | undefined
-  /** Of the enabled ones those that this host can have. */
-  readonly families: readonly Family[]
-  /** Those of the last run: with these a node begins where not all can be had. */
-  readonly enough: readonly Family[]
-  /** Another object when the addresses of the host have changed. */
-  readonly host: unknown
-}
-
-const NOTHING: Wanted = { ways: [], families: [], enough: [], host: undefined }
-
 /** Between two tries to have a family that could not be had. */
 const AGAIN_MS = 30_000
-
-/** What is said of these families. */
-function pathOf(path: PeerPath, families: readonly Family[]): PeerPath {
-  return { ...path, data: new Map([...path.data].filter(([family]) => families.includes(family))) }
-}
 
 function isLess(some: readonly Family[], all: readonly Family[]): boolean {
   return some.length > 0 && some.length < all.length && some.every((family) => all.includes(family))

@@ -128,6 +128,29 @@ describe('the ways of a node', () => {
     assert.equal(await world.stop(), undefined)
   })
 
+  // flannel-io/flannel#919: two instances fought over a device that the first one had had, and given up.
+  it('are claimed again when they come back: what was given up may be another instance’s by now', async () => {
+    let isTaken = false
+    const claim = ({ devices }: OwnershipScope) => {
+      if (isTaken && devices.has('flannel.7')) throw new ConfigError('Backend', 'would share the device')
+    }
+    const world = start({ claim })
+    await world.want(first, second)
+    await world.want(first)
+    isTaken = true
+    await world.want(first, second)
+    assert.deepEqual(
+      [world.now().map(({ config }) => config), [...world.refusals]],
+      [[first.config], [[wayKey(second), 'Backend: would share the device']]],
+    )
+    isTaken = false
+    await world.want(first)
+    await world.want(second, first)
+    assert.deepEqual([world.now().length, world.refusals.size], [2, 0])
+    assert.equal(world.calls.filter((call) => call.startsWith('prepare')).length, 2)
+    assert.equal(await world.stop(), undefined)
+  })
+
   const dual = parseConfiguration(
     JSON.stringify({
       Network: '10.5.0.0/16',
