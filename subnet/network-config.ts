@@ -126,6 +126,11 @@ export function parseNetworkConfig(text: string, origin: string, subnets: Subnet
 }
 
 function parseJson(text: string, origin: string): unknown {
+  if (text.startsWith('\ufeff'))
+    throw new ConfigError(
+      origin,
+      'must not begin with a byte order mark (EF BB BF), which is no JSON: save it as UTF-8 without one',
+    )
   try {
     return JSON.parse(text)
   } catch (cause) {

@@ -145,6 +145,10 @@ describe('parseNetworkConfig', () => {
       () => parseNetworkConfig('{"Network"', 'etcd:/x/config'),
       /^ConfigError: etcd:\/x\/config: must be a JSON document/,
     )
+    assert.throws(
+      () => parseNetworkConfig('\ufeff{"Network":"10.5.0.0/16"}', 'etcd:/x/config'),
+      /^ConfigError: etcd:\/x\/config: must not begin with a byte order mark/,
+    )
   })
 
   it('counts the last of a doubled key', () => {
