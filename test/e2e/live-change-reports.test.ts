@@ -5,9 +5,19 @@ import type { Host } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { long } from '../long.ts'
 import { needs } from '../needs.ts'
-import { told } from './changing-hosts.ts'
+import { ChangingHosts, sendsBy, told } from './changing-hosts.ts'
 import { ChangingPair, HOST_GW, pairArgs, vxlan } from './changing-pair.ts'
-import { knowsPeers, leaseOf, logsInFailure, oneSegment, ready, startDaemon, strangerLease, until } from './world.ts'
+import {
+  bringUp,
+  knowsPeers,
+  leaseOf,
+  logsInFailure,
+  oneSegment,
+  ready,
+  startDaemon,
+  strangerLease,
+  until,
+} from './world.ts'
 
 /** Does something once when the device is there, as udev and others do it. */
 const whenMade = (host: Host, device: string, command: string) => {
@@ -184,3 +194,38 @@ describe('rules of EnableNFTables whose tool is missing', function () {
       assert.deepEqual(await rules(), before)
     })
 })
+
+if (long)
+  describe('a host that is away while the others change twice', function () {
+    needs(this, 'netns', 'etcd')
+    this.timeout(180_000)
+    let lab: Lab
+    let changing: ChangingHosts | undefined
+
+    afterEach(async function () {
+      await changing?.stop()
+      await logsInFailure(this.currentTest?.err, lab)
+      await lab?.close()
+    })
+
+    it('is reached all the time, and no tunnel is left in the end (kube-router#728, #973, k3s#12942)', async () => {
+      const config = (VNI: number) => ({ Network: '10.5.0.0/16', Backend: { Type: 'vxlan', VNI } })
+      lab = await Lab.create({ segments: oneSegment(3), rpFilter: 1, netConf: config(1) })
+      const [h1, h2, away] = lab.hosts as unknown as [Host, Host, Host]
+      await bringUp(lab.hosts)
+      for (const host of lab.hosts) await knowsPeers(host, 2)
+      changing = await ChangingHosts.start(lab.hosts)
+      await away.daemon?.stop()
+      for (const VNI of [7, 9]) {
+        await lab.configure(config(VNI))
+        await until(30_000, 'the others have changed', async () => {
+          const ways = [await sendsBy(h1, h2), await sendsBy(h2, h1), await sendsBy(h1, away), await sendsBy(h2, away)]
+          assert.deepEqual(ways, [`flannel.${VNI}`, `flannel.${VNI}`, 'flannel.1', 'flannel.1'])
+        })
+        await changing.nothingLost()
+      }
+      await startDaemon(away)
+      await changing.settled({ device: 'flannel.9', tunnel: 'flannel.9' }, async () => {})
+      await changing.nothingLost()
+    })
+  })
