@@ -5,7 +5,7 @@ import { NO_PROCESS } from './fabric.ts'
 import type { SimulatedHost } from './host.ts'
 import { masqueradeFault } from './masquerade.ts'
 import type { SimulatedNode } from './node.ts'
-import { overlayDevice } from './scenario.ts'
+import { overlayDevices } from './scenario.ts'
 import type { World } from './world.ts'
 
 /** Between two looks while time passes. */
@@ -177,7 +177,8 @@ export function whyNotReady(node: SimulatedNode, world: World): string | undefin
   for (const [family, subnet] of node.subnets) {
     if (!world.isSteady(family)) continue
     if (lease !== undefined && lease.families.get(family)?.subnet !== subnet) return `${subnet} is not leased`
-    const device = overlayDevice(world.scenario, world.clusters.indexOf(node.cluster), family)
+    const devices = overlayDevices(world.scenario, world.clusters.indexOf(node.cluster), family)
+    const device = devices.find((name) => node.host.kernel.get(`link ${name}`) !== undefined) ?? devices[0]
     if (device === undefined || world.mayHaveOthers) continue
     const link = node.host.kernel.get(`link ${device}`)
     if (link?.kind !== 'link' || !link.up) return `${device} is not up (${instance})`

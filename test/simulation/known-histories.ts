@@ -62,6 +62,14 @@ export const KNOWN_HISTORIES: readonly (readonly [what: string, differs: Partial
     ],
   ],
   [
+    'a node comes from ipip to udp in the kernel, whose device gets its second name beside that of ipip',
+    { backend: 'udp', isRunning: false, seed: 0 },
+    [
+      { do: 'config', text: FIRST_OTHER + 3 },
+      { do: 'start', node: 0 },
+    ],
+  ],
+  [
     'the tool of the rules is changed and changed back: a kind of rules that is not removed stays',
     { masquerade: 'nftables' },
     [{ do: 'config', text: OTHER_RULES }],

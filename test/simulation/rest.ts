@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { type KernelObject, keyOf } from '../../kernel/objects.ts'
-import { type Cidr, contains } from '../../lib/address.ts'
+import { type Cidr, contains, FAMILIES } from '../../lib/address.ts'
 import { goodConnection } from '../fakes/lease-store.ts'
 import { FLANNEL, UPLINK } from './host.ts'
 import type { Invariants } from './invariants.ts'
 import { whyNotReady } from './invariants.ts'
 import type { SimulatedNode } from './node.ts'
-import { NETWORKS, needsLooseUplink } from './scenario.ts'
+import { NETWORKS, needsLooseUplink, overlayDevices } from './scenario.ts'
 import { STRANGE_LEASES, STRANGER } from './strange-leases.ts'
 import type { World } from './world.ts'
 
@@ -48,6 +48,11 @@ export async function comeToRest(world: World, invariants: Invariants): Promise<
 export async function assertAsFromScratch(world: World, node: SimulatedNode): Promise<void> {
   const { host, maker } = node
   const place = world.placeOf(node)
+  // A device that got its name beside another one would get the first name now.
+  const seconds = FAMILIES.flatMap((family) =>
+    overlayDevices(world.scenario, world.clusters.indexOf(node.cluster), family).slice(1),
+  )
+  if (seconds.some((name) => host.kernel.get(`link ${name}`) !== undefined)) return
   const before = textsOf(madeBy(node, world))
   node.kill()
   for (const object of host.madeBy(maker)) host.kernel.delete(keyOf(object))

@@ -64,12 +64,17 @@ export function carriedFamilies(scenario: Scenario, instance: number): readonly 
   return [4]
 }
 
-/** The device that packets leave by, by flannel's names; undefined: the backend has none. */
-export function overlayDevice({ backend }: Scenario, instance: number, family: Family): string | undefined {
-  if (instance === 0 && (backend === 'host-gw' || backend === 'alloc')) return undefined
-  if (instance === 0 && backend === 'udp') return family === 4 ? 'flannel0' : undefined
-  if (instance === 0 && backend.startsWith('ipip')) return family === 4 ? 'flannel.ipip' : undefined
-  return `${family === 4 ? 'flannel' : 'flannel-v6'}.${instance + 1}`
+/**
+ * The device that packets leave by: flannel's name, then those that it may have where a change of the backend has begun beside another
+ * device. None: the backend has no device.
+ */
+export function overlayDevices({ backend }: Scenario, instance: number, family: Family): readonly string[] {
+  if (instance === 0 && (backend === 'host-gw' || backend === 'alloc')) return []
+  if (instance === 0 && isIpv4Only({ backend }) && family === 6) return []
+  if (instance === 0 && backend === 'udp') return ['flannel0', 'flannel1', 'flannel2']
+  if (instance === 0 && backend.startsWith('ipip')) return ['flannel.ipip', 'flannel-ipip']
+  const name = family === 4 ? 'flannel' : 'flannel-v6'
+  return [`${name}.${instance + 1}`, `${name}-${instance + 1}`]
 }
 
 /** Only direct paths beside a tunnel need a setting of the uplink. */
@@ -77,7 +82,7 @@ export function needsLooseUplink({ backend }: Scenario): boolean {
   return backend === 'direct' || backend === 'ipip direct'
 }
 
-function isIpv4Only({ backend }: Scenario): boolean {
+function isIpv4Only({ backend }: Pick<Scenario, 'backend'>): boolean {
   return backend.startsWith('ipip') || backend === 'udp'
 }
 
