@@ -22,15 +22,13 @@ interface ConfigWatchNeeds {
   readonly leases: () => LeasesInUse
   /** Of the last run and this host: what to begin with where the first one fits neither; absent: with the first one. */
   readonly beginWith?: (found: Configuration) => Promise<Configuration>
-  /** Of the last run: what stays in use where the first one cannot be used; undefined or absent: nothing is known of it. */
-  readonly lastGood?: () => Configuration | undefined
 }
 
 type Document = Pick<ConfigText, 'origin' | 'subnets'> & { readonly text: string }
 
 /**
- * The network configuration: waited for while there is none, fatal when the first one is bad that this host ever had, and later
- * the last good one stays in use, also over a restart. A change goes into use at once, with the old way of carrying packets beside the new one for a while; what cannot be beside each
+ * The network configuration: waited for while there is none, fatal when the first one is bad, and later the last good one stays in
+ * use. A change goes into use at once, with the old way of carrying packets beside the new one for a while; what cannot be beside each
  * other is named, never ignored.
  */
 export class ConfigWatch {
@@ -49,7 +47,7 @@ export class ConfigWatch {
     this.#alarm = new Alarm(needs)
   }
 
-  /** Follows the source until the signal is aborted. @throws ConfigError only for the first configuration, where none of the last run is known */
+  /** Follows the source until the signal is aborted. @throws ConfigError only for the first configuration */
   async run(signal: AbortSignal): Promise<void> {
     const follow = async (stop: AbortSignal) => {
       for await (const config of this.#needs.source.watch(stop)) await this.#take(config)
@@ -134,18 +132,13 @@ export class ConfigWatch {
       conditions.clear('config-invalid')
       return parsed
     } catch (cause) {
-      const last = this.changes.current ?? this.#needs.lastGood?.()
-      if (last === undefined || !(cause instanceof ConfigError)) throw cause
+      if (this.changes.current === undefined || !(cause instanceof ConfigError)) throw cause
       conditions.set({
         code: 'config-invalid',
         severity: 'warning',
         text: `the new network configuration is not usable, the last good one stays: ${cause.message}`,
         remedy: `correct ${cause.path === origin ? '' : `${cause.path} in `}${origin}`,
       })
-      if (this.changes.current === undefined) {
-        this.#flips.admits(last, undefined)
-        this.#start({ ...last, origin })
-      }
       return undefined
     }
   }

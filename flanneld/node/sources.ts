@@ -86,16 +86,15 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     const { ways = [], host } = levels.current
     return { own: own(leases), leases, occupied: host && occupiedBy(host.interfaces), isChanging: ways.length > 1 }
   }
-  const lastGood = () => needs.lastConfiguration?.()
   const beginWith = async (found: Configuration) => {
     const known = async () => {
       await levels.known(['leases'], lifecycle.signal)
       return leasesInUse()
     }
     const occupied = () => occupiedAddresses(kernel.host)
-    return await beginConfiguration(found, { last: lastGood(), leases: known, occupied })
+    return await beginConfiguration(found, { last: needs.lastConfiguration?.(), leases: known, occupied })
   }
-  const config = new ConfigWatch({ ...needs, source: needs.configSource, leases: leasesInUse, beginWith, lastGood })
+  const config = new ConfigWatch({ ...needs, source: needs.configSource, leases: leasesInUse, beginWith })
   lifecycle.run('configuration', (stop) => config.run(stop))
   follow(config.changes, (configuration) => {
     conditions.replace('services', serviceConditions(configuration.network, needs.serviceAddress))
