@@ -30,20 +30,20 @@ export class SubnetRules {
     this.#protected = protectedRanges.length === 0 ? undefined : new RangeSet(protectedRanges)
   }
 
-  /** Whether it is a subnet of the network that a peer can have. */
+  /** Whether it is a subnet of the network. */
   judge(subnet: Cidr): { reason: string; text: string } | undefined {
     const range = rangeOf(subnet)
     if (range.first < this.#range.first || range.last > this.#range.last) {
       return { reason: 'outside-network', text: `${subnet} does not lie inside ${this.#network}` }
     }
-    if (this.#ownRange.overlapping(range) !== undefined) {
-      return { reason: 'own-subnet', text: `${subnet} overlaps the own subnet ${this.#own}` }
-    }
     return undefined
   }
 
-  /** What a route to it would take away from this host. */
+  /** What a route to it would take away from this host: that says nothing against the peer's other family. */
   harmOf(subnet: Cidr): { reason: string; text: string } | undefined {
+    if (this.#ownRange.overlapping(rangeOf(subnet)) !== undefined) {
+      return { reason: 'own-subnet', text: `${subnet} overlaps the own subnet ${this.#own}` }
+    }
     const other = this.#protected?.overlapping(rangeOf(subnet))
     if (other !== undefined) {
       return { reason: 'protected-range', text: `${subnet} overlaps the protected ${other.cidr}` }

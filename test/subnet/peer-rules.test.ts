@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { type Cidr, contains, overlaps } from '../../lib/address.ts'
+import { type Cidr, contains, type IpAddr, overlaps } from '../../lib/address.ts'
 import { PersistentMap } from '../../lib/persistent-map.ts'
 import { acceptPeers, PeerJudge, type PeerRuleInput, type PeerVerdicts } from '../../subnet/peer-rules.ts'
 import { emptySurroundings, type Surroundings } from '../../subnet/surroundings.ts'
@@ -278,6 +278,18 @@ describe('acceptPeers', () => {
     const input = { ...base, network: dual, protectedRanges }
     peers.judge({ ...input, snapshot: snapshot([both]) })
     assert.deepEqual([...peers.judge({ ...input, snapshot: snapshot([]) }).accepted.keys()], [])
+  })
+
+  it('leaves a lease one family where its subnet of the other one is ours', () => {
+    const part = { subnet: 'fc00:0:0:5::/64' as Cidr, publicIp: 'fe80::9' as IpAddr }
+    const mine = { ...own, families: new Map([...own.families, [6 as const, part] as const]) }
+    const both = lease('10.5.2.0/24 fc00:0:0:5::/64', { ip6: 'fe80::1' })
+    const { accepted, rejected } = judge([both], { network: dual, own: mine })
+    assert.deepEqual([...(accepted.get(both.id)?.families.keys() ?? [])], [4])
+    assert.deepEqual(
+      rejected.map(({ reason }) => reason),
+      ['own-subnet'],
+    )
   })
 
   it('shows what the store could not read', () => {
