@@ -16,7 +16,7 @@ import { differences, parsedKey } from '../config/values.ts'
 import type { HostView } from '../host/host-view.ts'
 import { occupiedBy } from '../host/occupied.ts'
 import { subnetsOf } from '../leases/last-lease.ts'
-import { type Configuration, deviceKey, takesPlaceOf, wayKey } from '../node/configuration.ts'
+import { type Configuration, deviceKey, isDirect, takesPlaceOf, wayKey } from '../node/configuration.ts'
 import { lookAhead, type Outlook } from '../node/look-ahead.ts'
 import type { FlagValue } from '../options/go-flags.ts'
 import type { Options } from '../options/options.ts'
@@ -95,8 +95,7 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
   const { ops: all, failures } = await preview(kernel.tables, withJournal(plan.desired, entries))
   const obstacles = (await kernel.rules.obstacles.read(plan.packetPaths)).flat().map(obstacleText)
   const skipped = plan.skipped.map(({ id }) => id)
-  const isDirect = configuration.backend.isDirect?.(configuration.config) ?? false
-  const neighbours = isBeside && isTwin && isDirect ? await onLink(levels.host, verdicts.planned) : []
+  const neighbours = isBeside && isTwin && isDirect(configuration) ? await onLink(levels.host, verdicts.planned) : []
   const unreached = new Map([...skipped, ...neighbours].map((id) => [id, subnetsOf(verdicts.planned.get(id))]))
   // A peer that has not said yet that it receives by the new way keeps its route until it has.
   const waiting = new Set(isBeside ? [...unreached.values()].flat() : [])
@@ -115,10 +114,9 @@ async function planOf(found: Outlook, kernel: Kernel, { entries }: PeekedState):
       ...(keepsAddress(ops)
         ? ['the address of the device that goes stays on lo as long as a socket of this host has it']
         : []),
-      ...neighbours.map((id) => `peer ${id} moves when its lease accepts the new way`),
-      ...plan.skipped.map(({ id, text }) =>
-        isBeside ? `peer ${id} moves when its lease accepts the new way` : `peer ${id} is skipped: ${text}`,
-      ),
+      ...(isBeside
+        ? [...neighbours, ...skipped].map((id) => `peer ${id} moves when its lease accepts the new way`)
+        : plan.skipped.map(({ id, text }) => `peer ${id} is skipped: ${text}`)),
     ],
     hasLease: true,
     ops: ops.map((op) => ({ op, commands: commandsFor(op) })),

@@ -24,7 +24,7 @@ export function arrivals(
     const ingress = locals.get(way)?.ingress
     if (ingress === undefined || !way.families.includes(family)) return []
     const tunnel = ingress.tunnels.get(family)
-    const isDirect = tunnel === undefined || way.backend.isDirect?.(way.config) === true
+    const isDirect = tunnel === undefined || way.path.direct === true
     return [...(tunnel === undefined ? [] : [tunnel]), ...(isDirect ? [facts.external.name] : [])]
   }
   return [...network.families].flatMap(([family, { network }]): readonly PacketPath[] => {

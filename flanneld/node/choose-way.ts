@@ -120,7 +120,7 @@ export function reachOf(ways: readonly Way[]): 'unused' | 'lookup' | 'probe' {
 }
 
 /** Every way in which the node can receive now; a node of flannel says only one. */
-function pathsOf(lease: Lease): readonly PeerPath[] {
+export function pathsOf(lease: Lease): readonly PeerPath[] {
   return lease.accepts.length > 0 ? lease.accepts : [lease.primary]
 }
 

@@ -33,7 +33,12 @@ export function parseConfiguration(text: string, origin: string, subnets: Subnet
  * alive. Configurations with one key differ only in what a running node takes over with the way that it has; of the enabled families, too.
  */
 export function wayKey({ backend, config }: Pick<Configuration, 'backend' | 'config'>): string {
-  return JSON.stringify([...lastingParts({ backend, config }), ...(backend.isDirect?.(config) ? ['direct'] : [])])
+  return JSON.stringify([...lastingParts({ backend, config }), ...(isDirect({ backend, config }) ? ['direct'] : [])])
+}
+
+/** Whether hosts on one link send to each other without the tunnel. */
+export function isDirect({ backend, config }: Pick<Configuration, 'backend' | 'config'>): boolean {
+  return backend.isDirect?.(config) ?? false
 }
 
 /** The same for ways that have their devices, and what peers know them by, in common. */

@@ -10,7 +10,7 @@ import { withFamilies } from '../../subnet/network-config.ts'
 import type { Advertised } from '../leases/advertised.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { untilHad } from '../until-had.ts'
-import { type Configuration, deviceKey, wayKey } from './configuration.ts'
+import { type Configuration, deviceKey, isDirect, wayKey } from './configuration.ts'
 import { DeviceChoice, type Standing } from './device-choice.ts'
 import { footprintOf } from './footprint.ts'
 import type { PlannerInput } from './planner-input.ts'
@@ -266,7 +266,7 @@ export class Ways {
       const port = backend.ownPort?.(config)
       const said = {
         ...(port === undefined ? {} : { port }),
-        ...(backend.isDirect?.(config) && { direct: true as const }),
+        ...(isDirect(configuration) && { direct: true as const }),
       }
       const data = new Map([...prepared.path.data].filter(([family]) => families.includes(family)))
       const path = { ...prepared.path, data, ...said }

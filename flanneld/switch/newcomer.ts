@@ -1,6 +1,7 @@
 import type { Lease } from '../../subnet/types.ts'
 import { documentOf } from '../config/values.ts'
-import { type Configuration, parseConfiguration, wayKey } from '../node/configuration.ts'
+import { pathsOf } from '../node/choose-way.ts'
+import { type Configuration, isDirect, parseConfiguration, wayKey } from '../node/configuration.ts'
 import { following } from './follow.ts'
 import type { WaysRecord } from './record.ts'
 import { restingAt } from './switch.ts'
@@ -11,11 +12,10 @@ import { restingAt } from './switch.ts'
  * with what is in use.
  */
 export function newcomer(inUse: Configuration, leases: Iterable<Lease>): WaysRecord | undefined {
-  const { backend, config, origin, subnets } = inUse
-  if (backend.isDirect?.(config) !== true) return undefined
-  const isTunnelled = ({ node, primary, accepts }: Lease) =>
-    node !== '' &&
-    (accepts.length > 0 ? accepts : [primary]).some((path) => path.backend === backend.wireType && !path.direct)
+  const { backend, origin, subnets } = inUse
+  if (!isDirect(inUse)) return undefined
+  const isTunnelled = (lease: Lease) =>
+    lease.node !== '' && pathsOf(lease).some((path) => path.backend === backend.wireType && !path.direct)
   if (![...leases].some(isTunnelled)) return undefined
   const document = documentOf(inUse)
   const text = JSON.stringify({ ...document, Backend: { ...document.Backend, DirectRouting: false } })

@@ -2,7 +2,7 @@ import type { Family } from '../../lib/address.ts'
 import { ConfigError, messageOf } from '../../lib/errors.ts'
 import { JsonFields } from '../../lib/json-fields.ts'
 import type { Logger } from '../../lib/log.ts'
-import { type Configuration, deviceKey, parseConfiguration, wayKey } from '../node/configuration.ts'
+import { type Configuration, deviceKey, isDirect, parseConfiguration, wayKey } from '../node/configuration.ts'
 import { WAYS_FILE } from '../state/state-dir.ts'
 import type { SwitchState } from './switch.ts'
 
@@ -32,8 +32,9 @@ export function nameOfWay(configurations: WaysRecord['configurations'] | undefin
   return isPlain ? name : `${name} ${JSON.stringify(backend.lasting?.(config) ?? config)}`
 }
 
-function nameOfType({ backend, config }: Configuration): string {
-  return backend.isDirect?.(config) ? `${backend.type} with DirectRouting` : backend.type
+function nameOfType(configuration: Configuration): string {
+  const { type } = configuration.backend
+  return isDirect(configuration) ? `${type} with DirectRouting` : type
 }
 
 export function waysText({ state, configurations, instead }: WaysRecord): string {

@@ -20,18 +20,30 @@ export function iptablesMatches(rule: string, packet: OuterPacket | ForwardedPac
     }
     const value = words[index + 1] ?? ''
     const matches =
-      packet.protocol === 'any' ? forwardedMatches(word, value, packet) : optionMatches(word, value, packet, family)
+      matchesOfAny(word, value) ??
+      (packet.protocol === 'any' ? forwardedMatches(word, value, packet) : optionMatches(word, value, packet, family))
     found.push(words[index - 1] === '!' ? not(matches) : matches)
   }
   return all(found)
 }
 
-function optionMatches(option: string, value: string, packet: OuterPacket, family: Family): Matches {
+/** What is the same for every packet that begins something; undefined: it depends on the packet. */
+function matchesOfAny(option: string, value: string): Matches | undefined {
   switch (option) {
     case '-m':
       return SILENT.has(value) ? 'yes' : 'maybe'
     case '--comment':
       return 'yes'
+    case '--ctstate':
+    case '--state':
+      return yesIf(value.split(',').includes('NEW'))
+    default:
+      return undefined
+  }
+}
+
+function optionMatches(option: string, value: string, packet: OuterPacket, family: Family): Matches {
+  switch (option) {
     case '-p':
       return yesIf(protocolNames(packet).includes(value) || value === 'all')
     case '--dport':
@@ -52,9 +64,6 @@ function optionMatches(option: string, value: string, packet: OuterPacket, famil
         ? 'no'
         : 'maybe'
     }
-    case '--ctstate':
-    case '--state':
-      return yesIf(value.split(',').includes('NEW'))
     case '--dst-type':
       return yesIf(value.split(',').includes('LOCAL'))
     default:
@@ -64,10 +73,6 @@ function optionMatches(option: string, value: string, packet: OuterPacket, famil
 
 function forwardedMatches(option: string, value: string, packet: ForwardedPacket): Matches {
   switch (option) {
-    case '-m':
-      return SILENT.has(value) ? 'yes' : 'maybe'
-    case '--comment':
-      return 'yes'
     case '-p':
       return value === 'all' ? 'yes' : 'maybe'
     case '-i':
@@ -80,9 +85,6 @@ function forwardedMatches(option: string, value: string, packet: ForwardedPacket
       return liesIn(packet.from, value)
     case '-d':
       return liesIn(packet.to, value)
-    case '--ctstate':
-    case '--state':
-      return yesIf(value.split(',').includes('NEW'))
     case '--dst-type':
       return value === 'LOCAL' ? 'no' : 'maybe'
     default:
