@@ -12,6 +12,7 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { installPackages } from './debian.mjs'
 
 const root = join(import.meta.dirname, '..')
 
@@ -78,8 +79,6 @@ const clusterTools = {
   '/usr/include/stdio.h': 'libc6-dev',
 }
 
-const quietly = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-
 const steps = {
   npm: ensureNpm,
   tools: ensureTools,
@@ -129,14 +128,9 @@ function ensureTools() {
   }
   if (!found('apt-get'))
     fail(`missing programs of the Debian packages ${missing.join(' ')}, and there is no apt-get here`)
-  for (const command of installation(missing)) run('apt-get', command, quietly)
-}
-
-function installation(packages) {
-  return [
-    ['update', '-qq'],
-    ['install', '-y', '-qq', '-o', 'Dpkg::Use-Pty=0', '--no-install-recommends', ...packages],
-  ]
+  const command = `apt-get install ${missing.join(' ')}`
+  say(command)
+  if (!installPackages(missing)) fail(`${command} failed`)
 }
 
 function missingPackages(programs) {
@@ -214,7 +208,7 @@ function installIfPossible(programs, what) {
     return false
   }
   say(command)
-  for (const args of installation(missing)) spawnSync('apt-get', args, { env: quietly, stdio: ['ignore', 2, 2] })
+  installPackages(missing)
   return true
 }
 
@@ -225,10 +219,10 @@ function newestTime(path) {
   return Math.max(found.mtimeMs, ...readdirSync(path).map((name) => newestTime(join(path, name))))
 }
 
-function run(program, args, env = process.env) {
+function run(program, args) {
   say(`${program} ${args.join(' ')}`)
   // Progress goes to standard error: standard output belongs to the command that asked.
-  const { status, error } = spawnSync(program, args, { cwd: root, env, stdio: ['ignore', 2, 2] })
+  const { status, error } = spawnSync(program, args, { cwd: root, stdio: ['ignore', 2, 2] })
   if (error !== undefined) fail(`${program}: ${error.message}`)
   if (status !== 0) fail(`${program} ended with exit code ${status}`)
 }
