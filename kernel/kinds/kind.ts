@@ -67,6 +67,9 @@ export interface Kind<O extends AnyObject> {
   /** Names of kinds whose objects do the same work: as long as one that is required is refused, nothing of this kind is changed or removed. */
   readonly alsoDoneBy?: readonly string[]
 
+  /** The key does not name the device: what is in the way of a wanted object may be on any, and goes with it. */
+  readonly keyedWithoutDevice?: true
+
   /** Begins with the kind's name. Two objects with one key exclude each other in the kernel. */
   key(object: O): string
   /** What it takes to make `actual` into `desired`; both have one key. */

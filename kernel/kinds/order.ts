@@ -23,6 +23,11 @@ export const KINDS_ON_DEVICES: readonly ObjectKind[] = KINDS.flatMap(({ name, de
   device === undefined ? [] : [name],
 )
 
+/** What must be read again when something happened to a device that matters to nothing that is wanted, where something on it is in the way. */
+export const KINDS_ON_ANY_DEVICE: readonly ObjectKind[] = KINDS.flatMap(({ name, keyedWithoutDevice }) =>
+  keyedWithoutDevice === true ? [name] : [],
+)
+
 /** Kinds whose objects tell that another program uses a device. */
 export const KINDS_SHOWING_USE: readonly ObjectKind[] = KINDS.flatMap(({ name, showsOtherUser }) =>
   showsOtherUser === undefined ? [] : [name],

@@ -1,6 +1,6 @@
 import type { DesiredState, Failure } from '../desired.ts'
 import { kindOf } from '../kinds/kinds.ts'
-import { carriedBy, emptiedBy, KINDS_ON_DEVICES } from '../kinds/order.ts'
+import { carriedBy, emptiedBy, KINDS_ON_ANY_DEVICE, KINDS_ON_DEVICES } from '../kinds/order.ts'
 import { isKept, ownershipOf } from '../kinds/ownership.ts'
 import { compare, deviceOf, type KernelObject, keyOf, type ObjectKind } from '../objects.ts'
 import type { KernelEvent, Op } from '../table.ts'
@@ -44,17 +44,14 @@ export function invalidatedBy(event: KernelEvent, known: Known): Invalidation | 
     case 'overrun':
       return { kinds: [...known.mirrors.keys()] }
     case 'device':
-      return known.devices.has(event.name) ? invalidatedByDevice(event.name) : undefined
+      return known.devices.has(event.name) ? invalidatedByDevice(event.name) : invalidatedByOther(event.name, known)
     case 'object':
       return invalidatedByObject(event.object, event.present, known)
   }
 }
 
-function invalidatedByObject(
-  object: KernelObject,
-  present: boolean,
-  { mirrors, desired, devices }: Known,
-): Invalidation | undefined {
+function invalidatedByObject(object: KernelObject, present: boolean, known: Known): Invalidation | undefined {
+  const { mirrors, desired, devices } = known
   const mirror = mirrors.get(object.kind)
   if (mirror === undefined) return undefined
   const key = keyOf(object)
@@ -68,7 +65,7 @@ function invalidatedByObject(
   if (!desired.objects.has(key) && (!present || ownershipOf(object, desired) === 'foreign')) {
     if (present && isKept(object, desired)) mirror.held.put(key, object)
     else mirror.held.delete(key, object)
-    return undefined
+    return object.kind === 'address' && !present ? invalidatedByOther(object.device, known) : undefined
   }
   const carried = carriedBy(object.kind)
   return {
@@ -83,6 +80,15 @@ function invalidatedByDevice(name: string): Invalidation {
     kinds: ['link', ...KINDS_ON_DEVICES],
     concerns: ({ object }) => kindOf(object.kind).concerns?.(object).includes(name) ?? deviceOf(object) === name,
   }
+}
+
+/**
+ * By something that happened to a device that matters to nothing that is wanted: only where another program's object is in the way of
+ * ours, and may have gone with it without an event. Devices of containers come and go by the thousand and cost a look at a few keys.
+ */
+function invalidatedByOther(name: string, { mirrors }: Known): Invalidation | undefined {
+  const kinds = KINDS_ON_ANY_DEVICE.filter((kind) => mirrors.get(kind)?.held.hasOtherOn(name))
+  return kinds.length === 0 ? undefined : { kinds }
 }
 
 /** Tells the mirrors what a change of ours, just done, means for objects of other kinds. */

@@ -162,6 +162,8 @@ export class KeyedObjects {
   #front = new Map<string, KernelObject>()
   /** Further objects at keys of `front`; nearly always empty. */
   readonly behind = new Map<string, KernelObject[]>()
+  /** Keys of `front` at which the kernel holds something that nobody here has wanted as it is; nearly always few. */
+  readonly #others = new Set<string>()
 
   /** Changed since they were read. */
   touched = false
@@ -169,7 +171,6 @@ export class KeyedObjects {
   /** Where the kernel holds what is `wanted`, the wanted object and its key are kept in place of a copy: there are thousands. */
   constructor(objects: Iterable<KernelObject> = [], wanted: ReadonlyMap<string, KernelObject> = new Map()) {
     for (const object of objects) this.#add(keyOf(object), object)
-    if (wanted.size === 0) return
     const read = this.#front
     this.#front = new Map()
     for (const [key, object] of wanted) {
@@ -178,7 +179,7 @@ export class KeyedObjects {
       this.#front.set(key, object)
       read.delete(key)
     }
-    for (const [key, object] of read) this.#front.set(key, object)
+    for (const [key, object] of read) this.#setFront(key, object)
   }
 
   get front(): ReadonlyMap<string, KernelObject> {
@@ -188,7 +189,16 @@ export class KeyedObjects {
   /** In place of the first one at its key. */
   put(key: string, object: KernelObject): void {
     this.touched = true
-    this.#front.set(key, object)
+    this.#setFront(key, object)
+  }
+
+  /** Whether something on this device is held that nobody here has wanted as it is. */
+  hasOtherOn(device: string): boolean {
+    for (const key of this.#others) {
+      const object = this.#front.get(key)
+      if (object !== undefined && deviceOf(object) === device) return true
+    }
+    return false
   }
 
   /** Removes this one of the objects at its key. */
@@ -197,9 +207,12 @@ export class KeyedObjects {
     const behind = this.behind.get(key)
     this.touched = true
     this.#front.delete(key)
+    this.#others.delete(key)
     this.behind.delete(key)
     if (front === undefined || behind === undefined) return
     for (const held of [front, ...behind]) if (compare(held, object) !== 'same') this.#add(key, held)
+    const first = this.#front.get(key)
+    if (first !== undefined) this.#setFront(key, first)
   }
 
   /** Removes all that hangs on a device; returns the keys. */
@@ -218,6 +231,7 @@ export class KeyedObjects {
     for (const [key, object] of this.#front) {
       if (!isGone(object)) continue
       this.#front.delete(key)
+      this.#others.delete(key)
       this.behind.delete(key)
       dropped.push(key)
     }
@@ -229,6 +243,12 @@ export class KeyedObjects {
     if (behind !== undefined) behind.push(object)
     else if (this.#front.has(key)) this.behind.set(key, [object])
     else this.#front.set(key, object)
+  }
+
+  #setFront(key: string, object: KernelObject): void {
+    this.#front.set(key, object)
+    if ('role' in object) this.#others.delete(key)
+    else this.#others.add(key)
   }
 }
 

@@ -50,6 +50,7 @@ describe('healing', function () {
     const pairs = await host.ipJson('link', 'show', 'type', 'veth')
     if (pairs.some(({ ifname }) => ifname === device)) await host.ip('link', 'del', device)
     await host.exec(['ip', 'link', 'set', 'lost0', 'name', device], { anyCode: true })
+    await host.exec(['ip', 'link', 'del', 'veth-vpn0'], { anyCode: true })
     await host.exec(['ip', 'route', 'del', '10.5.1.0/24', 'proto', 'static'], { anyCode: true })
     await until(20_000, 'healthy', async () => assertSame(await networkOf(host), healthy))
   })
@@ -224,6 +225,28 @@ describe('healing', function () {
     await host.ip('route', 'del', dst)
     await healed('the foreign route has gone')
     assert.equal((await status(host)).state, 'ok')
+  })
+
+  it('has its own route again as soon as another program’s in its way has gone with its device, of which the kernel tells nothing', async () => {
+    const dst = '10.5.1.0/24'
+    await host.ipBatch([
+      'link add veth-vpn0 type veth peer name veth-vpn1',
+      'link set veth-vpn0 up',
+      'link set veth-vpn1 up',
+    ])
+    for (const gone of ['link set veth-vpn0 down', 'link del veth-vpn0']) {
+      await host.ip('link', 'set', 'veth-vpn0', 'up')
+      await host.exec(['sh', '-c', `ip route del ${dst}; ip route replace ${dst} dev veth-vpn0 proto static`])
+      await until(healMs, 'the peer is rejected', async () => {
+        const { rejected } = await status(host)
+        assert.deepEqual(
+          rejected.map(({ id }: { id: string }) => id),
+          ['10.5.1.0-24'],
+        )
+      })
+      await host.ip(...gone.split(' '))
+      await healed(gone)
+    }
   })
 
   it('never deletes a device of another kind that has our name: not ready, with the remedy', async () => {

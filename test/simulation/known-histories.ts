@@ -32,6 +32,15 @@ export const KNOWN_HISTORIES: readonly (readonly [what: string, differs: Partial
     [{ ...foreignRoute, isOne: true }],
   ],
   [
+    'another program’s route in the way goes with the uplink, of which the kernel tells nothing: ours stayed away until an audit',
+    { backend: 'ipip' },
+    [
+      { ...foreignRoute, node: 1, peer: 0, isOne: false },
+      { do: 'rack', what: 'arrives' },
+      { do: 'uplink', node: 1, how: 'down', ms: 1 },
+    ],
+  ],
+  [
     'a strict filter stays because the disk is full: what a peer sends directly is lost until its reply is seen here, too',
     { backend: 'direct', reversePath: '1', isRunning: false },
     [

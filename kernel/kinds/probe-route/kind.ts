@@ -21,6 +21,7 @@ export const probeRoute: Kind<ProbeRoute> = {
   // It lives for seconds, and a probe that is lost because it went is sent again.
   events: false,
   removed: true,
+  keyedWithoutDevice: true,
   key: ({ dst }) => joinedKey('probe-route', dst),
   compare: (actual, desired) =>
     actual.device === desired.device &&

@@ -25,6 +25,7 @@ export const route: Kind<Route> = {
   name: 'route',
   events: true,
   removed: true,
+  keyedWithoutDevice: true,
   key: ({ dst, metric }) => joinedKey('route', dst, 'metric', metric),
   compare: (actual, desired) => (isSame(actual, desired) ? 'same' : 'update'),
   ownership(actual, wanted, all) {

@@ -77,6 +77,45 @@ describe("other people's routes", () => {
     await rig.reconciler.stop()
   })
 
+  for (const [what, goes] of [
+    ['is set down', (kernel: FakeKernel) => kernel.changeDevice('vpn0', { up: false })],
+    ['is deleted', (kernel: FakeKernel) => kernel.delete('link vpn0')],
+    ['loses its last address', (kernel: FakeKernel) => kernel.delete(keyOf(the.address('10.8.0.5/24', 'vpn0')))],
+  ] as const) {
+    it(`that are in the way go without an event when a device of others ${what}, and ours takes the place`, async () => {
+      const rig = the.rig()
+      rig.kernel.addDevice('vpn0')
+      rig.kernel.put(the.address('10.8.0.5/24', 'vpn0'))
+      const inTheWay = the.route('10.64.2.0/24', { protocol: BGP, via: the.ip('10.8.0.9'), device: 'vpn0' })
+      rig.kernel.put(inTheWay)
+      await rig.want(WANTED)
+      await rig.clock.advance(1_000)
+      assert.equal(rig.reconciler.failures().get(keyOf(inTheWay))?.cause, 'foreign')
+      goes(rig.kernel)
+      await rig.clock.advance(1_000)
+      rig.assertInPlace(WANTED)
+      await rig.reconciler.stop()
+    })
+  }
+
+  it('that are in the way cost no reading when devices come and go that they are not on', async () => {
+    const rig = the.rig()
+    rig.kernel.put(the.route('10.64.2.0/24', { protocol: BGP, via: the.ip('192.0.2.9'), device: 'eth0' }))
+    await rig.want(WANTED)
+    await rig.clock.advance(1_000)
+    const before = rig.kernel.calls.length
+    for (let number = 0; number < 1_000; number += 1) {
+      const name = `veth${number}`
+      rig.kernel.addDevice(name)
+      rig.kernel.put(the.address('10.99.0.1/32', name))
+      rig.kernel.changeDevice(name, { up: false })
+      rig.kernel.delete(`link ${name}`)
+    }
+    await rig.clock.advance(1_000)
+    assert.equal(rig.kernel.calls.length, before)
+    await rig.reconciler.stop()
+  })
+
   it('are read again when a network becomes ours in which some of them lie', async () => {
     const rig = the.rig()
     const leftover = the.route('10.200.7.0/24', {
