@@ -22,6 +22,17 @@ interface HeldAddress {
 /** Nearly always one lease: thousands of lists of one would be thousands of arrays. */
 type Held = Lease | readonly Lease[]
 
+/** What a lease has and another one has first. */
+export interface Exclusion {
+  /** The one that it loses; absent: all of it. */
+  readonly family?: Family
+  readonly reason: string
+  readonly text: string
+}
+
+/** Whether what a lease says of a family counts. */
+export type Stands = (other: Lease, family: Family) => boolean
+
 interface Table<K> {
   get(key: K): Held | undefined
   set(key: K, value: Held): void
@@ -79,44 +90,52 @@ export class LeaseIndex {
     })
   }
 
-  /** Why the lease cannot be beside one of those that `stands` names: the first reason, and of its holders the oldest. */
-  excludedBy(lease: Lease, stands: (other: Lease) => boolean): { reason: string; text: string } | undefined {
-    const oldest = (found: Iterable<Held | undefined>): Lease | undefined => {
+  /**
+   * What of the lease cannot be beside those that `stands` names, each time with the oldest of them: a subnet of one family, or all of it.
+   * What is said of families that are `lost` to it anyway is left out.
+   */
+  exclusions(lease: Lease, lost: ReadonlySet<Family>, stands: Stands): readonly Exclusion[] {
+    const oldest = (family: Family, found: Iterable<Held | undefined>): Lease | undefined => {
       let first: Lease | undefined
       for (const held of found) {
         for (const other of listOf(held)) {
-          if (other === lease || (other !== this.#own && !stands(other))) continue
+          if (other === lease || (other !== this.#own && !stands(other, family))) continue
           if (first === undefined || this.#order(other, first) < 0) first = other
         }
       }
       return first
     }
-    for (const { subnet, publicIp } of this.#parts(lease)) {
-      const overlapped = oldest(this.#overlapping(subnet))
+    const found: Exclusion[] = []
+    const parts: (readonly [Family, FamilyLease])[] = []
+    for (const family of this.#network.families.keys()) {
+      const part = lost.has(family) ? undefined : lease.families.get(family)
+      const overlapped = part && oldest(family, this.#overlapping(part.subnet))
       if (overlapped !== undefined) {
-        return { reason: 'overlap', text: `${subnet} overlaps the subnet of ${this.#name(overlapped)}` }
-      }
-      const holder = oldest([this.#publicIps.get(publicIp)])
-      if (holder !== undefined) {
-        const text = `its public address ${publicIp} is that of ${this.#name(holder)}`
-        return { reason: 'duplicate-public-address', text }
-      }
+        const text = `${part?.subnet} overlaps the subnet of ${this.#name(overlapped)}`
+        found.push({ family, reason: 'overlap', text })
+      } else if (part !== undefined) parts.push([family, part])
     }
-    for (const { kind, reason, name, value } of uniqueValues(lease)) {
-      const holder = oldest([this.#uniques.get(kind)?.get(value)])
-      if (holder !== undefined) {
-        return { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}` }
-      }
+    for (const [family, { publicIp }] of parts) {
+      const holder = oldest(family, [this.#publicIps.get(publicIp)])
+      if (holder === undefined) continue
+      const text = `its public address ${publicIp} is that of ${this.#name(holder)}`
+      return [...found, { reason: 'duplicate-public-address', text }]
     }
-    for (const part of this.#parts(lease)) {
+    for (const { family, kind, reason, name, value } of parts.length === 0 ? [] : uniqueValues(lease)) {
+      const isLost = lost.has(family) || found.some((exclusion) => exclusion.family === family)
+      const holder = isLost ? undefined : oldest(family, [this.#uniques.get(kind)?.get(value)])
+      if (holder === undefined) continue
+      return [...found, { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}` }]
+    }
+    for (const [family, part] of parts) {
       for (const { which, address } of addressesOf(part)) {
-        const around = oldest(this.#subnets.around(hostCidr(address)))
+        const around = oldest(family, this.#subnets.around(hostCidr(address)))
         if (around === undefined) continue
         const text = `its ${which} address ${address} lies inside the subnet of lease ${around.id}`
-        return { reason: `${which}-address-inside`, text }
+        return [...found, { reason: `${which}-address-inside`, text }]
       }
     }
-    return undefined
+    return found
   }
 
   /** Every other lease whose verdict may depend on this one. */
@@ -139,12 +158,6 @@ export class LeaseIndex {
     found.delete(lease)
     if (this.#own !== undefined) found.delete(this.#own)
     return found
-  }
-
-  /** In the enabled families. */
-  #parts(lease: Lease) {
-    const parts = [...this.#network.families.keys()].map((family) => lease.families.get(family))
-    return parts.filter((part) => part !== undefined)
   }
 
   #overlapping(subnet: Cidr): (Held | undefined)[] {
@@ -192,8 +205,17 @@ function listOf(held: Held | undefined): readonly Lease[] {
   return Array.isArray(held) ? held : [held as Lease]
 }
 
-function uniqueValues(lease: Lease): { kind: string; reason: string; name: string; value: string }[] {
-  const found: { kind: string; reason: string; name: string; value: string }[] = []
+interface UniqueValue {
+  readonly family: Family
+  /** Field and family. */
+  readonly kind: string
+  readonly reason: string
+  readonly name: string
+  readonly value: string
+}
+
+function uniqueValues(lease: Lease): UniqueValue[] {
+  const found: UniqueValue[] = []
   const paths: readonly PeerPath[] = [lease.primary, ...lease.accepts]
   for (const path of paths) {
     for (const [family, data] of path.data) {
@@ -204,7 +226,7 @@ function uniqueValues(lease: Lease): { kind: string; reason: string; name: strin
         if (typeof value !== 'string' || value.length > 64) continue
         const text = field === 'VtepMAC' ? value.toLowerCase() : value
         // Each family has a device of its own, so v4 and v6 may share a MAC, as they share a WireGuard key.
-        found.push({ kind: `${field} ${family}`, reason, name, value: text })
+        found.push({ family, kind: `${field} ${family}`, reason, name, value: text })
       }
     }
   }

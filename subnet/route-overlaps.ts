@@ -23,10 +23,12 @@ export class RouteOverlaps {
     this.#harm = harm
   }
 
-  /** `before` was accepted and `after` is; undefined: none. */
-  change(before: Lease | undefined, after: Lease | undefined): void {
-    const [gone, come] = [subnetsOf(before), subnetsOf(after)]
-    for (const subnet of gone) if (!come.includes(subnet)) this.#each(subnet, (subnets) => subnets.delete(subnet))
+  /** All that is accepted otherwise than before, at once: one lease may get what another one loses. Undefined: it was or is not accepted. */
+  change(changes: readonly { readonly before: Lease | undefined; readonly after: Lease | undefined }[]): void {
+    const come = new Set(changes.flatMap(({ after }) => subnetsOf(after)))
+    for (const subnet of changes.flatMap(({ before }) => subnetsOf(before))) {
+      if (!come.has(subnet)) this.#each(subnet, (subnets) => subnets.delete(subnet))
+    }
     for (const subnet of come) this.#each(subnet, (subnets) => subnets.add(subnet))
   }
 

@@ -97,27 +97,29 @@ describe('two families', function () {
     await until(3_000, 'IPv6 is back', () => reachesByIpv6(h1, h2))
   })
 
+  const value = (n: number, more: object = {}) => {
+    const data = (family: string) => ({ VNI: 1, VtepMAC: `02:00:00:00:${family}:0${n}` })
+    const addresses = { PublicIP: `192.168.64.10${n}`, PublicIPv6: `fd00:64::10${n}` }
+    return JSON.stringify({
+      ...addresses,
+      BackendType: 'vxlan',
+      BackendData: data('04'),
+      BackendV6Data: data('06'),
+      ...more,
+    })
+  }
+  const routes = async () => (await h1.exec(['sh', '-c', 'ip -4 route; ip -6 route'])).stdout
+
   it('a peer with one family, or one good one, gets that family’s objects', async () => {
-    const value = (n: number, more: object) => {
-      const data = (family: string) => ({ VNI: 1, VtepMAC: `02:00:00:00:${family}:0${n}` })
-      const addresses = { PublicIP: `192.168.64.10${n}`, PublicIPv6: `fd00:64::10${n}` }
-      return JSON.stringify({
-        ...addresses,
-        BackendType: 'vxlan',
-        BackendData: data('04'),
-        BackendV6Data: data('06'),
-        ...more,
-      })
-    }
     const put = (n: number, more: object, v4 = `10.5.${n}.0-24`) =>
       lab.etcd.put(`${leasePrefix}${v4}&fc00:0:0:${n}::-64`, value(n, more))
     await put(1, { BackendV6Data: { VNI: 1, VtepMAC: 'none' } })
     await put(2, { BackendData: null })
     await put(3, { PublicIP: '0.0.0.0', BackendData: undefined }, '0.0.0.0-0')
     await until(3_000, 'each has what it can have', async () => {
-      const routes = (await h1.exec(['sh', '-c', 'ip -4 route; ip -6 route'])).stdout
+      const text = await routes()
       const found = [1, 2, 3].map((n) =>
-        [`10.5.${n}.0/24 `, `fc00:0:0:${n}::/64 `].map((dst) => routes.includes(`${dst}`)),
+        [`10.5.${n}.0/24 `, `fc00:0:0:${n}::/64 `].map((dst) => text.includes(`${dst}`)),
       )
       assert.deepEqual(found, [
         [true, false],
@@ -134,6 +136,36 @@ describe('two families', function () {
       )
     })
     for (const v4 of ['10.5.1.0', '10.5.2.0', '0.0.0.0']) await lab.etcd.del(`${leasePrefix}${v4}`, { prefix: true })
+  })
+
+  it('two that got one IPv6 subnet, as when they ask for it at once, keep their routes of IPv4; the older one has the subnet', async () => {
+    const keys = [4, 5].map((n) => `${leasePrefix}10.5.${n}.0-24&fc00:0:0:4::-64`)
+    await lab.etcd.put(keys[0] as string, value(4))
+    await until(3_000, 'the first one is there', async () => assert.match(await routes(), /^10\.5\.4\.0\/24 /m))
+    const isOf = async (n: number) => {
+      assert.match(await routes(), /^fc00:0:0:4::\/64 /m)
+      const gateway = await h1.ip('-6', 'neigh', 'show', 'fc00:0:0:4::', 'dev', 'flannel-v6.1')
+      assert.match(gateway, new RegExp(`lladdr 02:00:00:00:06:0${n} PERMANENT`))
+    }
+    await isOf(4)
+    await lab.etcd.put(keys[1] as string, value(5))
+    await until(3_000, 'both have IPv4', async () => {
+      const { rejected } = await status(h1)
+      assert.deepEqual(
+        rejected.map(({ id, reason }: Record<string, string>) => `${id} ${reason}`),
+        ['10.5.5.0-24&fc00:0:0:4::-64 overlap'],
+      )
+      const text = await routes()
+      for (const n of [4, 5]) assert.match(text, new RegExp(`^10\\.5\\.${n}\\.0/24 `, 'm'))
+      await isOf(4)
+    })
+    await lab.etcd.del(keys[0] as string)
+    await until(3_000, 'who is left has both', async () => {
+      assert.deepEqual((await status(h1)).rejected, [])
+      await isOf(5)
+    })
+    await lab.etcd.del(keys[1] as string)
+    await until(3_000, 'and goes', async () => assert.doesNotMatch(await routes(), /10\.5\.[45]\.0|fc00:0:0:4::/))
   })
 
   it('an uplink too small for IPv6 in the tunnel leaves IPv4 as it is, from the start and on the way; the number is named', async () => {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { type Cidr, contains, type IpAddr, overlaps } from '../../lib/address.ts'
 import { PersistentMap } from '../../lib/persistent-map.ts'
-import { acceptPeers, PeerJudge, type PeerRuleInput, type PeerVerdicts } from '../../subnet/peer-rules.ts'
+import type { PeerRuleInput } from '../../subnet/lease-verdict.ts'
+import { acceptPeers, PeerJudge, type PeerVerdicts } from '../../subnet/peer-rules.ts'
 import { emptySurroundings, type Surroundings } from '../../subnet/surroundings.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { type LeaseSketch, lease, networkOf, snapshot } from './leases.ts'
@@ -111,6 +112,20 @@ describe('acceptPeers', () => {
       ['10.0.0.0/8 dev tun0', ['10.5.207.0/24', '10.5.208.0/24'], 2],
       ['10.5.207.64/26 dev eth1', ['10.5.207.0/24'], 1],
     ])
+  })
+
+  it('names them still where one lease loses a subnet to another one', () => {
+    const around = { network: dual, surroundings: surroundingsOf({ routes: ['10.5.0.0/17 dev tun0'] }) }
+    const younger = lease('10.5.2.0/24', { ip: '10.0.0.1', age: 2 })
+    const older = lease('10.5.2.0/24 fc00:0:0:5::/64', { ip: '10.0.0.2', ip6: 'fe80::2', age: 1 })
+    const judged = new PeerJudge()
+    for (const leases of [[younger], [younger, older]]) {
+      const { overlaps } = judged.judge({ ...base, ...around, snapshot: snapshot(leases) })
+      assert.deepEqual(
+        overlaps.map(({ subnets }) => subnets),
+        [['10.5.2.0/24']],
+      )
+    }
   })
 
   it('finds nothing wrong with a subnet because of the bridge of the own one', () => {
@@ -292,6 +307,80 @@ describe('acceptPeers', () => {
     )
   })
 
+  describe('of two leases of both families', () => {
+    const v6 = 'fc00:0:0:5::/64'
+    const older = lease(`10.5.2.0/24 ${v6}`, { ip: '10.0.0.1', ip6: 'fe80::1', age: 1 })
+    const whatIsLeft = (other: Lease, third?: Lease) => {
+      const leases = [other, older, ...(third === undefined ? [] : [third])]
+      const { accepted, rejected } = judge(leases, { network: dual })
+      const families = leases.map(({ id }) => [...(accepted.get(id)?.families.keys() ?? [])].join())
+      return [families, rejected.map(({ reason }) => reason)]
+    }
+
+    it('leaves the younger one the family in which it takes nothing from the older one', () => {
+      const younger = lease(`10.5.3.0/24 ${v6}`, { ip: '10.0.0.2', ip6: 'fe80::2', age: 2 })
+      assert.deepEqual(whatIsLeft(younger), [['4', '4,6'], ['overlap']])
+      const inIpv4 = lease('10.5.2.0/25 fc00:0:0:6::/64', { ip: '10.0.0.2', ip6: 'fe80::2', age: 2 })
+      assert.deepEqual(whatIsLeft(inIpv4), [['6', '4,6'], ['overlap']])
+      const inBoth = lease(`10.5.2.0/25 ${v6}`, { ip: '10.0.0.2', ip6: 'fe80::2', age: 2 })
+      assert.deepEqual(whatIsLeft(inBoth), [
+        ['', '4,6'],
+        ['overlap', 'overlap'],
+      ])
+    })
+
+    it('leaves a lease the family in which its subnet contains no address of others', () => {
+      const around = lease('10.5.3.0/24 fd00:1::/64', { ip: '10.0.0.2', ip6: 'fe80::2', age: 2 })
+      const wide = networkOf({ Network: '10.5.0.0/16', EnableIPv6: true, IPv6Network: 'fd00:1::/48' })
+      const inside = lease('10.5.4.0/24 fd00:1:0:7::/64', { ip: '10.0.0.3', ip6: 'fd00:1::9', age: 1 })
+      const { accepted, rejected } = judge([around, inside], { network: wide })
+      assert.deepEqual([...(accepted.get(around.id)?.families.keys() ?? [])], [4])
+      assert.deepEqual(
+        rejected.map(({ reason }) => reason),
+        ['peer-address'],
+      )
+    })
+
+    it('rejects as a whole what names the address, the MAC or a container’s address of another node', () => {
+      for (const [sketch, reason] of [
+        [{ ip: '10.0.0.1', ip6: 'fe80::2' }, 'duplicate-public-address'],
+        [{ ip: '10.0.0.2', ip6: 'fe80::1' }, 'duplicate-public-address'],
+        [{ ip: '10.5.2.7', ip6: 'fe80::2' }, 'public-address-inside'],
+      ] as const) {
+        const younger = lease('10.5.3.0/24 fc00:0:0:6::/64', { ...sketch, age: 2 })
+        assert.deepEqual(whatIsLeft(younger), [['', '4,6'], [reason]])
+      }
+      // What stands in the family that it loses says nothing against the other one.
+      const younger = lease(`10.5.3.0/24 ${v6}`, { ip: '10.0.0.2', ip6: 'fe80::1', age: 2 })
+      assert.deepEqual(whatIsLeft(younger), [['4', '4,6'], ['overlap']])
+    })
+
+    it('lets nobody lose a subnet to a family that another lease has lost itself', () => {
+      const second = lease('10.5.3.0/24 fc00:0:0:4::/63', { ip: '10.0.0.2', ip6: 'fe80::2', age: 2 })
+      const third = lease('10.5.4.0/24 fc00:0:0:4::/64', { ip: '10.0.0.3', ip6: 'fe80::3', age: 3 })
+      assert.deepEqual(whatIsLeft(second, third), [['4', '4,6', '4,6'], ['overlap']])
+      // The older one goes, and its loser has both again, which the third one then loses.
+      const judged = new PeerJudge()
+      const input = { ...base, network: dual }
+      judged.judge({ ...input, snapshot: snapshot([older, second, third]) })
+      const { accepted } = judged.judge({ ...input, snapshot: snapshot([second, third]) })
+      assert.deepEqual(
+        [second, third].map(({ id }) => [...(accepted.get(id)?.families.keys() ?? [])].join()),
+        ['4,6', '4'],
+      )
+    })
+
+    it('gives the same lease for what is left of it while that stays so', () => {
+      const younger = lease(`10.5.3.0/24 ${v6}`, { ip: '10.0.0.2', ip6: 'fe80::2', age: 2 })
+      const judged = new PeerJudge()
+      const input = { ...base, network: dual }
+      const before = judged.judge({ ...input, snapshot: snapshot([older, younger]) }).accepted.get(younger.id)
+      const third = lease('10.5.9.0/24 fc00:0:0:4::/63', { ip: '10.0.0.9', ip6: 'fe80::9', age: 3 })
+      const after = judged.judge({ ...input, snapshot: snapshot([older, younger, third]) }).accepted.get(younger.id)
+      assert.ok(before !== undefined && before === after)
+    })
+  })
+
   it('shows what the store could not read', () => {
     const unreadable = [{ id: 'notes', reason: 'foreign-key', text: 'x' }]
     assert.deepEqual(acceptPeers({ ...base, snapshot: snapshot([], unreadable) }).rejected, unreadable)
@@ -312,11 +401,22 @@ describe('acceptPeers', () => {
       ),
       mac: fc.integer({ min: 1, max: 6 }),
       age: fc.integer({ min: 1, max: 5 }),
+      v6: fc.option(
+        fc.record({
+          at: fc.integer({ min: 1, max: 4 }),
+          isWide: fc.boolean(),
+          ip6: fc.constantFrom('fe80::1', 'fe80::2', 'fe80::3', 'fc00:0:0:1::9', 'fc00:0:0:3::9', 'fc00:0:0:9::9'),
+        }),
+        { nil: undefined },
+      ),
     })
-    .map(({ at, length, ip, tunnelIp, mac, age }) => {
+    .map(({ at, length, ip, tunnelIp, mac, age, v6 }) => {
       const start = ((at * 128) >> (32 - length)) << (32 - length)
-      const more = tunnelIp === undefined ? {} : { tunnelIp }
-      return lease(`10.5.${start >> 8}.${start & 255}/${length}`, { ip, mac: `02:00:00:00:00:1${mac}`, age, ...more })
+      const subnet = `10.5.${start >> 8}.${start & 255}/${length}`
+      const sketch = { ip, mac: `02:00:00:00:00:1${mac}`, age }
+      if (v6 === undefined) return lease(subnet, tunnelIp === undefined ? sketch : { ...sketch, tunnelIp })
+      const subnet6 = v6.isWide ? `fc00:0:0:${v6.at & ~1}::/63` : `fc00:0:0:${v6.at}::/64`
+      return lease(`${subnet} ${subnet6.replace('fc00:0:0:0::', 'fc00::')}`, { ...sketch, ip6: v6.ip6 })
     })
 
   const anySurroundings = fc.constantFrom(
@@ -334,9 +434,17 @@ describe('acceptPeers', () => {
     )
     fc.assert(
       fc.property(many, anySurroundings, (leases, around) => {
-        const verdicts = judge(leases, { surroundings: around })
-        assert.deepEqual(judge([...leases].reverse(), { surroundings: around }), verdicts)
-        assert.equal(verdicts.accepted.size + verdicts.rejected.length, leases.length)
+        const input = { network: dual, surroundings: around }
+        const verdicts = judge(leases, input)
+        assert.deepEqual(judge([...leases].reverse(), input), verdicts)
+        const whole = leases.filter(({ id, families }) => verdicts.accepted.get(id)?.families.size === families.size)
+        const rejected = new Set(verdicts.rejected.map(({ id }) => id))
+        assert.equal(whole.length + rejected.size, leases.length)
+        const inIpv6 = [...verdicts.accepted.values()].flatMap((one) => one.families.get(6) ?? [])
+        for (const [index, { subnet }] of inIpv6.entries()) {
+          for (const b of inIpv6.slice(index + 1)) assert.ok(!overlaps(subnet, b.subnet), `${subnet} ${b.subnet}`)
+          for (const { publicIp } of inIpv6) assert.ok(!contains(subnet, publicIp), `${subnet} ${publicIp}`)
+        }
         const parts = [own, ...verdicts.accepted.values()].flatMap((one) => one.families.get(4) ?? [])
         for (const [index, { subnet }] of parts.entries()) {
           assert.ok(contains('10.5.0.0/16' as Cidr, subnet))
@@ -378,7 +486,7 @@ describe('acceptPeers', () => {
         for (const step of steps) {
           held = step.leases(held)
           around = step.around ?? around
-          const input = { ...base, surroundings: around, snapshot: snapshot(held) }
+          const input = { ...base, network: dual, surroundings: around, snapshot: snapshot(held) }
           const [verdicts, anew] = [judge.judge(input), acceptPeers(input)]
           assert.deepEqual(verdicts.rejected, anew.rejected)
           assert.deepEqual(new Map(verdicts.accepted), new Map(anew.accepted))
