@@ -5,7 +5,7 @@ import { InvalidLease } from '../../lib/errors.ts'
 export interface NodeFacts {
   readonly name: string
   readonly version: string
-  /** Text of equal length for all: creation time, then uid. One that is being deleted is younger than all that are not. */
+  /** Text of equal length for all: its standing, creation time, then uid. One that is being deleted, or whose kubelet is silent, is younger than all that are neither. */
   readonly age: string
   /** At most one of each family. */
   readonly subnets: ReadonlyMap<Family, Cidr>
@@ -28,10 +28,10 @@ export interface NodeState {
  * @throws InvalidLease for what is no Node object
  */
 export function nodeState(object: unknown, prefix: string): NodeState {
-  const { metadata, spec } = fieldsOf(object)
+  const { metadata, spec, status } = fieldsOf(object)
   const { annotations } = fieldsOf(metadata)
   const { podCIDRs, podCIDR } = fieldsOf(spec)
-  const said: unknown[] = [ageOf(metadata), podCIDRs, podCIDR]
+  const said: unknown[] = [ageOf(metadata, status), podCIDRs, podCIDR]
   const all = fieldsOf(annotations)
   // Object.entries would make an array for each of those that are not ours, too.
   for (const key in all) if (key.startsWith(prefix)) said.push(key.slice(prefix.length), all[key])
@@ -47,10 +47,10 @@ export function readNode(object: unknown, prefix: string): NodeFacts {
   )
   return {
     ...identityOf(metadata),
-    age: ageOf(metadata),
+    age: ageOf(metadata, status),
     subnets: subnetsIn(fieldsOf(spec)),
     annotations: new Map(kept),
-    networkUnavailable: conditionIn(fieldsOf(status)),
+    networkUnavailable: conditionIn(status, 'NetworkUnavailable'),
   }
 }
 
@@ -74,14 +74,17 @@ function identityOf(metadata: unknown): { name: string; version: string } {
 }
 
 /**
- * A finalizer can keep a deleted Node for long (Karpenter's, while it drains), and its podCIDR is given away all the same: it is a peer, but
- * what another one has as well is the other's.
+ * A finalizer can keep a deleted Node for long (Karpenter's, while it drains), and its podCIDR is given away all the same; the Node of a machine
+ * that is gone stays where nobody deletes it, and its address is given to the next. Either is a peer, but what another one has as well is the other's.
  */
-function ageOf(metadata: unknown): string {
+function ageOf(metadata: unknown, status: unknown): string {
   const { creationTimestamp, deletionTimestamp, uid } = fieldsOf(metadata)
-  const created = deletionTimestamp === undefined ? creationTimestamp : '~'
+  // The controller manager says so when it has not heard of the kubelet for some 50 s.
+  const isSilent = () => conditionIn(status, 'Ready') === 'Unknown'
+  const standing = deletionTimestamp !== undefined ? '2' : isSilent() ? '1' : '0'
+  const created = deletionTimestamp === undefined ? String(creationTimestamp ?? '') : ''
   // V8 keeps the parts of a concatenation beside the result, but not those of a join: there are thousands of these texts.
-  return [String(created ?? '').padEnd(20), String(uid ?? '')].join('')
+  return [standing, created.padEnd(20), String(uid ?? '')].join('')
 }
 
 function subnetsIn({ podCIDRs, podCIDR }: Readonly<Record<string, unknown>>): ReadonlyMap<Family, Cidr> {
@@ -94,8 +97,13 @@ function subnetsIn({ podCIDRs, podCIDR }: Readonly<Record<string, unknown>>): Re
   return subnets
 }
 
-function conditionIn({ conditions }: Readonly<Record<string, unknown>>): string | undefined {
-  const list = Array.isArray(conditions) ? conditions.map(fieldsOf) : []
-  const found = list.find(({ type }) => type === 'NetworkUnavailable')?.['status']
-  return typeof found === 'string' ? found : undefined
+function conditionIn(status: unknown, wanted: string): string | undefined {
+  const { conditions } = fieldsOf(status)
+  if (!Array.isArray(conditions)) return undefined
+  // A loop: this is done for each heartbeat.
+  for (const condition of conditions) {
+    const { type, status: said } = fieldsOf(condition)
+    if (type === wanted) return typeof said === 'string' ? said : undefined
+  }
+  return undefined
 }

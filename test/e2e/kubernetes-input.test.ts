@@ -154,6 +154,39 @@ describe('bad input from Kubernetes', function () {
     ])
   })
 
+  it('lets a Node whose kubelet is silent give its address to the one that has it now, and takes it back (autoscaler#3639, hcloud-cloud-controller-manager#231)', async () => {
+    const report = (name: string, said: string) =>
+      kubernetes.send([
+        'PATCH',
+        `${nodes}/${name}/status`,
+        { status: { conditions: [{ type: 'Ready', status: said, reason: 'NodeStatusUnknown', message: '' }] } },
+      ])
+    // The machine of the first is gone, and its address another machine's; nobody has deleted its Node.
+    await kubernetes.send(['POST', nodes, peer('gone', 61, { 'public-ip': '192.168.64.161' })])
+    await report('gone', 'True')
+    await systemClock.sleep(1_100, host.signal)
+    await kubernetes.send(['POST', nodes, peer('heir', 62, { 'public-ip': '192.168.64.161' })])
+    const isServed = (name: string, other: string) =>
+      until(10_000, `${name} goes first`, async () => {
+        const { rejected } = await status(host)
+        assert.deepEqual(
+          rejected.filter(({ id }: Row) => id === name || id === other).map(({ id }: Row) => id),
+          [other],
+        )
+        assert.match(rejected.find(({ id }: Row) => id === other)?.text ?? '', new RegExp(`is that of lease ${name},`))
+      })
+    await isServed('gone', 'heir')
+    await report('gone', 'Unknown')
+    await isServed('heir', 'gone')
+    assert.ok((await networkOf(host)).some((line) => /^10\.5\.62\.0/.test(line)))
+    await report('heir', 'Unknown')
+    await isServed('gone', 'heir')
+    await report('heir', 'True')
+    await report('gone', 'True')
+    await isServed('gone', 'heir')
+    await kubernetes.send(['DELETE', `${nodes}/gone`, {}], ['DELETE', `${nodes}/heir`, {}])
+  })
+
   it('follows the link of a ConfigMap, keeps the last good one of it, and starts with no bad one', async () => {
     await swap(JSON.stringify({ ...vxlan, Backend: { ...vxlan.Backend, MTU: 1400 } }))
     await until(10_000, 'the new MTU is told', async () => assert.equal(await mtu(), 1350))
