@@ -15,7 +15,7 @@ import { readDocker } from './check/read/docker.ts'
 import { readVariables } from './check/read/variables.ts'
 import { openCni } from './cni/open-cni.ts'
 import { exitCodeOf } from './exit-code.ts'
-import { collectAfterStart, keepHeapSmall } from './heap.ts'
+import { collectAfterStart, keepHeapSmall, optimiseBesideCrowd } from './heap.ts'
 import { momentReader } from './last-known/moment.ts'
 import { openLeases } from './leases/open-leases.ts'
 import { Agent } from './node/agent.ts'
@@ -147,6 +147,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   const { passes } = agent.reconciler
   lifecycle.run('Docker', (stop) => watchDocker({ conditions, clock, passes }, subnetFile, stop))
 
+  lifecycle.run('optimising compiler', (stop) => optimiseBesideCrowd(source.store, stop))
   lifecycle.run('heap', async (stop) => {
     await untilReady(agent, stop)
     if (stop.aborted) return

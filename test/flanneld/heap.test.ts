@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
-import { collectAfterStart } from '../../flanneld/heap.ts'
+import { collectAfterStart, optimiseBesideCrowd } from '../../flanneld/heap.ts'
 import { Latest } from '../../lib/latest.ts'
+import type { LeaseSnapshot } from '../../subnet/types.ts'
 import { settleTasks, VirtualClock } from '../fakes/clock.ts'
+import { lease } from '../subnet/leases.ts'
 
 describe('collectAfterStart', () => {
   function begin(signal = new AbortController().signal) {
@@ -40,4 +42,28 @@ describe('collectAfterStart', () => {
     await settleTasks()
     assert.deepEqual([collected, ended()], [[], 100])
   })
+})
+
+describe('optimiseBesideCrowd', () => {
+  it('turns the compiler on once, when the leases have become many', async () => {
+    const leases = new Latest<LeaseSnapshot>('leases')
+    let times = 0
+    const ended = optimiseBesideCrowd(leases, new AbortController().signal, () => {
+      times += 1
+    })
+    const counts: number[] = []
+    for (const size of [9_999, 10_000, 20_000]) {
+      leases.set(snapshotOf(size))
+      await settleTasks()
+      counts.push(times)
+    }
+    await ended
+    assert.deepEqual(counts, [0, 1, 1])
+  })
+
+  function snapshotOf(size: number): LeaseSnapshot {
+    const any = lease('10.5.1.0/24')
+    const leases = new Map(Array.from({ length: size }, (_, index) => [String(index), any]))
+    return { revision: '1', leases, unreadable: [] }
+  }
 })
