@@ -25,6 +25,7 @@ import { agentOptions, podOf, requireNetAdmin } from './options/node-options.ts'
 import type { Options } from './options/options.ts'
 import { OtherDaemons } from './other-daemons/watch.ts'
 import type { ProcessPort } from './process-port.ts'
+import { bootMark } from './state/boot-mark.ts'
 import { claimFootprint } from './state/claim-footprint.ts'
 import { DiskWrites } from './state/disk-writes.ts'
 import { instanceOf } from './state/instance.ts'
@@ -58,7 +59,7 @@ export async function runDaemon(needs: DaemonNeeds, options: Options): Promise<v
   const me = { pid: port.pid, pod: podOf(port.env) }
   const lock = await takeLock(writes, options.subnetFile, me)
   const instance = instanceOf(options)
-  const state = await StateDir.open({ log, writes, randomBytes, uid: port.uid }, instance.stateDir)
+  const state = await StateDir.open({ log, writes, randomBytes, bootMark, uid: port.uid }, instance.stateDir)
   const nodeId = await state.nodeId()
   log.info('flanneld started', { version: port.version, nodeId, stateDir: instance.stateDir })
 

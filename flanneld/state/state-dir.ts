@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { type JournalEntries, NO_ENTRIES } from '../../kernel/reconciler/journal.ts'
 import type { Source } from '../../lib/latest.ts'
 import { type Logger, silentLogger } from '../../lib/log.ts'
@@ -11,7 +12,7 @@ const NODE_ID = 'node-id'
 /** By which ways the node sends and receives; `flanneld/switch/record.ts` knows what is in it. */
 export const WAYS_FILE = 'ways.json'
 const WITHOUT_NODE_ID =
-  'the identity of this node ends with this process, and the next start claims its subnet anew, as a new host with its address does'
+  'the identity of this node ends when the host is booted anew, and the start after that claims its subnet anew, as a new host with its address does'
 
 /** What this instance must know again after a restart: who it is, and what in the kernel is its own. */
 export class StateDir {
@@ -21,6 +22,7 @@ export class StateDir {
   readonly changes: Source<number>
   readonly #log: Logger
   readonly #randomBytes: (count: number) => Uint8Array
+  readonly #bootMark: () => Promise<string | undefined>
 
   private constructor(needs: StateDirNeeds, files: StateFiles, journal: StateJournal) {
     this.files = files
@@ -28,6 +30,7 @@ export class StateDir {
     this.changes = needs.writes.changes
     this.#log = needs.log
     this.#randomBytes = needs.randomBytes
+    this.#bootMark = needs.bootMark ?? (async () => undefined)
   }
 
   /** @throws PermissionError when the directory or a file in it is not ours alone */
@@ -38,8 +41,8 @@ export class StateDir {
   }
 
   /**
-   * 128 random bits as 32 hexadecimal digits, made at the first start. Not machine-id: cloned machines share that. One that
-   * cannot be written serves as long as the process lives.
+   * 128 random bits as 32 hexadecimal digits, made at the first start. Not machine-id: cloned machines share that. Where they cannot be
+   * written, the identity follows from the boot of the host, so that a restart finds the lease again.
    */
   async nodeId(): Promise<string> {
     const text = await this.files.read(NODE_ID)
@@ -50,9 +53,17 @@ export class StateDir {
     if (text !== undefined) {
       this.#log.warn('node identity was damaged and made anew', { file: `${this.files.path}/${NODE_ID}` })
     }
+    const keep = (id: string) => this.files.keep(NODE_ID, `${id}\n`, WITHOUT_NODE_ID)
     const fresh = Buffer.from(this.#randomBytes(16)).toString('hex')
-    await this.files.keep(NODE_ID, `${fresh}\n`, WITHOUT_NODE_ID)
-    return fresh
+    if (await keep(fresh)) return fresh
+    const mark = await this.#bootMark()
+    if (mark === undefined) return fresh
+    const ofBoot = createHash('sha256')
+      .update(JSON.stringify([mark, this.files.path]))
+      .digest('hex')
+      .slice(0, 32)
+    await keep(ofBoot)
+    return ofBoot
   }
 }
 
@@ -84,6 +95,8 @@ export interface StateDirNeeds {
   readonly randomBytes: (count: number) => Uint8Array
   /** Of this process. */
   readonly uid: number
+  /** What this host has from boot to boot and no other one has; undefined, or absent: not known. */
+  readonly bootMark?: () => Promise<string | undefined>
   /** Absent: the directory is on the disk of this host. */
   readonly openFiles?: (path: string, uid: number) => Promise<FilePort>
 }

@@ -80,10 +80,12 @@ describe('a local failure', function () {
     const blocker = await host.start([execPath, '-e', 'require("net").createServer().listen(10299, "127.0.0.1")'], {
       log: '/dev/null',
     })
-    await startDaemon(host, {
-      program,
-      args: [`--state-dir=${place}/state`, '--healthz-ip=127.0.0.1', '--healthz-port=10299'],
-    })
+    const start = async () =>
+      await startDaemon(host, {
+        program,
+        args: [`--state-dir=${place}/state`, '--healthz-ip=127.0.0.1', '--healthz-port=10299'],
+      })
+    await start()
     await startDaemon(other)
     for (const each of [host, other]) await each.addContainer('c1')
 
@@ -109,6 +111,18 @@ describe('a local failure', function () {
     assert.match(told.text, /ENOSPC/)
     assert.match(told.remedy, /df -h/)
     assert.equal(await strict(host), '1')
+
+    // Nobody is asked whether he lives: it is the same node, as long as the host runs.
+    const lease = await leaseOf(lab, host)
+    host.daemon?.kill('SIGKILL')
+    await host.daemon?.waitExit()
+    await start()
+    await until(10_000, 'it has its lease again', async () => {
+      const again = await status(host)
+      assert.deepEqual([again.nodeId, again.ready], [nodeId, true])
+      assert.equal((await leaseOf(lab, host)).key, lease.key)
+    })
+    await reaches(other, host)
 
     blocker.kill('SIGTERM')
     await inside(`rm ${place}/fill; mount -o remount,size=1m ${place}`)

@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { bootMark } from '../../flanneld/state/boot-mark.ts'
 import { DiskWrites } from '../../flanneld/state/disk-writes.ts'
 import { instanceOf } from '../../flanneld/state/instance.ts'
 import { peekState, StateDir } from '../../flanneld/state/state-dir.ts'
@@ -65,6 +66,41 @@ describe('the state directory', () => {
       assert.deepEqual(warnings, ['node identity was damaged and made anew'])
     })
   }
+
+  it('of a disk that refuses all gives one identity for each boot, namespace and folder of a host', async () => {
+    const refused = () =>
+      Promise.reject(Object.assign(new Error('full'), { code: 'ENOSPC', errno: -28, syscall: 'write' }))
+    const idOf = async (mark: string | undefined, folder = path) => {
+      const files = {
+        path: folder,
+        read: async () => undefined,
+        has: async () => false,
+        write: refused,
+        remove: refused,
+      }
+      const writes = new DiskWrites({ conditions: new ConditionSet({ clock }), clock, isStarting: () => true })
+      const randomBytes = (count: number) => new Uint8Array(count).fill(seed++)
+      const needs = { uid, writes, randomBytes, log: createLogger(() => {}), openFiles: async () => files }
+      const state = await StateDir.open({ ...needs, bootMark: async () => mark }, folder)
+      return await state.nodeId()
+    }
+    const first = await idOf('boot 1')
+    assert.match(first, /^[0-9a-f]{32}$/)
+    assert.equal(await idOf('boot 1'), first)
+    const others = [
+      await idOf('boot 2'),
+      await idOf('boot 1', `${path}/other`),
+      await idOf(undefined),
+      await idOf(undefined),
+    ]
+    assert.equal(new Set([first, ...others]).size, 5)
+  })
+
+  it('of this host has a mark that a second look finds again', async () => {
+    const mark = await bootMark()
+    assert.match(mark ?? '', /^[0-9a-f-]{36} net:\[\d+\]$/)
+    assert.equal(await bootMark(), mark)
+  })
 
   it('is looked at without a change of anything', async () => {
     assert.equal(await peekState(path, uid), undefined)

@@ -46,6 +46,7 @@ export class SimulatedHost {
   hasFou = true
   /** Whether its kernel is younger than Linux 5.3. */
   readonly hasNexthops: boolean
+  readonly bootMark: string
   readonly #underlay: Underlay
   readonly #indexes = new Map<string, number>()
   readonly #listeners = new Set<(events: readonly KernelEvent[]) => void>()
@@ -57,6 +58,7 @@ export class SimulatedHost {
     this.#underlay = underlay
     this.kernel.newDeviceReversePath = underlay.reversePath ?? '0'
     this.hasNexthops = number % 3 !== 0
+    this.bootMark = `host ${number}`
     this.kernel.onEvents = (events) => {
       for (const listener of this.#listeners) listener(events)
     }

@@ -63,6 +63,17 @@ export const KNOWN_HISTORIES: readonly (readonly [what: string, differs: Partial
     ],
   ],
   [
+    'a node whose identity could not be written has another address when it is started again: its own old lease had its hardware address',
+    { hasFlannel: true, isRunning: false },
+    [
+      { ...fullDisk, delayMs: 0 },
+      { do: 'start', node: 0 },
+      { do: 'wait', ms: 700 },
+      { do: 'kill', node: 0 },
+      { do: 'move', node: 0, afterMs: 0, times: 1, pauseMs: 30, isBack: false },
+    ],
+  ],
+  [
     'a node begins with a backend of IPv4 alone where both families are enabled: it did not come from there to one of both',
     { backend: 'host-gw', families: [4, 6], isRunning: false },
     [

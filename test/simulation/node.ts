@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import { join } from 'node:path'
 import { NoInterfaceError } from '../../flanneld/host/external-interface.ts'
 import { Agent } from '../../flanneld/node/agent.ts'
 import type { AgentNeeds } from '../../flanneld/node/agent-needs.ts'
@@ -218,7 +219,9 @@ export class SimulatedNode {
     const writes = new DiskWrites({ conditions, clock, isStarting: () => false })
     lifecycle.run('disk writes', (stop) => writes.run(stop))
     const openFiles = async (path: string) => this.disk.portOf(process, path)
-    const state = await StateDir.open({ log: silentLogger, writes, randomBytes, uid: 0, openFiles }, '/var/lib/flannel')
+    const bootMark = async () => host.bootMark
+    const needs = { log: silentLogger, writes, randomBytes, bootMark, uid: 0, openFiles }
+    const state = await StateDir.open(needs, join('/var/lib/flannel', this.cluster.instance))
     const make = async (footprint: OwnershipScope) => {
       this.#claims.set(this.maker, footprint)
       return [...this.#claims].flatMap(([maker, other]) => (maker === this.maker ? [] : [other]))
