@@ -12,8 +12,8 @@ export type EventListener = (events: readonly KernelEvent[]) => void
 /** Also of neighbours that the kernel resolves by itself, on every device. */
 export type NeighbourListener = (event: NeighbourStateEvent) => void
 
-/** RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP: what a monitor's socket must receive. */
-export const MONITOR_GROUPS = [1, 3, 5, 7, 9, 11, 32] as const
+/** RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, NEXTHOP: what a monitor's socket must receive. */
+export const MONITOR_GROUPS = [1, 3, 5, 7, 9, 11, 24, 32] as const
 /** Datagrams read before the event loop has its turn again. */
 const BURST = 1024
 

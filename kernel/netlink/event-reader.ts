@@ -12,6 +12,7 @@ import {
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWNETCONF,
   RTM_NEWNEXTHOP,
   RTM_NEWROUTE,
 } from './constants.ts'
@@ -26,6 +27,7 @@ import {
   type Resolution,
   resolutionOf,
 } from './neighbour-messages.ts'
+import { parseNetconf } from './netconf-messages.ts'
 import { type NexthopIds, nexthopOf } from './nexthop-ids.ts'
 import { parseNexthop } from './nexthop-messages.ts'
 import { parseRoute, routeOf } from './route-messages.ts'
@@ -94,6 +96,10 @@ export class EventReader {
       case RTM_NEWNEXTHOP:
       case RTM_DELNEXTHOP:
         if (!own) this.#readNexthop(message, events)
+        return
+      case RTM_NEWNETCONF:
+        // `sysctl --system` of a package that is installed, or a hand: the next look at what has no events may be half a minute away.
+        for (const sysctl of parseNetconf(message, (index) => this.#devices.nameOf(index))) push(events, true, sysctl)
         return
       default:
     }

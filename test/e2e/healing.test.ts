@@ -176,6 +176,15 @@ describe('healing', function () {
     await until(healMs, 'ready', async () => assert.equal((await status(host)).ready, true))
   })
 
+  for (const path of ['net/ipv4/ip_forward', `net/ipv4/conf/${device}/rp_filter`]) {
+    it(`sets ${path} again, which a reset of all sysctls has changed (kubernetes#45022)`, async () => {
+      const read = async () => (await host.exec(['cat', `/proc/sys/${path}`])).stdout.trim()
+      const before = await read()
+      await host.exec(['sysctl', '-qw', `${path}=${before === '1' ? '0' : '1'}`])
+      await until(healMs, 'as before', async () => assert.equal(await read(), before))
+    })
+  }
+
   it('restores subnet.env removed, edited, cut short and with another mode', async () => {
     const { subnetFile } = host.paths
     const { text } = await host.subnetEnv()

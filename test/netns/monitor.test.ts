@@ -114,6 +114,18 @@ describe('the monitor', function () {
     })
   }
 
+  for (const path of ['net/ipv4/ip_forward', 'net/ipv4/conf/flannel.1/rp_filter']) {
+    it(`tells of ${path}, which others set`, async () => {
+      namespace.run(VXLAN)
+      await listen()
+      for (const value of ['1', '0']) {
+        await once(`sysctl -qw ${path}=${value}`)
+        const event = await seen(object('sysctl', true, path))
+        assert.deepEqual(event, { type: 'object', present: true, object: { kind: 'sysctl', path, value } })
+      }
+    })
+  }
+
   it('tells of a nexthop object with a number of ours that is another’s by now, and of no other one', async () => {
     namespace.run(VXLAN)
     namespace.run(`ip nexthop add id ${NUMBER} via 10.5.3.0 dev flannel.1 onlink proto 102`)
