@@ -114,12 +114,20 @@ export class PersistentMap<V> implements ReadonlyMap<string, V> {
     for (const [key, value] of this.differing) if (value !== undefined) yield [key, value]
   }
 
-  *keys(): Generator<string, undefined> {
-    for (const [key] of this) yield key
+  keys(): IterableIterator<string> {
+    return this.differing.size === 0 ? this.base.keys() : this.#keys()
   }
 
-  *values(): Generator<V, undefined> {
-    for (const [, value] of this) yield value
+  *#keys(): Generator<string, undefined> {
+    for (const [key] of this.#entries()) yield key
+  }
+
+  values(): IterableIterator<V> {
+    return this.differing.size === 0 ? this.base.values() : this.#values()
+  }
+
+  *#values(): Generator<V, undefined> {
+    for (const [, value] of this.#entries()) yield value
   }
 
   [Symbol.iterator](): IterableIterator<[string, V]> {
