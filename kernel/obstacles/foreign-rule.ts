@@ -15,6 +15,9 @@ export interface ForeignRule {
   readonly conditional: boolean
   /** By a device or a set: all of the traffic may meet it, or none: which, is not known. */
   readonly unknown: boolean
+  /** `! -s`, `! -d`: all addresses but these. */
+  readonly notFrom: boolean
+  readonly notTo: boolean
   /** One of the addresses is negated. */
   readonly negated: boolean
   /** By `-g`: what the target does not decide does not come back. */
@@ -58,16 +61,15 @@ export function readRule(text: string): ForeignRule {
   let target = ''
   let device: string | undefined
   let conditional = false
-  let negated = false
+  let notFrom = false
+  let notTo = false
   let unknown = false
   for (const [index, word] of words.entries()) {
     const value = words[index + 1] ?? ''
     const not = words[index - 1] === '!'
-    if (word === '-s' || word === '-d') {
-      negated ||= not
-      if (word === '-s') from = parseCidr(value)
-      else to = parseCidr(value)
-    } else if (word === '-j' || word === '-g') target = value
+    if (word === '-s') [from, notFrom] = [parseCidr(value), not]
+    else if (word === '-d') [to, notTo] = [parseCidr(value), not]
+    else if (word === '-j' || word === '-g') target = value
     else if (word === '-i' || word === '-o') device = value
     else if (word === '-m') {
       if (value === 'set' || UNSHOWN.endsWith(value)) unknown = true
@@ -77,5 +79,5 @@ export function readRule(text: string): ForeignRule {
   }
   const goes = words.includes('-g')
   const answers = words.some((word) => word.split(',').includes('ESTABLISHED'))
-  return { from, to, target, device, conditional, unknown, negated, goes, answers }
+  return { from, to, target, device, conditional, unknown, notFrom, notTo, negated: notFrom || notTo, goes, answers }
 }

@@ -12,6 +12,7 @@ import { DIRECTIONS, dropOf, type WalkRule } from './packet-walk.ts'
 import { tunnelObstacles } from './tunnel-obstacles.ts'
 
 const MOST = 5
+const MULTICAST = '224.0.0.0/4'
 
 /**
  * What stands in the way of the network's packets, by reading alone. Looks at rules without further conditions, in the chains that
@@ -81,13 +82,33 @@ function postroutingObstacles(
   const found: Obstacle[] = []
   for (const [index, text] of (saved.get('nat')?.get('POSTROUTING')?.rules ?? []).entries()) {
     const rule = readRule(text)
-    if (leadsToUs(rule.target)) break
-    if (!['MASQUERADE', 'SNAT', 'ACCEPT', 'NETMAP'].includes(rule.target) || !concerns(rule, network)) continue
+    if (leadsToUs(rule.target) || sparesAll(rule, network)) break
+    if (!['MASQUERADE', 'SNAT', 'ACCEPT', 'NETMAP'].includes(rule.target) || !decidesBetween(rule, network)) continue
     if (rule.device === 'lo') continue
     const place = `rule ${index + 1} of ${program} -t nat POSTROUTING`
-    found.push({ text: `${place} decides about overlay traffic before flannel's rules: ${text}`, command: '' })
+    // Of a flannel of before 0.20, whose rules stood there without a chain; whose others are only their owner knows.
+    const command = isOldFlannels(rule, network) ? `${program} -t nat -D POSTROUTING ${text}` : ''
+    found.push({ text: `${place} decides about overlay traffic before flannel's rules: ${text}`, command })
   }
   return found
+}
+
+/** Whether it holds for packets from one container of the network to another, or could, by its device. */
+function decidesBetween({ from, notFrom, to, notTo, conditional, unknown }: ForeignRule, network: Cidr): boolean {
+  const takes = (side: Cidr | undefined, not: boolean) =>
+    side === undefined || (not ? !contains(side, network) : overlaps(side, network))
+  return !conditional && !unknown && takes(from, notFrom) && takes(to, notTo)
+}
+
+/** No rule behind it sees packets from container to container. */
+function sparesAll({ target, from, to, device, conditional, unknown, negated }: ForeignRule, network: Cidr): boolean {
+  const isWhole = (side: Cidr | undefined) => side === undefined || contains(side, network)
+  const isForAll = !conditional && !unknown && !negated && device === undefined
+  return target === 'RETURN' && isForAll && isWhole(from) && isWhole(to)
+}
+
+function isOldFlannels({ target, from, to, notTo }: ForeignRule, network: Cidr): boolean {
+  return target === 'MASQUERADE' && from === network && notTo && to === MULTICAST
 }
 
 function dockerObstacles(network: Cidr, { name, rules }: ForeignChain): readonly Obstacle[] {

@@ -25,7 +25,7 @@ describe('rules beside those of others', function () {
     await logsInFailure(this.currentTest?.err, lab)
     // What the test has put in the way, whether it came to its end or not.
     const open = [
-      ...['-P FORWARD ACCEPT', '-F FORWARD', '-F INPUT'].map((args) => `iptables-nft ${args}`),
+      ...['-P FORWARD ACCEPT', '-F FORWARD', '-F INPUT', '-t nat -F POSTROUTING'].map((args) => `iptables-nft ${args}`),
       // Where nobody has used them, asking would make them.
       'if [ -s /proc/net/ip_tables_names ]; then iptables-legacy -F FORWARD; fi',
       'nft delete table inet fw 2>/dev/null || true',
@@ -40,10 +40,11 @@ describe('rules beside those of others', function () {
     if (expected) assert.equal(await seenAs(own, other), own.address)
     else assert.equal(await unseenBy(own, other), true)
   }
-  const named = async (): Promise<readonly string[]> =>
+  const named = async (hook = 'forward'): Promise<readonly string[]> =>
     (await status(h1)).conditions
       .map(({ text }: { text: string }) => text)
-      .filter((text: string) => text.includes('clear-path') && text.includes('forward'))
+      .filter((text: string) => text.includes('clear-path') && text.includes(hook))
+  const remedyIn = (condition: string) => /open it with: ([^']*?)(?: \(EACCES\))?$/.exec(condition)?.[1] ?? ''
 
   it('open the chain that Docker leaves to its users', async () => {
     // As dockerd sets it up.
@@ -103,10 +104,24 @@ describe('rules beside those of others', function () {
         condition = (await named()).join('\n')
         assert.match(condition, text)
       })
-      const command = /open it with: ([^']*?)(?: \(EACCES\))?$/.exec(condition)?.[1] ?? ''
-      await h1.exec(['sh', '-ec', command])
+      await h1.exec(['sh', '-ec', remedyIn(condition)])
       await reaches(true)
       await until(2_000, 'no longer named', async () => assert.deepEqual(await named(), []))
     })
   }
+
+  it('name what a flannel of before 0.20 left, which hides all containers from each other, and the command that removes it (flannel#1337)', async () => {
+    // In their order they are harmless; after an upgrade some stood twice, the first of them before the one that spares containers.
+    await h1.exec(['sh', '-c', 'iptables-nft -t nat -A POSTROUTING -s 10.5.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE'])
+    const [own, other] = [h1.container('c1'), h2.container('c1').address]
+    assert.notEqual(await seenAs(own, other), own.address)
+    let condition = ''
+    await until(2_000, 'named', async () => {
+      condition = (await named('postrouting')).join('\n')
+      assert.match(condition, /rule 1 of iptables-nft -t nat POSTROUTING decides about overlay traffic/)
+    })
+    await h1.exec(['sh', '-ec', remedyIn(condition)])
+    await until(2_000, 'no longer named', async () => assert.deepEqual(await named('postrouting'), []))
+    await reaches(true)
+  })
 })

@@ -100,10 +100,22 @@ describe('obstacles', () => {
     ['Docker’s masquerade of our subnet', '-s 10.5.72.0/24 ! -o docker0 -j MASQUERADE', true],
     ['a gateway that masquerades everything', '-o eth0 -j MASQUERADE', true],
     ['somebody’s address for one container', '-s 10.5.72.9/32 -j SNAT --to-source 192.0.2.1', true],
+    ['all but multicast, as flannel did of old', '-s 10.5.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully', true],
+    ['what goes out of the network', '-s 10.5.0.0/16 ! -d 10.0.0.0/8 -j MASQUERADE', false],
+    ['what comes from outside', '! -s 10.5.0.0/16 -d 10.5.0.0/16 -j MASQUERADE', false],
+    ['all but one node’s', '-s 10.5.0.0/16 ! -d 10.5.7.0/24 -j MASQUERADE', true],
     ['kube-proxy’s jump', '-m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING', false],
   ] as const) {
     it(`to masquerade: ${what}`, () => assert.equal(obstaclesOf(postrouting, nat(rule)).length, found ? 1 : 0))
   }
+
+  it('to masquerade: rules of an old flannel, in their order and out of it, with the way to remove them (flannel#1337)', () => {
+    const spared = '-s 10.5.0.0/16 -d 10.5.0.0/16 -j RETURN'
+    const masked = '-s 10.5.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE'
+    assert.deepEqual(obstaclesOf(postrouting, nat(spared, masked)), [])
+    const [found, ...others] = obstaclesOf(postrouting, nat(masked, spared, masked))
+    assert.deepEqual([found?.command, others], [`iptables-legacy -t nat -D POSTROUTING ${masked}`, []])
+  })
 
   it('in tables of nft: a final reject, a policy, and the way that was opened', () => {
     const chain = { name: 'inet fw through', policy: 'accept', rules: [] } as const
