@@ -143,6 +143,8 @@ export interface StoreHealth {
  */
 export interface LeaseStore extends Source<LeaseSnapshot> {
   readonly health: Source<StoreHealth>
+  /** The own lease as it stands in the store, or none, known before all of them are; absent: it is known with the others. */
+  readonly ownFirst?: Source<LeaseSnapshot> | undefined
   /** Keeps the mirror current until the signal is aborted. An unreachable store is waited for, never an error. */
   run(signal: AbortSignal): Promise<void>
   /**

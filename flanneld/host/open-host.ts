@@ -4,7 +4,7 @@ import type { Clock } from '../../lib/clock.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { LeaseSnapshot } from '../../subnet/types.ts'
 import { addressesOf, type LastRun, lastLease, subnetsOf } from '../leases/last-lease.ts'
-import type { LevelSet } from '../node/levels.ts'
+import { type LevelSet, leasesSoFar } from '../node/levels.ts'
 import type { InterfaceOptions } from './external-interface.ts'
 import { HostSurroundings } from './host-surroundings.ts'
 import { HostView } from './host-view.ts'
@@ -25,7 +25,7 @@ export function openHost(
   const { interfaceOptions, previousSubnets } = options
   const { levels } = needs
   const families = () => levels.current.configuration?.network.families ?? NO_FAMILIES
-  const last = () => lastLease(options, levels.current.leases?.leases ?? NO_LEASES)
+  const last = () => lastLease(options, leasesSoFar(levels.current)?.leases ?? NO_LEASES)
   const choice = new InterfaceChoice(
     {
       ...needs,

@@ -30,6 +30,15 @@ import { followSources, type Sources } from './sources.ts'
 import { fixedWays } from './ways.ts'
 
 /**
+ * Whether this node takes its subnet, and tells it by subnet.env, before the other leases are known. After a boot the kubelet asks for it
+ * at once, and again only seconds later. Of a daemon that is restarted subnet.env stands there already, and what carries packets is changed
+ * with all leases in view. A guard that drops stands before there is a container, with all peers in it.
+ */
+function goesFirst({ previousSubnets, guard }: Pick<AgentOptions, 'previousSubnets' | 'guard'>): boolean {
+  return previousSubnets.size === 0 && guard?.mode !== 'on'
+}
+
+/**
  * Joins the parts: sources -> levels -> fold -> ways, own lease, desired objects -> reconciler. Nothing happens once at a start: every
  * change of any level makes a new whole plan, which shares with the last one what has not changed.
  */
@@ -167,7 +176,8 @@ export class Agent {
     const obstacleBetween: ObstacleBetween = (inUse, next) => this.#change.obstacleBetween(inUse, next)
     const beside = { levels: this.#levels, refusals: this.#refusals, obstacleBetween }
     const lastConfiguration = () => this.#change.target
-    const needs = { ...this.#needs, ...known, ...beside, givenAddresses, lastConfiguration }
+    const ownFirst = goesFirst(this.#options) ? this.#needs.store.ownFirst : undefined
+    const needs = { ...this.#needs, ...known, ...beside, givenAddresses, lastConfiguration, ownFirst }
     const sources = followSources(needs, this.#options)
     this.#config = sources.config
     this.#followLease()

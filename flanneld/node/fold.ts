@@ -6,11 +6,11 @@ import { heldLease, isCertain, leaseAttrs } from '../leases/lease-attrs.ts'
 import type { LeaseKeeper } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts, PeerView } from '../leases/peer-view.ts'
 import { reachOf } from './choose-way.ts'
-import { type Configuration, wayKey } from './configuration.ts'
+import { type Configuration, isDirect, wayKey } from './configuration.ts'
 import { attrsIn, commonPart, familiesHere } from './families.ts'
 import { scopeOfWays } from './footprint.ts'
 import { NONE_KEPT } from './kept-addresses.ts'
-import type { Levels } from './levels.ts'
+import { type Levels, leasesSoFar } from './levels.ts'
 import type { NodePlan, Planner } from './planner.ts'
 import type { PlannerInput } from './planner-input.ts'
 import type { Sources } from './sources.ts'
@@ -34,6 +34,8 @@ export interface FoldMemory {
   readonly keptOurs: ReadonlySet<string>
   /** Whether the last plan has a route at this key (`keyOf`), whatever stands there at the moment. */
   readonly isPlanned: (key: string) => boolean
+  /** Nothing has been planned in this run. */
+  readonly isFirst: boolean
 }
 
 export interface Folded {
@@ -43,8 +45,10 @@ export interface Folded {
   readonly target: Way | undefined
   /** Of the store: as of which the peers are planned. */
   readonly revision: string
-  /** They are those of the last run: the store has not answered yet. */
-  readonly isRecorded: boolean
+  /** They are all that the store has: neither those of the last run nor the own one alone. */
+  readonly isCurrent: boolean
+  /** Without any peer, whether they are known or not. */
+  readonly isAlone: boolean
 }
 
 export interface FoldOptions extends Omit<PlannerInput['options'], 'storeAddresses' | 'traffic'> {
@@ -62,11 +66,14 @@ export async function fold(
   memory: FoldMemory,
   options: FoldOptions,
 ): Promise<Folded | undefined> {
-  const { configuration, leases, host, storeAddresses } = levels
+  const { configuration, host, storeAddresses } = levels
   if (configuration === undefined) return undefined
   traffic.want(configuration.network)
-  if (leases === undefined || host === undefined || storeAddresses === undefined) return undefined
+  if (leasesSoFar(levels) === undefined || host === undefined || storeAddresses === undefined) return undefined
   const wanted = wayPlan.wanted(configuration)
+  const isAlone = goesAlone(levels, memory, wanted)
+  const leases = isAlone ? levels.ownFirst : levels.leases
+  if (leases === undefined) return undefined
   const held = heldLease(levels.lease)?.lease
   const last = held ?? previousLease(leases, options.nodeId, host)
   const had = familiesHere(configuration.network, host)
@@ -90,7 +97,8 @@ export async function fold(
   if (both === undefined) return undefined
   const { own } = both
   // What belongs to a way that is not prepared yet, or to a peer that is not on record, must not be taken for a leftover.
-  const complete = arePrepared && !leases.recorded
+  const isCurrent = !isAlone && !leases.recorded
+  const complete = arePrepared && isCurrent
   const kept = { ours: memory.keptOurs, unused: levels.unusedAddresses ?? NONE_KEPT.unused }
   const surroundings = host.surroundings({ ...memory, storeAddresses })
   const verdicts = peers.judge({ snapshot: leases, own, network: both.network, surroundings })
@@ -108,12 +116,21 @@ export async function fold(
     facts: await host.facts(verdicts.planned, reachOf(prepared), memory.originals),
     scope: { ...scopeOfWays(configurations, prepared), instance: options.traffic.instance },
     complete,
-    options: { ...options, storeAddresses, traffic: chosen },
+    // It would count packets of peers that are not known yet.
+    options: { ...options, ...(isAlone && { guard: undefined }), storeAddresses, traffic: chosen },
   })
   const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
   const whole = mayTell ? plan : withoutFiles(plan)
-  const { revision, recorded = false } = leases
-  return { verdicts, plan: whole, target: change?.target, revision, isRecorded: recorded }
+  return { verdicts, plan: whole, target: change?.target, revision: leases.revision, isCurrent, isAlone }
+}
+
+/**
+ * Whether this node is planned by itself: before the others are known, and first of all in a moment of its own, or thousands of them would
+ * keep it waiting. They say where a node goes that changes its way, and where one begins that sends directly.
+ */
+function goesAlone(levels: Levels, { isFirst }: FoldMemory, wanted: readonly Configuration[]): boolean {
+  if (levels.ownFirst === undefined || wanted.length > 1 || wanted.some(isDirect)) return false
+  return levels.leases === undefined || (isFirst && levels.traffic !== undefined)
 }
 
 /** A way that has just ended is still among the prepared ones, and no peer may go back to it; all of them while none of the wanted ones is. */

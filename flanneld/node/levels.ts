@@ -12,6 +12,8 @@ export interface Levels {
   /** In use: the last good one. */
   readonly configuration?: Configuration
   readonly leases?: LeaseSnapshot
+  /** With the own lease at most, for a node that need not wait for the others; they may be known by now. */
+  readonly ownFirst?: LeaseSnapshot
   /** Read at least once. */
   readonly host?: HostView
   readonly storeAddresses?: readonly IpAddr[]
@@ -23,6 +25,11 @@ export interface Levels {
   readonly unusedAddresses?: ReadonlySet<IpAddr>
   /** Where rules go. */
   readonly traffic?: TrafficOptions
+}
+
+/** All leases, or before they are known the own one; undefined: nothing is known of either. */
+export function leasesSoFar({ leases, ownFirst }: Levels): LeaseSnapshot | undefined {
+  return leases ?? ownFirst
 }
 
 /** The levels as they are now. */
@@ -39,7 +46,12 @@ export class LevelSet {
 
   /** Until all of these are known. Rejects with the signal's reason. */
   async known(names: readonly (keyof Levels)[], signal: AbortSignal): Promise<void> {
-    for await (const levels of this.changes.watch(signal)) if (names.every((name) => levels[name] !== undefined)) return
+    await this.until((levels) => names.every((name) => levels[name] !== undefined), signal)
+  }
+
+  /** Rejects with the signal's reason. */
+  async until(isSo: (levels: Levels) => boolean, signal: AbortSignal): Promise<void> {
+    for await (const levels of this.changes.watch(signal)) if (isSo(levels)) return
     throw signal.reason
   }
 }

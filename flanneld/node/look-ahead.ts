@@ -141,7 +141,13 @@ async function look(
       ...(held && { own: held }),
     }
     const { devices, addresses = NONE_KEPT.ours } = owned(known)
-    const memory = { ours: devices, keptOurs: addresses, originals: originalsOf(entries), isPlanned: () => false }
+    const memory = {
+      ours: devices,
+      keptOurs: addresses,
+      originals: originalsOf(entries),
+      isPlanned: () => false,
+      isFirst: true,
+    }
     const foldWith = (lease: Levels['lease']) => fold({ ...known, ...(lease && { lease }) }, needs, memory, agent)
     let own = held
     let presumed: PresumedLease | undefined

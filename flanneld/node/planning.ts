@@ -70,7 +70,10 @@ export class Planning {
     return this.#lastGeneration
   }
 
-  /** Whether all that a ready node needs was wanted by then: peers alone may be planned before it is known where rules go. */
+  /**
+   * Whether all that a ready node needs was wanted by then: peers may be planned before it is known where rules go, and the node itself
+   * before its peers.
+   */
   isWhole(generation: number): boolean {
     return generation >= this.#firstWhole
   }
@@ -89,12 +92,17 @@ export class Planning {
   async run(parts: Pick<FoldNeeds, 'ways' | 'traffic' | 'keeper'>, signal: AbortSignal): Promise<void> {
     const { levels, clock } = this.#needs
     const needs = { ...parts, peers: this.peers, planner: this.#planner, wayPlan: this.#options.wayPlan }
+    let isAlone = false
     const apply = async () => {
-      if (await this.#plan(needs)) await this.#settle(signal)
+      const planned = await this.#plan(needs)
+      isAlone = planned?.isAlone === true
+      if (planned !== undefined && !isAlone) await this.#settle(signal)
     }
     signal.addEventListener('abort', () => this.#settling.stop(), { once: true })
-    for await (const _ of levels.changes.watch(signal))
+    for await (const _ of levels.changes.watch(signal)) {
       await workAndRest(clock, apply, { rest: 2, longestMs: 200 }, signal)
+      if (isAlone) await this.#settleAlone(signal)
+    }
   }
 
   /** What is ours in the kernel, or is going to be. */
@@ -118,13 +126,13 @@ export class Planning {
     return host?.surroundings({ ...this.#known(), storeAddresses }) ?? emptySurroundings
   }
 
-  /** True: there was enough for a plan. */
-  async #plan(needs: FoldNeeds): Promise<boolean> {
+  /** Undefined: there was not enough for a plan. */
+  async #plan(needs: FoldNeeds): Promise<Folded | undefined> {
     const { journal, conditions, reconciler } = this.#needs
     const levels = this.#needs.levels.current
     const memory = { ...this.#known(), originals: originalsOf(journal.entries) }
     const folded = await fold(levels, needs, memory, this.#options)
-    if (folded === undefined) return false
+    if (folded === undefined) return undefined
     const { verdicts, plan } = folded
     this.#last = folded
     conditions.replace('peers', peerConditions(verdicts, plan.skipped))
@@ -134,15 +142,24 @@ export class Planning {
     for (const way of plan.locals.keys())
       if (!this.#wantedSince.has(way)) this.#wantedSince.set(way, this.#lastGeneration)
     this.#needs.onPlan()
-    if (levels.traffic !== undefined) this.#firstWhole = Math.min(this.#firstWhole, this.#lastGeneration)
-    return true
+    if (levels.traffic !== undefined && !folded.isAlone)
+      this.#firstWhole = Math.min(this.#firstWhole, this.#lastGeneration)
+    return folded
   }
 
   /** What the host's own things are told from. */
   #known() {
     const planned = this.#last?.plan.desired.objects
     const { devices, addresses = NONE_KEPT.ours } = this.owned()
-    return { ours: devices, keptOurs: addresses, isPlanned: (key: string) => planned?.has(key) === true }
+    const isPlanned = (key: string) => planned?.has(key) === true
+    return { ours: devices, keptOurs: addresses, isPlanned, isFirst: this.#last === undefined }
+  }
+
+  /** The judgement of thousands of peers would hold up what is being done for this node alone. */
+  async #settleAlone(signal: AbortSignal): Promise<void> {
+    const { levels } = this.#needs
+    await this.#settle(signal)
+    if (levels.current.leases !== undefined) levels.set({})
   }
 
   /** For a while: a program that hangs must not hold up the next plan. */

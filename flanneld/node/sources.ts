@@ -22,7 +22,7 @@ import { serviceConditions } from '../status/node-conditions.ts'
 import type { ConditionSet } from '../status/status.ts'
 import { ConfigWatch } from './config-watch.ts'
 import type { Configuration, ObstacleBetween } from './configuration.ts'
-import type { LevelSet, Levels } from './levels.ts'
+import { type LevelSet, type Levels, leasesSoFar } from './levels.ts'
 import { TrafficChoice } from './traffic.ts'
 import { Ways } from './ways.ts'
 
@@ -32,6 +32,8 @@ export interface SourceNeeds {
   /** That of the last run, asked before there is one of this run; absent: nothing is known of it. */
   readonly lastConfiguration?: () => Configuration | undefined
   readonly store: LeaseStore
+  /** Of the store, where this node need not know the others first. */
+  readonly ownFirst?: Source<LeaseSnapshot> | undefined
   readonly givenAddresses?: (() => ReadonlyMap<Family, IpAddr>) | undefined
   /** For a connection that nothing may come back on. */
   readonly reconnectStore: (why: string) => Promise<void>
@@ -103,6 +105,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
 
   lifecycle.run('lease store', (stop) => store.run(stop))
   follow(store, (leases) => ({ leases }))
+  if (needs.ownFirst !== undefined) follow(needs.ownFirst, (ownFirst) => ({ ownFirst }))
   lifecycle.run('waiting configuration', async (stop) => {
     for await (const _ of levels.changes.watch(stop)) config.reconsider()
   })
@@ -113,7 +116,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   )
   lifecycle.run('host facts', async (stop) => {
     // The one says which families are needed, the others which address this host had.
-    await levels.known(['configuration', 'leases'], stop)
+    await levels.until((known) => known.configuration !== undefined && leasesSoFar(known) !== undefined, stop)
     await followHost(needs, host, () => levels.set({ host }), stop)
   })
   // It says which families are looked for.
@@ -136,7 +139,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
 
   const context = async (configuration: Configuration) => {
     const { network } = configuration
-    const { leases } = levels.current
+    const leases = leasesSoFar(levels.current)
     const lease = leases && previousLease(leases, options.nodeId, host)
     const facts = await host.facts(new Map(), 'unused')
     const previous = lease && pathOf(lease, configuration)

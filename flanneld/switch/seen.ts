@@ -33,7 +33,7 @@ export function see({ configuration, ways, lease }: Levels, last: Folded | undef
 
 /** Whether the store shows this of the own lease, and of the others what they said then or later. Pure. */
 export function isShownBy({ own, last }: Seen, lease: Levels['lease'], advertised: Advertised): boolean {
-  const isHeld = lease?.at === 'held' && !last.isRecorded
+  const isHeld = lease?.at === 'held' && last.isCurrent
   return isHeld && says(own.lease, advertised) && !isOlder(last.revision, own.version)
 }
 

@@ -20,7 +20,7 @@ import { type AnnotationNames, annotationNames } from './annotations.ts'
 import type { KubeClient } from './client.ts'
 import { ApiUnavailable, Expired, NotFound } from './errors.ts'
 import type { NodeFacts } from './node.ts'
-import { type FollowerTimes, NodeFollower, type NodeSink } from './node-follower.ts'
+import { type FollowerTimes, NODES, NodeFollower, type NodeSink } from './node-follower.ts'
 import { addressIn, nodeLease } from './node-lease.ts'
 import { NodeMirror } from './node-mirror.ts'
 import { findNodeName, type NodeNameOptions } from './node-name.ts'
@@ -61,6 +61,7 @@ export class KubeLeaseStore implements LeaseStore {
   readonly #options: KubeLeaseStoreOptions
   readonly #names: AnnotationNames
   readonly #changes = new Latest<number>('kubernetes lease changes')
+  readonly #ownFirst = new Latest<LeaseSnapshot>('own kubernetes lease')
   #mirror: NodeMirror | undefined
   #want: Want | undefined
   /** When annotations were written last, on the monotonic clock. */
@@ -72,6 +73,11 @@ export class KubeLeaseStore implements LeaseStore {
     this.#options = options
     this.#names = annotationNames(options.annotationPrefix)
     this.health = needs.client.health.source
+  }
+
+  /** Of thousands of Nodes the list takes seconds. */
+  get ownFirst(): Source<LeaseSnapshot> {
+    return this.#ownFirst
   }
 
   /** Counts changes of the Nodes. */
@@ -99,11 +105,12 @@ export class KubeLeaseStore implements LeaseStore {
     const { node, nodeId, times } = this.#options
     const name = await this.#whileUnavailable((stop) => findNodeName(this.#needs.client, node, stop), signal)
     this.#mirror ??= new NodeMirror({ names: this.#names, own: { name, nodeId } })
+    if (!this.#mirror.isWhole) await this.#readOwn(name, this.#mirror, signal)
     await new NodeFollower({ ...this.#needs, sink: this.#sink(this.#mirror) }, times).run(signal)
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
-    for await (const _ of this.#changes.watch(signal)) if (this.#mirror !== undefined) yield this.#mirror.snapshot()
+    for await (const _ of this.#changes.watch(signal)) if (this.#mirror?.isWhole) yield this.#mirror.snapshot()
   }
 
   async acquire(attrs: LeaseAttrs, hints: AcquireHints, signal: AbortSignal): Promise<OwnLease> {
@@ -132,9 +139,25 @@ export class KubeLeaseStore implements LeaseStore {
     const name = this.node?.name
     if (name === undefined) throw new ApiUnavailable('the own Node is not known yet')
     const permission = { resource: 'nodes/status', verb: 'patch' } as const
-    const path = `/api/v1/nodes/${encodeURIComponent(name)}/status`
+    const path = `${NODES}/${encodeURIComponent(name)}/status`
     const node = await client.ask({ method: 'PATCH', path, permission, patch }, signal)
-    this.#mirror?.putWritten(node)
+    this.#mirror?.putAnswered(node)
+    this.#changed()
+  }
+
+  /** A Node that cannot be read alone is found in the list, and what keeps it from being read is said of that. */
+  async #readOwn(name: string, mirror: NodeMirror, signal: AbortSignal): Promise<void> {
+    const permission = { resource: 'nodes', verb: 'get' } as const
+    const path = `${NODES}/${encodeURIComponent(name)}`
+    try {
+      mirror.putAnswered(await this.#needs.client.ask({ method: 'GET', path, permission }, signal))
+    } catch (cause) {
+      if (signal.aborted || !isRetried(cause)) throw cause
+      const { clock, random } = this.#needs
+      if (cause instanceof ApiUnavailable) await clock.sleep(cause.retryAfterMs * (1 + random() / 2), signal)
+      return
+    }
+    this.#ownFirst.set(mirror.snapshot())
     this.#changed()
   }
 
@@ -221,7 +244,7 @@ export class KubeLeaseStore implements LeaseStore {
         return done
       } catch (cause) {
         signal.throwIfAborted()
-        if (!(cause instanceof ApiUnavailable || cause instanceof NotFound || cause instanceof Expired)) throw cause
+        if (!isRetried(cause)) throw cause
         client.health.failed(USER, cause.message)
         log.debug('request to the API server failed, trying again', { error: messageOf(cause) })
         const asked = cause instanceof ApiUnavailable ? cause.retryAfterMs : 0
@@ -254,6 +277,10 @@ export class KubeLeaseStore implements LeaseStore {
     this.#count += 1
     this.#changes.set(this.#count)
   }
+}
+
+function isRetried(cause: unknown): cause is ApiUnavailable | NotFound | Expired {
+  return cause instanceof ApiUnavailable || cause instanceof NotFound || cause instanceof Expired
 }
 
 const USER = 'own node'

@@ -24,7 +24,7 @@ export interface FollowerTimes {
 const TIMES: FollowerTimes = { watchMs: 40_000, graceMs: 10_000 }
 /** A page of so many Nodes is a few megabytes at most. */
 const PAGE = 200
-const NODES = '/api/v1/nodes'
+export const NODES = '/api/v1/nodes'
 /** A watch that the server ends sooner, and without a word, was none. */
 const SHORT_MS = 2_000
 

@@ -39,12 +39,13 @@ export class NodeMirror {
   #leases = PersistentMap.from<Lease>([])
   #unreadable: ReadonlyMap<string, RejectedLease> = new Map()
   #ownNode: NodeFacts | undefined
+  #isWhole = false
   /** How far the watch has come. */
   #revision = ''
   /** The same as a number; undefined: it is none. */
   #order: bigint | undefined
-  /** Version of the own Node that was written and that the watch has not come to yet. */
-  #written: bigint | undefined
+  /** Version of the own Node that the API has answered and that list and watch have not come to yet. */
+  #answered: bigint | undefined
   #snapshot: LeaseSnapshot | undefined
 
   constructor(needs: { readonly names: AnnotationNames; readonly own: OwnName }) {
@@ -54,6 +55,11 @@ export class NodeMirror {
 
   get own(): NodeFacts | undefined {
     return this.#ownNode
+  }
+
+  /** Whether all Nodes have been listed; until then there is the own one at most. */
+  get isWhole(): boolean {
+    return this.#isWhole
   }
 
   snapshot(): LeaseSnapshot {
@@ -72,11 +78,11 @@ export class NodeMirror {
     return this.#take(read) || hasPassed
   }
 
-  /** The own Node as the API has answered a write of it: the watch may have things to tell that were before that. */
-  putWritten(object: unknown): boolean {
+  /** The own Node as the API has answered, to a write of it, say: list and watch may have things to tell that were before that. */
+  putAnswered(object: unknown): boolean {
     const read = this.#read(object)
     if (read === undefined) return false
-    if (isNewer(read.order, this.#order)) this.#written = read.order
+    if (isNewer(read.order, this.#order)) this.#answered = read.order
     return this.#take(read)
   }
 
@@ -111,6 +117,7 @@ export class NodeMirror {
   beginList(): { add(object: unknown): void; commit(revision: string): void } {
     const entries = new Map<string, Entry>()
     let ownNode: NodeFacts | undefined
+    const answered = this.#answered
     return {
       add: (object) => {
         const read = this.#read(object)
@@ -120,16 +127,22 @@ export class NodeMirror {
         ownNode = node ?? ownNode
       },
       commit: (revision) => {
+        const listed = orderOf(revision)
+        const known = this.#entries.get(this.#own.name)
+        const isWritten = this.#answered !== answered && isNewer(this.#answered, listed)
+        // Since the list began, whose pages are all as of its first one.
+        if (known !== undefined && isWritten) entries.set(this.#own.name, known)
+        else this.#ownNode = ownNode
         this.#entries = entries
-        this.#ownNode = ownNode
+        this.#isWhole = true
         this.#leases = PersistentMap.from(leasesOf(entries))
         const rejected = [...entries].flatMap(([name, entry]) =>
           entry.rejected ? [[name, entry.rejected] as const] : [],
         )
         this.#unreadable = new Map(rejected)
         this.#revision = revision
-        this.#order = orderOf(revision)
-        if (!isNewer(this.#written, this.#order)) this.#written = undefined
+        this.#order = listed
+        if (!isNewer(this.#answered, this.#order)) this.#answered = undefined
         this.#snapshot = undefined
       },
     }
@@ -179,8 +192,8 @@ export class NodeMirror {
     this.#revision = version
     this.#order = order
     this.#snapshot = undefined
-    if (this.#written === undefined || isNewer(this.#written, order)) return false
-    this.#written = undefined
+    if (this.#answered === undefined || isNewer(this.#answered, order)) return false
+    this.#answered = undefined
     return true
   }
 }

@@ -5,7 +5,7 @@ import { needs } from '../needs.ts'
 import { bareNode, flannelNode } from '../subnet/kube/api-simulator.ts'
 import { ApiGate } from './api-gate.ts'
 import { Kubernetes } from './kubernetes-world.ts'
-import { logsInFailure, oneSegment, startDaemon, status, until, vxlan } from './world.ts'
+import { assertSame, logsInFailure, networkOf, oneSegment, ready, startDaemon, status, until, vxlan } from './world.ts'
 
 const nodes = '/api/v1/nodes'
 /** More than a page of the list. */
@@ -53,6 +53,40 @@ describe('Nodes that come and go while the Kubernetes API is read', function () 
       assert.deepEqual(await routed(), wanted)
       assert.equal((await status(host)).peers.length, wanted.length)
     })
+
+  it('keep no new node from its subnet, which is told while they are listed: it is ready when they are routed', async () => {
+    await gate.hold('continue=')
+    await startDaemon(host, { args, env: { NODE_NAME: 'h1' } })
+    await gate.holds(/continue=/)
+    const { families, mtu } = await host.subnetEnv()
+    assert.deepEqual([families.map(({ subnet }) => subnet), mtu], [['10.5.1.0/24'], 1450])
+    const { metadata } = await kubernetes.node('h1')
+    assert.equal(metadata.annotations['flannel.alpha.coreos.com/public-ip'], host.address)
+    await until(5_000, 'its own device is there, and it is not ready', async () => {
+      assert.match(await host.ip('addr', 'show', 'dev', 'flannel.1'), /inet 10\.5\.1\.0\/32/)
+      assert.ok((await status(host)).notReady.includes('not every object of every peer has been tried yet'))
+    })
+    assert.deepEqual(await routed(), [])
+    await gate.hold('')
+    await isRouted(10, 99)
+    await ready(host)
+    assert.equal((await host.subnetEnv()).mtu, 1450)
+    await host.daemon?.stop()
+  })
+
+  it('leave all in place where a node is restarted: what carries packets is changed with all of them in view', async () => {
+    const before = await networkOf(host)
+    await gate.hold('continue=')
+    await startDaemon(host, { args, env: { NODE_NAME: 'h1' } })
+    await gate.holds(/continue=/)
+    assertSame(await networkOf(host), before)
+    await gate.hold('')
+    await ready(host)
+    assertSame(await networkOf(host), before)
+    await host.daemon?.stop()
+    await host.ip('link', 'del', 'flannel.1')
+    await host.exec(['rm', host.paths.subnetFile])
+  })
 
   it('are all routed, and none that has gone: between the pages of the list, and between list and watch', async () => {
     await gate.hold('continue=')

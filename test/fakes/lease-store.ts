@@ -57,6 +57,8 @@ export class FakeLeaseStore implements LeaseStore {
   readonly name = 'fake leases'
   readonly health = new Latest<StoreHealth>('fake health')
   readonly table: FakeLeaseTable
+  readonly ownFirst: Latest<LeaseSnapshot> | undefined
+  readonly #nodeId: string | undefined
   readonly #needs: Needs
   readonly #connection: Connection | undefined
   readonly #claimMs: number
@@ -66,7 +68,10 @@ export class FakeLeaseStore implements LeaseStore {
   #history = 0
   #calls = 0
 
-  constructor(needs: Needs, options: { claimMs?: number; connection?: Connection } = {}) {
+  /** `nodeId`: of the node, which is told of its own lease first. */
+  constructor(needs: Needs, options: { claimMs?: number; connection?: Connection; nodeId?: string | undefined } = {}) {
+    this.#nodeId = options.nodeId
+    if (options.nodeId !== undefined) this.ownFirst = new Latest('fake own lease')
     this.table = needs.table
     this.#claimMs = options.claimMs ?? CLAIM_MS
     this.#connection = options.connection
@@ -79,6 +84,8 @@ export class FakeLeaseStore implements LeaseStore {
   async run(signal: AbortSignal): Promise<void> {
     const connection = this.#connection
     if (connection === undefined) return await aborted(signal)
+    await this.#open(signal)
+    if (!signal.aborted) await this.#call(() => this.#seeOwn())
     for await (const _change of this.table.changes.watch(signal)) {
       await this.#sleep(connection.lagMs, signal).catch(() => {})
       await this.#open(signal)
@@ -116,6 +123,12 @@ export class FakeLeaseStore implements LeaseStore {
     for (const entry of entries) list.add(entry)
     list.commit(revision)
     this.#changed()
+  }
+
+  #seeOwn(): void {
+    const { revision, leases } = this.table.snapshot()
+    const own = [...leases].filter(([, { node }]) => node === this.#nodeId)
+    this.ownFirst?.set({ revision, leases: new Map(own), unreadable: [] })
   }
 
   #changed(): void {

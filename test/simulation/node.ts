@@ -222,6 +222,9 @@ export class SimulatedNode {
     const bootMark = async () => host.bootMark
     const needs = { log: silentLogger, writes, randomBytes, bootMark, uid: 0, openFiles }
     const state = await StateDir.open(needs, join('/var/lib/flannel', this.cluster.instance))
+    const nodeId = await state.nodeId()
+    // Half of the nodes hear of their own lease first, as from Kubernetes.
+    const first = Number.parseInt(nodeId[0] ?? '', 16) % 2 === 0 ? { nodeId } : {}
     const make = async (footprint: OwnershipScope) => {
       this.#claims.set(this.maker, footprint)
       return [...this.#claims].flatMap(([maker, other]) => (maker === this.maker ? [] : [other]))
@@ -257,7 +260,7 @@ export class SimulatedNode {
       } as unknown as AgentNeeds['kernel'],
       configSource: config,
       storeHealth: new Latest<StoreHealth>('simulated health'),
-      store: new FakeLeaseStore({ table, random, call: (work) => process.call(work) }, { connection }),
+      store: new FakeLeaseStore({ table, random, call: (work) => process.call(work) }, { connection, ...first }),
       reconnectStore: async () => {},
       identity: { kind: 'etcd', prefix: '/', marks: ['simulation'] },
       moment: () => ({ wall: clock.wall(), bootId: 'simulated', uptimeMs: clock.now() }),

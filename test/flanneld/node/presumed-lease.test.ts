@@ -22,6 +22,7 @@ const memory = {
   ours: new Set<string>(),
   originals: new Map<string, string>(),
   isPlanned: () => false,
+  isFirst: true,
   keptOurs: new Set<string>(),
 }
 const options = { previousSubnets: new Map(), protectedRanges: [] }

@@ -109,8 +109,15 @@ export class ApiSimulator {
     if (this.fault(request, response)) return
     const { pathname, searchParams } = new URL(url, 'http://x')
     if (method === 'PATCH') this.#patch(pathname.split('/')[4] ?? '', request, response)
+    else if (pathname.split('/').length > 4) this.#get(pathname.split('/')[4] ?? '', response)
     else if (searchParams.has('watch')) this.#watch(searchParams, response)
     else this.#list(searchParams, response)
+  }
+
+  #get(name: string, response: ServerResponse): void {
+    const node = this.#nodes.get(name)
+    if (node === undefined) sendJson(response, 404, { message: `nodes "${name}" not found` })
+    else sendJson(response, 200, node)
   }
 
   #list(query: URLSearchParams, response: ServerResponse): void {

@@ -95,6 +95,42 @@ describe('leases from Kubernetes, on an API server with faults', function () {
     await snapshotWhere(open().store, ids(242))
   })
 
+  it('has its own lease while the others cannot be listed, and says nothing of them', async () => {
+    api.fault = (request, response) => {
+      if (!request.url?.includes('limit=')) return false
+      sendJson(response, 500, { message: 'overloaded' })
+      return true
+    }
+    const { store } = open()
+    const own = await store.acquire(want, hints, over.signal)
+    assert.equal(own.lease.id, 'n1')
+    const stopped = AbortSignal.any([over.signal, AbortSignal.timeout(1_000)])
+    for await (const { leases } of store.watch(stopped)) assert.fail(`${leases.size} leases are told`)
+    for await (const { leases } of store.ownFirst.watch(over.signal)) {
+      assert.deepEqual([...leases.keys()], [], 'what stood there before it was written')
+      break
+    }
+    api.fault = () => false
+    await snapshotWhere(store, ids(3))
+  })
+
+  for (const [name, code] of [
+    ['may not be read alone', 403],
+    ['is not there yet', 404],
+  ] as const) {
+    it(`finds the own Node in the list where it ${name}`, async () => {
+      api.fault = (request, response) => {
+        if (request.method !== 'GET' || !request.url?.endsWith('/nodes/n1')) return false
+        sendJson(response, code, { message: 'no' })
+        return true
+      }
+      const { store } = open()
+      await store.acquire(want, hints, over.signal)
+      await snapshotWhere(store, ids(3))
+      assert.equal(api.lists, 1)
+    })
+  }
+
   it('waits for a server that is not there, and says why', async () => {
     api.fault = (request) => request.socket.destroy() !== undefined
     const { store } = open()

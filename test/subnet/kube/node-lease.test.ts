@@ -140,7 +140,7 @@ describe('the mirror of Nodes', () => {
     const mirror = open()
     const [listed, before, own] = [stored(flannelNode(2)), stored(flannelNode(3)), stored(flannelNode(1))]
     mirror.put(listed)
-    assert.equal(mirror.putWritten(own), true)
+    assert.equal(mirror.putAnswered(own), true)
     assert.equal(mirror.own?.version, versionOf(own))
     assert.equal(mirror.snapshot().revision, versionOf(listed))
     mirror.put(before)

@@ -83,10 +83,31 @@ describe('a mirror of the Nodes', () => {
   it('tells that the watch has come to what this node wrote, by a heartbeat of another Node too', () => {
     const mirror = mirrorOf(10, [{ n: 1 }, { n: 2 }])
     const written = { n: 1, annotations: { [`${prefix}public-ip`]: '192.168.64.9' } }
-    assert.equal(mirror.putWritten(stored(15, written)), true)
+    assert.equal(mirror.putAnswered(stored(15, written)), true)
     const beats = [12, 14, 15, 16].map((version) => mirror.put(stored(version, { n: 2, beat: version })))
     assert.deepEqual(beats, [false, false, true, false])
     assert.equal(mirror.put(stored(17, written)), false)
+  })
+
+  it('has the own Node before the list, and keeps what is written of it while the list is read', () => {
+    const mirror = new NodeMirror(needs)
+    assert.equal(mirror.putAnswered(stored(10, { n: 1 })), true)
+    assert.deepEqual([mirror.isWhole, mirror.own?.version, mirror.snapshot().revision], [false, '10', ''])
+    const list = mirror.beginList()
+    list.add(stored(10, { n: 1 }))
+    const written = { n: 1, annotations: { [`${prefix}public-ip`]: '192.168.64.9' } }
+    assert.equal(mirror.putAnswered(stored(15, written)), true)
+    list.add(stored(11, { n: 2 }))
+    list.commit('12')
+    assert.deepEqual(
+      [mirror.isWhole, mirror.own?.version, [...mirror.snapshot().leases.keys()]],
+      [true, '15', ['n1', 'n2']],
+    )
+    assert.equal(mirror.put(stored(15, written)), true, 'the watch has come to it')
+    const restored = mirror.beginList()
+    restored.add(stored(3, { n: 1 }))
+    restored.commit('4')
+    assert.equal(mirror.own?.version, '3', 'an older store is taken as it is')
   })
 
   it('keeps what it has read where a new list says the same', () => {
