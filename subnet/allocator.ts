@@ -35,11 +35,16 @@ export function decideLease(question: LeaseQuestion): LeaseDecision {
   const { snapshot, want, hints } = question
   const fits = (lease: Lease) => mayStay(lease, hints.network, hints.occupied)
   if (hints.only !== undefined) return decideOnly(question, hints.only)
-  const stranger = findStranger(question)
-  if (stranger !== undefined) return askStranger(stranger, want)
   const leases = [...snapshot.leases.values()]
   const byNode = leases.filter((lease) => isOwnNode(lease, want)).sort(olderFirst)
-  const byAddress = leases.filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want)).sort(olderFirst)
+  const stranger = findStranger(question)
+  // Who came with our address after we had it would have to ask us.
+  const isLate = (other: Lease) => byNode.some((own) => namesAddress(own, want) && olderFirst(own, other) < 0)
+  if (stranger !== undefined && !isLate(stranger)) return askStranger(stranger, want)
+  const mayTake = (lease: Lease) => lease.node === '' || question.mayHave(lease)
+  const byAddress = leases
+    .filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want) && mayTake(lease))
+    .sort(olderFirst)
   const candidates = [...byNode, ...byAddress]
   const changes = (lease: Lease) =>
     (isOwnNode(lease, want) || !lease.reserved) && mayChange(lease, hints.network, hints.occupied)

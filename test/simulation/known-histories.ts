@@ -74,6 +74,17 @@ export const KNOWN_HISTORIES: readonly (readonly [what: string, differs: Partial
     ],
   ],
   [
+    'a stranger’s younger lease has the address of a node that is started again: it waited for that one, and took none of its routes back',
+    { hasRack: true },
+    [
+      { do: 'kill', node: 0 },
+      { do: 'strange lease', lease: 2 },
+      { do: 'rack is elsewhere', node: 0, isElsewhere: true },
+      { do: 'start', node: 0 },
+      { do: 'wait', ms: 12_000 },
+    ],
+  ],
+  [
     'a node begins with a backend of IPv4 alone where both families are enabled: it did not come from there to one of both',
     { backend: 'host-gw', families: [4, 6], isRunning: false },
     [

@@ -116,6 +116,19 @@ describe('decideLease', () => {
       ask([lease('10.5.3.0/25', { node: 'x', ip: me })]),
       'claim 10.5.3.0-25',
     ],
+    ...([1, 2] as const).map((age): (typeof cases)[number] => [
+      `our NodeID at our address, and another there since ${age === 1 ? 'before' : 'later'}`,
+      ask([
+        lease('10.5.3.0/24', { node: 'me', ip: me, age: 3 - age }),
+        lease('10.5.4.0/24', { node: 'x', ip: me, age }),
+      ]),
+      age === 1 ? 'claim 10.5.4.0-24' : 'take-over 10.5.3.0-24 same-node',
+    ]),
+    [
+      'our NodeID at our address, that would not fit, and another there since later',
+      ask([lease('10.5.3.0/25', { node: 'me', ip: me, age: 1 }), lease('10.5.4.0/24', { node: 'x', ip: me, age: 2 })]),
+      'delete 10.5.3.0-25 does-not-fit',
+    ],
     [
       'our NodeID, and another at our new address',
       ask([
