@@ -117,7 +117,8 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   lifecycle.run('host facts', async (stop) => {
     // The one says which families are needed, the others which address this host had.
     await levels.until((known) => known.configuration !== undefined && leasesSoFar(known) !== undefined, stop)
-    await followHost(needs, host, () => levels.set({ host }), stop)
+    const isAlone = () => levels.current.leases?.recorded === true
+    await followHost({ ...needs, isAlone }, host, () => levels.set({ host }), stop)
   })
   // It says which families are looked for.
   follow(config.changes, () => {

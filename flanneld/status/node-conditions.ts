@@ -58,6 +58,17 @@ export function hostConditions(choice: Kept | undefined, fault: unknown): readon
   return conditions
 }
 
+/** Nothing can be begun without one; the store has not answered either, so this host may only be on its way up. */
+export function awaitedInterface(why: string): Condition {
+  return {
+    code: 'interface-awaited',
+    severity: 'warning',
+    text: `${why}; it is waited for as long as the lease store does not answer`,
+    remedy:
+      'see whether the network of this host is up (cable, DHCP); or name another interface by --iface and restart',
+  }
+}
+
 export function datastoreConditions(health: StoreHealth): readonly Condition[] {
   // Before the first answer or refusal nothing is known.
   if (health.up || (health.lastSuccess === undefined && health.error === undefined)) return []

@@ -126,6 +126,26 @@ describe('a Kubernetes API that cannot be reached', function () {
     await isAlive(h1)
   })
 
+  it('leaves a host without an address waiting for one, which comes with DHCP later (flannel#2008, openyurt#1649)', async () => {
+    const [nic] = h1.layout.nics
+    assert.ok(nic !== undefined)
+    await h1.daemon?.stop()
+    await h1.ip('link', 'del', 'flannel.1')
+    await h1.exec(['rm', h1.paths.subnetFile])
+    await h1.ip('addr', 'flush', 'dev', nic.device)
+    const { pid } = await start(h1)
+    await says(/interface-awaited: no interface fits the default route/)
+    await isAlive(h1)
+    for (const address of nic.addresses) await h1.ip('addr', 'add', address, 'dev', nic.device)
+    for (const gateway of nic.gateways) await h1.ip('route', 'add', 'default', 'via', gateway)
+    await ready(h1, 10_000)
+    await knowsPeers(h1, 1)
+    assert.equal(h1.daemon?.pid, pid)
+    assert.doesNotMatch(JSON.stringify((await status(h1)).conditions), /interface-awaited/)
+    const { received } = await h1.container('c1').ping('10.5.2.2')
+    assert.ok(received > 0)
+  })
+
   it('is believed as soon as it answers: another podCIDR, a peer that left', async () => {
     await kubernetes.send(
       ['DELETE', `${nodes}/h1`, {}],
