@@ -187,6 +187,18 @@ describe('bad input from Kubernetes', function () {
     await kubernetes.send(['DELETE', `${nodes}/gone`, {}], ['DELETE', `${nodes}/heir`, {}])
   })
 
+  it('routes to the Node that a load balancer outside stands for, as its controller writes it (flannel#1122, k8s-bigip-ctlr)', async () => {
+    const said = { 'backend-data': '{"VtepMAC":"02:00:00:00:00:fe"}', 'public-ip': '192.168.64.90' }
+    const spec = { podCIDR: '10.5.254.1/24', podCIDRs: ['10.5.254.1/24'] }
+    await kubernetes.send(['POST', nodes, { ...peer('bigip', 254, said), spec }])
+    await until(10_000, 'it is routed to', async () => {
+      const network = await networkOf(host)
+      assert.ok(network.some((line) => /^10\.5\.254\.0\/24 /.test(line)))
+      assert.ok(network.some((line) => /^02:00:00:00:00:fe .*dst 192\.168\.64\.90/.test(line)))
+    })
+    await kubernetes.send(['DELETE', `${nodes}/bigip`, {}])
+  })
+
   it('follows the link of a ConfigMap, keeps the last good one of it, and starts with no bad one', async () => {
     await swap(JSON.stringify({ ...vxlan, Backend: { ...vxlan.Backend, MTU: 1400 } }))
     await until(10_000, 'the new MTU is told', async () => assert.equal(await mtu(), 1350))

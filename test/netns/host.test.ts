@@ -71,6 +71,13 @@ describe('the look at the host', function () {
     assert.deepEqual(await host().defaultRouteDevices(6), [])
   })
 
+  it('knows them of a default route over several gateways, where flannel finds no interface', async () => {
+    const route = 'default metric 1 nexthop via 192.168.64.7 weight 1 nexthop via 192.168.64.8 weight 1'
+    namespace.run(`ip route add ${route}`)
+    assert.deepEqual(await host().defaultRouteDevices(4), ['uplink', 'far', 'uplink'])
+    namespace.run('ip route del default metric 1')
+  })
+
   it('answers route lookups in order', async () => {
     const asked = ['192.168.64.7', '10.9.0.1', '10.10.1.1', 'fd64::7', '2001:db8::1', '192.168.64.11']
     assert.deepEqual(await host().routesTo(asked.map(ip)), [
