@@ -1,10 +1,10 @@
 import { unmetRequirements } from '../../kernel/reconciler/settlement.ts'
+import { Alarm } from '../../lib/alarm.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { messageOf } from '../../lib/errors.ts'
 import type { Source } from '../../lib/latest.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
-import { untilFirst } from '../../lib/signals.ts'
 import type { Agent } from './agent.ts'
 
 /** A condition of a Node, as the API has it. */
@@ -44,14 +44,11 @@ const LONGEST_MS = 24 * 3_600_000
  */
 export async function reportNetwork(needs: ReportNeeds, signal: AbortSignal): Promise<void> {
   const { agent, node, clock, log } = needs
-  let wake = new AbortController()
+  const pause = new Alarm(needs)
+  signal.addEventListener('abort', () => pause.stop(), { once: true })
   let brokenSince: number | undefined
   const follow = (source: Source<unknown>) => async (stop: AbortSignal) => {
-    for await (const _ of source.watch(stop)) wake.abort()
-  }
-  const pause = async (ms: number, stop: AbortSignal) => {
-    await untilFirst([stop, wake.signal], (cut) => clock.sleep(ms, cut)).catch(() => {})
-    if (wake.signal.aborted) wake = new AbortController()
+    for await (const _ of source.watch(stop)) pause.ring()
   }
   const keep = async (stop: AbortSignal) => {
     while (!stop.aborted) {
@@ -61,7 +58,7 @@ export async function reportNetwork(needs: ReportNeeds, signal: AbortSignal): Pr
       const wanted = wantedStatus(agent.notReady().length === 0, left)
       const stands = node.status()
       if (wanted === undefined || stands === undefined || wanted === stands.status) {
-        await pause(left > 0 ? left : LONGEST_MS, stop)
+        await pause.until(clock.now() + (left > 0 ? left : LONGEST_MS))
         continue
       }
       try {

@@ -8,6 +8,7 @@ import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../network-config.ts'
 import type {
   AcquireHints,
+  Lease,
   LeaseAttrs,
   LeaseSnapshot,
   LeaseStore,
@@ -124,13 +125,19 @@ export class KubeLeaseStore implements LeaseStore {
   /** The own one counts as unreadable while anything in it is not as this node last wanted it. */
   entry(id: string) {
     const node = this.node
-    if (node?.name !== id || this.#want === undefined) {
+    const want = this.#want
+    if (node?.name !== id || want === undefined) {
       const lease = this.#mirror?.snapshot().leases.get(id)
       return lease && { lease, version: this.#mirror?.snapshot().revision ?? '' }
     }
-    const own = this.#ownNode(node, this.#want)
-    const isSaid = own.at === 'known' && Object.keys(own.patch).length === 0
-    return { lease: isSaid ? own.lease : undefined, version: node.version }
+    const said = () => this.#saidOf(node, want)
+    return {
+      version: node.version,
+      // With every change of any Node it is asked whether the version is another one.
+      get lease() {
+        return said()
+      },
+    }
   }
 
   /** Merges this into the own Node's status; everything else in it stays. */
@@ -225,6 +232,11 @@ export class KubeLeaseStore implements LeaseStore {
 
   #ownNode(node: NodeFacts, { attrs, network, has = this.#familiesSaid(node) }: Want) {
     return ownNode(node, attrs, { network, names: this.#names, origin: this.#options.configOrigin, has })
+  }
+
+  #saidOf(node: NodeFacts, want: Want): Lease | undefined {
+    const own = this.#ownNode(node, want)
+    return own.at === 'known' && Object.keys(own.patch).length === 0 ? own.lease : undefined
   }
 
   /** As this node wrote them in an earlier run. */
