@@ -21,10 +21,8 @@ export interface TrafficChoice {
   readonly conditions: readonly Condition[]
 }
 
-/** Decides which tool the rules are written with. */
-export async function chooseTraffic(sets: RuleSets, wanted: WantedTraffic, nftables: boolean): Promise<TrafficChoice> {
-  const isAsked = wanted.masquerade || wanted.forward
-  const choice = isAsked ? await choose(sets) : UNASKED
+/** Decides which tool the rules are written with. `choice`: which iptables that would be. */
+export function chooseTraffic(choice: IptablesChoice, wanted: WantedTraffic, nftables: boolean): TrafficChoice {
   const { world, mixed, reason } = choice
   const randomFully = wanted.randomFully && (nftables || choice.randomFully)
   return {
@@ -51,7 +49,9 @@ const MIXED: Condition = {
   remedy: 'look at both (iptables-nft-save, iptables-legacy-save) and move all to one of them',
 }
 
-async function choose(sets: RuleSets): Promise<IptablesChoice> {
+/** Asks the host which iptables others use. */
+export async function chooseWorld(sets: RuleSets, { masquerade, forward }: WantedTraffic): Promise<IptablesChoice> {
+  if (!(masquerade || forward)) return UNASKED
   try {
     return await sets.chooseIptables()
   } catch (cause) {

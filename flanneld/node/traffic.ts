@@ -6,13 +6,16 @@ import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
-import { chooseTraffic, movedRules, type WantedTraffic } from '../host/traffic-choice.ts'
+import { chooseTraffic, chooseWorld, movedRules, type WantedTraffic } from '../host/traffic-choice.ts'
 import type { ConditionSet } from '../status/status.ts'
 import type { NodePlan } from './planner.ts'
 import type { TrafficOptions } from './traffic-rules.ts'
 
 /** The kernel is asked whether any rule has changed, and a program started only where Docker has a table. */
 const DOCKER_MS = 2_000
+
+/** What was read of the host's rules so long ago counts no more: others start beside this daemon. */
+const NEW_MS = 5_000
 
 interface TrafficNeeds {
   readonly sets: Kernel['rules']['sets']
@@ -54,12 +57,17 @@ export class TrafficChoice {
 
   /** Decides and says so. Until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    const { sets, conditions, log } = this.#needs
+    const { sets, conditions, log, clock } = this.#needs
     const { traffic: wanted } = this.#options
+    const began = clock.now()
+    // It does not depend on the network, and its programs answer while that, and the leases, are on their way.
+    const atStart = chooseWorld(sets, wanted)
     let nftables: boolean | undefined
     for await (const network of this.#network.watch(signal)) {
       if (network.nftables === nftables) continue
-      const { options, reason, conditions: found } = await chooseTraffic(sets, wanted, network.nftables)
+      const isNew = clock.now() - began < NEW_MS
+      const choice = await (isNew ? atStart : chooseWorld(sets, wanted))
+      const { options, reason, conditions: found } = chooseTraffic(choice, wanted, network.nftables)
       nftables = network.nftables
       conditions.replace('traffic rules', found)
       if (this.#isAsked) {
@@ -109,7 +117,8 @@ export class TrafficChoice {
       const [network, options] = [this.#network.current, this.changes.current]
       if (network === undefined || options === undefined) continue
       if (!(await sets.legacyChanged([...network.families.keys()], options.world === 'legacy'))) continue
-      const now = await chooseTraffic(sets, this.#options.traffic, network.nftables)
+      const { traffic: wanted } = this.#options
+      const now = chooseTraffic(await chooseWorld(sets, wanted), wanted, network.nftables)
       const moved = options.tool === 'iptables' ? movedRules(options.world, now.options.world) : []
       conditions.replace('traffic rules', [...now.conditions, ...moved])
     }
