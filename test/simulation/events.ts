@@ -102,7 +102,8 @@ export class Events {
         return
       case 'disk':
         this.#forgetStrictPaths(host, step)
-        Object.assign(node.disk, { full: step.full, delayMs: step.delayMs })
+        // What a start has made for another backend must be on record, as for a change (`World.configure`): decision 0055.
+        Object.assign(node.disk, { full: step.full && !this.#world.mayHaveOthers, delayMs: step.delayMs })
         return
       case 'lease deleted':
         return this.#deleteLease(node)
