@@ -24,6 +24,8 @@ export class Invariants {
   readonly #connected = new Set<string>()
   /** Hosts to which something has happened that may part them from others until all is at rest. */
   readonly #disturbed = new Set<SimulatedHost>()
+  /** By when the nodes on a host have asked its kernel again after it refused them something. */
+  readonly #askedAgainAt = new Map<SimulatedHost, number>()
   /** Since when a route is there that must not be. */
   readonly #harmful = new Map<string, number>()
   /** When it was last so that a node may say it is ready. */
@@ -98,11 +100,13 @@ export class Invariants {
     const { version } = host.kernel
     const routes = before?.version === version ? before.routes : harmsOn(host)
     this.#harms.set(host, { version, routes })
+    if (refuses(host)) this.#askedAgainAt.set(host, now + ASKED_AGAIN_MS)
     for (const { route, maker, why } of routes) {
       const node = this.#world.nodesOn(host).find((one) => one.maker === maker)
       if (node === undefined) continue
       const key = `${this.#world.placeOf(node)} ${route.dst} ${route.metric}`
-      const since = node.running && !isImpaired(node) ? Math.max(this.#harmful.get(key) ?? now, node.startedAt) : now
+      const heardAt = Math.max(this.#harmful.get(key) ?? now, node.startedAt, this.#askedAgainAt.get(host) ?? 0)
+      const since = node.running && !isImpaired(node) ? heardAt : now
       this.#harmful.set(key, since)
       assert.ok(now - since <= HEARD_MS, `${this.#now} the route of node ${key} ${why}`)
     }
