@@ -161,7 +161,7 @@ function otherBackends(scenario: Scenario, instance: number): readonly object[] 
 /** With direct paths where it has none, or without them; of a backend that knows none another one. */
 function twinOf(backend: object): object {
   const { Type, DirectRouting = false } = backend as { Type: string; DirectRouting?: boolean }
-  if (Type !== 'vxlan' && Type !== 'ipip') return { Type: 'vxlan', VNI: 6, DirectRouting: true }
+  if (Type !== 'vxlan' && Type !== 'ipip') return { Type: 'vxlan', VNI: 10, DirectRouting: true }
   return { ...backend, DirectRouting: !DirectRouting }
 }
 
