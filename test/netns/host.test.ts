@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { HostRouteEntry } from '../../kernel/host.ts'
 import type { Cidr, IpAddr } from '../../lib/address.ts'
+import { until } from '../until.ts'
 import { ownNamespace } from './own-namespace.ts'
 
 const ip = (text: string) => text as IpAddr
@@ -60,8 +61,11 @@ describe('the look at the host', function () {
     const [own] = (await found('end5'))?.addresses.filter(({ address }) => address === 'fd05::5') ?? []
     assert.deepEqual([own?.tentative, own?.duplicate], [true, false])
     run('ip link set port5 down')
-    const end = await found('end5')
-    assert.deepEqual([end?.up, end?.running], [true, false])
+    // The kernel tells the other end when it gets to it.
+    await until(2_000, 'an end without a carrier', async () => {
+      const end = await found('end5')
+      assert.deepEqual([end?.up, end?.running], [true, false])
+    })
     run('ip link del port5')
     run('ip link del br5')
   })
