@@ -145,8 +145,11 @@ export interface LeaseStore extends Source<LeaseSnapshot> {
   readonly health: Source<StoreHealth>
   /** The own lease as it stands in the store, or none, known before all of them are; absent: it is known with the others. */
   readonly ownFirst?: Source<LeaseSnapshot> | undefined
-  /** Keeps the mirror current until the signal is aborted. An unreachable store is waited for, never an error. */
-  run(signal: AbortSignal): Promise<void>
+  /**
+   * Keeps the mirror current until the signal is aborted. An unreachable store is waited for, never an error. `ownFirst`: somebody wants
+   * that source; else nothing is read for it.
+   */
+  run(signal: AbortSignal, wanted?: { readonly ownFirst: boolean }): Promise<void>
   /**
    * Finds (by NodeID, then public address, then `previous`, then a free one) and writes the own lease. One of another NodeID with our
    * public address is claimed first, and got only if its holder does not object.

@@ -8,17 +8,31 @@ import type { Objection } from './objection.ts'
 
 /** Who would lose something by another configuration. */
 export interface LeasesInUse extends FamiliesInUse {
-  /** All of them. */
-  readonly leases: ReadonlyMap<string, Lease>
+  /** All of them; undefined: they are not known yet. */
+  readonly leases: ReadonlyMap<string, Lease> | undefined
 }
 
+/** A node that has its own lease before it knows of any other. */
+const OTHERS_AWAITED: Objection = {
+  path: 'Network',
+  text: 'the leases of the other nodes are not known yet, and with them whose subnets would not lie in it',
+  remedy: 'none is needed: it is judged again when they are read; `flanneld status` says why they are not',
+}
+const NO_LEASES: ReadonlyMap<string, Lease> = new Map()
 const NAMED = 3
 
+export interface KnownLeases extends Pick<LeasesInUse, 'own'> {
+  readonly leases: NonNullable<LeasesInUse['leases']>
+}
+
 /** What a change would take away that works, the gravest first; none: it may be used. Pure. */
-export function objections(next: Configuration, inUse: Configuration, leases: LeasesInUse): readonly Objection[] {
+export function objections(next: Configuration, inUse: Configuration, inView: LeasesInUse): readonly Objection[] {
+  const { own, leases } = inView
+  // Whom it would take what from can be said of all or of none.
+  if (leases === undefined && own !== undefined) return [OTHERS_AWAITED]
   return [
-    ...renumbering(next, inUse, leases),
-    ...familyObjections(next, inUse, leases),
+    ...renumbering(next, inUse, { own, leases: leases ?? NO_LEASES }),
+    ...familyObjections(next, inUse, inView),
     ...leftFamilies(next, inUse),
     ...gbpAlone(next, inUse),
   ]
@@ -28,7 +42,7 @@ export function objections(next: Configuration, inUse: Configuration, leases: Le
 export function renumbering(
   next: Configuration,
   inUse: Configuration,
-  { own, leases }: Pick<LeasesInUse, 'own' | 'leases'>,
+  { own, leases }: KnownLeases,
 ): readonly Objection[] {
   return [...next.network.families].flatMap(([family, rules]): Objection[] => {
     const before = inUse.network.families.get(family)
@@ -80,7 +94,7 @@ function refusedBy(path: string, why: string, others: readonly Lease[], inUse: C
   }
 }
 
-function othersThat(leases: LeasesInUse['leases'], own: Lease | undefined, fits: (lease: Lease) => boolean) {
+function othersThat(leases: KnownLeases['leases'], own: Lease | undefined, fits: (lease: Lease) => boolean) {
   return [...leases.values()].filter((lease) => lease.id !== own?.id && !lease.reserved && fits(lease))
 }
 

@@ -1,13 +1,13 @@
 import { contains, type IpAddr } from '../../lib/address.ts'
 import type { Lease } from '../../subnet/types.ts'
 import { type Configuration, hasSameFamilies, isSameNetwork } from '../node/configuration.ts'
-import { type LeasesInUse, renumbering } from './admission.ts'
+import { type KnownLeases, renumbering } from './admission.ts'
 import { leavingFamilies } from './family-change.ts'
 
 interface LastRunNeeds {
   /** Of the last run. */
   readonly last: Configuration | undefined
-  readonly leases: () => Promise<Pick<LeasesInUse, 'own' | 'leases'>>
+  readonly leases: () => Promise<KnownLeases>
   /** Addresses by which this host reaches containers. */
   readonly occupied: () => Promise<readonly IpAddr[]>
 }

@@ -16,7 +16,7 @@ interface Needs {
   readonly lifecycle: Lifecycle
   readonly reconnectStore: (why: string) => Promise<void>
   /** Whether the store has not answered yet, so that an interface may still be on its way: flannel, too, asks the store first. */
-  readonly isAlone: () => boolean
+  readonly isStoreSilent: () => boolean
 }
 
 /** Between two looks for an interface. */
@@ -52,7 +52,7 @@ async function untilRead(needs: Needs, host: HostView, stop: AbortSignal): Promi
       await untilHad(needs, 'host', () => host.read(), stop)
       return
     } catch (cause) {
-      if (!(cause instanceof NoInterfaceError) || !needs.isAlone()) throw cause
+      if (!(cause instanceof NoInterfaceError) || !needs.isStoreSilent()) throw cause
       needs.conditions.replace('host', [awaitedInterface(cause.message)])
     }
     await needs.clock.sleep(LOOK_MS, stop)

@@ -51,8 +51,10 @@ export async function forgetLastKnown(files: Pick<StateFiles, 'remove'>): Promis
   await files.remove(RECORD)
 }
 
-function factsOf({ configuration, verdicts, leases, lease, store }: AgentView): Facts | undefined {
+function factsOf({ configuration, verdicts, leases, lease, store, isCurrent }: AgentView): Facts | undefined {
   if (configuration === undefined || verdicts === undefined || leases === undefined || leases.recorded) return undefined
+  // All leases may be known by now, and the peers still be planned of what was known before: of the last run, or of this node alone.
+  if (!isCurrent) return undefined
   const own = ownOf(lease)
   if (own === undefined) return undefined
   const networks = new Map([...configuration.network.families].map(([family, { network }]) => [family, network]))

@@ -15,7 +15,7 @@ import { RECORD } from './keep.ts'
 import { type KnownDocument, type LastKnown, type Moment, parseRecord } from './record.ts'
 import { goodForMs, type Here, whyForeign, whyOtherNetwork } from './trust.ts'
 
-/** A store that has neither answered nor refused by then counts as out of reach. */
+/** A store that has neither told all leases nor refused by then counts as out of reach. */
 const SILENT_MS = 5_000
 
 export interface RecallNeeds {
@@ -34,9 +34,9 @@ export interface RecallNeeds {
 }
 
 /**
- * A daemon that starts while its store is out of reach goes on with what it knew: peers, and the own lease for as long as that is
- * certain. Nothing is removed by it, and the first answer of the store takes its place. Ends then, or at once where there is nothing that
- * can be believed.
+ * A daemon that starts while its store is out of reach, or does not tell it all leases, goes on with what it knew: peers, and the own
+ * lease for as long as that is certain. Nothing is removed by it, and the leases of the store take its place. Ends then, or at once where
+ * there is nothing that can be believed.
  */
 export async function recallLastKnown(needs: RecallNeeds, signal: AbortSignal): Promise<void> {
   const { log, conditions, levels, keeper, clock } = needs
@@ -52,9 +52,9 @@ export async function recallLastKnown(needs: RecallNeeds, signal: AbortSignal): 
   const { own, peers, revision, written, given } = record
   const goodMs = goodForMs(record, needs.moment())
   const since = new Date(written.wall).toISOString()
-  log.warn('lease store out of reach, going on with what was known', { since, peers: peers.size, own: own.lease.id })
-  const said = `the lease store has not answered since the start; ${peers.size} peers are those of ${since}`
-  const remedy = 'none is removed; peers that came since then are not reached before the store answers'
+  log.warn('leases cannot be read, going on with what was known', { since, peers: peers.size, own: own.lease.id })
+  const said = `the leases have not been read since the start; ${peers.size} peers are those of ${since}`
+  const remedy = 'none is removed; peers that came since then are not reached before they are read'
   conditions.replace('last known', [{ code: 'last-known', severity: 'warning', text: said, remedy }])
   needs.onGiven(given)
   keeper.recall(own, goodMs > 0)
@@ -75,7 +75,7 @@ export async function recallLastKnown(needs: RecallNeeds, signal: AbortSignal): 
   if (!signal.aborted) await sayOtherCluster(needs, record, signal)
 }
 
-/** Whether the store can be taken for out of reach; false: it has answered, or the signal is aborted. */
+/** Whether the store can be taken for out of reach; false: it has told all leases, or the signal is aborted. */
 async function untilSilent({ levels, storeHealth, clock }: RecallNeeds, signal: AbortSignal): Promise<boolean> {
   const over = new AbortController()
   await untilFirst([signal, over.signal], async (stop) => {

@@ -92,6 +92,8 @@ export interface AgentOptions {
 export interface AgentView extends Levels {
   readonly store?: StoreHealth
   readonly verdicts?: PeerVerdicts
+  /** Of the verdicts and the plan: as in `Folded`. */
+  readonly isCurrent?: boolean
   readonly plan?: NodePlan
   /** Of the backend; absent: the node has one way. */
   readonly change?: ChangeStatus

@@ -134,6 +134,11 @@ export class Agent {
     }
   }
 
+  /** What is planned is for this node by itself, as nothing is known of the others. */
+  get isAlone(): boolean {
+    return this.#planning.last?.isAlone === true && this.#levels.current.leases === undefined
+  }
+
   /** Of this instance, earlier ones, too. */
   networks(): readonly Cidr[] {
     return this.#planning.owned().networks.map(({ network }) => network)
@@ -144,7 +149,7 @@ export class Agent {
     const status = this.reconciler.status.current
     const tried = status !== undefined && this.#planning.isWhole(status.generation)
     const { lease } = this.#levels.current
-    return readinessChecks(lease, tried, this.reconciler.failures(), this.#needs.conditions.list())
+    return readinessChecks(lease, tried, this.reconciler.failures(), this.#needs.conditions.list(), this.isAlone)
   }
 
   /** Reasons why the node is not ready, a line each; empty: it is. */
@@ -266,8 +271,8 @@ export class Agent {
       this.#change.look()
       this.#changed()
     }
-    const isWhole = (generation: number) => planning.isWhole(generation)
-    const told = { ...this.#needs, reconciler, isWhole, onStatus }
+    const isInService = (generation: number) => planning.isInService(generation)
+    const told = { ...this.#needs, reconciler, isInService, onStatus }
     lifecycle.run('reconciler status', (stop) => followReconciler(told, stop))
   }
 

@@ -160,7 +160,7 @@ export class ConfigWatch {
   #change(before: Configuration, next: Configuration): void {
     const { conditions, log } = this.#needs
     const changes = differences(before, next)
-    const [objection] = objections(next, before, this.#needs.leases())
+    const [objection] = changes.length === 0 ? [] : objections(next, before, this.#needs.leases())
     this.#waits = objection && next
     if (objection !== undefined) {
       conditions.clear('config-restart-needed')

@@ -49,6 +49,8 @@ export interface Folded {
   readonly isCurrent: boolean
   /** Without any peer, whether they are known or not. */
   readonly isAlone: boolean
+  /** The files are in it by which containers get this node's subnet. */
+  readonly isTold: boolean
 }
 
 export interface FoldOptions extends Omit<PlannerInput['options'], 'storeAddresses' | 'traffic'> {
@@ -116,12 +118,13 @@ export async function fold(
     facts: await host.facts(verdicts.planned, reachOf(prepared), memory.originals),
     scope: { ...scopeOfWays(configurations, prepared), instance: options.traffic.instance },
     complete,
+    isAlone,
     // It would count packets of peers that are not known yet.
     options: { ...options, ...(isAlone && { guard: undefined }), storeAddresses, traffic: chosen },
   })
-  const mayTell = levels.traffic !== undefined && isCertain(levels.lease)
-  const whole = mayTell ? plan : withoutFiles(plan)
-  return { verdicts, plan: whole, target: change?.target, revision: leases.revision, isCurrent, isAlone }
+  const isTold = levels.traffic !== undefined && isCertain(levels.lease)
+  const whole = isTold ? plan : withoutFiles(plan)
+  return { verdicts, plan: whole, target: change?.target, revision: leases.revision, isCurrent, isAlone, isTold }
 }
 
 /**

@@ -4,14 +4,14 @@ import { kernelConditions, missingRequirement } from '../status/node-conditions.
 import type { ConditionSet } from '../status/status.ts'
 
 /**
- * Tells what the kernel does not take, as conditions. `isWhole`: whether all that a ready node needs was wanted by then.
- * @throws ConfigError for what no wait mends, until a pass over all that has ended
+ * Tells what the kernel does not take, as conditions. `isInService`: whether by then a plan was wanted with which containers are served.
+ * @throws ConfigError for what no wait mends, until a pass over such a plan has ended
  */
 export async function followReconciler(
   needs: {
     readonly reconciler: Pick<Reconciler, 'status'>
     readonly conditions: ConditionSet
-    readonly isWhole: (generation: number) => boolean
+    readonly isInService: (generation: number) => boolean
     readonly onStatus: (status: ReconcileStatus) => void
   },
   signal: AbortSignal,
@@ -20,7 +20,7 @@ export async function followReconciler(
   for await (const status of needs.reconciler.status.watch(signal)) {
     const missing = isFirst ? missingRequirement(status.failures) : undefined
     if (missing !== undefined) throw missing
-    isFirst &&= !needs.isWhole(status.generation)
+    isFirst &&= !needs.isInService(status.generation)
     needs.conditions.replace('kernel', kernelConditions(status))
     needs.onStatus(status)
   }

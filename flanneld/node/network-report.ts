@@ -5,6 +5,7 @@ import { messageOf } from '../../lib/errors.ts'
 import type { Source } from '../../lib/latest.ts'
 import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
+import { OTHERS_UNKNOWN } from '../status/node-conditions.ts'
 import type { Agent } from './agent.ts'
 
 /** A condition of a Node, as the API has it. */
@@ -27,7 +28,9 @@ export interface NodeNetwork {
 }
 
 export interface ReportNeeds {
-  readonly agent: Pick<Agent, 'changes' | 'notReady'> & { readonly reconciler: Pick<Agent['reconciler'], 'failures'> }
+  readonly agent: Pick<Agent, 'changes' | 'notReady' | 'isAlone'> & {
+    readonly reconciler: Pick<Agent['reconciler'], 'failures'>
+  }
   readonly node: NodeNetwork
   readonly clock: Clock
   readonly log: Logger
@@ -39,8 +42,8 @@ const RETRY_MS = 5_000
 const LONGEST_MS = 24 * 3_600_000
 
 /**
- * Keeps the Node's condition NetworkUnavailable equal to the truth: False once this node is ready, True again only after a required
- * object has been missing for a minute, and between these as it stands.
+ * Keeps the Node's condition NetworkUnavailable equal to the truth: False once this node is ready, True after a required object has been
+ * missing for a minute or the node has told its subnet for so long and knows of no other, and between these as it stands.
  */
 export async function reportNetwork(needs: ReportNeeds, signal: AbortSignal): Promise<void> {
   const { agent, node, clock, log } = needs
@@ -52,8 +55,8 @@ export async function reportNetwork(needs: ReportNeeds, signal: AbortSignal): Pr
   }
   const keep = async (stop: AbortSignal) => {
     while (!stop.aborted) {
-      const [broken] = unmetRequirements(agent.reconciler.failures().values())
-      brokenSince = broken && (brokenSince ?? clock.now())
+      const broken = whyBroken(agent)
+      brokenSince = broken === undefined ? undefined : (brokenSince ?? clock.now())
       const left = brokenSince === undefined ? LONGEST_MS : brokenSince + BROKEN_MS - clock.now()
       const wanted = wantedStatus(agent.notReady().length === 0, left)
       const stands = node.status()
@@ -62,7 +65,7 @@ export async function reportNetwork(needs: ReportNeeds, signal: AbortSignal): Pr
         continue
       }
       try {
-        await node.set(conditionOf(wanted, broken?.text, clock.wall()), stop)
+        await node.set(conditionOf(wanted, broken, clock.wall()), stop)
         log.info('condition NetworkUnavailable of the Node set', { status: wanted })
         // Whoever else writes it again and again is answered no faster.
         await clock.sleep(1_000, stop).catch(() => {})
@@ -77,6 +80,11 @@ export async function reportNetwork(needs: ReportNeeds, signal: AbortSignal): Pr
     }
   }
   await runTogether([follow(agent.changes), follow(node.changes), keep], signal)
+}
+
+function whyBroken({ reconciler, isAlone }: ReportNeeds['agent']): string | undefined {
+  const [broken] = unmetRequirements(reconciler.failures().values())
+  return broken?.text ?? (isAlone ? OTHERS_UNKNOWN : undefined)
 }
 
 function wantedStatus(isReady: boolean, leftMs: number): NodeCondition['status'] | undefined {

@@ -29,7 +29,7 @@ export interface OwnPlan {
   readonly locals: ReadonlyMap<Way, LocalPlan>
 }
 
-export type OwnInput = Omit<PlannerInput, 'peers' | 'current' | 'complete' | 'scope'>
+export type OwnInput = Omit<PlannerInput, 'peers' | 'current' | 'complete' | 'isAlone' | 'scope'>
 
 /** `traits`: of the peers together (`peer-traits.ts`). Pure. */
 export function planOwn(input: OwnInput, traits: ReadonlySet<string>): OwnPlan {

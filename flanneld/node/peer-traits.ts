@@ -1,5 +1,5 @@
 import type { Reach } from '../../backends/backend.ts'
-import { contains, type Family, type IpAddr, prefixLength } from '../../lib/address.ts'
+import { contains, FAMILIES, type Family, type IpAddr, prefixLength } from '../../lib/address.ts'
 import type { Change } from '../../lib/persistent-map.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import { isInside } from '../../subnet/peer-addresses.ts'
@@ -47,6 +47,9 @@ export class PeerTraits {
     }
   }
 }
+
+/** Of peers that are not known: their hosts may have addresses inside the network, which no route to all of it may take away. */
+export const ANYWHERE: ReadonlySet<string> = new Set(FAMILIES.map(insideTrait))
 
 function traitsOf(network: NetworkConfig, lease: Lease): readonly string[] {
   return [...lease.families].flatMap(([family, part]) => {

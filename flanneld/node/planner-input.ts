@@ -49,6 +49,8 @@ export interface PlannerInput {
   readonly scope: OwnershipScope
   /** Whether the peers are known in full: only then may anything be removed. */
   readonly complete: boolean
+  /** This node is planned by itself, and where its peers are counts as not known. */
+  readonly isAlone?: boolean
   readonly options: {
     readonly subnetFile: string
     readonly ipMasq: boolean

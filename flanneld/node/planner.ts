@@ -10,7 +10,7 @@ import { receiversOf } from './own-packets.ts'
 import { type OwnPlan, planOwn } from './own-plan.ts'
 import { PeerFold } from './peer-fold.ts'
 import { type PeerBasis, planPeer, type RefusedWay } from './peer-plan.ts'
-import { PeerTraits } from './peer-traits.ts'
+import { ANYWHERE, PeerTraits } from './peer-traits.ts'
 import type { PlannerInput } from './planner-input.ts'
 
 export interface NodePlan {
@@ -71,7 +71,7 @@ interface Memory {
 
 function nextMemory(last: Memory | undefined, input: PlannerInput): Memory {
   const traits = traitsOf(last, input)
-  const own = ownPlanOf(last, input, traits.words)
+  const own = ownPlanOf(last, input, input.isAlone ? ANYWHERE : traits.words)
   const basis = basisOf(last, input, own.plan)
   const peers = last?.basis === basis ? last.peers : new PeerFold()
   const changed = last?.basis === basis ? changedPeers(last.input, input) : input.peers.keys()

@@ -49,6 +49,7 @@ export class Planning {
   readonly #settling: Alarm
   #last: Folded | undefined
   #firstWhole = Number.POSITIVE_INFINITY
+  #firstInService = Number.POSITIVE_INFINITY
   #lastGeneration = 0
   /** Of the reconciler, from which on a way was wanted. */
   readonly #wantedSince = new WeakMap<Way, number>()
@@ -76,6 +77,11 @@ export class Planning {
    */
   isWhole(generation: number): boolean {
     return generation >= this.#firstWhole
+  }
+
+  /** Whether containers were served by then: with all peers, or by subnet.env, which may be told before the peers are known. */
+  isInService(generation: number): boolean {
+    return generation >= this.#firstInService
   }
 
   /** The first generation of the reconciler with all that this way needs; undefined: not planned yet. */
@@ -142,8 +148,9 @@ export class Planning {
     for (const way of plan.locals.keys())
       if (!this.#wantedSince.has(way)) this.#wantedSince.set(way, this.#lastGeneration)
     this.#needs.onPlan()
-    if (levels.traffic !== undefined && !folded.isAlone)
-      this.#firstWhole = Math.min(this.#firstWhole, this.#lastGeneration)
+    const isWhole = levels.traffic !== undefined && !folded.isAlone
+    if (isWhole) this.#firstWhole = Math.min(this.#firstWhole, this.#lastGeneration)
+    if (isWhole || folded.isTold) this.#firstInService = Math.min(this.#firstInService, this.#lastGeneration)
     return folded
   }
 

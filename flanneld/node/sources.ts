@@ -84,14 +84,15 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   const own = (leases: LeaseSnapshot['leases']) =>
     heldLease(levels.current.lease)?.lease ?? findOwnLease(leases, { node: options.nodeId, publicIps: new Map() })
   const leasesInUse = () => {
-    const leases = levels.current.leases?.leases ?? new Map()
-    const { ways = [], host } = levels.current
-    return { own: own(leases), leases, occupied: host && occupiedBy(host.interfaces), isChanging: ways.length > 1 }
+    const { ways = [], host, leases: known } = levels.current
+    const occupied = host && occupiedBy(host.interfaces)
+    return { own: own(known?.leases ?? new Map()), leases: known?.leases, occupied, isChanging: ways.length > 1 }
   }
   const beginWith = async (found: Configuration) => {
     const known = async () => {
       await levels.known(['leases'], lifecycle.signal)
-      return leasesInUse()
+      const { own, leases = new Map() } = leasesInUse()
+      return { own, leases }
     }
     const occupied = () => occupiedAddresses(kernel.host)
     return await beginConfiguration(found, { last: needs.lastConfiguration?.(), leases: known, occupied })
@@ -103,7 +104,7 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
     return { configuration }
   })
 
-  lifecycle.run('lease store', (stop) => store.run(stop))
+  lifecycle.run('lease store', (stop) => store.run(stop, { ownFirst: needs.ownFirst !== undefined }))
   follow(store, (leases) => ({ leases }))
   if (needs.ownFirst !== undefined) follow(needs.ownFirst, (ownFirst) => ({ ownFirst }))
   lifecycle.run('waiting configuration', async (stop) => {
@@ -117,8 +118,8 @@ export function followSources(needs: SourceNeeds, options: SourceOptions): Sourc
   lifecycle.run('host facts', async (stop) => {
     // The one says which families are needed, the others which address this host had.
     await levels.until((known) => known.configuration !== undefined && leasesSoFar(known) !== undefined, stop)
-    const isAlone = () => levels.current.leases?.recorded === true
-    await followHost({ ...needs, isAlone }, host, () => levels.set({ host }), stop)
+    const isStoreSilent = () => levels.current.leases?.recorded === true
+    await followHost({ ...needs, isStoreSilent }, host, () => levels.set({ host }), stop)
   })
   // It says which families are looked for.
   follow(config.changes, () => {

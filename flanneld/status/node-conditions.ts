@@ -227,15 +227,19 @@ export function missingRequirement(failures: ReadonlyMap<string, Failure>): Conf
   return undefined
 }
 
+/** Of a node that has told its subnet already. */
+export const OTHERS_UNKNOWN = 'the leases of the other nodes are not known yet: they have not been read since the start'
+
 /**
  * What a ready node must fulfil (architecture §3; of two families one is enough), each with the reason why not. `tried`: one pass over everything that is
- * wanted has ended. Several checks may bear one name: a broken object each.
+ * wanted has ended; `isAlone`: of this node alone. Several checks may bear one name: a broken object each.
  */
 export function readinessChecks(
   lease: LeaseState | undefined,
   tried: boolean,
   failures: ReadonlyMap<string, Failure>,
   conditions: readonly Condition[],
+  isAlone = false,
 ): readonly Check[] {
   const isHeld = lease?.at === 'held' || (lease?.at === 'recorded' && lease.isGood)
   const [noConfig] = conditions.filter(({ code }) => code === 'config-missing')
@@ -248,7 +252,11 @@ export function readinessChecks(
       ok: isHeld,
       text: (lease && leaseConditions(lease)[0]?.text) ?? noStore?.text ?? 'no subnet leased yet',
     },
-    { name: 'peers-tried', ok: tried, text: 'not every object of every peer has been tried yet' },
+    {
+      name: 'peers-tried',
+      ok: tried,
+      text: isAlone ? OTHERS_UNKNOWN : 'not every object of every peer has been tried yet',
+    },
     { name: 'required-objects', ok: tried || broken.length > 0, text: 'not every required object is in place yet' },
     ...broken.map(({ key, text }) => ({ name: 'required-objects', ok: false, text: `${key}: ${text}` })),
   ]

@@ -119,7 +119,7 @@ describe('a Kubernetes API that cannot be reached', function () {
     await start(h1)
     await ready(h1, 30_000)
     await knowsPeers(h1, 1)
-    await says(/last-known: the lease store has not answered since the start; 1 peers are those of 20/)
+    await says(/last-known: the leases have not been read since the start; 1 peers are those of 20/)
     assert.equal((await h1.subnetEnv()).families[0]?.subnet, '10.5.1.0/24')
     const { received } = await h1.container('c1').ping('10.5.2.2')
     assert.ok(received > 0)

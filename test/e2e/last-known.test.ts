@@ -114,7 +114,10 @@ describe('what was last known of etcd', function () {
     await knowsPeers(host, 3)
     const { lease, state } = await status(host)
     assert.deepEqual([`${leasePrefix}${lease.id}`, state], [key, 'degraded'])
-    assert.match((await condition('last-known'))?.text, /has not answered since the start; 3 peers are those of 20/)
+    assert.match(
+      (await condition('last-known'))?.text,
+      /the leases have not been read since the start; 3 peers are those of 20/,
+    )
     const mac = (lines: readonly string[]) =>
       /link\/ether (\S+)/.exec(lines.find((l) => /vxlan id 1/.test(l)) ?? '')?.[1]
     assert.equal(mac(await overlayOf(host)), mac(before))

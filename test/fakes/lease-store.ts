@@ -27,10 +27,12 @@ export interface Connection {
   cut: boolean
   /** Of so many questions and writes one fails, every other time after it was done; 0: none. */
   failOneOf: number
+  /** The list of all leases is not to be had, as of an API server that answers small questions only. */
+  isUnlisted: boolean
 }
 
 export function goodConnection(): Connection {
-  return { lagMs: 0, delayMs: 0, cut: false, failOneOf: 0 }
+  return { lagMs: 0, delayMs: 0, cut: false, failOneOf: 0, isUnlisted: false }
 }
 
 const RETRY_MS = 100
@@ -95,7 +97,10 @@ export class FakeLeaseStore implements LeaseStore {
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
     const { changes, mirror } = this.#seen()
-    for await (const _change of changes.watch(signal)) yield mirror.snapshot()
+    for await (const _change of changes.watch(signal)) {
+      while (this.#connection?.isUnlisted && !signal.aborted) await this.#sleep(RETRY_MS, signal).catch(() => {})
+      yield mirror.snapshot()
+    }
   }
 
   entry(id: string) {

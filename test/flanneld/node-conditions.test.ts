@@ -43,6 +43,7 @@ describe('readiness', () => {
     assert.deepEqual(reasons(held, true, new Map(), []), [])
     assert.deepEqual(reasons(undefined, false, new Map(), [])[0], 'no subnet leased yet')
     assert.match(reasons(held, false, new Map(), []).join('\n'), /not every object of every peer has been tried yet/)
+    assert.match(reasons(held, false, new Map(), [], true).join('\n'), /leases of the other nodes are not known yet/)
     assert.match(
       reasons(lost, true, new Map(), []).join('\n'),
       /the own lease 10\.5\.1\.0-24 was lost: node b holds it now/,

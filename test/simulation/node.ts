@@ -223,8 +223,7 @@ export class SimulatedNode {
     const needs = { log: silentLogger, writes, randomBytes, bootMark, uid: 0, openFiles }
     const state = await StateDir.open(needs, join('/var/lib/flannel', this.cluster.instance))
     const nodeId = await state.nodeId()
-    // Half of the nodes hear of their own lease first, as from Kubernetes.
-    const first = Number.parseInt(nodeId[0] ?? '', 16) % 2 === 0 ? { nodeId } : {}
+    const first = hearsOwnFirst(nodeId) ? { nodeId } : {}
     const make = async (footprint: OwnershipScope) => {
       this.#claims.set(this.maker, footprint)
       return [...this.#claims].flatMap(([maker, other]) => (maker === this.maker ? [] : [other]))
@@ -306,6 +305,11 @@ export class SimulatedNode {
       holdMs: HOLD_MS,
     }
   }
+}
+
+/** Half of the nodes hear of their own lease first, as from Kubernetes. */
+export function hearsOwnFirst(nodeId: string): boolean {
+  return Number.parseInt(nodeId[0] ?? '', 16) % 2 === 0
 }
 
 /** Of subnet.env. */

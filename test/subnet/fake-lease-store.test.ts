@@ -5,7 +5,7 @@ import { anyWorld, describeLeaseStore, type LeaseWorld } from '../conformance/le
 import { type Connection, FakeLeaseStore } from '../fakes/lease-store.ts'
 import { FakeLeaseTable } from '../fakes/lease-table.ts'
 
-const slow: Connection = { lagMs: 10, delayMs: 2, cut: false, failOneOf: 7 }
+const slow: Connection = { lagMs: 10, delayMs: 2, cut: false, isUnlisted: false, failOneOf: 7 }
 
 for (const [what, connection] of [
   ['fake', undefined],

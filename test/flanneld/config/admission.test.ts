@@ -68,6 +68,14 @@ describe('a new configuration', () => {
     assert.deepEqual(objections(read({ ...v4, SubnetLen: 25 }), read(v4), those), [])
   })
 
+  it('waits while the leases of the others are not known, where this node has one', () => {
+    const larger = read({ ...v4, Network: '10.4.0.0/15' })
+    const judge = (mine: typeof own | undefined) =>
+      objections(larger, read(v4), { own: mine, leases: undefined, occupied: [] }).map(({ text }) => text)
+    assert.match(judge(own).join(), /leases of the other nodes are not known yet/)
+    assert.deepEqual(judge(undefined), [])
+  })
+
   describe('with one family less', () => {
     const both = lease('10.5.3.0/24 fc00:0:0:3::/64')
     const judge = (occupied: readonly string[] | undefined, more: object = {}) =>

@@ -13,6 +13,7 @@ describe('NetworkUnavailable of the Node', () => {
   let refusals: number
   let failures: ReadonlyMap<string, Failure>
   let notReady: readonly string[]
+  let isAlone: boolean
   let changed: Latest<number>
 
   const broken = {
@@ -28,6 +29,7 @@ describe('NetworkUnavailable of the Node', () => {
     refusals = 0
     failures = new Map()
     notReady = ['no subnet leased yet']
+    isAlone = false
     changed = new Latest<number>('changes')
     const node = {
       changes: changed,
@@ -41,7 +43,14 @@ describe('NetworkUnavailable of the Node', () => {
         stands = { status: condition.status }
       },
     }
-    const agent = { changes: changed, notReady: () => notReady, reconciler: { failures: () => failures } }
+    const agent = {
+      changes: changed,
+      notReady: () => notReady,
+      reconciler: { failures: () => failures },
+      get isAlone() {
+        return isAlone
+      },
+    }
     reportNetwork({ agent, node, clock, log: silentLogger }, stop.signal).catch(() => {})
   })
 
@@ -84,6 +93,17 @@ describe('NetworkUnavailable of the Node', () => {
     assert.deepEqual(await now(() => {}, 3_000), ['False', 'True'])
     assert.equal(written[1]?.message, 'no flannel.1')
     assert.deepEqual(await now(ready), ['False', 'True', 'False'])
+  })
+
+  it('is True where a node that has told its subnet knows of no other for a minute', async () => {
+    const alone = () => {
+      isAlone = true
+    }
+    assert.deepEqual(await now(alone, 59_000), [])
+    assert.deepEqual(await now(() => {}, 3_000), ['True'])
+    assert.match(written[0]?.message ?? '', /the leases of the other nodes are not known yet/)
+    isAlone = false
+    assert.deepEqual(await now(ready), ['True', 'False'])
   })
 
   it('is written again when somebody else changes it', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { ipip } from '../../../backends/ipip.ts'
 import type { AnyBackend } from '../../../backends/registry.ts'
+import { udp } from '../../../backends/udp/backend.ts'
 import { vxlan } from '../../../backends/vxlan/backend.ts'
 import type { VtepIdentity } from '../../../backends/vxlan/plan.ts'
 import type { Way } from '../../../backends/way.ts'
@@ -95,6 +96,14 @@ describe('node plan', () => {
       'FLANNEL_IPMASQ=false',
       'END',
     ])
+  })
+
+  it('routes the whole network into the proxy of udp only when it knows that no host of a peer is inside', () => {
+    const way = wayOf(udp as AnyBackend, { identity: { engine: 'userspace' } })
+    const linesOf = (isAlone: boolean) => text(planNode({ ...inputOf([]), ways: [way], isAlone }))
+    const whole = /^ip route add 10\.5\.0\.0\/16 dev flannel0 /m
+    assert.match(linesOf(false), whole)
+    assert.doesNotMatch(linesOf(true), whole)
   })
 
   it('holds a blackhole for the own subnet behind the route of the bridge, when asked for', () => {
