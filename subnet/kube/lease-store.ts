@@ -1,10 +1,10 @@
 import { FAMILIES, type Family, type IpAddr } from '../../lib/address.ts'
-import { Backoff } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { messageOf } from '../../lib/errors.ts'
 import { FamilyMap } from '../../lib/family-map.ts'
 import { Latest, type Source } from '../../lib/latest.ts'
+import { runTogether } from '../../lib/lifecycle.ts'
 import type { Logger } from '../../lib/log.ts'
+import { untilFirst } from '../../lib/signals.ts'
 import type { NetworkConfig } from '../network-config.ts'
 import type {
   AcquireHints,
@@ -19,13 +19,15 @@ import type {
 } from '../types.ts'
 import { type AnnotationNames, annotationNames } from './annotations.ts'
 import type { KubeClient } from './client.ts'
-import { ApiUnavailable, Expired, NotFound } from './errors.ts'
+import { ApiUnavailable, NotFound } from './errors.ts'
 import type { NodeFacts } from './node.ts'
 import { type FollowerTimes, NODES, NodeFollower, type NodeSink } from './node-follower.ts'
 import { addressIn, nodeLease } from './node-lease.ts'
 import { NodeMirror } from './node-mirror.ts'
 import { findNodeName, type NodeNameOptions } from './node-name.ts'
 import { ownNode } from './own-node.ts'
+import { OWN_FIRST, readOwnNode } from './read-own-node.ts'
+import { whileUnavailable } from './while-unavailable.ts'
 
 interface StoreNeeds {
   readonly client: KubeClient
@@ -102,12 +104,23 @@ export class KubeLeaseStore implements LeaseStore {
     )
   }
 
-  async run(signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal, { ownFirst } = { ownFirst: false }): Promise<void> {
     const { node, nodeId, times } = this.#options
-    const name = await this.#whileUnavailable((stop) => findNodeName(this.#needs.client, node, stop), signal)
+    const find = (stop: AbortSignal) => findNodeName(this.#needs.client, node, stop)
+    const name = await whileUnavailable(this.#needs, USER, find, signal)
     this.#mirror ??= new NodeMirror({ names: this.#names, own: { name, nodeId } })
-    if (!this.#mirror.isWhole) await this.#readOwn(name, this.#mirror, signal)
-    await new NodeFollower({ ...this.#needs, sink: this.#sink(this.#mirror) }, times).run(signal)
+    const mirror = this.#mirror
+    const read = new AbortController()
+    const first = async (stop: AbortSignal) => {
+      if (ownFirst && !mirror.isWhole) await this.#readOwn(name, mirror, stop)
+      read.abort()
+    }
+    const all = async (stop: AbortSignal) => {
+      const { clock } = this.#needs
+      await untilFirst([stop, read.signal], (over) => clock.sleep(HEAD_START_MS, over)).catch(() => {})
+      await new NodeFollower({ ...this.#needs, sink: this.#sink(mirror) }, times).run(stop)
+    }
+    await runTogether([first, all], signal)
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseSnapshot> {
@@ -152,18 +165,13 @@ export class KubeLeaseStore implements LeaseStore {
     this.#changed()
   }
 
-  /** A Node that cannot be read alone is found in the list, and what keeps it from being read is said of that. */
   async #readOwn(name: string, mirror: NodeMirror, signal: AbortSignal): Promise<void> {
-    const permission = { resource: 'nodes', verb: 'get' } as const
-    const path = `${NODES}/${encodeURIComponent(name)}`
-    try {
-      mirror.putAnswered(await this.#needs.client.ask({ method: 'GET', path, permission }, signal))
-    } catch (cause) {
-      if (signal.aborted || !isRetried(cause)) throw cause
-      const { clock, random } = this.#needs
-      if (cause instanceof ApiUnavailable) await clock.sleep(cause.retryAfterMs * (1 + random() / 2), signal)
-      return
+    const listed = async (stop: AbortSignal) => {
+      for await (const _ of this.#changes.watch(stop)) if (mirror.isWhole) return
     }
+    const node = await readOwnNode(this.#needs, { name, listed }, signal)
+    if (node === undefined || mirror.isWhole) return
+    mirror.putAnswered(node)
     this.#ownFirst.set(mirror.snapshot())
     this.#changed()
   }
@@ -200,7 +208,7 @@ export class KubeLeaseStore implements LeaseStore {
       await this.#pace(signal)
       this.#needs.log.info('annotations of the own node written', { node: node.name, names: names.join(' ') })
       // What stands there then is looked at again: somebody may have changed it by now.
-      await this.#whileUnavailable((stop) => this.#annotate(own.patch, stop), signal)
+      await whileUnavailable(this.#needs, USER, (stop) => this.#annotate(own.patch, stop), signal)
     }
     throw signal.reason
   }
@@ -246,25 +254,6 @@ export class KubeLeaseStore implements LeaseStore {
     return [...said.families.keys()]
   }
 
-  async #whileUnavailable<T>(work: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
-    const { clock, client, log, random } = this.#needs
-    const backoff = new Backoff(this.#needs, { firstMs: 200, mostMs: 10_000 })
-    for (;;) {
-      try {
-        const done = await work(signal)
-        client.health.forget(USER)
-        return done
-      } catch (cause) {
-        signal.throwIfAborted()
-        if (!isRetried(cause)) throw cause
-        client.health.failed(USER, cause.message)
-        log.debug('request to the API server failed, trying again', { error: messageOf(cause) })
-        const asked = cause instanceof ApiUnavailable ? cause.retryAfterMs : 0
-        await clock.sleep(Math.max(backoff.next(), asked * (1 + random() / 2)), signal)
-      }
-    }
-  }
-
   #sink(mirror: NodeMirror): NodeSink {
     const tellIf = (isChange: boolean) => {
       if (isChange) this.#changed()
@@ -276,6 +265,7 @@ export class KubeLeaseStore implements LeaseStore {
           add: (object) => list.add(object),
           commit: (revision) => {
             list.commit(revision)
+            this.#needs.client.health.forget(OWN_FIRST)
             this.#changed()
           },
         }
@@ -291,9 +281,7 @@ export class KubeLeaseStore implements LeaseStore {
   }
 }
 
-function isRetried(cause: unknown): cause is ApiUnavailable | NotFound | Expired {
-  return cause instanceof ApiUnavailable || cause instanceof NotFound || cause instanceof Expired
-}
-
 const USER = 'own node'
+/** For so long the list waits for the own Node. */
+const HEAD_START_MS = 1_000
 const PACE_MS = 1_000

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../../lib/clock.ts'
@@ -43,10 +44,11 @@ describe('leases from Kubernetes, on an API server with faults', function () {
     readonly answerMs?: number
     readonly watchMs?: number
     readonly node?: NodeNameOptions
+    readonly ownFirst?: boolean
   }
 
   function open(options: OpenOptions = {}) {
-    const { token, tokenNow, answerMs = 1_000, watchMs = 1_000, node = byName } = options
+    const { token, tokenNow, answerMs = 1_000, watchMs = 1_000, node = byName, ownFirst = false } = options
     const accessWith = (given: Material | undefined) => ({
       server: api.url,
       insecure: false,
@@ -64,7 +66,7 @@ describe('leases from Kubernetes, on an API server with faults', function () {
         times: { watchMs, graceMs: 200 },
       },
     )
-    const running = store.run(over.signal)
+    const running = store.run(over.signal, { ownFirst })
     running.catch(() => {})
     return { store, running }
   }
@@ -101,7 +103,7 @@ describe('leases from Kubernetes, on an API server with faults', function () {
       sendJson(response, 500, { message: 'overloaded' })
       return true
     }
-    const { store } = open()
+    const { store } = open({ ownFirst: true })
     const own = await store.acquire(want, hints, over.signal)
     assert.equal(own.lease.id, 'n1')
     const stopped = AbortSignal.any([over.signal, AbortSignal.timeout(1_000)])
@@ -124,12 +126,50 @@ describe('leases from Kubernetes, on an API server with faults', function () {
         sendJson(response, code, { message: 'no' })
         return true
       }
-      const { store } = open()
+      const { store } = open({ ownFirst: true })
       await store.acquire(want, hints, over.signal)
       await snapshotWhere(store, ids(3))
       assert.equal(api.lists, 1)
     })
   }
+
+  const ofOwn = ({ url }: { url: string }) => url.endsWith('/nodes/n1')
+
+  it('reads the own Node by itself only for who wants it', async () => {
+    await snapshotWhere(open().store, ids(2))
+    assert.deepEqual(api.requests.filter(ofOwn), [])
+  })
+
+  for (const [how, answer] of [
+    ['is not answered', () => {}],
+    [
+      'is to be asked for a minute later',
+      (response: ServerResponse) => response.writeHead(429, { 'retry-after': '60' }).end(),
+    ],
+  ] as const) {
+    it(`lists all after a second where the own Node ${how}`, async () => {
+      api.fault = (request, response) => {
+        if (request.method !== 'GET' || !request.url?.endsWith('/nodes/n1')) return false
+        answer(response)
+        return true
+      }
+      const began = systemClock.now()
+      const { store } = open({ ownFirst: true, answerMs: 10_000 })
+      await snapshotWhere(store, ids(2))
+      const took = systemClock.now() - began
+      assert.ok(took > 900 && took < 5_000, `${took} ms`)
+      await health(store, ({ up }) => up)
+    })
+  }
+
+  it('says why the own Node cannot be read', async () => {
+    api.fault = (_request, response) => {
+      sendJson(response, 403, { message: 'nodes "n1" is forbidden' })
+      return true
+    }
+    const { error } = await health(open({ ownFirst: true }).store, ({ error }) => error !== undefined)
+    assert.match(error ?? '', /"n1" is forbidden.*"verbs":\["get"\]/)
+  })
 
   it('waits for a server that is not there, and says why', async () => {
     api.fault = (request) => request.socket.destroy() !== undefined
