@@ -33,7 +33,7 @@ export function familySubnets({ families }: Pick<Lease, 'families'>, question: S
 
 /**
  * The one at the place that a kept subnet has in its own network. All nodes gain a family at once, and no two choose the same in that
- * way: two leases with one subnet would exclude each other as a whole, with the family that containers use.
+ * way: of two leases with one subnet the younger one would be without this family until it has another one.
  */
 function beside(families: Lease['families'], family: Family, { hints }: SubnetQuestion): Cidr | undefined {
   const to = hints.network.families.get(family)

@@ -23,11 +23,14 @@ interface HeldAddress {
 type Held = Lease | readonly Lease[]
 
 /** What a lease has and another one has first. */
-export interface Exclusion {
-  /** The one that it loses; absent: all of it. */
-  readonly family?: Family
+interface Duplicate {
   readonly reason: string
   readonly text: string
+}
+
+/** Of one family. */
+interface Loss extends Duplicate {
+  readonly family: Family
 }
 
 /** Whether what a lease says of a family counts. */
@@ -91,11 +94,51 @@ export class LeaseIndex {
   }
 
   /**
-   * What of the lease cannot be beside those that `stands` names, each time with the oldest of them: a subnet of one family, or all of it.
-   * What is said of families that are `lost` to it anyway is left out.
+   * The families in which its subnet or an address cannot be beside the subnets of those that `stands` names, with the oldest of them.
+   * Those that are `lost` anyway are left out.
    */
-  exclusions(lease: Lease, lost: ReadonlySet<Family>, stands: Stands): readonly Exclusion[] {
-    const oldest = (family: Family, found: Iterable<Held | undefined>): Lease | undefined => {
+  losses(lease: Lease, lost: ReadonlySet<Family>, stands: Stands): readonly Loss[] {
+    const oldest = this.#oldestBut(lease, stands)
+    const found: Loss[] = []
+    for (const family of this.#network.families.keys()) {
+      const part = lost.has(family) ? undefined : lease.families.get(family)
+      if (part === undefined) continue
+      const overlapped = oldest(family, this.#overlapping(part.subnet))
+      const around = addressesOf(part).flatMap(({ which, address }) => {
+        const holder = oldest(family, this.#subnets.around(hostCidr(address)))
+        return holder === undefined ? [] : [{ which, address, holder }]
+      })[0]
+      if (overlapped !== undefined) {
+        const text = `${part.subnet} overlaps the subnet of ${this.#name(overlapped)}`
+        found.push({ family, reason: 'overlap', text })
+      } else if (around !== undefined) {
+        const { which, address, holder } = around
+        const text = `its ${which} address ${address} lies inside the subnet of lease ${holder.id}`
+        found.push({ family, reason: `${which}-address-inside`, text })
+      }
+    }
+    return found
+  }
+
+  /** What it says of the families that it has `left`, must be its alone, and is that of the oldest of those that `stands` names. */
+  duplicate(lease: Lease, left: ReadonlyMap<Family, FamilyLease>, stands: Stands): Duplicate | undefined {
+    const oldest = this.#oldestBut(lease, stands)
+    for (const [family, { publicIp }] of left) {
+      const holder = oldest(family, [this.#publicIps.get(publicIp)])
+      if (holder === undefined) continue
+      const text = `its public address ${publicIp} is that of ${this.#name(holder)}`
+      return { reason: 'duplicate-public-address', text }
+    }
+    for (const { family, kind, reason, name, value } of uniqueValues(lease)) {
+      const holder = left.has(family) ? oldest(family, [this.#uniques.get(kind)?.get(value)]) : undefined
+      if (holder === undefined) continue
+      return { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}` }
+    }
+    return undefined
+  }
+
+  #oldestBut(lease: Lease, stands: Stands) {
+    return (family: Family, found: Iterable<Held | undefined>): Lease | undefined => {
       let first: Lease | undefined
       for (const held of found) {
         for (const other of listOf(held)) {
@@ -105,37 +148,6 @@ export class LeaseIndex {
       }
       return first
     }
-    const found: Exclusion[] = []
-    const parts: (readonly [Family, FamilyLease])[] = []
-    for (const family of this.#network.families.keys()) {
-      const part = lost.has(family) ? undefined : lease.families.get(family)
-      const overlapped = part && oldest(family, this.#overlapping(part.subnet))
-      if (overlapped !== undefined) {
-        const text = `${part?.subnet} overlaps the subnet of ${this.#name(overlapped)}`
-        found.push({ family, reason: 'overlap', text })
-      } else if (part !== undefined) parts.push([family, part])
-    }
-    for (const [family, { publicIp }] of parts) {
-      const holder = oldest(family, [this.#publicIps.get(publicIp)])
-      if (holder === undefined) continue
-      const text = `its public address ${publicIp} is that of ${this.#name(holder)}`
-      return [...found, { reason: 'duplicate-public-address', text }]
-    }
-    for (const { family, kind, reason, name, value } of parts.length === 0 ? [] : uniqueValues(lease)) {
-      const isLost = lost.has(family) || found.some((exclusion) => exclusion.family === family)
-      const holder = isLost ? undefined : oldest(family, [this.#uniques.get(kind)?.get(value)])
-      if (holder === undefined) continue
-      return [...found, { reason, text: `its ${name} ${printable(value)} is that of ${this.#name(holder)}` }]
-    }
-    for (const [family, part] of parts) {
-      for (const { which, address } of addressesOf(part)) {
-        const around = oldest(family, this.#subnets.around(hostCidr(address)))
-        if (around === undefined) continue
-        const text = `its ${which} address ${address} lies inside the subnet of lease ${around.id}`
-        return [...found, { reason: `${which}-address-inside`, text }]
-      }
-    }
-    return found
   }
 
   /** Every other lease whose verdict may depend on this one. */
@@ -219,6 +231,8 @@ function uniqueValues(lease: Lease): UniqueValue[] {
   const paths: readonly PeerPath[] = [lease.primary, ...lease.accepts]
   for (const path of paths) {
     for (const [family, data] of path.data) {
+      // Of one that the lease has lost nothing counts.
+      if (!lease.families.has(family)) continue
       if (typeof data !== 'object' || data === null) continue
       for (const { field, reason, name } of uniqueFields) {
         const value = (data as Record<string, unknown>)[field]

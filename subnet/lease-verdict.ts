@@ -6,7 +6,7 @@ import { PeerAddressRules } from './peer-addresses.ts'
 import { RouteOverlaps } from './route-overlaps.ts'
 import { SubnetRules } from './subnet-rules.ts'
 import { type Harm, HarmRules, type Surroundings } from './surroundings.ts'
-import type { Lease, LeaseSnapshot } from './types.ts'
+import type { FamilyLease, Lease, LeaseSnapshot } from './types.ts'
 
 export interface PeerRuleInput {
   readonly snapshot: LeaseSnapshot
@@ -60,20 +60,36 @@ export class PeerRules {
     const faults: Fault[] = []
     for (const [family, place] of this.#places) {
       const part = lease.families.get(family)
-      const harm = part && place.harmOf(part.subnet)
-      if (harm !== undefined) faults.push({ ...harm, family })
+      const lost = part && (place.harmOf(part.subnet) ?? this.#addressRules.loopOf(part))
+      if (lost !== undefined) faults.push({ ...lost, family })
     }
-    return this.#verdict(lease, faults)
+    return this.#judgeLeft(lease, faults, (part) => this.#addressRules.impossible(part))
   }
 
   /** Beside those that stand and are older, and with its subnets beside the addresses of all. */
   beside(lease: Lease, stands: Stands): Verdict {
-    const containing = this.#containing(lease)
-    const lost = new Set(containing.map(({ family }) => family))
-    if (lost.size === lease.families.size) return this.#verdict(lease, containing)
     const isOlder: Stands = (other, family) => olderFirst(other, lease) < 0 && stands(other, family)
-    const exclusions = this.index.exclusions(lease, lost, isOlder)
-    return this.#verdict(lease, lost.size === 0 ? exclusions : [...containing, ...exclusions])
+    const containing = this.#containing(lease)
+    const losses = this.index.losses(lease, new Set(containing.map(({ family }) => family)), isOlder)
+    const lost = losses.length === 0 ? containing : [...containing, ...losses]
+    const verdict = this.#judgeLeft(lease, lost, (part) => this.#addressRules.own(part))
+    const duplicate = verdict.left && this.index.duplicate(lease, this.#enabled(verdict.left), isOlder)
+    return duplicate === undefined ? verdict : this.#verdict(lease, [...lost, duplicate])
+  }
+
+  /** What is said of lost families says nothing against the others. */
+  #judgeLeft(lease: Lease, lost: readonly Fault[], judge: (part: FamilyLease) => Fault | undefined): Verdict {
+    const verdict = this.#verdict(lease, lost)
+    for (const part of verdict.left === undefined ? [] : this.#enabled(verdict.left).values()) {
+      const fault = judge(part)
+      if (fault !== undefined) return this.#verdict(lease, [...lost, fault])
+    }
+    return verdict
+  }
+
+  #enabled({ families }: Lease): Lease['families'] {
+    const others = [...families.keys()].some((family) => !this.#places.has(family))
+    return others ? new Map([...families].filter(([family]) => this.#places.has(family))) : families
   }
 
   #verdict(lease: Lease, faults: readonly Fault[]): Verdict {
@@ -100,7 +116,7 @@ export class PeerRules {
       const part = lease.families.get(family)
       if (part === undefined) continue
       checked += 1
-      const fault = place.judge(part.subnet) ?? this.#addressRules.judge(part)
+      const fault = place.judge(part.subnet)
       if (fault !== undefined) return fault
     }
     return checked === 0
@@ -111,7 +127,7 @@ export class PeerRules {
   /**
    * Among leases with nothing wrong by themselves: where its subnet contains addresses of others. At any age it loses to nodes that are there, as
    * a route of this host, the age of their leases or their number shows. A single younger lease whose address no route leads to
-   * in particular cannot take a peer away by naming an address of its containers: that one is the loop (`LeaseIndex.exclusions`).
+   * in particular cannot take a peer away by naming an address of its containers: that one is the loop (`LeaseIndex.losses`).
    */
   #containing(lease: Lease): readonly (Fault & { readonly family: Family })[] {
     const { own, network } = this.#input

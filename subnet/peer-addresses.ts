@@ -38,27 +38,37 @@ export class PeerAddressRules {
     this.#never = new Map(ranges)
   }
 
-  judge(part: FamilyLease): AddressFault | undefined {
+  /** What no node can have. */
+  impossible(part: FamilyLease): AddressFault | undefined {
     for (const { which, address } of addressesOf(part)) {
-      const fault = this.#judgeOne(which, address, part.subnet)
-      if (fault !== undefined) return fault
+      const at = addressNumber(address)
+      const never = this.#never.get(familyOf(address))?.overlapping({ first: at, last: at })
+      if (never !== undefined) {
+        const name = neverNodes.find(({ cidr }) => cidr === never.cidr)?.name
+        return { reason: `bad-${which}-address`, text: `its ${which} address ${address} is ${name}` }
+      }
     }
     return undefined
   }
 
-  #judgeOne(which: Which, address: IpAddr, subnet: Cidr): AddressFault | undefined {
-    const at = addressNumber(address)
-    const never = this.#never.get(familyOf(address))?.overlapping({ first: at, last: at })
-    if (never !== undefined) {
-      const name = neverNodes.find(({ cidr }) => cidr === never.cidr)?.name
-      return { reason: `bad-${which}-address`, text: `its ${which} address ${address} is ${name}` }
+  /** What only this node has. */
+  own(part: FamilyLease): AddressFault | undefined {
+    for (const { which, address } of addressesOf(part)) {
+      if (this.#own.has(address)) {
+        return { reason: `own-${which}-address`, text: `its ${which} address ${address} is this node's` }
+      }
     }
-    if (this.#own.has(address)) {
-      return { reason: `own-${which}-address`, text: `its ${which} address ${address} is this node's` }
+    return undefined
+  }
+
+  /** A loop, in this family. */
+  loopOf(part: FamilyLease): AddressFault | undefined {
+    for (const { which, address } of addressesOf(part)) {
+      if (contains(part.subnet, address)) return inside(which, address, `its own subnet ${part.subnet}`)
+      const own = this.#ownSubnets.find((other) => contains(other, address))
+      if (own !== undefined) return inside(which, address, `this node's subnet ${own}`)
     }
-    if (contains(subnet, address)) return inside(which, address, `its own subnet ${subnet}`)
-    const own = this.#ownSubnets.find((other) => contains(other, address))
-    return own && inside(which, address, `this node's subnet ${own}`)
+    return undefined
   }
 }
 

@@ -27,8 +27,8 @@ interface Rejection {
  * Which leases may become routes (the harm rule): all but those that would take away something that works, or are no leases. What only a
  * backend can judge (VNI, port, keys) is left to it. First each lease is judged by itself; of the rest, those whose subnet contains
  * addresses of others go, and with them those whose address lies in a subnet that stays (`containing`); of two that exclude each other then,
- * the older one stays. So the verdicts do not depend on the order of the snapshot. What only the place of one family's subnet breaks, on this
- * host or beside others, leaves the lease its other family.
+ * the older one stays. So the verdicts do not depend on the order of the snapshot. What only the place of one family's subnet or address
+ * breaks, on this host or beside others, leaves the lease its other family; what it says of the one that it has lost counts nowhere.
  *
  * A change of the snapshot costs the judgement of the leases that changed, of those that hold the same as they do, and so on while
  * verdicts change. A change of what is judged by begins anew. The verdicts are those of a new judge.
@@ -57,7 +57,14 @@ export class PeerJudge {
       accepted: this.#accepted,
       rejected: [
         ...unreadable,
-        ...rejected.flatMap(({ lease: { id }, faults }) => faults.map(({ reason, text }) => ({ id, reason, text }))),
+        ...rejected.flatMap(({ lease: { id, families }, faults }) =>
+          faults.map(({ family, reason, text }) => ({
+            id,
+            ...(family !== undefined && families.size > 1 && { family }),
+            reason,
+            text,
+          })),
+        ),
       ],
       overlaps: rules.overlaps.list(),
       own: rules.own,
@@ -122,7 +129,7 @@ export class PeerJudge {
     const stands: Stands = (lease, family) => {
       const known = verdicts.get(lease)
       const left = known === undefined ? stood(lease) : known.left
-      return left !== undefined && (left === lease || left.families.has(family) || !lease.families.has(family))
+      return left?.families.has(family) === true
     }
     let queue = [...pending].sort(youngerFirst)
     for (let lease = queue.pop(); lease !== undefined; lease = queue.pop()) {

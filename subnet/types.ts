@@ -54,6 +54,8 @@ export interface Lease {
 /** What could not be read: shown and counted, never an error for the others. */
 export interface RejectedLease {
   readonly id: string
+  /** The one of several that the lease loses by it; absent: all of it. */
+  readonly family?: Family
   /** One short stable word for the metric, as in `host-range`. */
   readonly reason: string
   /** A sentence for the log and the status. */

@@ -7,7 +7,7 @@ const MOST_ROWS = 50
 /** One line, for probes and prompts. */
 export function statusLine(status: StatusDocument): string {
   const peers = status.peers.filter(({ state }) => state === 'ok').length
-  const rejected = status.rejected.filter(({ reason }) => !isByDesign(reason)).length
+  const rejected = new Set(status.rejected.flatMap(({ id, reason }) => (isByDesign(reason) ? [] : [id]))).size
   const parts = [
     status.state,
     `lease ${status.lease === null ? 'none' : both(status.lease.subnets)}`,

@@ -85,7 +85,12 @@ function judgeHeld(rules: PeerRuleInput, accepted: PersistentMap<Lease>, kept: r
     kept.map((lease) => [lease.id, lease] as const),
   )
   const verdicts = acceptPeers({ ...rules, snapshot: { ...rules.snapshot, leases, unreadable: [] } })
-  const held = new Map(kept.flatMap((lease) => (verdicts.accepted.has(lease.id) ? [[lease.id, lease] as const] : [])))
+  const held = new Map(
+    kept.flatMap(({ id }) => {
+      const left = verdicts.accepted.get(id)
+      return left === undefined ? [] : [[id, left] as const]
+    }),
+  )
   return { held, refused: verdicts.rejected.filter(({ id }) => ids.has(id)) }
 }
 
@@ -97,11 +102,11 @@ function storedIn({ leases, unreadable }: LeaseSnapshot): (id: string) => boolea
 /** Logs rows that are new or have another reason than the last time. */
 function sayOnce(log: Logger, message: string) {
   let said: ReadonlySet<string> = new Set()
-  return (rows: readonly { readonly id: string; readonly reason: string; readonly text: string }[]) => {
+  return (rows: readonly RejectedLease[]) => {
     const now = new Set<string>()
-    for (const { id, reason, text } of rows) {
+    for (const { id, family, reason, text } of rows) {
       // A peer may have a reason in each family.
-      const row = `${id} ${reason}`
+      const row = `${id} ${family ?? ''} ${reason}`
       if (!said.has(row) && !now.has(row)) log.warn(message, { id, reason, why: text })
       now.add(row)
     }

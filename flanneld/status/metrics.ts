@@ -79,8 +79,8 @@ export function renderMetrics(input: MetricsInput): string {
     family(
       'flannel_peers_rejected',
       'gauge',
-      'Leases that are not followed, by reason.',
-      tally(status.rejected.map(({ reason }) => ({ reason }))),
+      'Leases that are not followed, or not in both families, by reason.',
+      rejectedByReason(status),
     ),
     family('flannel_datastore_up', 'gauge', 'Whether the datastore answers.', [[{}, Number(datastore.up)]]),
     family(
@@ -193,12 +193,21 @@ function guard({ guard }: StatusDocument): readonly string[] {
 
 function leaseStates(status: StatusDocument): readonly Sample[] {
   const held = status.peers.filter(({ state }) => state === 'held').length
+  // A lease that has lost one family is followed in the other one.
+  const followed = new Set(status.peers.map(({ id }) => id))
+  const rejected = new Set(status.rejected.flatMap(({ id }) => (followed.has(id) ? [] : [id])))
   return [
     [{ state: 'own' }, status.lease === null ? 0 : 1],
     [{ state: 'accepted' }, status.peers.length - held],
     [{ state: 'held' }, held],
-    [{ state: 'rejected' }, status.rejected.length],
+    [{ state: 'rejected' }, rejected.size],
   ]
+}
+
+/** Each lease once for each of its reasons, however many families have it. */
+function rejectedByReason({ rejected }: StatusDocument): readonly Sample[] {
+  const rows = new Map(rejected.map(({ id, reason }) => [`${reason}\0${id}`, { reason }]))
+  return tally([...rows.values()])
 }
 
 function byLabel(label: string, counts: Counts): readonly Sample[] {

@@ -7,7 +7,7 @@ import { ConfigError, messageOf, printable } from '../../lib/errors.ts'
 import type { NetworkConfig } from '../../subnet/network-config.ts'
 import type { Overlap } from '../../subnet/route-overlaps.ts'
 import type { Harm } from '../../subnet/surroundings.ts'
-import type { StoreHealth } from '../../subnet/types.ts'
+import type { RejectedLease, StoreHealth } from '../../subnet/types.ts'
 import type { Kept } from '../host/kept-choice.ts'
 import type { LeaseState } from '../leases/lease-keeper.ts'
 import type { PeerVerdicts } from '../leases/peer-view.ts'
@@ -123,15 +123,22 @@ function heldConditions(held: ReadonlySet<string>): readonly Condition[] {
   ]
 }
 
-function rejectedConditions(peers: readonly { id: string; reason: string }[]): readonly Condition[] {
-  const wrong = peers.filter(({ reason }) => !isByDesign(reason))
-  if (wrong.length === 0) return []
-  const names = wrong.map(({ id, reason }) => `${printable(id)} (${reason})`)
+/** Each peer once, whatever it has a reason in: those of one family name it. */
+function rejectedConditions(peers: readonly Omit<RejectedLease, 'text'>[]): readonly Condition[] {
+  const wrong = new Map<string, Omit<RejectedLease, 'text'>[]>()
+  for (const peer of peers) if (!isByDesign(peer.reason)) wrong.set(peer.id, [...(wrong.get(peer.id) ?? []), peer])
+  if (wrong.size === 0) return []
+  const names = Array.from(wrong, ([id, rows]) => {
+    const families = new Set(rows.map(({ family }) => family))
+    const [only] = families
+    const where = families.size === 1 && only !== undefined ? ` (IPv${only})` : ''
+    return `${printable(id)}${where} (${[...new Set(rows.map(({ reason }) => reason))].join(', ')})`
+  })
   return [
     {
       code: 'peers-rejected',
       severity: 'warning',
-      text: `no packets go to ${wrong.length === 1 ? 'a peer' : `${wrong.length} peers`}: ${few(names)}`,
+      text: `no packets go to ${wrong.size === 1 ? 'a peer' : `${wrong.size} peers`}: ${few(names)}`,
       remedy: '`flanneld status` says why of each; change the lease or what of this host is in its way',
     },
   ]

@@ -1,6 +1,7 @@
 import type { DataPlaneCounts } from '../../backends/backend.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { Latest } from '../../lib/latest.ts'
+import type { RejectedLease } from '../../subnet/types.ts'
 import type { EndedConnections } from '../config/ended-connections.ts'
 import type { ChangeCounts, ChangeStatus } from '../switch/change-status.ts'
 
@@ -172,7 +173,8 @@ export interface StatusDocument {
   readonly backend: { readonly type: string; readonly mtu: number; readonly devices: readonly string[] } | null
   readonly conditions: readonly LastingCondition[]
   readonly peers: readonly PeerStatus[]
-  readonly rejected: readonly { readonly id: string; readonly reason: string; readonly text: string }[]
+  /** One for each reason: a lease has several where each family has one. With `family` it may be among the peers with its other one. */
+  readonly rejected: readonly RejectedLease[]
   readonly counters: StatusCounters
   /** Null: this process carries no packets, the kernel does. */
   readonly dataPlane: DataPlaneCounts | null

@@ -52,7 +52,7 @@ export interface Wanted {
  */
 export interface Kind<O extends AnyObject> {
   readonly name: O['kind']
-  /** The kernel tells when one changes. What is not told is read again by the sweep. */
+  /** The kernel tells of each change of one. Kinds of which it tells in part, or nothing, are read again by the sweep. */
   readonly events: boolean
   /** What is ours and not wanted is removed. Values and files that others may rely on stay. */
   readonly removed: boolean

@@ -11,6 +11,10 @@ describe('metrics', () => {
       rejected: [
         { id: 'x', reason: 'a"b\\c\nd', text: '' },
         { id: 'y', reason: 'a"b\\c\nd', text: '' },
+        // In both families, and a peer in one of them.
+        { id: 'z', family: 4, reason: 'overlap', text: '' },
+        { id: 'z', family: 6, reason: 'overlap', text: '' },
+        { id: '2', family: 6, reason: 'overlap', text: '' },
       ],
       dataPlane: {
         packets: { in: 3, out: 4 },
@@ -32,6 +36,8 @@ describe('metrics', () => {
       'flannel_leases{state="own"} 1',
       'flannel_leases{state="accepted"} 1',
       'flannel_leases{state="held"} 1',
+      'flannel_leases{state="rejected"} 3',
+      'flannel_peers_rejected{reason="overlap"} 2',
       'flannel_lease_expiry_timestamp_seconds 1795338000',
       'flannel_lease_renewals_total{result="ok"} 1',
       'flannel_peers_rejected{reason="a\\"b\\\\c\\nd"} 2',

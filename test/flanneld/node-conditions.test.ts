@@ -107,6 +107,18 @@ describe('conditions of the parts', () => {
     }
   })
 
+  it('count peers, not what they are rejected for, and name the one family that a peer has lost', () => {
+    const of = (id: string, family: 4 | 6, reason = 'overlap') => ({ ...row(reason, id), family })
+    const rejected = [of('a', 6), of('b', 4), of('b', 6), of('c', 4), of('c', 6, 'host-range')]
+    const [condition] = peerConditions({ ...none, rejected }, [])
+    assert.match(
+      condition?.text ?? '',
+      /3 peers: "a" \(IPv6\) \(overlap\); "b" \(overlap\); "c" \(overlap, host-range\)$/,
+    )
+    const [one] = peerConditions({ ...none, rejected: [of('a', 6)] }, [])
+    assert.match(one?.text ?? '', /a peer: "a" \(IPv6\)/)
+  })
+
   it('degrade for nothing that is so by design', () => {
     const rejected = ['unclaimed-reservation', 'foreign-key'].map((reason) => row(reason))
     const skipped = ['other-vni', 'reserved'].map((reason) => row(reason))

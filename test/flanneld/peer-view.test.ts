@@ -6,6 +6,7 @@ import { emptySurroundings } from '../../subnet/surroundings.ts'
 import type { Lease, RejectedLease } from '../../subnet/types.ts'
 import { lease, NO_DATA, network } from '../backends/world.ts'
 import { VirtualClock } from '../fakes/clock.ts'
+import { lease as dualLease, networkOf, snapshot } from '../subnet/leases.ts'
 import { surroundingsOf } from '../subnet/surroundings.ts'
 
 const path = { backend: 'host-gw', data: NO_DATA }
@@ -111,6 +112,50 @@ describe('the view of the peers', () => {
       rejected.map(({ id, reason }) => [id, reason]),
       [[peers[0]?.id, 'host-range']],
     )
+  })
+
+  const dual = networkOf({ Network: '10.5.0.0/16', EnableIPv6: true, IPv6Network: 'fc00::/48' })
+  const both = (n: number) =>
+    dualLease(`10.5.${n}.0/24 fc00:0:0:${n}::/64`, { ip: `192.168.64.${n}`, ip6: `fd00::${n}`, node: `n${n}`, age: n })
+
+  it('leaves a held peer the family that this host is not in the way of', () => {
+    const { view } = start()
+    const own = both(1)
+    const many = [2, 3, 4, 5, 6].map(both)
+    const judge = (leases: readonly Lease[], surroundings = emptySurroundings) =>
+      view.judge({ snapshot: snapshot(leases), own, network: dual, surroundings })
+    judge([own, ...many])
+    const kept = judge([own])
+    const { planned, held, rejected } = judge([own], surroundingsOf({ routes: ['10.5.3.0/24 dev wg0'] }))
+    assert.deepEqual([held.size, rejected.map(({ family, reason }) => [family, reason])], [5, [[4, 'host-range']]])
+    for (const { id } of many) {
+      const families = [...(planned.get(id)?.families.keys() ?? [])]
+      assert.deepEqual(families, id === both(3).id ? [6] : [4, 6])
+      if (families.length === 2) assert.equal(planned.get(id), kept.planned.get(id))
+    }
+  })
+
+  it('says why a lease is rejected in each family', () => {
+    const { sink, view } = start()
+    const [own, older] = [both(1), both(2)]
+    const younger = dualLease('10.5.3.0/24 fc00:0:0:2::/64', {
+      ip: '192.168.64.9',
+      ip6: 'fd00::99',
+      node: 'n9',
+      age: 9,
+    })
+    const later = { ...younger, families: both(2).families }
+    for (const leases of [
+      [own, older, younger],
+      [own, older, later],
+      [own, older, later],
+    ]) {
+      view.judge({ snapshot: snapshot(leases), own, network: dual, surroundings: emptySurroundings })
+    }
+    const said = sink.args.filter(([, text]) => text === 'lease rejected').map(([, , { why }]) => String(why))
+    assert.equal(said.length, 2)
+    assert.match(said[0] ?? '', /fc00/)
+    assert.match(said[1] ?? '', /10\.5\.2/)
   })
 
   it('holds nobody when told so', () => {

@@ -341,11 +341,10 @@ describe('acceptPeers', () => {
       )
     })
 
-    it('rejects as a whole what names the address, the MAC or a container’s address of another node', () => {
+    it('rejects as a whole what names the address of another node', () => {
       for (const [sketch, reason] of [
         [{ ip: '10.0.0.1', ip6: 'fe80::2' }, 'duplicate-public-address'],
         [{ ip: '10.0.0.2', ip6: 'fe80::1' }, 'duplicate-public-address'],
-        [{ ip: '10.5.2.7', ip6: 'fe80::2' }, 'public-address-inside'],
       ] as const) {
         const younger = lease('10.5.3.0/24 fc00:0:0:6::/64', { ...sketch, age: 2 })
         assert.deepEqual(whatIsLeft(younger), [['', '4,6'], [reason]])
@@ -353,6 +352,22 @@ describe('acceptPeers', () => {
       // What stands in the family that it loses says nothing against the other one.
       const younger = lease(`10.5.3.0/24 ${v6}`, { ip: '10.0.0.2', ip6: 'fe80::1', age: 2 })
       assert.deepEqual(whatIsLeft(younger), [['4', '4,6'], ['overlap']])
+      const inside = lease('10.5.3.0/24 fc00:0:0:6::/64', { ip: '10.5.2.7', ip6: 'fe80::2', age: 2 })
+      assert.deepEqual(whatIsLeft(inside), [['6', '4,6'], ['public-address-inside']])
+    })
+
+    it('says of each fault which family it takes, and of one that takes all of it none', () => {
+      const inBoth = lease(`10.5.2.0/25 ${v6}`, { ip: '10.0.0.2', ip6: 'fe80::2', age: 2 })
+      const inOne = lease('10.5.2.0/26', { ip: '10.0.0.3', age: 3 })
+      const { rejected } = judge([older, inBoth, inOne], { network: dual })
+      assert.deepEqual(
+        rejected.map(({ id, family }) => [id, family]),
+        [
+          [inBoth.id, 4],
+          [inBoth.id, 6],
+          [inOne.id, undefined],
+        ],
+      )
     })
 
     it('lets nobody lose a subnet to a family that another lease has lost itself', () => {

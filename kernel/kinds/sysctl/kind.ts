@@ -11,6 +11,7 @@ export interface Sysctl {
 
 export const sysctl: Kind<Sysctl> = {
   name: 'sysctl',
+  // Of `ip_forward` and `rp_filter` only.
   events: false,
   removed: false,
   key: ({ path }) => `sysctl ${path}`,
