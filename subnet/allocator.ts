@@ -1,7 +1,7 @@
 import type { Cidr, Family, IpAddr } from '../lib/address.ts'
 import { SubnetPools, type SubnetQuestion, takenSubnets } from './free-subnets.ts'
 import { encodeLeaseKey } from './lease-codec.ts'
-import { isOwnNode, mayChange, mayStay, namesAddress, olderFirst, oldestOf } from './own-lease.ts'
+import { hadAddressFirst, isOwnNode, mayChange, mayStay, namesAddress, olderFirst, oldestOf } from './own-lease.ts'
 import { RangeSet, rangeOf } from './range-set.ts'
 import type { AcquireHints, Lease, LeaseAttrs, LeaseConflict, Rival } from './types.ts'
 
@@ -38,9 +38,8 @@ export function decideLease(question: LeaseQuestion): LeaseDecision {
   const leases = [...snapshot.leases.values()]
   const byNode = leases.filter((lease) => isOwnNode(lease, want)).sort(olderFirst)
   const stranger = findStranger(question)
-  // Who came with our address after we had it would have to ask us.
-  const isLate = (other: Lease) => byNode.some((own) => namesAddress(own, want) && olderFirst(own, other) < 0)
-  if (stranger !== undefined && !isLate(stranger)) return askStranger(stranger, want)
+  const isOurs = stranger !== undefined && byNode.some((own) => hadAddressFirst(own, stranger, want))
+  if (stranger !== undefined && !isOurs) return askStranger(stranger, want)
   const mayTake = (lease: Lease) => lease.node === '' || question.mayHave(lease)
   const byAddress = leases
     .filter((lease) => !isOwnNode(lease, want) && namesAddress(lease, want) && mayTake(lease))
@@ -108,7 +107,10 @@ function decideOnly(question: LeaseQuestion, only: ReadonlyMap<Family, Cidr>): L
   if (held?.type === 'conflict') return held
   const stranger = findStranger(question)
   // Where our lease is gone a claim may have removed it: who got the address is not asked to give it back.
-  if (stranger !== undefined) return held === undefined ? addressTaken(stranger, want) : askStranger(stranger, want)
+  if (stranger !== undefined) {
+    if (holder === undefined) return addressTaken(stranger, want)
+    if (!isOwnNode(holder, want) || !hadAddressFirst(holder, stranger, want)) return askStranger(stranger, want)
+  }
   if (held !== undefined) return held
   const taken = takenSubnets(question.snapshot, question.hints.network)
   for (const [family, subnet] of only) {

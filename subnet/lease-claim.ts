@@ -3,7 +3,7 @@ import { askHolder, concessions } from './address-claim.ts'
 import { decideLease, findStranger, firstWindow, type LeaseDecision } from './allocator.ts'
 import { writeFamilies } from './lease-families.ts'
 import type { ClaimingNeeds } from './lease-table.ts'
-import { firstHolder, isOwnNode, olderFirst, sinceOf } from './own-lease.ts'
+import { firstHolder, hadAddressFirst, isOwnNode, sinceOf } from './own-lease.ts'
 import { refusalsKept, written } from './own-value.ts'
 import { type AcquireHints, type Lease, type LeaseAttrs, LeaseConflictError, type OwnLease } from './types.ts'
 
@@ -46,8 +46,8 @@ async function isFirst(
   await table.passed(version, signal)
   const snapshot = await table.view(signal)
   const stranger = findStranger({ snapshot, want, mayHave: () => false })
-  const isLate = stranger !== undefined && olderFirst(stranger, lease) < 0
-  const other = isLate ? stranger : firstHolder(snapshot.leases, lease, lease.families.keys())
+  const isTheirs = stranger !== undefined && !hadAddressFirst(lease, stranger, want)
+  const other = isTheirs ? stranger : firstHolder(snapshot.leases, lease, lease.families.keys())
   if (other === undefined) return true
   const why = other === stranger ? 'with this address' : 'this subnet'
   log.warn(`another node was first to lease ${why}`, { lease: other.id, node: other.node, given: lease.id })

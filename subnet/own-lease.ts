@@ -37,6 +37,11 @@ export function namesAddress(lease: Lease, who: Identity): boolean {
   return address !== undefined && lease.families.get(family)?.publicIp === address
 }
 
+/** Whether one that names our address did so before another one: who came later has to ask us. */
+export function hadAddressFirst(own: Lease, other: Lease, who: Identity): boolean {
+  return namesAddress(own, who) && olderFirst(own, other) < 0
+}
+
 /** Whether a lease could have been chosen under this configuration: families, length, min to max. */
 export function fitsNetwork(lease: Lease, network: NetworkConfig): boolean {
   if (lease.families.size !== network.families.size) return false

@@ -104,6 +104,14 @@ describe('decideLease', () => {
       ask([{ ...lease('10.5.3.0/24', { node: 'x', ip: me }), refused: ['you'] }]),
       'claim 10.5.3.0-24',
     ],
+    ...([1, 2] as const).map((age): (typeof cases)[number] => [
+      `after a loss, there again, and another at our address since ${age === 1 ? 'before' : 'later'}`,
+      ask(
+        [lease('10.5.9.0/24', { node: 'me', ip: me, age: 3 - age }), lease('10.5.4.0/24', { node: 'x', ip: me, age })],
+        { hint: { only: cidrs('10.5.9.0/24') } },
+      ),
+      age === 1 ? 'claim 10.5.4.0-24' : 'take-over 10.5.9.0-24 same-node',
+    ]),
     [
       'two NodeIDs at our address, one of which does not object',
       ask([lease('10.5.3.0/24', { node: 'x', ip: me, age: 1 }), lease('10.5.4.0/24', { node: 'y', ip: me, age: 2 })], {
