@@ -21,6 +21,7 @@ import { lookAhead, type Outlook } from '../node/look-ahead.ts'
 import type { FlagValue } from '../options/go-flags.ts'
 import type { Options } from '../options/options.ts'
 import type { ProcessPort } from '../process-port.ts'
+import { bootMark } from '../state/boot-mark.ts'
 import { instanceOf } from '../state/instance.ts'
 import { NOTHING_ON_RECORD, type PeekedState, peekState } from '../state/state-dir.ts'
 import { type Plan, planDocument, planText } from './plan-text.ts'
@@ -54,7 +55,7 @@ export async function runPlan(
   const given = typeof file === 'string' ? { text: await needs.read(file), origin: originOf(file) } : undefined
   const kernel = await createKernel()
   try {
-    const state = (await peekState(instanceOf(options).stateDir, needs.port.uid)) ?? NOTHING_ON_RECORD
+    const state = (await peekState(instanceOf(options).stateDir, needs.port.uid, await bootMark())) ?? NOTHING_ON_RECORD
     const instead = given && { instead: given }
     const found = await lookAhead({ ...needs, kernel }, { options, state, leases: 'held', ...instead }, needs.port.stop)
     const plan = await planOf(found, kernel, state)

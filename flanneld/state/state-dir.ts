@@ -58,12 +58,9 @@ export class StateDir {
     if (await keep(fresh)) return fresh
     const mark = await this.#bootMark()
     if (mark === undefined) return fresh
-    const ofBoot = createHash('sha256')
-      .update(JSON.stringify([mark, this.files.path]))
-      .digest('hex')
-      .slice(0, 32)
-    await keep(ofBoot)
-    return ofBoot
+    const id = idOfBoot(mark, this.files.path)
+    await keep(id)
+    return id
   }
 }
 
@@ -78,11 +75,21 @@ export interface PeekedState {
 /** Before the first start. */
 export const NOTHING_ON_RECORD: PeekedState = { nodeId: '', entries: NO_ENTRIES }
 
-/** @throws PermissionError */
-export async function peekState(path: string, uid: number): Promise<PeekedState | undefined> {
+function idOfBoot(mark: string, path: string): string {
+  return createHash('sha256')
+    .update(JSON.stringify([mark, path]))
+    .digest('hex')
+    .slice(0, 32)
+}
+
+/**
+ * `mark`: that of the boot, from which the identity follows where a start has left none on disk.
+ * @throws PermissionError
+ */
+export async function peekState(path: string, uid: number, mark?: string): Promise<PeekedState | undefined> {
   const files = await PrivateFiles.peek(path, uid)
   if (files === undefined) return undefined
-  const nodeId = (await files.read(NODE_ID))?.trim() ?? ''
+  const nodeId = (await files.read(NODE_ID))?.trim() ?? (mark === undefined ? '' : idOfBoot(mark, path))
   const entries = await readJournal({ read: (name) => files.read(name), log: silentLogger, path })
   const ways = await files.read(WAYS_FILE)
   return { nodeId, entries, ...(ways === undefined ? {} : { ways }) }
@@ -95,7 +102,7 @@ export interface StateDirNeeds {
   readonly randomBytes: (count: number) => Uint8Array
   /** Of this process. */
   readonly uid: number
-  /** What this host has from boot to boot and no other one has; undefined, or absent: not known. */
+  /** What this host has from boot to boot, and no other one at the same time; undefined, or absent: not known. */
   readonly bootMark?: () => Promise<string | undefined>
   /** Absent: the directory is on the disk of this host. */
   readonly openFiles?: (path: string, uid: number) => Promise<FilePort>

@@ -85,6 +85,10 @@ describe('the state directory', () => {
       return await state.nodeId()
     }
     const first = await idOf('boot 1')
+    // `check` and `plan` look ahead with the same one.
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    assert.equal((await peekState(path, uid, 'boot 1'))?.nodeId, first)
+    assert.equal((await peekState(path, uid))?.nodeId, '')
     assert.match(first, /^[0-9a-f]{32}$/)
     assert.equal(await idOf('boot 1'), first)
     const others = [

@@ -15,6 +15,7 @@ import type { Folded } from '../../node/fold.ts'
 import { lookAhead } from '../../node/look-ahead.ts'
 import type { Options } from '../../options/options.ts'
 import type { ProcessPort } from '../../process-port.ts'
+import { bootMark } from '../../state/boot-mark.ts'
 import { instanceOf } from '../../state/instance.ts'
 import { lockFileOf } from '../../state/instance-lock.ts'
 import { NOTHING_ON_RECORD, type PeekedState, peekState } from '../../state/state-dir.ts'
@@ -35,7 +36,7 @@ export async function readOutlook(
     kernel = opened
     // There the subnet is given to the Node, not chosen.
     const leases = options.kubeSubnetMgr ? 'held' : 'presumed'
-    const state = (await peekState(instanceOf(options).stateDir, needs.port.uid)) ?? NOTHING_ON_RECORD
+    const state = (await peekState(instanceOf(options).stateDir, needs.port.uid, await bootMark())) ?? NOTHING_ON_RECORD
     const { configuration, levels, folded, presumed, conditions } = await withDeadline(
       PLAN_MS,
       needs.port.stop,
